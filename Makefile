@@ -1,0 +1,44 @@
+# Needs Python >= 3.11, make and git; everything else is installed into .venv from the lock.
+PYTHON ?= python3
+LOCK = envs/requirements.lock
+BIN = .venv/bin
+# Rules call `python`: let it be the one of .venv, whatever shell this is typed in.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: demo test lint docs lock clean
+
+demo: .venv/installed  ## the whole pipeline on the miniature world
+	snakemake --profile local --config recipe=mini -- all
+	@echo
+	@echo "Done. Where to look next:"
+	@echo "  data/mini/benchmarks/*/sheet.png      the benchmarks, as pictures"
+	@echo "  results/mini/dataset_manifest.json    what they were made from"
+	@echo "  params.yaml                           what to change"
+
+test: .venv/installed  ## all tests
+	python -m pytest
+
+lint: .venv/installed  ## style, types, and Snakemake's own checks
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile rules
+	mypy
+	snakemake --lint
+
+docs: .venv/installed  ## the pages that are generated
+	python -m docs.generate
+
+# The lock is resolved for every platform and Python at once; it holds no addresses.
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
+		--no-header --no-annotate --upgrade pyproject.toml --output-file $(LOCK)
+	$(PYTHON) envs/make_conda_environment.py
+
+.venv/installed: $(LOCK)
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --require-hashes --requirement $(LOCK)
+	touch $@
+
+clean:  ## everything that was made, except downloaded archives and the environment
+	rm -rf data/*/raw data/*/benchmarks results/* logs .snakemake

@@ -1,0 +1,43 @@
+"""What every rule file shares: the recipe, where things lie, what a rule depends on."""
+
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+# The workflow imports only the light floor of the package, from where the Snakefile lies.
+sys.path.insert(0, str(workflow.basedir))
+
+from scan_core.datasets.archives import ARCHIVES, FORMAT_ARCHIVES
+from scan_core.errors import InputError
+from scan_core.recipes import select_recipe, snapshot_params
+from scan_core.source_hash import source_hash
+from scan_core.vocabulary.classes import load_class_list
+
+try:
+    PARAMS_SNAPSHOT = snapshot_params(Path("params.yaml"))
+except InputError as error:
+    raise WorkflowError(str(error)) from None
+
+
+configfile: PARAMS_SNAPSHOT
+
+
+try:
+    RECIPE_NAME, RECIPE = select_recipe(config, PARAMS_SNAPSHOT)
+    CLASS_LISTS = {
+        name: load_class_list(benchmark.classes)
+        for name, benchmark in RECIPE.datasets.benchmarks.items()
+    }
+except InputError as error:
+    raise WorkflowError(str(error)) from None
+
+ENVIRONMENT = "../envs/scan.yaml"
+RESULTS = f"results/{RECIPE_NAME}"
+LOGS = f"logs/{RECIPE_NAME}"
+TIMINGS = f"{RESULTS}/timings"
+
+
+def code(*modules: str) -> str:
+    """Hash of the modules that a rule runs, so that a change of code, not of time stamps, counts."""
+    return source_hash(Path(workflow.basedir), modules)

@@ -1,0 +1,1 @@
+"""SCAN: open-vocabulary segmentation, from raw data to the tables."""

@@ -1,0 +1,36 @@
+"""Files appear under their final name complete or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `target` and rename it to `target` on success.
+
+    The temporary name keeps the target's suffix (libraries choose a format by it) and holds
+    the process id, so that two writers of the same file never share one. On any exception the
+    temporary file is removed and whatever stood at `target` before is left as it was.
+
+    Args:
+        target: the final path; missing parent folders are made.
+
+    Yields:
+        the path to write to, on the same file system as `target`.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
+    try:
+        yield temporary
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write `text` (UTF-8) to `target` atomically."""
+    with atomic_path(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")

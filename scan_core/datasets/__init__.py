@@ -1,0 +1,1 @@
+"""Benchmarks: raw archives, converters, index, and the miniature world."""

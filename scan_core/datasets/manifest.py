@@ -1,0 +1,36 @@
+"""The dataset manifest: from what, and into what, the benchmarks were made."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from scan_core.atomic import write_text
+
+
+def write_manifest(
+    source: str, records: Sequence[Path], verifications: Sequence[Path], output: Path
+) -> str:
+    """Collect the records of raw data and the verification of every benchmark in one file.
+
+    Args:
+        source: `datasets.source` of the recipe.
+        records: a JSON file for each extracted archive or generated layout.
+        verifications: `verification.json` of each benchmark.
+        output: the manifest to write.
+
+    Returns:
+        the manifest's hash: 12 hexadecimal digits over everything it says.
+    """
+    contents: dict[str, Any] = {
+        "source": source,
+        "raw": {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in records},
+        "benchmarks": {
+            path.parent.name: json.loads(path.read_text(encoding="utf-8")) for path in verifications
+        },
+    }
+    canonical = json.dumps(contents, sort_keys=True).encode()
+    digest = hashlib.sha256(canonical).hexdigest()[:12]
+    write_text(output, json.dumps({"hash": digest, **contents}, indent=1) + "\n")
+    return digest

@@ -1,0 +1,1 @@
+"""What people read: reference pages, tables and figures."""

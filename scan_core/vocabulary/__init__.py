@@ -1,0 +1,1 @@
+"""Class names, their ids in the raw labels, and how they relate."""
