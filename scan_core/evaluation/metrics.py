@@ -1,0 +1,93 @@
+"""Metrics of semantic segmentation, from a confusion matrix.
+
+Two rules for the mean of the IoU are in use, and both are always given, each by its name:
+
+    miou         mean over the classes with ground truth (detectron2 since 2022, FC-CLIP, CAT-Seg)
+    miou_d2_v06  their sum divided by the number of classes with ground truth or predictions
+                 (detectron2 up to 0.6, and with it SCAN, OVSeg, ODISE, MAFT)
+
+They differ only where a class has no ground truth, as 114 of Context-459's have none.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class SegmentationMetrics:
+    """All metrics of one confusion matrix; fractions, not per cent.
+
+    Attributes:
+        iou: (K,) float64, intersection over union; NaN for a class without ground truth.
+        accuracy: (K,) float64, recall of its pixels; NaN for a class without ground truth.
+        miou: mean IoU over classes with ground truth.
+        miou_d2_v06: the same sum over the number of classes with ground truth or predictions.
+        fwiou: IoU weighted by the class's share of the ground truth.
+        macc: mean accuracy over classes with ground truth.
+        pacc: share of the pixels with ground truth that are right.
+    """
+
+    iou: NDArray[np.float64]
+    accuracy: NDArray[np.float64]
+    miou: float
+    miou_d2_v06: float
+    fwiou: float
+    macc: float
+    pacc: float
+
+    def mean_over(self, classes: Iterable[int]) -> float:
+        """Mean IoU of some classes, such as the seen ones, as far as they have ground truth.
+
+        Args:
+            classes: training ids.
+
+        Returns:
+            the mean, or NaN if none of them has ground truth.
+        """
+        chosen = self.iou[list(classes)]
+        present = chosen[~np.isnan(chosen)]
+        return float(present.mean()) if present.size else float("nan")
+
+
+def segmentation_metrics(
+    confusion: NDArray[np.integer], true_positives: NDArray[np.float64] | None = None
+) -> SegmentationMetrics:
+    """Compute all metrics of a confusion matrix.
+
+    Args:
+        confusion: (K+1, K+1) pixel counts, row = prediction, column = ground truth; the last
+            column holds pixels without ground truth, which count nowhere.
+        true_positives: (K,) replaces the diagonal as numerator, as SG-IoU does. The union keeps
+            the diagonal.
+
+    Returns:
+        the metrics. A matrix without any ground truth gives NaN.
+    """
+    counts = confusion[:-1, :-1].astype(np.float64)
+    diagonal = counts.diagonal()
+    numerator = diagonal if true_positives is None else true_positives
+    of_truth, of_prediction = counts.sum(axis=0), counts.sum(axis=1)
+    present = of_truth > 0
+
+    def divided(denominator: NDArray[np.float64]) -> NDArray[np.float64]:
+        result = np.full(len(counts), np.nan)
+        return np.divide(numerator, denominator, out=result, where=present)
+
+    def mean(total: np.floating, number: np.floating | int) -> float:
+        return float(total / number) if number else float("nan")
+
+    iou = divided(of_truth + of_prediction - diagonal)
+    accuracy = divided(of_truth)
+    total_iou = iou[present].sum()
+    return SegmentationMetrics(
+        iou=iou,
+        accuracy=accuracy,
+        miou=mean(total_iou, np.count_nonzero(present)),
+        miou_d2_v06=mean(total_iou, np.count_nonzero(of_truth + of_prediction)),
+        fwiou=mean((iou[present] * of_truth[present]).sum(), of_truth.sum()),
+        macc=mean(accuracy[present].sum(), np.count_nonzero(present)),
+        pacc=mean(numerator.sum(), of_truth.sum()),
+    )
