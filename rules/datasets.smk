@@ -71,6 +71,11 @@ def class_list_contents(wildcards):
     return dict(zip(classes.names, classes.raw_ids))
 
 
+def converter(wildcards):
+    """The script of a benchmark's conversion, which has the name of the rule."""
+    return f"workflow_scripts.convert_{BENCHMARKS[wildcards.benchmark].format}"
+
+
 def converter_code(wildcards):
     """Hash of the code that converts a benchmark: the engine and its own format's module."""
     own = FORMAT_MODULES[BENCHMARKS[wildcards.benchmark].format]
@@ -150,7 +155,7 @@ rule download_archive:
     message:
         "Downloading {wildcards.archive}"
     shell:
-        "python -m workflow_scripts.{rule} --archive {wildcards.archive} --output {output.archive}"
+        "python -m workflow_scripts.download_archive --archive {wildcards.archive} --output {output.archive}"
         " --record {output.record} --manual-folder {params.manual} 2> {log}"
 
 
@@ -176,7 +181,7 @@ rule extract_archive:
     message:
         "Extracting {wildcards.archive}"
     shell:
-        "python -m workflow_scripts.{rule} --name {wildcards.archive} --archive {input.archive}"
+        "python -m workflow_scripts.extract_archive --name {wildcards.archive} --archive {input.archive}"
         " --record {input.record} --raw-root {params.raw} --output {output} 2> {log}"
 
 
@@ -207,7 +212,7 @@ rule generate_miniworld:
     message:
         "Drawing the miniature world in the layout {wildcards.layout}"
     shell:
-        "python -m workflow_scripts.{rule} --layout {wildcards.layout} --raw-root {params.raw}"
+        "python -m workflow_scripts.generate_miniworld --layout {wildcards.layout} --raw-root {params.raw}"
         " --seed {params.seed} --image-size {params.image_size} --images {params.images}"
         " --workers {threads} --output {output} 2> {log}"
 
@@ -231,6 +236,7 @@ rule convert_coco_stuff:
         mem_mb=4000,
         runtime=120,
     params:
+        script=converter,
         raw=RAW,
         folder=subpath(output.index, parent=True),
         classes=class_list_name,
@@ -240,7 +246,7 @@ rule convert_coco_stuff:
     message:
         "Converting {wildcards.benchmark}"
     shell:
-        "python -m workflow_scripts.{rule} --raw-root {params.raw} --class-list {params.classes}"
+        "python -m {params.script} --raw-root {params.raw} --class-list {params.classes}"
         " --name {wildcards.benchmark} --splits {params.splits} --workers {threads}"
         " --output {params.folder} 2> {log}"
 
@@ -300,7 +306,7 @@ rule verify_dataset:
     message:
         "Verifying {wildcards.benchmark}"
     shell:
-        "python -m workflow_scripts.{rule} --index {input.index}"
+        "python -m workflow_scripts.verify_dataset --index {input.index}"
         " --expected-images {params.expected} --workers {threads}"
         " --report {output.verification} --sheet {output.sheet} 2> {log}"
 
@@ -331,5 +337,5 @@ rule dataset_manifest:
     message:
         "Recording what the benchmarks were made from"
     shell:
-        "python -m workflow_scripts.{rule} --source {params.source} --records {input.records}"
+        "python -m workflow_scripts.dataset_manifest --source {params.source} --records {input.records}"
         " --verifications {input.verifications} --output {output} 2> {log}"

@@ -1,0 +1,84 @@
+"""The class lists are those of the benchmarks, and a list of one's own is checked."""
+
+import json
+
+import numpy as np
+import pytest
+
+from scan_core.errors import InputError
+from scan_core.vocabulary.classes import builtin_class_lists, load_class_list
+
+SIZES = {
+    "coco_stuff_171": 171,
+    "ade20k_150": 150,
+    "ade20k_847": 847,
+    "voc_20": 20,
+    "voc_20b": 21,
+    "context_59": 59,
+    "context_459": 459,
+}
+
+
+@pytest.mark.parametrize(("name", "size"), SIZES.items())
+def test_sizes_and_label_types(name, size):
+    classes = load_class_list(name)
+    assert len(classes) == size
+    assert (classes.label_dtype, classes.ignore_label) == (
+        (np.uint8, 255) if size <= 255 else (np.uint16, 65535)
+    )
+
+
+def test_every_builtin_list_loads_and_its_relations_point_inside():
+    for name in builtin_class_lists():
+        classes = load_class_list(name)
+        for child, fathers in classes.fathers.items():
+            assert all(0 <= father < len(classes) and father != child for father in fathers)
+        if classes.predict_with:
+            assert len(load_class_list(classes.predict_with)) >= len(classes) - 1
+
+
+def test_relations_of_the_paper_are_complete():
+    related = {name: len(load_class_list(name).fathers) for name in SIZES}
+    assert related["ade20k_150"] == 33
+    assert related["ade20k_847"] == 306
+    assert related["context_459"] == 122
+
+
+def test_coco_stuff_drops_the_eleven_ids():
+    table = load_class_list("coco_stuff_171").lookup_table(256)
+    dropped = [11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90]
+    kept = [i for i in range(182) if i not in dropped]
+    assert table[kept].tolist() == list(range(171))
+    assert set(table[dropped + list(range(182, 256))].tolist()) == {255}
+
+
+def test_voc_20b_keeps_the_background_as_the_last_class():
+    plain, with_background = load_class_list("voc_20"), load_class_list("voc_20b")
+    assert plain.lookup_table(256)[0] == 255
+    assert with_background.lookup_table(256)[0] == 20
+    assert np.array_equal(plain.lookup_table(256)[1:], with_background.lookup_table(256)[1:])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"names": ["a", "a"]}, "a name twice"),
+        ({"raw_ids": [1]}, "one number for each"),
+        ({"raw_ids": [1, -2]}, "whole numbers"),
+        ({"fathers": {"a": ["c"]}}, "'c', which is not among"),
+        ({"seen": [1, 0]}, "true or false"),
+        ({"nams": []}, "unknown key 'nams'"),
+    ],
+)
+def test_a_list_of_ones_own_is_checked(tmp_path, change, words):
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({"names": ["a", "b"], "raw_ids": [1, 2]}))
+    assert load_class_list(str(path)).names == ("a", "b")
+    path.write_text(json.dumps({"names": ["a", "b"], "raw_ids": [1, 2]} | change))
+    with pytest.raises(InputError, match=words):
+        load_class_list(str(path))
+
+
+def test_an_unknown_list_names_the_known_ones():
+    with pytest.raises(InputError, match="ade20k_150"):
+        load_class_list("ade20k")

@@ -1,0 +1,207 @@
+"""The workflow through real Snakemake: what is made, what is made again, and what is refused."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[1]
+REAL = ROOT.parent / "shared/real"
+MINI = (
+    "mini_coco_24",
+    "mini_ade_36",
+    "mini_ade_87",
+    "mini_voc_10",
+    "mini_voc_10b",
+    "mini_context_24",
+    "mini_context_50",
+)
+
+pytestmark = pytest.mark.slow
+
+
+class Project:
+    """A copy of the project's files in a folder of its own."""
+
+    def __init__(self, folder: Path):
+        listed = subprocess.run(
+            ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT, capture_output=True, text=True, check=True,
+        ).stdout.split()  # fmt: skip
+        for name in listed:
+            if (ROOT / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, folder / name)
+        self.folder = folder
+
+    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        return subprocess.run(
+            ["snakemake", *arguments],
+            cwd=self.folder,
+            env={**os.environ, "PATH": path},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def edit(self, change) -> None:
+        yaml = YAML()
+        params = yaml.load(self.folder / "params.yaml")
+        change(params)
+        yaml.dump(params, self.folder / "params.yaml")
+
+    def jobs(self, *arguments: str) -> dict[str, int]:
+        """Number of jobs of each rule that a run would do."""
+        ran = self.snakemake("-n", "--quiet", "rules", "--profile", "local", *arguments)
+        assert ran.returncode == 0, ran.stdout
+        counted = re.findall(r"^(\w+) +(\d+)$", ran.stdout, re.MULTILINE)
+        return {rule: int(number) for rule, number in counted if rule != "total"}
+
+
+def small(params) -> None:
+    """Reduce the miniature world to what a test has time for."""
+    datasets = params["recipes"]["mini"]["datasets"]
+    datasets["miniworld"].update(training_images=12, tuning_images=3, test_images=8)
+    for name, benchmark in datasets["benchmarks"].items():
+        benchmark["images"] = {"train": 12 if name == datasets["train"] else 3, "val": 8}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Project:
+    project = Project(tmp_path_factory.mktemp("project"))
+    project.edit(small)
+    ran = project.snakemake("--profile", "local", "datasets")
+    assert ran.returncode == 0, ran.stdout
+    return project
+
+
+def test_datasets_makes_every_benchmark(made):
+    manifest = json.loads((made.folder / "results/mini/dataset_manifest.json").read_text())
+    assert set(manifest["benchmarks"]) == set(MINI)
+    for name in MINI:
+        folder = made.folder / "data/mini/benchmarks" / name
+        index = json.loads((folder / "index.json").read_text())
+        samples = index["splits"]["val"]["samples"]
+        assert 1 <= len(samples) <= 8
+        assert (folder / "sheet.png").stat().st_size > 10_000
+
+
+def test_a_second_call_does_nothing(made):
+    assert made.jobs("datasets") == {}
+
+
+def test_deleting_an_output_remakes_only_that(made):
+    folder = made.folder / "data/mini/benchmarks/mini_ade_36"
+    (folder / "sheet.png").unlink()
+    again = made.jobs("datasets")
+    assert again.pop("verify_dataset") == 1
+    assert set(again) <= {"datasets", "dataset_manifest"}
+    assert made.snakemake("--profile", "local", "datasets").returncode == 0
+    shutil.rmtree(folder / "labels")
+    again = made.jobs("datasets")
+    assert again["convert_ade20k_150"] == 1
+    assert not any(rule.startswith(("generate", "convert_p", "convert_c")) for rule in again)
+    assert made.snakemake("--profile", "local", "datasets").returncode == 0
+    assert made.jobs("datasets") == {}
+
+
+def test_only_what_depends_on_a_key_is_made_again(made):
+    def test_time(params):
+        params["recipes"]["mini"]["inference"]["clip_weight"] = 0.4
+
+    def seed(params):
+        params["recipes"]["mini"]["seed"] = 1
+
+    kept = (made.folder / "params.yaml").read_text()
+    made.edit(test_time)
+    assert made.jobs("datasets") == {}
+    made.edit(seed)
+    assert made.jobs("datasets")["generate_miniworld"] == 5
+    (made.folder / "params.yaml").write_text(kept)
+
+
+def test_the_paper_is_planned_and_says_what_to_obtain_by_hand(made):
+    ran = made.snakemake("-n", "--config", "recipe=vitl14", "--", "all")
+    assert ran.returncode == 0, ran.stdout
+    assert "To be obtained by hand: ADE20K_2021_17_01.zip" in ran.stdout
+    assert "data/paper/manual/ADE20K_2021_17_01.zip" in ran.stdout
+    assert re.search(r"^download_archive +10$", ran.stdout, re.MULTILINE)
+    assert re.search(r"^verify_dataset +7$", ran.stdout, re.MULTILINE)
+
+
+def test_the_profile_of_the_cluster_is_valid(made):
+    ran = made.snakemake("--profile", "slurm", "-n", "all")
+    assert ran.returncode == 0, ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--config", "recipe=vitl41"], "did you mean 'vitl14'"),
+        (
+            ["--config", "recipes={mini: {segmenter: {training: {stepz: 3}}}}"],
+            "recipes.mini.segmenter.training.stepz: unknown key, did you mean 'steps'",
+        ),
+    ],
+)
+def test_a_typo_stops_the_run_with_one_message(made, arguments, words):
+    ran = made.snakemake("-n", *arguments, "--", "datasets")
+    assert ran.returncode != 0
+    assert words in ran.stdout
+    assert "Traceback" not in ran.stdout
+
+
+def test_a_broken_raw_file_fails_by_name_and_the_rest_is_kept(made, tmp_path):
+    project = Project(tmp_path)
+    shutil.copy(made.folder / "params.yaml", project.folder / "params.yaml")
+    target = "data/mini/benchmarks/mini_ade_36/index.json"
+    raw = project.folder / "data/mini/raw"
+    assert project.snakemake("--profile", "local", f"{raw.relative_to(project.folder)}"
+                             "/generated/ade_challenge.json").returncode == 0  # fmt: skip
+    image = sorted((raw / "ADEChallengeData2016/images/validation").iterdir())[2]
+    whole = image.read_bytes()
+    image.write_bytes(whole[: len(whole) // 2])
+    ran = project.snakemake("--profile", "local", target)
+    assert ran.returncode != 0
+    assert image.name in ran.stdout
+    assert not (project.folder / target).exists()
+    assert not (project.folder / target).with_name("labels").exists()
+    image.write_bytes(whole)
+    assert project.snakemake("--profile", "local", target).returncode == 0
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real images are not at hand")
+def test_data_that_a_lab_already_has_is_used_where_it_lies(tmp_path):
+    project = Project(tmp_path)
+
+    def local(params):
+        params["recipe"] = "vitb16"
+        params["ablations"].clear()
+        recipe = params["recipes"]["vitb16"]
+        recipe["grids"].clear()
+        datasets = recipe["datasets"]
+        datasets["source"] = f"local:{REAL}"
+        coco = {"format": "coco_stuff", "classes": "coco_stuff_171", "images": {"train": None}}
+        ade = {"format": "ade20k_150", "classes": "ade20k_150", "images": {"val": 1}}
+        datasets["benchmarks"] = {"coco_stuff_171": coco, "ade20k_150": ade}
+        recipe["inference"]["benchmarks"] = ["ade20k_150"]
+        for key in ("mask_threshold", "clip_weight", "replace_ratio"):
+            recipe["inference"][key] = 0.5
+        recipe["inference"]["ensemble"] = "geometric"
+
+    project.edit(local)
+    ran = project.snakemake("--profile", "local", "datasets")
+    assert ran.returncode == 0, ran.stdout
+    manifest = json.loads((project.folder / "results/vitb16/dataset_manifest.json").read_text())
+    assert manifest["source"] == f"local:{REAL}"
+    index = json.loads(
+        (project.folder / "data/paper/benchmarks/coco_stuff_171/index.json").read_text()
+    )
+    assert len(index["splits"]["train"]["samples"]) == 13
