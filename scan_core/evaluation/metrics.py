@@ -74,20 +74,21 @@ def segmentation_metrics(
 
     def divided(denominator: NDArray[np.float64]) -> NDArray[np.float64]:
         result = np.full(len(counts), np.nan)
-        return np.divide(numerator, denominator, out=result, where=present)
+        np.divide(numerator, denominator, out=result, where=present)
+        return result
 
-    def mean(total: np.floating, number: np.floating | int) -> float:
-        return float(total / number) if number else float("nan")
+    def mean(total: float, number: float) -> float:
+        return total / number if number else float("nan")
 
     iou = divided(of_truth + of_prediction - diagonal)
     accuracy = divided(of_truth)
-    total_iou = iou[present].sum()
+    total_iou = float(iou[present].sum())
     return SegmentationMetrics(
         iou=iou,
         accuracy=accuracy,
-        miou=mean(total_iou, np.count_nonzero(present)),
-        miou_d2_v06=mean(total_iou, np.count_nonzero(of_truth + of_prediction)),
-        fwiou=mean((iou[present] * of_truth[present]).sum(), of_truth.sum()),
-        macc=mean(accuracy[present].sum(), np.count_nonzero(present)),
-        pacc=mean(numerator.sum(), of_truth.sum()),
+        miou=mean(total_iou, int(present.sum())),
+        miou_d2_v06=mean(total_iou, int((of_truth + of_prediction > 0).sum())),
+        fwiou=mean(float((iou[present] * of_truth[present]).sum()), float(of_truth.sum())),
+        macc=mean(float(accuracy[present].sum()), int(present.sum())),
+        pacc=mean(float(numerator.sum()), float(of_truth.sum())),
     )
