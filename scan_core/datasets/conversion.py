@@ -1,0 +1,284 @@
+"""Conversion of a raw dataset into label maps of training ids, one image at a time.
+
+Work goes into `<output>/partial/`, where finished images outlive a killed run, and gets its
+final name when all of it is done. A fingerprint of the raw files tells a later run whether what
+it finds there is still valid.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from tqdm import tqdm
+
+from scan_core.atomic import atomic_path, write_text
+from scan_core.datasets.index import BenchmarkIndex, Sample, Split
+from scan_core.datasets.raw_format import RawFormat, RawSplit, unreadable
+from scan_core.errors import InputError
+from scan_core.vocabulary.classes import ClassList
+
+_SHOWN_PROBLEMS = 5
+_JPEG_QUALITY = 95
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One image: where it is, and where its conversion goes (`new_image`: only if resized)."""
+
+    stem: str
+    image: Path
+    label: Path
+    new_label: Path
+    new_image: Path | None
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What became of a task: the size (width, height), a reason to skip it, or a problem."""
+
+    size: tuple[int, int] = (0, 0)
+    skipped: str | None = None
+    problem: str | None = None
+
+
+def convert(
+    raw_format: RawFormat,
+    classes: ClassList,
+    raw_root: Path,
+    output: Path,
+    splits: Iterable[str],
+    workers: int,
+    name: str,
+) -> BenchmarkIndex:
+    """Convert the splits of a raw dataset.
+
+    Makes `<output>/labels/<split>/<stem>.png` (training ids, 8 or 16 bit), for formats with a
+    `short_side` also `<output>/images/<split>/<stem>.jpg`, and `<output>/index.json`.
+
+    Args:
+        raw_format: the layout to read.
+        classes: the vocabulary; raw values outside it become its `ignore_label`.
+        raw_root: root of the raw data. If relative, the index refers to images relatively.
+        output: folder of the benchmark.
+        splits: `train` and/or `val`.
+        workers: processes.
+        name: of the benchmark, for the index.
+
+    Returns:
+        the index, as saved.
+
+    Raises:
+        InputError: the raw data is incomplete, damaged, or out of range. Every image that can
+            be converted is, before the problems are reported, and is not converted again.
+    """
+    if (largest := max(classes.raw_ids)) >= raw_format.raw_values:
+        raise InputError(
+            f"class list '{classes.name}' has the raw id {largest}, but {raw_format.name} has "
+            f"only 0..{raw_format.raw_values - 1}"
+        )
+    partial_folder = output / "partial"
+    listed = {split: raw_format.list_split(raw_root, split) for split in splits}
+    _begin(partial_folder, _fingerprint(raw_format, classes, listed))
+    converted = {}
+    for split, raw in listed.items():
+        tasks = _tasks(raw_format, raw, partial_folder, split)
+        outcomes = _run(partial(_convert_one, raw_format, classes), tasks, workers, split)
+        converted[split] = _split(raw_format, raw, raw_root, output, split, tasks, outcomes)
+    for folder in ("labels", "images"):
+        if (partial_folder / folder).is_dir():
+            shutil.rmtree(output / folder, ignore_errors=True)
+            (partial_folder / folder).replace(output / folder)
+    shutil.rmtree(partial_folder)
+    index = BenchmarkIndex(
+        name=name,
+        format=raw_format.name,
+        classes=classes.name,
+        names=classes.names,
+        ignore_label=classes.ignore_label,
+        splits=converted,
+    )
+    index.save(output / "index.json")
+    return index
+
+
+def _fingerprint(raw_format: RawFormat, classes: ClassList, listed: dict[str, RawSplit]) -> str:
+    """Hash of everything that the converted files depend on, by size and time for raw files."""
+    digest = hashlib.sha256(json.dumps([raw_format.name, classes.raw_ids]).encode())
+    for split, raw in listed.items():
+        for pair in raw.pairs:
+            for path in (raw.image_root / pair.image, pair.label):
+                try:
+                    status = path.stat()
+                except FileNotFoundError:
+                    continue  # reported when its turn comes
+                digest.update(f"{split} {path} {status.st_size} {status.st_mtime_ns}".encode())
+    return digest.hexdigest()
+
+
+def _begin(folder: Path, fingerprint: str) -> None:
+    """Keep what an earlier run left in `folder` only if it was made from the same files."""
+    mark = folder / "fingerprint"
+    if folder.exists() and not (mark.exists() and mark.read_text(encoding="utf-8") == fingerprint):
+        logging.info("the raw data has changed since an earlier run: starting again")
+        shutil.rmtree(folder)
+    write_text(mark, fingerprint)
+
+
+def _tasks(raw_format: RawFormat, raw: RawSplit, partial_folder: Path, split: str) -> list[_Task]:
+    labels, images = (partial_folder / kind / split for kind in ("labels", "images"))
+    labels.mkdir(parents=True, exist_ok=True)
+    return [
+        _Task(
+            stem=pair.stem,
+            image=raw.image_root / pair.image,
+            label=pair.label,
+            new_label=labels / f"{pair.stem}.png",
+            new_image=images / f"{pair.stem}.jpg" if raw_format.short_side else None,
+        )
+        for pair in raw.pairs
+    ]
+
+
+def _run(work: "partial[_Outcome]", tasks: list[_Task], workers: int, split: str) -> list[_Outcome]:
+    """Do every task, in order of the tasks; raise once at the end if any had a problem."""
+
+    def outcomes() -> Iterator[_Outcome]:
+        if workers == 1:
+            yield from map(work, tasks)
+            return
+        with ProcessPoolExecutor(workers) as pool:
+            yield from pool.map(work, tasks, chunksize=8)
+
+    done = list(tqdm(outcomes(), desc=split, total=len(tasks), unit="img", mininterval=5))
+    if problems := [outcome.problem for outcome in done if outcome.problem]:
+        shown = "\n".join(f"  {problem}" for problem in problems[:_SHOWN_PROBLEMS])
+        more = len(problems) - _SHOWN_PROBLEMS
+        raise InputError(
+            f"{len(problems)} of {len(tasks)} images of the split '{split}' could not be "
+            f"converted (the others are done and will be kept):\n{shown}"
+            + (f"\n  and {more} more" if more > 0 else "")
+        )
+    return done
+
+
+def _convert_one(raw_format: RawFormat, classes: ClassList, task: _Task) -> _Outcome:
+    try:
+        if task.new_label.exists() and (task.new_image is None or task.new_image.exists()):
+            with Image.open(task.new_label) as finished:
+                return _Outcome(size=finished.size)
+        raw = raw_format.decode(task.label)
+        label = _training_ids(raw_format, classes, raw, task.label)
+        height, width = label.shape
+        size = _target_size(raw_format, (width, height))
+        _check_image(task, (width, height), size)
+        if raw_format.skip_unlabelled and (label == classes.ignore_label).all():
+            return _Outcome(skipped="no pixel has a label")
+        output = Image.fromarray(label)
+        if size != (width, height):
+            output = output.resize(size, Image.Resampling.NEAREST)
+        with atomic_path(task.new_label) as temporary:
+            output.save(temporary)
+        return _Outcome(size=size)
+    except InputError as error:
+        return _Outcome(problem=str(error))
+
+
+def _training_ids(
+    raw_format: RawFormat, classes: ClassList, raw: NDArray[np.integer], path: Path
+) -> NDArray[np.unsignedinteger]:
+    if raw.ndim != 2:
+        raise InputError(f"{path}: expected one value a pixel, got an array of shape {raw.shape}")
+    void = raw_format.void
+    if raw.min() < 0 or raw.max() >= raw_format.raw_values:
+        outside = raw[(raw < 0) | (raw >= raw_format.raw_values)]
+        strangers = np.unique(outside if void is None else outside[outside != void])
+        if strangers.size:
+            also = "" if void is None else f" or {void}"
+            raise InputError(
+                f"{path}: label value {strangers[0]} is out of range; {raw_format.name} has "
+                f"0..{raw_format.raw_values - 1}{also}. Is this the right file?"
+            )
+    return classes.lookup_table(max(raw_format.raw_values, (void or 0) + 1))[raw]
+
+
+def _target_size(raw_format: RawFormat, size: tuple[int, int]) -> tuple[int, int]:
+    short = min(size)
+    if raw_format.short_side is None or short <= raw_format.short_side:
+        return size
+    scale = raw_format.short_side / short
+    return round(size[0] * scale), round(size[1] * scale)
+
+
+def _check_image(task: _Task, size: tuple[int, int], new_size: tuple[int, int]) -> None:
+    """Decode the image to find damage now, not in the middle of training; resize it if asked."""
+    try:
+        with Image.open(task.image) as image:
+            if image.size != size:
+                raise InputError(
+                    f"{task.image} is {image.size[0]}x{image.size[1]} pixels, but its label "
+                    f"{task.label} is {size[0]}x{size[1]}; they must agree"
+                )
+            if task.new_image is None:
+                # An eighth of the resolution reads every byte at a third of the cost.
+                image.draft(None, (image.width // 8, image.height // 8))
+                image.load()
+                return
+            pixels = image.convert("RGB")
+    except (OSError, SyntaxError, UnidentifiedImageError) as error:
+        raise InputError(unreadable(task.image, error)) from None
+    if new_size != size:
+        pixels = pixels.resize(new_size, Image.Resampling.BILINEAR)
+    with atomic_path(task.new_image) as temporary:
+        pixels.save(temporary, quality=_JPEG_QUALITY)
+
+
+def _split(
+    raw_format: RawFormat,
+    raw: RawSplit,
+    raw_root: Path,
+    output: Path,
+    split: str,
+    tasks: list[_Task],
+    outcomes: list[_Outcome],
+) -> Split:
+    resized = raw_format.short_side is not None
+    image_root = output / "images" / split if resized else raw.image_root
+    if resized or not raw_root.is_absolute():
+        image_root = Path(os.path.relpath(image_root, output))
+    names = [task.new_image.name if task.new_image else None for task in tasks]
+    samples = tuple(
+        Sample(
+            stem=pair.stem,
+            image=name or pair.image.as_posix(),
+            label=f"{pair.stem}.png",
+            width=outcome.size[0],
+            height=outcome.size[1],
+        )
+        for pair, name, outcome in zip(raw.pairs, names, outcomes, strict=True)
+        if not outcome.skipped
+    )
+    skipped = {
+        pair.stem: outcome.skipped
+        for pair, outcome in zip(raw.pairs, outcomes, strict=True)
+        if outcome.skipped
+    }
+    skipped |= dict.fromkeys(raw.unlabelled, "no label is published")
+    for stem, reason in list(skipped.items())[:_SHOWN_PROBLEMS]:
+        logging.info("%s: skipped %s: %s", split, stem, reason)
+    logging.info("%s: %d images, %d skipped", split, len(samples), len(skipped))
+    return Split(
+        image_root=image_root.as_posix(),
+        label_root=f"labels/{split}",
+        samples=samples,
+        skipped=skipped,
+    )

@@ -1,0 +1,46 @@
+"""Pickles from other people, read without running what they ask to run."""
+
+import importlib
+import pickle
+from pathlib import Path
+from typing import Any
+
+from scan_core.errors import InputError
+
+# What an index of plain lists, dictionaries and numpy arrays needs, and nothing else.
+_ALLOWED = {
+    ("collections", "OrderedDict"),
+    ("numpy", "dtype"),
+    ("numpy", "ndarray"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy.core.multiarray", "scalar"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "scalar"),
+    ("_codecs", "encode"),
+}
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        if (module_name, global_name) not in _ALLOWED:
+            raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}")
+        name = module_name.replace("numpy.core", "numpy._core")
+        return getattr(importlib.import_module(name), global_name)
+
+
+def load_plain_pickle(path: Path) -> Any:
+    """Load a pickle of plain containers, numbers, strings and numpy arrays.
+
+    Raises:
+        InputError: unreadable, damaged, or asking for anything else, which may be an attack.
+    """
+    try:
+        with path.open("rb") as file:
+            return _PlainUnpickler(file).load()
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path} is refused: {error}. An index holds plain lists and numbers only; get the "
+            "file from its publisher again"
+        ) from None
+    except (OSError, EOFError, ValueError, AttributeError, ImportError, IndexError) as error:
+        raise InputError(f"{path} cannot be read ({error}); extract the archive again") from None
