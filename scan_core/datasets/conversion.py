@@ -208,7 +208,8 @@ def _training_ids(
                 f"{path}: label value {strangers[0]} is out of range; {raw_format.name} has "
                 f"0..{raw_format.raw_values - 1}{also}. Is this the right file?"
             )
-    return classes.lookup_table(max(raw_format.raw_values, (void or 0) + 1))[raw]
+    table = classes.lookup_table(max(raw_format.raw_values, (void or 0) + 1))
+    return np.take(table, raw)
 
 
 def _target_size(raw_format: RawFormat, size: tuple[int, int]) -> tuple[int, int]:

@@ -1,0 +1,83 @@
+"""Captions in plain English, and captioned pictures from which a small CLIP learns to read."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scan_core.datasets.miniworld.concepts import CONCEPTS, LANDMARKS, STUFF
+from scan_core.datasets.miniworld.scenes import Scene, draw_scene, draw_shot, reduced, thing_kinds
+from scan_core.datasets.miniworld.textures import crop
+
+_PLURAL_OR_MASS = {"sand", "grass", "snow", "soil", "wallpaper"}
+_TEMPLATES = (
+    "A picture of {things} with {stuff} in the background.",
+    "{Things} in front of {stuff}.",
+    "There is {things} near {stuff}.",
+    "We see {stuff} and {things}.",
+    "{Stuff} behind {things}.",
+)
+_SHARE_OF_SHOTS, _SHARE_OF_STUFF = 0.65, 0.16  # the rest are whole scenes
+
+
+def scene_captions(rng: np.random.Generator, scene: Scene) -> list[str]:
+    """Five captions of a scene, each of another form, that name its things and some stuff."""
+    things = [CONCEPTS[i].names[int(rng.integers(len(CONCEPTS[i].names)))] for i in scene.things]
+    stuff = [CONCEPTS[i].names[0] for i in np.unique(scene.concepts) if i < len(STUFF)]
+    rng.shuffle(stuff)
+    return [
+        template.format(
+            things=(spoken := _listed(things or stuff[:1])),
+            stuff=(around := _listed(stuff[:2])),
+            Things=spoken.capitalize(),
+            Stuff=around.capitalize(),
+        )
+        for template in _TEMPLATES
+    ]
+
+
+def captioned_images(
+    seed: int, number: int, size: int
+) -> Iterator[tuple[NDArray[np.uint8], list[str]]]:
+    """Pictures with names or captions, from the whole language of the world, unseen words too.
+
+    Args:
+        seed: of the stream; any prefix of it is the same whatever `number`.
+        number: of pictures.
+        size: side, pixels.
+
+    Yields:
+        (size, size, 3) uint8, and what it may be called, the most general name first.
+    """
+    kinds = thing_kinds(seen_only=False)
+    for index in range(number):
+        rng = np.random.default_rng([seed, 3, index])
+        draw = rng.random()
+        if draw < _SHARE_OF_SHOTS:
+            kind = kinds[rng.integers(len(kinds))]
+            shape, color, pattern = kind
+            full = f"{color} {shape}" if pattern == "plain" else f"{color} {pattern} {shape}"
+            yield draw_shot(rng, kind, size), [shape, f"{color} {shape}", full]
+        elif draw < _SHARE_OF_SHOTS + _SHARE_OF_STUFF:
+            concept = int(rng.integers(len(STUFF)))
+            names = CONCEPTS[concept].names
+            side = int(rng.integers(size, 2 * size))
+            piece = crop(STUFF[concept], side, side, rng)
+            picked = piece[:: max(1, side // size), :: max(1, side // size)][:size, :size]
+            yield picked, list(reversed(names))
+        else:
+            scene = draw_scene(rng, int(rng.integers(1 << 30)), 2 * size)
+            yield reduced(scene, size), scene_captions(rng, scene)
+
+
+def _listed(names: Sequence[str]) -> str:
+    spoken = [_with_article(name) for name in names]
+    return spoken[0] if len(spoken) == 1 else f"{', '.join(spoken[:-1])} and {spoken[-1]}"
+
+
+def _with_article(name: str) -> str:
+    if name in _PLURAL_OR_MASS:
+        return name
+    if name in ("sky", "sea", "sun", "ground") and name not in LANDMARKS[1:]:
+        return f"the {name}"
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"

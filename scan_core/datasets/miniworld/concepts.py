@@ -1,0 +1,140 @@
+"""What exists in the miniature world, and by which names each thing may be called."""
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scan_core.vocabulary.classes import ClassList
+
+STUFF = (
+    "sky",
+    "cloud",
+    "sea",
+    "pool",
+    "sand",
+    "grass",
+    "snow",
+    "road",
+    "brick wall",
+    "stone wall",
+    "wood floor",
+    "tile floor",
+    "carpet",
+    "rug",
+    "hedge",
+    "bush",
+    "soil",
+    "mountain",
+    "curtain",
+    "wallpaper",
+)
+# Look-alikes among things: drawn by one shape, named by their surroundings.
+LANDMARKS = ("sun", "lamp", "tent", "igloo")
+SHAPES = (
+    "ball",
+    "boat",
+    "car",
+    "house",
+    "star",
+    "fish",
+    "cup",
+    "kite",
+    "flower",
+    "box",
+    "ring",
+    "heart",
+    "mushroom",
+)
+COLORS = {
+    "red": (214, 40, 40),
+    "orange": (245, 130, 32),
+    "yellow": (250, 205, 40),
+    "green": (40, 150, 70),
+    "blue": (45, 90, 205),
+    "purple": (130, 60, 170),
+    "pink": (245, 130, 180),
+    "white": (240, 240, 240),
+}
+PATTERNS = ("plain", "striped", "dotted")
+
+# Other names, tried after a concept's own: what it is a kind of, or what it is also called.
+_BROADER = {
+    "sea": ("water",),
+    "pool": ("water",),
+    "brick wall": ("wall",),
+    "stone wall": ("wall",),
+    "wallpaper": ("wall",),
+    "wood floor": ("floor",),
+    "tile floor": ("floor",),
+    "carpet": ("floor",),
+    "rug": ("carpet", "floor"),
+    "bush": ("hedge",),
+    "soil": ("ground",),
+    "sand": ("ground",),
+    "grass": ("ground",),
+    "snow": ("ground",),
+    "road": ("ground",),
+}
+
+
+@dataclass(frozen=True)
+class Concept:
+    """One kind of thing or stuff.
+
+    Attributes:
+        names: what it may be called, the most specific first.
+        shape: for a thing its shape, else None.
+        color: for a coloured thing its colour, else None.
+        pattern: for a coloured thing its pattern, else None.
+    """
+
+    names: tuple[str, ...]
+    shape: str | None = None
+    color: str | None = None
+    pattern: str | None = None
+
+
+def _thing(shape: str, color: str, pattern: str) -> Concept:
+    pattern_names = () if pattern == "plain" else (f"{color} {pattern} {shape}",)
+    broader = (f"{color} {shape}", shape)
+    if pattern != "plain":
+        pattern_names += (f"{pattern} {shape}",)
+    return Concept((*pattern_names, *broader), shape, color, pattern)
+
+
+CONCEPTS: tuple[Concept, ...] = (
+    *(Concept((name, *_BROADER.get(name, ()))) for name in (*STUFF, *LANDMARKS)),
+    *(_thing(*kind) for kind in product(SHAPES, COLORS, PATTERNS)),
+)
+_IDS = {(c.shape, c.color, c.pattern) if c.shape else c.names[0]: i for i, c in enumerate(CONCEPTS)}
+
+
+def stuff_id(name: str) -> int:
+    """Number of a stuff or landmark concept."""
+    return _IDS[name]
+
+
+def thing_id(shape: str, color: str, pattern: str) -> int:
+    """Number of a coloured thing's concept."""
+    return _IDS[shape, color, pattern]
+
+
+def raw_table(classes: ClassList, other: int) -> NDArray[np.uint16]:
+    """Raw label value of every concept in a vocabulary.
+
+    A concept belongs to the most specific of its names that the vocabulary has.
+
+    Args:
+        classes: the vocabulary.
+        other: raw value of a concept that it has no name for.
+
+    Returns:
+        (number of concepts,) uint16.
+    """
+    raw = dict(zip(classes.names, classes.raw_ids, strict=True))
+    values = [
+        next((raw[name] for name in concept.names if name in raw), other) for concept in CONCEPTS
+    ]
+    return np.array(values, dtype=np.uint16)
