@@ -50,6 +50,17 @@ def all_raw_records(wildcards):
     return []
 
 
+def converted_files():
+    """What the conversions make, of all benchmarks."""
+    files = []
+    for name, benchmark in BENCHMARKS.items():
+        kinds = ["index.json", "labels"]
+        if benchmark.format == "ade20k_847":
+            kinds.append("images")
+        files += [f"{DATA}/benchmarks/{name}/{kind}" for kind in kinds]
+    return files
+
+
 def benchmarks_of(format_name):
     """Wildcard constraint: the benchmarks that are converted from one raw format."""
     names = [
@@ -127,8 +138,12 @@ if workflow.is_main_process:
 
 rule datasets:
     input:
-        manifest=f"{RESULTS}/dataset_manifest.json",
-        sheets=expand(
+        f"{RESULTS}/dataset_manifest.json",
+        # Named although the manifest implies them: Snakemake does not miss a deleted file that
+        # only stands between others.
+        all_raw_records(None),
+        converted_files(),
+        expand(
             "{data}/benchmarks/{benchmark}/sheet.png", data=DATA, benchmark=BENCHMARKS
         ),
 

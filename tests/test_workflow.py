@@ -183,9 +183,7 @@ def test_data_that_a_lab_already_has_is_used_where_it_lies(tmp_path):
 
     def local(params):
         params["recipe"] = "vitb16"
-        params["ablations"].clear()
         recipe = params["recipes"]["vitb16"]
-        recipe["grids"].clear()
         datasets = recipe["datasets"]
         datasets["source"] = f"local:{REAL}"
         coco = {"format": "coco_stuff", "classes": "coco_stuff_171", "images": {"train": None}}

@@ -97,11 +97,10 @@ class Concept:
 
 
 def _thing(shape: str, color: str, pattern: str) -> Concept:
-    pattern_names = () if pattern == "plain" else (f"{color} {pattern} {shape}",)
-    broader = (f"{color} {shape}", shape)
+    names: tuple[str, ...] = (f"{color} {shape}", shape)
     if pattern != "plain":
-        pattern_names += (f"{pattern} {shape}",)
-    return Concept((*pattern_names, *broader), shape, color, pattern)
+        names = (f"{color} {pattern} {shape}", f"{pattern} {shape}", *names)
+    return Concept(names, shape, color, pattern)
 
 
 CONCEPTS: tuple[Concept, ...] = (

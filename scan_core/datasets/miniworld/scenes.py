@@ -1,6 +1,5 @@
 """Scenes: bands of stuff, a landmark, and a few things, with the concept of every pixel."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -242,11 +241,9 @@ def _light(rng: np.random.Generator, pixels: NDArray[np.float32]) -> None:
     pixels += rng.standard_normal(pixels.shape, dtype=np.float32) * 4
 
 
-def draw_shot(
-    rng: np.random.Generator, kind: Kind, size: int, background: Callable[..., NDArray] = crop
-) -> NDArray[np.uint8]:
+def draw_shot(rng: np.random.Generator, kind: Kind, size: int) -> NDArray[np.uint8]:
     """One thing, large, before some stuff: (size, size, 3) uint8."""
-    pixels = background(STUFF[rng.integers(len(STUFF))], size, size, rng).astype(np.float32)
+    pixels = crop(STUFF[rng.integers(len(STUFF))], size, size, rng).astype(np.float32)
     concepts = np.zeros((size, size), np.int16)
     side = round(rng.uniform(0.62, 0.98) * size)
     mask, light = silhouette(kind[0], side, mirrored=bool(rng.integers(2)))

@@ -92,7 +92,9 @@ def _silhouette(shape: str) -> tuple[Image.Image, Image.Image]:
     return mask, ImageChops.multiply(Image.fromarray(light), inner.point(lambda v: 110 + v * 0.57))
 
 
-def silhouette(shape: str, size: int, mirrored: bool) -> tuple[NDArray[np.bool_], NDArray]:
+def silhouette(
+    shape: str, size: int, mirrored: bool
+) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
     """Mask and shading of a shape.
 
     Args:
@@ -105,7 +107,7 @@ def silhouette(shape: str, size: int, mirrored: bool) -> tuple[NDArray[np.bool_]
     """
     mask, shade = (part.resize((size, size), Image.Resampling.BOX) for part in _silhouette(shape))
     step = -1 if mirrored else 1
-    light = np.asarray(shade, np.float32)[:, ::step, None] / 255
+    light = np.asarray(shade)[:, ::step, None].astype(np.float32) / np.float32(255)
     return np.asarray(mask)[:, ::step] > 127, light
 
 

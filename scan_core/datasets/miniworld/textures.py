@@ -18,7 +18,7 @@ def _noise(rng: np.random.Generator, cells: int, aspect: float = 1.0) -> Pixels:
     grid = rng.random((cells, max(2, round(cells / aspect))), dtype=np.float32)
     image = Image.fromarray(np.round(grid * 255).astype(np.uint8))
     smooth = image.resize((TILE, TILE), Image.Resampling.BICUBIC)
-    return np.asarray(smooth, np.float32)[..., None] / 255
+    return np.asarray(smooth, np.float32)[..., None] / np.float32(255)
 
 
 def _mix(low: tuple[int, int, int], high: tuple[int, int, int], weight: Pixels) -> Pixels:
