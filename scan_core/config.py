@@ -53,7 +53,7 @@ class Block(BaseModel):
 class Miniworld(Block):
     """The generated world, for `datasets.source: generate`."""
 
-    image_size: Annotated[int, Field(ge=32, le=1024)]
+    image_size: Annotated[int, Field(ge=32, le=384)]
     """Longer side of an image, pixels."""
     training_images: PositiveInt
     """Images to train the segmenter on (COCO-Stuff layout, `train`)."""

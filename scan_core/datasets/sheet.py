@@ -13,7 +13,7 @@ from scan_core.datasets.index import BenchmarkIndex, Sample, Split, load_index
 _TILE = 320  # longer side of one picture, pixels
 _GAP = 12
 _COLUMNS = 2  # samples side by side, each an image and its labels
-_OVERLAY = 0.62  # opacity of the colours
+_OVERLAY = 0.7  # opacity of the colours
 _SMALLEST_SHARE = 0.004  # regions below this share of the image get no name
 _BACKGROUND = (250, 250, 250)
 
@@ -67,7 +67,7 @@ def draw_sheet(index_path: Path, output: Path, samples: int = 8) -> None:
         x = 2 * _GAP + number % _COLUMNS * (cell_width + 2 * _GAP)
         y = title_height + number // _COLUMNS * (cell_height + 2 * _GAP)
         sheet.paste(image, (x, y))
-        sheet.paste(overlay, (x + _TILE + _GAP, y))
+        sheet.paste(overlay, (x + image.width + _GAP, y))
     sheet.paste(legend, (2 * _GAP, top))
     with atomic_path(output) as temporary:
         sheet.save(temporary)
@@ -97,10 +97,11 @@ def _overlay(
     colors: NDArray[np.uint8],
     index: BenchmarkIndex,
 ) -> Image.Image:
-    pixels = np.asarray(image).astype(np.float64)
+    # Over grey, so that a colour looks as it does in the legend.
+    grey = np.asarray(image.convert("L")).astype(np.float64)[..., None]
     labelled = label != index.ignore_label
-    pixels[labelled] += _OVERLAY * (colors[label[labelled]] - pixels[labelled])
-    pixels[~labelled] = 0.35 * pixels[~labelled].mean(axis=-1, keepdims=True) + 160
+    pixels = np.repeat(0.35 * grey + 160, 3, axis=-1)
+    pixels[labelled] = (1 - _OVERLAY) * grey[labelled] + _OVERLAY * colors[label[labelled]]
     result = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
     draw, font = ImageDraw.Draw(result), ImageFont.load_default(size=15)
     taken: list[tuple[float, float, float, float]] = []

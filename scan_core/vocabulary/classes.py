@@ -5,7 +5,8 @@ their file's stem; a list of your own is named by its path. Keys of the file:
 
     names         class names in training-id order, unique
     raw_ids       for each class its value in the raw label maps
-    seen          optional, for each class whether the segmenter trains on it
+    seen          optional, for each class whether the training vocabulary has it, or has it
+                  in some colour (`ball` counts as seen where `red ball` is trained on)
     fathers       optional, {class: [semantic father, ...]}, the relation that SG-IoU forgives
     predict_with  optional, the class list whose names are given to the network instead
                   (VOC-20b: the 59 Context classes; an id past the last real class is background)

@@ -5,8 +5,15 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from scan_core.datasets.miniworld.concepts import CONCEPTS, LANDMARKS, STUFF
-from scan_core.datasets.miniworld.scenes import Scene, draw_scene, draw_shot, reduced, thing_kinds
+from scan_core.datasets.miniworld.concepts import CONCEPTS, LANDMARKS, PATTERNS, STUFF
+from scan_core.datasets.miniworld.scenes import (
+    Scene,
+    draw_landmark_shot,
+    draw_scene,
+    draw_shot,
+    reduced,
+    thing_kinds,
+)
 from scan_core.datasets.miniworld.textures import crop
 
 _PLURAL_OR_MASS = {"sand", "grass", "snow", "soil", "wallpaper"}
@@ -17,12 +24,14 @@ _TEMPLATES = (
     "We see {stuff} and {things}.",
     "{Stuff} behind {things}.",
 )
-_SHARE_OF_SHOTS, _SHARE_OF_STUFF = 0.65, 0.16  # the rest are whole scenes
+# Pictures of one landmark, of one thing, of some stuff; the rest are whole scenes.
+_SHARE_OF_LANDMARKS, _SHARE_OF_SHOTS, _SHARE_OF_STUFF = 0.06, 0.65, 0.16
 
 
 def scene_captions(rng: np.random.Generator, scene: Scene) -> list[str]:
     """Five captions of a scene, each of another form, that name its things and some stuff."""
     things = [CONCEPTS[i].names[int(rng.integers(len(CONCEPTS[i].names)))] for i in scene.things]
+    things = list(dict.fromkeys(things))
     stuff = [CONCEPTS[i].names[0] for i in np.unique(scene.concepts) if i < len(STUFF)]
     rng.shuffle(stuff)
     return [
@@ -49,13 +58,17 @@ def captioned_images(
     Yields:
         (size, size, 3) uint8, and what it may be called, the most general name first.
     """
-    kinds = thing_kinds(seen_only=False)
+    pairs = thing_kinds(seen_only=False)
     for index in range(number):
         rng = np.random.default_rng([seed, 3, index])
         draw = rng.random()
-        if draw < _SHARE_OF_SHOTS:
-            kind = kinds[rng.integers(len(kinds))]
-            shape, color, pattern = kind
+        if draw < _SHARE_OF_LANDMARKS:
+            name = LANDMARKS[rng.integers(len(LANDMARKS))]
+            yield draw_landmark_shot(rng, name, size), [name]
+        elif draw < _SHARE_OF_SHOTS:
+            shape, color = pairs[rng.integers(len(pairs))]
+            pattern = PATTERNS[rng.integers(len(PATTERNS))]
+            kind = (shape, color, pattern)
             full = f"{color} {shape}" if pattern == "plain" else f"{color} {pattern} {shape}"
             yield draw_shot(rng, kind, size), [shape, f"{color} {shape}", full]
         elif draw < _SHARE_OF_SHOTS + _SHARE_OF_STUFF:
@@ -66,7 +79,7 @@ def captioned_images(
             picked = piece[:: max(1, side // size), :: max(1, side // size)][:size, :size]
             yield picked, list(reversed(names))
         else:
-            scene = draw_scene(rng, int(rng.integers(1 << 30)), 2 * size)
+            scene = draw_scene((seed, 4), index, 2 * size)
             yield reduced(scene, size), scene_captions(rng, scene)
 
 

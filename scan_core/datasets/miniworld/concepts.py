@@ -59,6 +59,9 @@ COLORS = {
 }
 PATTERNS = ("plain", "striped", "dotted")
 
+# `rug` and `carpet`, `bush` and `hedge` are two words for the same thing: which of them a picture
+# is labelled with is chance, as among human annotators. SG-IoU forgives confusing them.
+
 # Other names, tried after a concept's own: what it is a kind of, or what it is also called.
 _BROADER = {
     "sea": ("water",),

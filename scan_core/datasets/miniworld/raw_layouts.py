@@ -134,15 +134,15 @@ def _draw_and_write(
 ) -> dict[str, Any]:
     split, number = job
     writer = _WRITERS[layout]
-    rng = np.random.default_rng([seed, _STREAMS[layout], _SPLITS[split], number])
-    scene = draw_scene(rng, number, image_size, writer.seen_only)
+    stream = (seed, _STREAMS[layout], _SPLITS[split])
+    scene = draw_scene(stream, number, image_size, writer.seen_only)
     image = _Image(
         split=split,
         number=number,
         pixels=scene.pixels,
         labels=_labels_of(layout)[scene.concepts],
         things=scene.concepts >= len(STUFF),
-        captions=scene_captions(rng, scene),
+        captions=scene_captions(np.random.default_rng([*stream, number, 1]), scene),
     )
     return writer.write(root, image)
 

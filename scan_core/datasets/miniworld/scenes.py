@@ -1,7 +1,8 @@
 """Scenes: bands of stuff, a landmark, and a few things, with the concept of every pixel."""
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,7 @@ from scan_core.datasets.miniworld.concepts import (
 from scan_core.datasets.miniworld.shapes import landmark, paint, silhouette
 from scan_core.datasets.miniworld.textures import crop
 
-# Bands from top to bottom; where several are named, one is drawn. `landmark` stands on the
-# second band's edge (tent, igloo) or hangs in the first (sun, lamp).
+# Bands from top to bottom (where several are named, one is drawn), and the landmarks.
 _SCENES: dict[str, tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]] = {
     "beach": ((("sky",), ("sea",), ("sand",)), ("sun", "cloud")),
     "meadow": ((("sky",), ("mountain", "hedge"), ("grass",)), ("tent", "sun", "cloud")),
@@ -30,7 +30,7 @@ _SCENES: dict[str, tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]] = {
     "poolside": ((("stone wall", "hedge"), ("pool",), ("tile floor",)), ("lamp",)),
     "hall": ((("brick wall", "stone wall", "wallpaper"), ("tile floor", "carpet")), ("lamp",)),
 }
-SCENES = tuple(_SCENES)
+_STANDING = ("tent", "igloo")  # in front of the things; other landmarks are behind them
 
 # What the training scenes may hold: the vocabulary that the segmenter sees.
 _SEEN_SCENES: dict[str, tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]] = {
@@ -51,6 +51,13 @@ _SEEN_PAIRS = (
     ("ring", "purple"),
     ("ring", "orange"),
 )
+
+_SURROUNDINGS = {
+    "sun": ("sky",),
+    "lamp": ("wallpaper", "curtain", "stone wall", "brick wall"),
+    "tent": ("grass",),
+    "igloo": ("snow",),
+}
 
 Kind = tuple[str, str, str]  # shape, colour, pattern
 
@@ -73,34 +80,33 @@ class Scene:
 
 
 @cache
-def thing_kinds(seen_only: bool) -> tuple[Kind, ...]:
-    """The things that may occur, in a fixed shuffled order.
+def thing_kinds(seen_only: bool) -> tuple[tuple[str, str], ...]:
+    """Shape and colour of the things that may occur.
 
     Args:
         seen_only: only those whose names are in the training vocabulary.
     """
-    if seen_only:
-        pairs = [(shape, color) for shape in _SEEN_SHAPES for color in COLORS]
-        pairs += [pair for pair in _SEEN_PAIRS for _ in range(5)]  # as many as bare nouns
-    else:
-        pairs = [(shape, color) for shape in SHAPES for color in COLORS]
-    kinds = [(*pair, pattern) for pair in pairs for pattern in PATTERNS]
-    order = np.random.default_rng(20240617).permutation(len(kinds))
-    return tuple(kinds[i] for i in order)
+    if not seen_only:
+        return tuple(product(SHAPES, COLORS))
+    # Every training name as often as any other: a bare noun stands for all colours.
+    return (*product(_SEEN_SHAPES, COLORS), *(pair for pair in _SEEN_PAIRS for _ in COLORS))
 
 
-def draw_scene(rng: np.random.Generator, number: int, size: int, seen_only: bool = False) -> Scene:
+def draw_scene(stream: tuple[int, ...], number: int, size: int, seen_only: bool = False) -> Scene:
     """Draw one scene.
 
+    Settings and things are dealt from shuffled decks, so that all of them occur even in few
+    images, in every combination; the decks differ from stream to stream.
+
     Args:
-        rng: everything random comes from it.
-        number: of the image; kinds of things and scenes are dealt out by it in turn, so that
-            all of them occur even in few images.
-        size: longer side, pixels.
+        stream: names a sequence of scenes, such as (seed, dataset, split).
+        number: of the scene within the sequence.
+        size: longer side, pixels; at most `textures.TILE`.
         seen_only: draw only what is in the training vocabulary.
     """
+    rng = np.random.default_rng([*stream, number])
     scenes = _SEEN_SCENES if seen_only else _SCENES
-    setting = tuple(scenes)[number % len(scenes)]
+    setting = tuple(scenes)[_dealt((*stream, 1), number, len(scenes))]
     bands, landmarks = scenes[setting]
     height, width = ((size, size), (size, size * 7 // 8), (size * 7 // 8, size))[rng.integers(3)]
     pixels = np.empty((height, width, 3), np.float32)
@@ -108,12 +114,37 @@ def draw_scene(rng: np.random.Generator, number: int, size: int, seen_only: bool
     edges = _draw_bands(rng, bands, pixels, concepts)
     names = [name for name in landmarks if rng.random() < 0.75]
     for name in names:
-        _draw_landmark(rng, name, edges, pixels, concepts)
-    _draw_things(rng, thing_kinds(seen_only), number, edges, pixels, concepts)
+        if name not in _STANDING:
+            _draw_landmark(rng, name, edges, pixels, concepts)
+    _draw_things(rng, _kinds_of(rng, stream, number, seen_only), edges, pixels, concepts)
+    for name in names:
+        if name in _STANDING:
+            _draw_landmark(rng, name, edges, pixels, concepts)
     _light(rng, pixels)
     visible, counts = np.unique(concepts, return_counts=True)
     things = visible[(visible >= len(STUFF)) & (counts >= 12)]
     return Scene(pixels.clip(0, 255).astype(np.uint8), concepts, setting, tuple(things.tolist()))
+
+
+def _kinds_of(
+    rng: np.random.Generator, stream: tuple[int, ...], number: int, seen_only: bool
+) -> list[Kind]:
+    """Two, three or four things, from back to front: the next of the deck."""
+    count = 2 + number % 3
+    first = number // 3 * 9 + (0, 2, 5)[number % 3]
+    pairs = thing_kinds(seen_only)
+    dealt = [pairs[_dealt((*stream, 2), first + i, len(pairs))] for i in range(count)]
+    return [(*pair, PATTERNS[rng.integers(len(PATTERNS))]) for pair in dealt]
+
+
+def _dealt(stream: tuple[int, ...], position: int, cards: int) -> int:
+    """The card at a position of an endless deck that is shuffled again after every round."""
+    return _shuffled(stream, position // cards, cards)[position % cards]
+
+
+@lru_cache(maxsize=64)
+def _shuffled(stream: tuple[int, ...], turn: int, cards: int) -> tuple[int, ...]:
+    return tuple(np.random.default_rng([*stream, turn]).permutation(cards).tolist())
 
 
 def _draw_bands(
@@ -162,7 +193,7 @@ def _draw_landmark(
     else:
         size = round(1.35 * size)
         x = int(rng.integers(2, width - size - 1))
-        y = edges[-1] - round(0.72 * size)
+        y = round(rng.uniform(edges[-1] + 0.15 * height, 0.97 * height)) - size
     mask, surface = landmark(name, size)
     _paste(mask, surface, x, y, stuff_id(name), pixels, concepts)
 
@@ -188,22 +219,20 @@ def _draw_cloud(
 
 def _draw_things(
     rng: np.random.Generator,
-    kinds: tuple[Kind, ...],
-    number: int,
+    kinds: list[Kind],
     edges: list[int],
     pixels: NDArray[np.float32],
     concepts: NDArray[np.int16],
 ) -> None:
-    """Two to four things side by side in the lower part, the lower ones in front."""
+    """Things side by side in the lower part, the lower ones in front."""
     height, width = concepts.shape
-    count = int(rng.integers(2, 5))
+    count = len(kinds)
     slots = (np.arange(count) + 0.5) / count + rng.uniform(-0.06, 0.06, count)
     places = sorted(
         (float(rng.uniform(edges[1] + 0.12 * height, 0.97 * height)), float(slot) * width)
         for slot in slots
     )
-    for position, (bottom, middle) in enumerate(places):
-        shape, color, pattern = kinds[(4 * number + position) % len(kinds)]
+    for (bottom, middle), (shape, color, pattern) in zip(places, kinds, strict=True):
         depth = 0.75 + 0.35 * (bottom / height)
         size = round(rng.uniform(36, 54) * depth * max(height, width) / 128)
         mask, light = silhouette(shape, size, mirrored=bool(rng.integers(2)))
@@ -250,6 +279,19 @@ def draw_shot(rng: np.random.Generator, kind: Kind, size: int) -> NDArray[np.uin
     x, y = rng.integers(0, size - side + 1, 2)
     surface = paint(kind[1], kind[2], side) * light
     _paste(mask, surface, int(x), int(y), thing_id(*kind), pixels, concepts)
+    _light(rng, pixels)
+    return pixels.clip(0, 255).astype(np.uint8)
+
+
+def draw_landmark_shot(rng: np.random.Generator, name: str, size: int) -> NDArray[np.uint8]:
+    """A sun, lamp, tent or igloo, large, before what it belongs to: (size, size, 3) uint8."""
+    surroundings = _SURROUNDINGS[name]
+    stuff = surroundings[rng.integers(len(surroundings))]
+    pixels = crop(stuff, size, size, rng).astype(np.float32)
+    concepts = np.zeros((size, size), np.int16)
+    mask, surface = landmark(name, round(rng.uniform(0.4, 0.8) * size))
+    x, y = rng.integers(0, size - len(mask) + 1, 2)
+    _paste(mask, surface, int(x), int(y), stuff_id(name), pixels, concepts)
     _light(rng, pixels)
     return pixels.clip(0, 255).astype(np.uint8)
 

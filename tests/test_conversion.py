@@ -1,0 +1,289 @@
+"""Converters: exact, restartable, and plain about what is wrong with a file."""
+
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+from PIL import Image
+
+from scan_core.datasets.conversion import convert
+from scan_core.datasets.formats import FORMATS
+from scan_core.datasets.index import load_index
+from scan_core.datasets.safe_pickle import load_plain_pickle
+from scan_core.datasets.verification import verify
+from scan_core.errors import InputError
+from scan_core.vocabulary.classes import load_class_list
+
+ROOT = Path(__file__).parents[1]
+
+
+def photo(path: Path, width: int = 24, height: int = 16) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    Image.fromarray(pixels).save(path, quality=90)
+
+
+def png(path: Path, pixels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def labels(*values: int) -> np.ndarray:
+    """16 x 24 pixels in vertical stripes of the values."""
+    return np.repeat(np.array(values, np.uint8), 24 // len(values))[None].repeat(16, axis=0)
+
+
+def run(name, classes, raw, output, splits=("val",), workers=1):
+    return convert(
+        FORMATS[name], load_class_list(classes), raw, output, splits, workers, "benchmark"
+    )
+
+
+def read(output: Path, index, split: str = "val", number: int = 0) -> np.ndarray:
+    chosen = index.splits[split]
+    with Image.open(output / chosen.label_root / chosen.samples[number].label) as file:
+        return np.asarray(file)
+
+
+@pytest.fixture
+def ade(tmp_path):
+    """Four images of the scene-parsing challenge."""
+    raw = tmp_path / "raw"
+    for number in range(1, 5):
+        stem = f"ADE_val_{number:08d}"
+        photo(raw / f"ADEChallengeData2016/images/validation/{stem}.jpg")
+        png(raw / f"ADEChallengeData2016/annotations/validation/{stem}.png", labels(0, 1, 150))
+    return raw
+
+
+def ade_file(raw: Path, number: int, kind: str) -> Path:
+    folder, suffix = {"image": ("images", "jpg"), "label": ("annotations", "png")}[kind]
+    return raw / f"ADEChallengeData2016/{folder}/validation/ADE_val_{number:08d}.{suffix}"
+
+
+def test_coco_stuff(tmp_path):
+    raw, output = tmp_path / "raw", tmp_path / "out"
+    for stem, values in (("a", (0, 12, 181, 11)), ("b", (255, 255, 90, 11)), ("c", (0, 0, 1, 1))):
+        photo(raw / f"coco/train2017/{stem}.jpg")
+        png(raw / f"coco/stuffthingmaps/train2017/{stem}.png", labels(*values))
+    photo(raw / "coco/train2017/without_map.jpg")
+    index = run("coco_stuff", "coco_stuff_171", raw, output, ["train"])
+    assert read(output, index, "train")[0, ::6].tolist() == [0, 11, 170, 255]
+    split = index.splits["train"]
+    assert [sample.stem for sample in split.samples] == ["a", "c"]
+    assert set(split.skipped) == {"b", "without_map"}
+    assert load_index(output / "index.json") == index
+
+
+def test_ade20k_150(ade, tmp_path):
+    index = run("ade20k_150", "ade20k_150", ade, tmp_path / "out", workers=2)
+    assert read(tmp_path / "out", index)[0, ::8].tolist() == [255, 0, 149]
+    assert len(index.splits["val"].samples) == 4
+
+
+def test_ade20k_847_is_resized_and_read_by_its_index(tmp_path):
+    raw, output = tmp_path / "raw", tmp_path / "out"
+    folder = "ADE20K_2021_17_01/images/ADE/validation/a/b"
+    photo(raw / folder / "ADE_val_1.jpg", 1201, 800)
+    coded = np.zeros((800, 1201, 3), np.uint8)
+    coded[:, :600] = (2978 // 256 * 10, 2978 % 256, 7)  # wall
+    coded[:, 600:] = (3 * 10, 200, 0)  # a class of the release that is not among the 847?
+    png(raw / folder / "ADE_val_1_seg.png", coded)
+    photo(raw / folder / "ADE_train_1.jpg")
+    index_file = raw / "ADE20K_2021_17_01/index_ade20k.pkl"
+    names = np.array(["ADE_val_1.jpg", "ADE_train_1.jpg"])
+    index_file.write_bytes(pickle.dumps({"folder": [folder, folder], "filename": names}))
+    index = run("ade20k_847", "ade20k_847", raw, output)
+    (sample,) = index.splits["val"].samples
+    assert (sample.width, sample.height) == (769, 512)
+    label = read(output, index)
+    assert label.dtype == np.uint16
+    other = 3 * 256 + 200
+    classes = load_class_list("ade20k_847")
+    expected = classes.raw_ids.index(other) if other in classes.raw_ids else 65535
+    assert set(np.unique(label).tolist()) == {0, expected}
+    with Image.open(output / index.splits["val"].image_root / sample.image) as image:
+        assert image.size == (769, 512)
+
+
+@pytest.mark.parametrize("palette", [False, True])
+def test_voc_with_and_without_background(tmp_path, palette):
+    raw = tmp_path / "raw/VOCdevkit/VOC2012"
+    photo(raw / "JPEGImages/x.jpg")
+    path = raw / "SegmentationClassAug/x.png"
+    path.parent.mkdir(parents=True)
+    label = Image.fromarray(labels(0, 1, 20, 255))
+    if palette:
+        label.putpalette(bytes(range(256)) * 3)
+    label.save(path)
+    (raw / "ImageSets/Segmentation").mkdir(parents=True)
+    (raw / "ImageSets/Segmentation/val.txt").write_text("x\n")
+    for classes, background in (("voc_20", 255), ("voc_20b", 20)):
+        output = tmp_path / classes
+        index = run("pascal_voc", classes, tmp_path / "raw", output)
+        assert read(output, index)[0, ::6].tolist() == [background, 0, 19, 255]
+
+
+def test_context_of_59_and_459(tmp_path):
+    raw = tmp_path / "raw/VOCdevkit/VOC2010"
+    values = np.array([[0, 1, 2, 459]], np.uint16).repeat(16, 0).repeat(6, 1)
+    (raw / "trainval").mkdir(parents=True)
+    for stem in ("x", "y"):
+        photo(raw / f"JPEGImages/{stem}.jpg")
+        scipy.io.savemat(raw / f"trainval/{stem}.mat", {"LabelMap": values})
+    (raw / "ImageSets/Main").mkdir(parents=True)
+    (raw / "ImageSets/Main/val.txt").write_text("x\ny\nnever_labelled\n")
+    full = run("pascal_context", "context_459", tmp_path / "raw", tmp_path / "459")
+    assert read(tmp_path / "459", full)[0, ::6].tolist() == [65535, 0, 1, 458]
+    part = run("pascal_context", "context_59", tmp_path / "raw", tmp_path / "59")
+    assert read(tmp_path / "59", part)[0, ::6].tolist() == [255, 255, 0, 255]
+    assert part.splits["val"].listed == 3
+    assert set(part.splits["val"].skipped) == {"never_labelled"}
+    (raw / "trainval/y.mat").write_bytes((raw / "trainval/y.mat").read_bytes()[:150])
+    with pytest.raises(InputError, match=r"y\.mat is corrupt"):
+        run("pascal_context", "context_59", tmp_path / "raw", tmp_path / "59")
+    (raw / "trainval/y.mat").unlink()
+    with pytest.raises(InputError, match="labels are missing"):
+        run("pascal_context", "context_59", tmp_path / "raw", tmp_path / "59")
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda raw: ade_file(raw, 2, "label").unlink(), "has no label in"),
+        (lambda raw: ade_file(raw, 2, "image").unlink(), "has no image in"),
+        (lambda raw: photo(ade_file(raw, 2, "image"), 25, 16), "is 25x16 pixels, but its label"),
+        (lambda raw: png(ade_file(raw, 2, "label"), labels(0, 151)), "label value 151 is out of"),
+        (lambda raw: _truncate(ade_file(raw, 2, "image")), "is corrupt or truncated"),
+        (lambda raw: _truncate(ade_file(raw, 2, "label")), "is corrupt or truncated"),
+        (lambda raw: ade_file(raw, 2, "label").write_text("<html>"), "is corrupt or truncated"),
+        (lambda raw: png(ade_file(raw, 2, "label"), np.zeros((16, 24, 3), np.uint8)), "one value"),
+    ],
+)
+def test_a_bad_file_is_named_and_the_others_are_kept(ade, tmp_path, damage, words):
+    good = {kind: ade_file(ade, 2, kind).read_bytes() for kind in ("image", "label")}
+    damage(ade)
+    output = tmp_path / "out"
+    with pytest.raises(InputError, match=words) as caught:
+        run("ade20k_150", "ade20k_150", ade, output)
+    assert "ADE_val_00000002" in str(caught.value)
+    assert not (output / "labels").exists()
+    assert not (output / "index.json").exists()
+    for kind, content in good.items():
+        ade_file(ade, 2, kind).write_bytes(content)
+    index = run("ade20k_150", "ade20k_150", ade, output)
+    assert len(index.splits["val"].samples) == 4
+    assert not (output / "partial").exists()
+
+
+def test_a_class_list_of_another_format_is_refused(ade, tmp_path):
+    with pytest.raises(InputError, match=r"'context_459' has the raw id 459"):
+        run("ade20k_150", "context_459", ade, tmp_path / "out")
+
+
+def test_a_killed_conversion_continues(tmp_path):
+    raw, output = tmp_path / "raw", tmp_path / "out"
+    for number in range(600):
+        photo(ade_file(raw, number, "image"), 320, 240)
+        png(ade_file(raw, number, "label"), np.full((240, 320), number % 151, np.uint8))
+    command = [
+        sys.executable, "-m", "workflow_scripts.convert_ade20k_150", "--raw-root", str(raw),
+        "--class-list", "ade20k_150", "--name", "b", "--splits", "val", "--output", str(output),
+    ]  # fmt: skip
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    finished = output / "partial/labels/val"
+    deadline = time.monotonic() + 30
+    while not finished.is_dir() or len(list(finished.glob("ADE*"))) < 20:
+        assert process.poll() is None, "ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = {path.name: path.stat().st_mtime_ns for path in finished.glob("ADE*")}
+    assert not (output / "index.json").exists()
+    assert 20 <= len(kept) < 600
+    subprocess.run(command, cwd=ROOT, check=True, stderr=subprocess.DEVNULL)
+    done = output / "labels/val"
+    assert len(list(done.iterdir())) == 600
+    assert all((done / name).stat().st_mtime_ns == at for name, at in kept.items())
+
+
+def test_leftovers_of_other_raw_data_are_not_used(ade, tmp_path):
+    output = tmp_path / "out"
+    _truncate(ade_file(ade, 4, "image"))
+    with pytest.raises(InputError):
+        run("ade20k_150", "ade20k_150", ade, output)
+    for number in range(1, 5):
+        photo(ade_file(ade, number, "image"))
+        png(ade_file(ade, number, "label"), labels(2, 2, 2))
+    index = run("ade20k_150", "ade20k_150", ade, output)
+    assert np.unique(read(output, index)).tolist() == [1]
+
+
+def test_verification_finds_what_changed_afterwards(ade, tmp_path):
+    output = tmp_path / "out"
+    run("ade20k_150", "ade20k_150", ade, output)
+    report = verify(output / "index.json", {"val": 4}, workers=1)
+    counted = report["splits"]["val"]
+    assert counted["images"] == 4
+    assert counted["pixels"]["wall"] == counted["pixels"]["flag"] == 4 * 16 * 8
+    assert len(counted["absent"]) == 148
+    with pytest.raises(InputError, match="lists 4 images, expected 5"):
+        verify(output / "index.json", {"val": 5}, workers=1)
+    label = output / "labels/val/ADE_val_00000003.png"
+    png(label, labels(3, 200))
+    with pytest.raises(InputError, match="value 200 is no class"):
+        verify(output / "index.json", {}, workers=1)
+    png(label, labels(3, 3)[:8])
+    with pytest.raises(InputError, match="is 24x8 and"):
+        verify(output / "index.json", {}, workers=1)
+    label.unlink()
+    with pytest.raises(InputError, match=r"ADE_val_00000003\.png is missing"):
+        verify(output / "index.json", {}, workers=1)
+
+
+class _Attack:
+    def __reduce__(self):
+        return os.system, ("touch attacked",)
+
+
+def test_a_malicious_index_is_refused_without_running_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "index_ade20k.pkl"
+    path.write_bytes(pickle.dumps({"folder": _Attack()}))
+    with pytest.raises(InputError, match="refused"):
+        load_plain_pickle(path)
+    assert not (tmp_path / "attacked").exists()
+    path.write_bytes(b"\x80\x04no pickle")
+    with pytest.raises(InputError, match="index_ade20k"):
+        load_plain_pickle(path)
+
+
+@pytest.mark.parametrize("folder", ["../../etc", "/etc"])
+def test_an_index_cannot_point_outside(tmp_path, folder):
+    index = tmp_path / "raw/ADE20K_2021_17_01/index_ade20k.pkl"
+    index.parent.mkdir(parents=True)
+    index.write_bytes(pickle.dumps({"folder": [folder], "filename": ["ADE_val_1.jpg"]}))
+    with pytest.raises(InputError, match="outside the raw data"):
+        run("ade20k_847", "ade20k_847", tmp_path / "raw", tmp_path / "out")
+
+
+def test_images_are_found_from_the_index_wherever_it_is_read(ade, tmp_path):
+    output = tmp_path / "out"
+    index = run("ade20k_150", "ade20k_150", ade, output)
+    split = index.splits["val"]
+    assert (output / split.image_root / split.samples[0].image).is_file()
+    shutil.rmtree(ade)
+    assert load_index(output / "index.json") == index
