@@ -1,0 +1,52 @@
+"""Speed of the miniature world.
+
+    python -m benchmarks.miniworld
+
+Prints images/s of one process, drawn and compressed, as a ratio to a baseline in the same run
+(noise of the same size, compressed in the same way).
+"""
+
+import io
+import time
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+from scan_core.datasets.miniworld.captions import captioned_images
+from scan_core.datasets.miniworld.scenes import draw_scene
+
+IMAGES = 300
+
+
+def compress(pixels: np.ndarray) -> None:
+    """Encode as the raw layouts do."""
+    Image.fromarray(pixels).save(io.BytesIO(), "JPEG", quality=95, subsampling=0)
+
+
+def speed(draw: Callable[[int], np.ndarray]) -> float:
+    """Images/s, after a warm-up that builds the textures."""
+    for number in range(20):
+        draw(number)
+    start = time.perf_counter()
+    for number in range(IMAGES):
+        compress(draw(number))
+    return IMAGES / (time.perf_counter() - start)
+
+
+def main() -> None:
+    """Print the table."""
+    rng = np.random.default_rng(0)
+    print(f"{'picture':20} {'images/s':>9} {'noise':>9} {'ratio':>6}")
+    for size in (128, 64):
+        noise = speed(lambda _, size=size: rng.integers(0, 256, (size, size, 3), np.uint8))
+        scene = speed(lambda number, size=size: draw_scene((0,), number, size).pixels)
+        print(f"{f'scene, {size} px':20} {scene:9.0f} {noise:9.0f} {scene / noise:6.2f}")
+    noise = speed(lambda _: rng.integers(0, 256, (48, 48, 3), np.uint8))
+    stream = captioned_images(0, 20 + IMAGES, 48)
+    shots = speed(lambda _: next(stream)[0])
+    print(f"{'captioned, 48 px':20} {shots:9.0f} {noise:9.0f} {shots / noise:6.2f}")
+
+
+if __name__ == "__main__":
+    main()
