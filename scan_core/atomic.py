@@ -1,9 +1,12 @@
 """Files appear under their final name complete or not at all."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from scan_core.errors import DiskFullError
 
 
 @contextmanager
@@ -19,14 +22,22 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
     Yields:
         the path to write to, on the same file system as `target`.
+
+    Raises:
+        DiskFullError: there is no space for it.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
     try:
         yield temporary
         temporary.replace(target)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFullError(
+                f"the disk is full: {target} could not be written. Free some space and run "
+                "again; what is finished is kept."
+            ) from error
         raise
 
 

@@ -1,4 +1,4 @@
-"""The error that a person can act on."""
+"""Errors that a person can act on."""
 
 
 class InputError(ValueError):
@@ -7,3 +7,7 @@ class InputError(ValueError):
     The message is one paragraph that names the file or the key, says what was expected,
     and says what to do. Command lines print it alone, without a traceback, and exit with 1.
     """
+
+
+class DiskFullError(InputError):
+    """A file could not be written for want of space; every further one would fail as well."""

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from scan_core.atomic import atomic_path, write_text
 from scan_core.datasets.index import BenchmarkIndex, Sample, Split
 from scan_core.datasets.raw_format import RawFormat, RawSplit, unreadable
-from scan_core.errors import InputError
+from scan_core.errors import DiskFullError, InputError
 from scan_core.vocabulary.classes import ClassList
 
 _SHOWN_PROBLEMS = 5
@@ -189,6 +189,8 @@ def _convert_one(raw_format: RawFormat, classes: ClassList, task: _Task) -> _Out
         with atomic_path(task.new_label) as temporary:
             output.save(temporary)
         return _Outcome(size=size)
+    except DiskFullError:
+        raise
     except InputError as error:
         return _Outcome(problem=str(error))
 
