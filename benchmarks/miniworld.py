@@ -9,6 +9,7 @@ Prints images/s of one process, drawn and compressed, as a ratio to a baseline i
 import io
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from PIL import Image
@@ -36,16 +37,25 @@ def speed(draw: Callable[[int], np.ndarray]) -> float:
 
 def main() -> None:
     """Print the table."""
-    rng = np.random.default_rng(0)
     print(f"{'picture':20} {'images/s':>9} {'noise':>9} {'ratio':>6}")
     for size in (128, 64):
-        noise = speed(lambda _, size=size: rng.integers(0, 256, (size, size, 3), np.uint8))
-        scene = speed(lambda number, size=size: draw_scene((0,), number, size).pixels)
-        print(f"{f'scene, {size} px':20} {scene:9.0f} {noise:9.0f} {scene / noise:6.2f}")
-    noise = speed(lambda _: rng.integers(0, 256, (48, 48, 3), np.uint8))
+        drawn = speed(partial(_scene, size))
+        show(f"scene, {size} px", drawn, speed(partial(_noise, size)))
     stream = captioned_images(0, 20 + IMAGES, 48)
-    shots = speed(lambda _: next(stream)[0])
-    print(f"{'captioned, 48 px':20} {shots:9.0f} {noise:9.0f} {shots / noise:6.2f}")
+    show("captioned, 48 px", speed(lambda _: next(stream)[0]), speed(partial(_noise, 48)))
+
+
+def show(name: str, drawn: float, noise: float) -> None:
+    """Print one row."""
+    print(f"{name:20} {drawn:9.0f} {noise:9.0f} {drawn / noise:6.2f}")
+
+
+def _scene(size: int, number: int) -> np.ndarray:
+    return draw_scene((0,), number, size).pixels
+
+
+def _noise(size: int, number: int) -> np.ndarray:
+    return np.random.default_rng(number).integers(0, 256, (size, size, 3), np.uint8)
 
 
 if __name__ == "__main__":

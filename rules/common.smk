@@ -1,4 +1,4 @@
-"""What every rule file shares: the recipe, where things lie, what a rule depends on."""
+"""What the rules share: the recipe, where things lie, and what a job depends on."""
 
 import sys
 from pathlib import Path

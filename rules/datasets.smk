@@ -1,139 +1,7 @@
 """Raw data, downloaded, generated or already there, becomes verified benchmarks."""
 
-DATA = RECIPE.datasets.root
-SOURCE = RECIPE.datasets.source
-RAW = SOURCE.removeprefix("local:") if SOURCE.startswith("local:") else f"{DATA}/raw"
-MANUAL = f"{DATA}/manual"
-BENCHMARKS = RECIPE.datasets.benchmarks
 
-# Which layout of the miniature world each raw format is read from.
-WORLD_LAYOUTS = {
-    "coco_stuff": "coco",
-    "ade20k_150": "ade_challenge",
-    "ade20k_847": "ade_full",
-    "pascal_voc": "voc2012",
-    "pascal_context": "voc2010",
-}
-
-
-# The module that knows each raw format.
-FORMAT_MODULES = {
-    "coco_stuff": "coco_stuff",
-    "ade20k_150": "ade20k",
-    "ade20k_847": "ade20k",
-    "pascal_voc": "pascal",
-    "pascal_context": "pascal",
-}
-
-
-def raw_records(wildcards):
-    """What must have been extracted or generated before a benchmark can be converted."""
-    format_name = BENCHMARKS[wildcards.benchmark].format
-    if SOURCE == "download":
-        return [
-            f"{RAW}/extracted/{archive}.json"
-            for archive in FORMAT_ARCHIVES[format_name]
-        ]
-    if SOURCE == "generate":
-        return [f"{RAW}/generated/{WORLD_LAYOUTS[format_name]}.json"]
-    return []
-
-
-def all_raw_records(wildcards):
-    """The records of every archive or layout that the recipe's benchmarks need."""
-    formats = sorted({benchmark.format for benchmark in BENCHMARKS.values()})
-    if SOURCE == "download":
-        archives = dict.fromkeys(a for name in formats for a in FORMAT_ARCHIVES[name])
-        return [f"{RAW}/extracted/{archive}.json" for archive in archives]
-    if SOURCE == "generate":
-        return [f"{RAW}/generated/{WORLD_LAYOUTS[name]}.json" for name in formats]
-    return []
-
-
-def converted_files():
-    """What the conversions make, of all benchmarks."""
-    files = []
-    for name, benchmark in BENCHMARKS.items():
-        kinds = ["index.json", "labels"]
-        if benchmark.format == "ade20k_847":
-            kinds.append("images")
-        files += [f"{DATA}/benchmarks/{name}/{kind}" for kind in kinds]
-    return files
-
-
-def benchmarks_of(format_name):
-    """Wildcard constraint: the benchmarks that are converted from one raw format."""
-    names = [
-        name
-        for name, benchmark in BENCHMARKS.items()
-        if benchmark.format == format_name
-    ]
-    return "|".join(names) or "(?!)"
-
-
-def class_list_name(wildcards):
-    """The class list of a benchmark: a built-in name, or a path."""
-    return BENCHMARKS[wildcards.benchmark].classes
-
-
-def class_list_contents(wildcards):
-    """The class list itself, so that editing it converts its benchmark again."""
-    classes = CLASS_LISTS[wildcards.benchmark]
-    return dict(zip(classes.names, classes.raw_ids))
-
-
-def converter(wildcards):
-    """The script of a benchmark's conversion, which has the name of the rule."""
-    return f"workflow_scripts.convert_{BENCHMARKS[wildcards.benchmark].format}"
-
-
-def converter_code(wildcards):
-    """Hash of the code that converts a benchmark: the engine and its own format's module."""
-    own = FORMAT_MODULES[BENCHMARKS[wildcards.benchmark].format]
-    return code("scan_core/datasets/conversion.py", f"scan_core/datasets/{own}.py")
-
-
-def splits(wildcards):
-    """The splits of a benchmark that the recipe converts."""
-    return list(BENCHMARKS[wildcards.benchmark].images)
-
-
-def expected_images(wildcards):
-    """How many images each split must list, as `split=number`; unchecked splits are left out."""
-    counts = BENCHMARKS[wildcards.benchmark].images
-    return [
-        f"{split}={number}" for split, number in counts.items() if number is not None
-    ]
-
-
-def world_images(wildcards):
-    """Size of the train and val split of one layout of the miniature world."""
-    world = RECIPE.datasets.miniworld
-    train = world.training_images if wildcards.layout == "coco" else world.tuning_images
-    return [f"train={train}", f"val={world.test_images}"]
-
-
-def archives_to_obtain_by_hand():
-    """Archives that no server gives away, and that are not in place yet."""
-    if SOURCE != "download":
-        return []
-    names = {Path(record).stem for record in all_raw_records(None)}
-    return [
-        archive
-        for name, archive in ARCHIVES.items()
-        if name in names
-        and archive.how_to_obtain
-        and not Path(RAW, "extracted", f"{name}.json").exists()
-        and not Path(MANUAL, name).exists()
-    ]
-
-
-if workflow.is_main_process:
-    for archive in archives_to_obtain_by_hand():
-        logger.warning(
-            f"To be obtained by hand: {archive.name} (about {archive.approximate_gb:g} GB). "
-            f"{archive.how_to_obtain} Place it at {MANUAL}/{archive.name}."
-        )
+include: "datasets_common.smk"
 
 
 rule datasets:
@@ -192,7 +60,7 @@ rule extract_archive:
         mem_mb=1000,
         runtime=240,
     params:
-        raw=RAW,
+        raw=subpath(output[0], ancestor=2),
     message:
         "Extracting {wildcards.archive}"
     shell:
@@ -216,7 +84,7 @@ rule generate_miniworld:
         mem_mb=1000,
         runtime=30,
     params:
-        raw=RAW,
+        raw=subpath(output[0], ancestor=2),
         seed=RECIPE.seed,
         image_size=RECIPE.datasets.miniworld and RECIPE.datasets.miniworld.image_size,
         images=world_images,

@@ -111,25 +111,6 @@ def pair_folders(image_root: Path, label_root: Path, allow_unlabelled: bool) -> 
     return RawSplit(image_root, pairs, tuple(unlabelled))
 
 
-def pair_list(list_file: Path, image_root: Path, label_root: Path, label_suffix: str) -> RawSplit:
-    """Pair the images that a list file names with their labels, in the list's order.
-
-    Raises:
-        InputError: the list is missing or empty.
-    """
-    try:
-        stems = list_file.read_text(encoding="utf-8").split()
-    except OSError:
-        raise InputError(
-            f"{list_file} is missing: it lists the images of the split; extract or copy the raw "
-            "data again"
-        ) from None
-    if not stems:
-        raise InputError(f"{list_file} lists no image")
-    pairs = [RawPair(s, Path(f"{s}.jpg"), label_root / f"{s}{label_suffix}") for s in stems]
-    return RawSplit(image_root, pairs)
-
-
 def _files(folder: Path, suffix: str) -> list[Path]:
     if not folder.is_dir():
         raise InputError(f"folder {folder} is missing; extract or copy the raw data again")
