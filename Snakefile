@@ -13,3 +13,5 @@ rule all:
     default_target: True
     input:
         rules.datasets.input,
+    message:
+        f"Everything of the recipe {RECIPE_NAME} is made"

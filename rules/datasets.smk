@@ -14,6 +14,8 @@ rule datasets:
         expand(
             "{data}/benchmarks/{benchmark}/sheet.png", data=DATA, benchmark=BENCHMARKS
         ),
+    message:
+        f"The benchmarks of the recipe {RECIPE_NAME} are made"
 
 
 rule download_archive:

@@ -79,7 +79,8 @@ def test_coco_stuff(tmp_path):
     assert read(output, index, "train")[0, ::6].tolist() == [0, 11, 170, 255]
     split = index.splits["train"]
     assert [sample.stem for sample in split.samples] == ["a", "c"]
-    assert set(split.skipped) == {"b", "without_map"}
+    assert set(split.skipped) == {"b"}
+    assert split.listed == 3  # what the expected number of images is compared with: the maps
     assert load_index(output / "index.json") == index
 
 

@@ -1,17 +1,19 @@
 """COCO-Stuff: grey pixel maps with 182 ids, of which the class list keeps 171."""
 
+import logging
 from pathlib import Path
 
 from scan_core.datasets.raw_format import RawFormat, RawSplit, decode_png, pair_folders
 
 
 def _list_split(raw_root: Path, split: str) -> RawSplit:
-    # COCO has photos without a pixel map where only a part of it was copied: the maps decide.
-    return pair_folders(
-        raw_root / f"coco/{split}2017",
-        raw_root / f"coco/stuffthingmaps/{split}2017",
-        allow_unlabelled=True,
-    )
+    """The pixel maps decide: captions, too, are read from photos, so some may have no map."""
+    image_root = raw_root / f"coco/{split}2017"
+    label_root = raw_root / f"coco/stuffthingmaps/{split}2017"
+    paired = pair_folders(image_root, label_root, allow_unlabelled=True)
+    if paired.unlabelled:
+        logging.warning("%d photos of %s have no map", len(paired.unlabelled), image_root)
+    return RawSplit(image_root, paired.pairs)
 
 
 COCO_STUFF = RawFormat(
