@@ -136,6 +136,22 @@ def test_the_paper_is_planned_and_says_what_to_obtain_by_hand(made):
     assert re.search(r"^verify_dataset +7$", ran.stdout, re.MULTILINE)
 
 
+def test_an_archive_that_must_be_placed_by_hand(made):
+    target = "data/paper/raw/extracted/ADE20K_2021_17_01.zip.json"
+    run = ("--profile", "local", "--config", "recipe=vitb16", "--", target)
+    ran = made.snakemake(*run)
+    assert ran.returncode != 0
+    assert "https://ade20k.csail.mit.edu/request_data/" in ran.stdout
+    manual = made.folder / "data/paper/manual/ADE20K_2021_17_01"
+    manual.parent.mkdir(parents=True)
+    shutil.make_archive(str(manual), "zip", made.folder / "data/mini/raw", "ADE20K_2021_17_01")
+    ran = made.snakemake(*run)
+    assert ran.returncode == 0, ran.stdout
+    record = json.loads((made.folder / target).read_text())
+    assert record["members"] == 3 * (3 + 8) + 1
+    assert (made.folder / "data/paper/raw/ADE20K_2021_17_01/index_ade20k.pkl").is_file()
+
+
 def test_the_profile_of_the_cluster_is_valid(made):
     ran = made.snakemake("--profile", "slurm", "-n", "all")
     assert ran.returncode == 0, ran.stdout
