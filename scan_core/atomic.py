@@ -41,6 +41,15 @@ def atomic_path(target: Path) -> Iterator[Path]:
         raise
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that killed writers left below `folder`.
+
+    Nobody may be writing there at the same time.
+    """
+    for path in folder.rglob(".*.tmp*"):
+        path.unlink()
+
+
 def write_text(target: Path, text: str) -> None:
     """Write `text` (UTF-8) to `target` atomically."""
     with atomic_path(target) as temporary:

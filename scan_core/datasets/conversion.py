@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
-from scan_core.atomic import atomic_path, write_text
+from scan_core.atomic import atomic_path, remove_leftovers, write_text
 from scan_core.datasets.index import BenchmarkIndex, Sample, Split
 from scan_core.datasets.raw_format import RawFormat, RawSplit, unreadable
 from scan_core.errors import DiskFullError, InputError
@@ -131,6 +131,7 @@ def _begin(folder: Path, fingerprint: str) -> None:
     if folder.exists() and not (mark.exists() and mark.read_text(encoding="utf-8") == fingerprint):
         logging.info("the raw data has changed since an earlier run: starting again")
         shutil.rmtree(folder)
+    remove_leftovers(folder)
     write_text(mark, fingerprint)
 
 
