@@ -17,6 +17,7 @@ from PIL import Image
 from scan_core.datasets.conversion import convert
 from scan_core.datasets.formats import FORMATS
 from scan_core.datasets.index import load_index
+from scan_core.datasets.raw_format import decode_png
 from scan_core.datasets.safe_pickle import load_plain_pickle
 from scan_core.datasets.verification import verify
 from scan_core.errors import InputError
@@ -289,3 +290,126 @@ def test_images_are_found_from_the_index_wherever_it_is_read(ade, tmp_path):
     assert (output / split.image_root / split.samples[0].image).is_file()
     shutil.rmtree(ade)
     assert load_index(output / "index.json") == index
+
+
+def test_a_flipped_byte_is_never_a_different_label(ade, tmp_path):
+    path = ade_file(ade, 2, "label")
+    png(path, np.random.default_rng(0).integers(0, 151, (16, 24), np.uint8))
+    good, found = path.read_bytes(), np.asarray(Image.open(path))
+    for position in range(len(good)):
+        damaged = bytearray(good)
+        damaged[position] ^= 1
+        path.write_bytes(damaged)
+        try:
+            assert np.array_equal(decode_png(path), found), position
+        except InputError:
+            continue
+
+
+@pytest.mark.parametrize(
+    "content", ["flipped", b"MATLAB 7.3 MAT-file".ljust(124) + b"\0\2IM" + bytes(400)]
+)
+def test_a_damaged_mat_file_does_not_stop_the_others(tmp_path, content):
+    raw = tmp_path / "raw/VOCdevkit/VOC2010"
+    (raw / "trainval").mkdir(parents=True)
+    (raw / "ImageSets/Main").mkdir(parents=True)
+    (raw / "ImageSets/Main/val.txt").write_text("x\ny\n")
+    for stem in ("x", "y"):
+        photo(raw / f"JPEGImages/{stem}.jpg")
+        label = {"LabelMap": labels(1, 2).astype(np.uint16)}
+        scipy.io.savemat(raw / f"trainval/{stem}.mat", label, do_compression=True)
+    damaged = bytearray((raw / "trainval/x.mat").read_bytes())
+    damaged[-3] ^= 9  # in the checksum of the compressed matrix
+    (raw / "trainval/x.mat").write_bytes(damaged if content == "flipped" else content)
+    with pytest.raises(InputError, match=r"1 of 2 images .*\n.*x\.mat is corrupt"):
+        run("pascal_context", "context_59", tmp_path / "raw", tmp_path / "out")
+    assert (tmp_path / "out/partial/labels/val/y.png").is_file()
+
+
+def test_missing_pixel_maps_of_coco_are_noticed(tmp_path):
+    raw, output = tmp_path / "raw", tmp_path / "out"
+    for stem in ("a", "b", "c"):
+        photo(raw / f"coco/train2017/{stem}.jpg")
+    png(raw / "coco/stuffthingmaps/train2017/a.png", labels(0, 1))
+    run("coco_stuff", "coco_stuff_171", raw, output, ["train"])
+    with pytest.raises(InputError, match="'train' lists 1 images, expected 3"):
+        verify(output / "index.json", {"train": 3}, workers=1)
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [("x\n../../x\n", "is a path, not an image name"), ("x\nx\n", "lists x 2 times")],
+)
+def test_a_list_names_each_image_once_and_none_outside(tmp_path, lines, words):
+    raw = tmp_path / "raw/VOCdevkit/VOC2012"
+    for root in (raw / "JPEGImages", raw.parent):
+        photo(root / "x.jpg")
+    for root in (raw / "SegmentationClassAug", raw.parent):
+        png(root / "x.png", labels(1, 2))
+    (raw / "ImageSets/Segmentation").mkdir(parents=True)
+    (raw / "ImageSets/Segmentation/val.txt").write_text(lines)
+    with pytest.raises(InputError, match=words):
+        run("pascal_voc", "voc_20", tmp_path / "raw", tmp_path / "out")
+
+
+def test_images_of_a_few_pixels_are_checked_too(tmp_path):
+    raw = tmp_path / "raw"
+    photo(ade_file(raw, 1, "image"), 5, 9)
+    png(ade_file(raw, 1, "label"), np.ones((9, 5), np.uint8))
+    index = run("ade20k_150", "ade20k_150", raw, tmp_path / "out")
+    assert index.splits["val"].samples[0].width == 5
+
+
+def test_a_finished_file_without_content_is_made_again(ade, tmp_path):
+    output = tmp_path / "out"
+    good = ade_file(ade, 4, "image").read_bytes()
+    stamp = ade_file(ade, 4, "image").stat().st_mtime_ns
+    ade_file(ade, 4, "image").write_bytes(bytes(len(good)))
+    os.utime(ade_file(ade, 4, "image"), ns=(stamp, stamp))
+    with pytest.raises(InputError, match="ADE_val_00000004"):
+        run("ade20k_150", "ade20k_150", ade, output)
+    ade_file(ade, 4, "image").write_bytes(good)
+    os.utime(ade_file(ade, 4, "image"), ns=(stamp, stamp))
+    (output / "partial/labels/val/ADE_val_00000001.png").write_bytes(b"")
+    index = run("ade20k_150", "ade20k_150", ade, output)
+    assert read(output, index)[0, ::8].tolist() == [255, 0, 149]
+
+
+def test_images_are_found_from_a_linked_output_folder(ade, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scratch/deep").mkdir(parents=True)
+    (tmp_path / "benchmarks").symlink_to(tmp_path / "scratch/deep")
+    output = Path("benchmarks/b")
+    split = run("ade20k_150", "ade20k_150", ade.relative_to(tmp_path), output).splits["val"]
+    assert not Path(split.image_root).is_absolute()
+    assert (output / split.image_root / split.samples[0].image).is_file()
+
+
+def test_verification_names_the_split_the_type_and_the_file_that_is_wrong(ade, tmp_path):
+    output = tmp_path / "out"
+    run("ade20k_150", "ade20k_150", ade, output)
+    with pytest.raises(InputError, match="split 'train' is missing"):
+        verify(output / "index.json", {"train": 4, "val": 4}, workers=1)
+    label = output / "labels/val/ADE_val_00000003.png"
+    good = label.read_bytes()
+    png(label, np.full((16, 24), 300, np.uint16))
+    with pytest.raises(InputError, match="holds uint16, expected values up to 255"):
+        verify(output / "index.json", {}, workers=1)
+    label.write_bytes(good)
+    ade_file(ade, 3, "image").write_text("<html>")
+    with pytest.raises(InputError, match=r"ADE_val_00000003\.jpg is corrupt"):
+        verify(output / "index.json", {}, workers=1)
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_an_index_of_any_pickle_protocol_is_read(tmp_path, protocol):
+    path = tmp_path / "index_ade20k.pkl"
+    path.write_bytes(pickle.dumps({"objectPresence": np.eye(3)}, protocol=protocol))
+    assert np.array_equal(load_plain_pickle(path)["objectPresence"], np.eye(3))
+
+
+def test_an_empty_split_is_refused(tmp_path):
+    for folder in ("train2017", "stuffthingmaps/train2017"):
+        (tmp_path / "raw/coco" / folder).mkdir(parents=True)
+    with pytest.raises(InputError, match="'train' has no labelled image in"):
+        run("coco_stuff", "coco_stuff_171", tmp_path / "raw", tmp_path / "out", ["train"])

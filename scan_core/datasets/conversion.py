@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -18,12 +19,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from tqdm import tqdm
 
 from scan_core.atomic import atomic_path, remove_leftovers, write_text
 from scan_core.datasets.index import BenchmarkIndex, Sample, Split
-from scan_core.datasets.raw_format import RawFormat, RawSplit, unreadable
+from scan_core.datasets.raw_format import DAMAGE, RawFormat, RawSplit, unreadable
 from scan_core.errors import DiskFullError, InputError
 from scan_core.vocabulary.classes import ClassList
 
@@ -88,12 +89,16 @@ def convert(
         )
     partial_folder = output / "partial"
     listed = {split: raw_format.list_split(raw_root, split) for split in splits}
+    for split, raw in listed.items():
+        _check_list(raw, split)
     _begin(partial_folder, _fingerprint(raw_format, classes, listed))
     converted = {}
     for split, raw in listed.items():
         tasks = _tasks(raw_format, raw, partial_folder, split)
         outcomes = _run(partial(_convert_one, raw_format, classes), tasks, workers, split)
         converted[split] = _split(raw_format, raw, raw_root, output, split, tasks, outcomes)
+    # An index must never describe label maps that it was not written for.
+    (output / "index.json").unlink(missing_ok=True)
     for folder in ("labels", "images"):
         if (partial_folder / folder).is_dir():
             shutil.rmtree(output / folder, ignore_errors=True)
@@ -123,6 +128,16 @@ def _fingerprint(raw_format: RawFormat, classes: ClassList, listed: dict[str, Ra
                     continue  # reported when its turn comes
                 digest.update(f"{split} {path} {status.st_size} {status.st_mtime_ns}".encode())
     return digest.hexdigest()
+
+
+def _check_list(raw: RawSplit, split: str) -> None:
+    if not raw.pairs:
+        raise InputError(f"the split '{split}' has no labelled image in {raw.image_root}")
+    stem, count = Counter(pair.stem for pair in raw.pairs).most_common(1)[0]
+    if count > 1:
+        raise InputError(
+            f"the split '{split}' lists {stem} {count} times; each image must be listed once"
+        )
 
 
 def _begin(folder: Path, fingerprint: str) -> None:
@@ -174,9 +189,8 @@ def _run(work: "partial[_Outcome]", tasks: list[_Task], workers: int, split: str
 
 def _convert_one(raw_format: RawFormat, classes: ClassList, task: _Task) -> _Outcome:
     try:
-        if task.new_label.exists() and (task.new_image is None or task.new_image.exists()):
-            with Image.open(task.new_label) as finished:
-                return _Outcome(size=finished.size)
+        if finished := _finished(task):
+            return finished
         raw = raw_format.decode(task.label)
         label = _training_ids(raw_format, classes, raw, task.label)
         height, width = label.shape
@@ -194,6 +208,19 @@ def _convert_one(raw_format: RawFormat, classes: ClassList, task: _Task) -> _Out
         raise
     except InputError as error:
         return _Outcome(problem=str(error))
+
+
+def _finished(task: _Task) -> _Outcome | None:
+    """What an earlier run made of the task, unless a power cut left its files without content."""
+    sizes = set()
+    for path in filter(None, (task.new_label, task.new_image)):
+        try:
+            with Image.open(path) as image:
+                image.verify()
+                sizes.add(image.size)
+        except DAMAGE:
+            return None
+    return _Outcome(size=sizes.pop()) if len(sizes) == 1 else None
 
 
 def _training_ids(
@@ -234,11 +261,13 @@ def _check_image(task: _Task, size: tuple[int, int], new_size: tuple[int, int]) 
                 )
             if task.new_image is None:
                 # An eighth of the resolution reads every byte at a third of the cost.
-                image.draft(None, (image.width // 8, image.height // 8))
+                image.draft(None, (max(image.width // 8, 1), max(image.height // 8, 1)))
                 image.load()
                 return
             pixels = image.convert("RGB")
-    except (OSError, SyntaxError, UnidentifiedImageError) as error:
+    except InputError:
+        raise
+    except DAMAGE as error:
         raise InputError(unreadable(task.image, error)) from None
     if new_size != size:
         pixels = pixels.resize(new_size, Image.Resampling.BILINEAR)
@@ -258,7 +287,8 @@ def _split(
     resized = raw_format.short_side is not None
     image_root = output / "images" / split if resized else raw.image_root
     if resized or not raw_root.is_absolute():
-        image_root = Path(os.path.relpath(image_root, output))
+        # `..` out of a linked folder leads elsewhere than its name suggests.
+        image_root = Path(os.path.relpath(image_root.absolute(), output.resolve()))
     names = [task.new_image.name if task.new_image else None for task in tasks]
     samples = tuple(
         Sample(

@@ -57,7 +57,7 @@ class BenchmarkIndex:
     Attributes:
         name: its name in the recipe.
         format: the raw format it was converted from.
-        classes: the class list's name or path.
+        classes: the class list's name (of one's own, the file's stem).
         names: class names in training-id order.
         ignore_label: pixel value without ground truth.
         splits: `train` and/or `val`.

@@ -56,13 +56,15 @@ def _read_list(path: Path) -> list[str]:
     stems = [line.split()[0] for line in lines if line.strip()]
     if not stems:
         raise InputError(f"{path} lists no image; extract or copy the raw data again")
+    if outside := next((stem for stem in stems if "/" in stem or "\\" in stem), None):
+        raise InputError(f"{path} lists {outside}, which is a path, not an image name; refused")
     return stems
 
 
 def _decode_mat(path: Path) -> NDArray[np.integer]:
     try:
         contents = scipy.io.loadmat(str(path), variable_names=["LabelMap"])
-    except (OSError, ValueError, TypeError, scipy.io.matlab.MatReadError) as error:
+    except Exception as error:  # the reader passes on whatever its parser stumbles over
         raise InputError(unreadable(path, error)) from None
     label: NDArray[np.integer] | None = contents.get("LabelMap")
     if label is None or label.ndim != 2 or label.dtype.kind not in "ui":

@@ -1,14 +1,28 @@
 """What a raw format has to say for itself; the engine of `conversion` does the rest."""
 
+import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from scan_core.errors import InputError
+
+# What Pillow raises on a damaged file; a damaged header can ask for anything.
+DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 
 
 @dataclass(frozen=True)
@@ -72,8 +86,10 @@ def decode_png(path: Path) -> NDArray[np.integer]:
     """
     try:
         with Image.open(path) as image:
+            image.verify()  # checks the CRCs, which decoding alone does not
+        with Image.open(path) as image:
             return np.asarray(image)
-    except (OSError, SyntaxError, UnidentifiedImageError) as error:
+    except DAMAGE as error:
         raise InputError(unreadable(path, error)) from None
 
 

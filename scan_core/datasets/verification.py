@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from tqdm import tqdm
 
 from scan_core.datasets.index import BenchmarkIndex, Sample, Split, load_index
-from scan_core.datasets.raw_format import unreadable
+from scan_core.datasets.raw_format import DAMAGE, unreadable
 from scan_core.errors import InputError
 
 _SHOWN_PROBLEMS = 5
@@ -48,6 +48,8 @@ def verify(index_path: Path, expected_images: Mapping[str, int], workers: int) -
     index = load_index(index_path)
     problems: list[str] = []
     splits = {}
+    for name in expected_images.keys() - index.splits.keys():
+        problems.append(f"split '{name}' is missing; convert the benchmark with it")
     for name, split in index.splits.items():
         expected = expected_images.get(name, split.listed)
         if split.listed != expected:
@@ -74,13 +76,20 @@ def _check(index: BenchmarkIndex, folder: Path, split: Split, sample: Sample) ->
     image_path = folder / split.image_root / sample.image
     classes = len(index.names)
     nothing = np.zeros(classes + 1, np.int64)
+    opening = path
     try:
         content = path.read_bytes()
-        with Image.open(path) as label_file, Image.open(image_path) as image:
-            label, size = np.asarray(label_file), image.size
-    except (OSError, SyntaxError, UnidentifiedImageError) as error:
-        bad = path if not path.exists() or image_path.exists() else image_path
-        return _Census(nothing, "", unreadable(bad, error))
+        with Image.open(path) as label_file:
+            label = np.asarray(label_file)
+        opening = image_path
+        with Image.open(image_path) as image:
+            size = image.size
+    except DAMAGE as error:
+        return _Census(nothing, "", unreadable(opening, error))
+    if label.dtype != np.min_scalar_type(index.ignore_label):
+        return _Census(
+            nothing, "", f"{path} holds {label.dtype}, expected values up to {index.ignore_label}"
+        )
     if label.shape != (sample.height, sample.width) or size != (sample.width, sample.height):
         return _Census(
             nothing,
