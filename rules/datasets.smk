@@ -9,7 +9,7 @@ rule datasets:
         f"{RESULTS}/dataset_manifest.json",
         # Named although the manifest implies them: Snakemake does not miss a deleted file that
         # only stands between others.
-        all_raw_records(None),
+        ALL_RAW_RECORDS,
         converted_files(),
         expand(
             "{data}/benchmarks/{benchmark}/sheet.png", data=DATA, benchmark=BENCHMARKS
@@ -198,7 +198,7 @@ rule verify_dataset:
 
 rule dataset_manifest:
     input:
-        records=all_raw_records,
+        records=ALL_RAW_RECORDS,
         verifications=expand(
             "{data}/benchmarks/{benchmark}/verification.json",
             data=DATA,

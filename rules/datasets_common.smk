@@ -26,28 +26,25 @@ FORMAT_MODULES = {
 }
 
 
-def raw_records(wildcards):
-    """What must have been extracted or generated before a benchmark can be converted."""
-    format_name = BENCHMARKS[wildcards.benchmark].format
-    if SOURCE == "download":
-        return [
-            f"{RAW}/extracted/{archive}.json"
-            for archive in FORMAT_ARCHIVES[format_name]
-        ]
-    if SOURCE == "generate":
-        return [f"{RAW}/generated/{WORLD_LAYOUTS[format_name]}.json"]
-    return []
-
-
-def all_raw_records(wildcards):
-    """The records of every archive or layout that the recipe's benchmarks need."""
-    formats = sorted({benchmark.format for benchmark in BENCHMARKS.values()})
+def records_of(formats):
+    """What must have been extracted or generated before these raw formats can be read."""
     if SOURCE == "download":
         archives = dict.fromkeys(a for name in formats for a in FORMAT_ARCHIVES[name])
         return [f"{RAW}/extracted/{archive}.json" for archive in archives]
     if SOURCE == "generate":
         return [f"{RAW}/generated/{WORLD_LAYOUTS[name]}.json" for name in formats]
     return []
+
+
+def raw_records(wildcards):
+    """The records that a benchmark's conversion waits for."""
+    return records_of([BENCHMARKS[wildcards.benchmark].format])
+
+
+# The records of every archive or layout that the recipe's benchmarks need.
+ALL_RAW_RECORDS = records_of(
+    sorted({benchmark.format for benchmark in BENCHMARKS.values()})
+)
 
 
 def converted_files():
@@ -90,7 +87,8 @@ def converter(wildcards):
 def converter_code(wildcards):
     """Hash of the code that converts a benchmark: the engine and its own format's module."""
     own = FORMAT_MODULES[BENCHMARKS[wildcards.benchmark].format]
-    return code("scan_core/datasets/conversion.py", f"scan_core/datasets/{own}.py")
+    engine = ("conversion", "raw_format", "index")
+    return code(*(f"scan_core/datasets/{name}.py" for name in (*engine, own)))
 
 
 def splits(wildcards):
@@ -117,7 +115,7 @@ def archives_to_obtain_by_hand():
     """Archives that no server gives away, and that are not in place yet."""
     if SOURCE != "download":
         return []
-    names = {Path(record).stem for record in all_raw_records(None)}
+    names = {Path(record).stem for record in ALL_RAW_RECORDS}
     return [
         archive
         for name, archive in ARCHIVES.items()
