@@ -12,7 +12,10 @@ rule datasets:
         ALL_RAW_RECORDS,
         converted_files(),
         expand(
-            "{data}/benchmarks/{benchmark}/sheet.png", data=DATA, benchmark=BENCHMARKS
+            "{data}/benchmarks/{benchmark}/{file}",
+            data=DATA,
+            benchmark=BENCHMARKS,
+            file=["verification.json", "sheet.png"],
         ),
     message:
         f"The benchmarks of the recipe {RECIPE_NAME} are made"

@@ -97,18 +97,34 @@ def test_a_second_call_does_nothing(made):
     assert made.jobs("datasets") == {}
 
 
-def test_deleting_an_output_remakes_only_that(made):
+@pytest.mark.parametrize(
+    ("output", "remade"),
+    [
+        ("raw/generated/coco.json", {"generate_miniworld", "convert_coco_stuff"}),
+        ("benchmarks/mini_ade_36/labels", {"convert_ade20k_150"}),
+        ("benchmarks/mini_ade_87/images", {"convert_ade20k_847"}),
+        ("benchmarks/mini_context_24/index.json", {"convert_pascal_context"}),
+        ("benchmarks/mini_voc_10/verification.json", set()),
+        ("benchmarks/mini_voc_10/sheet.png", set()),
+    ],
+)
+def test_deleting_an_output_remakes_only_that_and_what_follows(made, output, remade):
+    path = made.folder / "data/mini" / output
+    kept = path.with_name("kept")
+    path.rename(kept)
+    assert made.jobs("datasets") == dict.fromkeys(
+        {*remade, "verify_dataset", "dataset_manifest", "datasets"}, 1
+    )
+    kept.rename(path)
+    assert made.jobs("datasets") == {}
+
+
+def test_a_deleted_output_is_made_again(made):
     folder = made.folder / "data/mini/benchmarks/mini_ade_36"
-    (folder / "sheet.png").unlink()
-    again = made.jobs("datasets")
-    assert again.pop("verify_dataset") == 1
-    assert set(again) <= {"datasets", "dataset_manifest"}
-    assert made.snakemake("--profile", "local", "datasets").returncode == 0
+    before = json.loads((folder / "verification.json").read_text())
     shutil.rmtree(folder / "labels")
-    again = made.jobs("datasets")
-    assert again["convert_ade20k_150"] == 1
-    assert not any(rule.startswith(("generate", "convert_p", "convert_c")) for rule in again)
     assert made.snakemake("--profile", "local", "datasets").returncode == 0
+    assert json.loads((folder / "verification.json").read_text()) == before
     assert made.jobs("datasets") == {}
 
 
