@@ -367,6 +367,28 @@ PerBenchmarkEnsemble = Annotated[
 ]
 
 
+class ReleasedDefects(Block):
+    """Defects of the released implementation. Each is repaired unless its switch is `true`;
+    `faithful: true` sets them all. `docs/released_behaviour.md` says what each does."""
+
+    fail_without_masks: bool
+    """An image of which no mask exceeds the threshold is an error, not a result without CLIP."""
+    first_image_context: bool
+    """Crops of all images of a batch get the first image's [CLS] token."""
+    global_random_draws: bool
+    """Contextual shift draws from Python's global random state, which nothing seeds."""
+    nearest_padded_view: bool
+    """CLIP sees the whole batch's images with their padding, shrunk by taking nearest pixels."""
+    rejected_masks_score_one: bool
+    """A mask that CLIP was not shown has CLIP's full score for every class."""
+    stale_text_features: bool
+    """Text features outlive a change of the text tower's weights."""
+    zero_weight_is_clip_only: bool
+    """`clip_weight: 0` means CLIP alone, the opposite of its limit."""
+    discard_last_auxiliary_loss: bool
+    """The losses of the last auxiliary output are computed and then not used."""
+
+
 class Inference(Block):
     """Test-time settings. A single value holds for every benchmark; a table names each."""
 
@@ -386,7 +408,13 @@ class Inference(Block):
     ]
     """Factor of the cosine similarities; the released model uses 100, not CLIP's own."""
     mask_threshold: PerBenchmarkFraction
-    """Pixels of a proposal above this probability form the crop."""
+    """A proposal without a pixel above this probability is not shown to CLIP."""
+    crop_threshold: Annotated[
+        Annotated[Fraction, Tag("[value]")] | Annotated[Literal["mask_threshold"], Tag("[word]")],
+        _WORD_OR_VALUE,
+    ]
+    """Pixels of a proposal above this probability form its crop. `mask_threshold`: that one, as
+    released; a number of its own lets a grid over `mask_threshold` reuse the crops."""
     clip_weight: PerBenchmarkFraction
     """Exponent of CLIP's score in the geometric ensemble (in-vocabulary: 1 − it)."""
     replace_ratio: PerBenchmarkFraction
@@ -402,6 +430,7 @@ class Recipe(Block):
     """Seed of every random stream."""
     faithful: bool
     """`true` repeats the released implementation to its last quirk."""
+    released_defects: ReleasedDefects
     grids: list[str]
     """Ablation grids that `all` builds, by their names under `ablations`."""
     datasets: Datasets
@@ -409,6 +438,13 @@ class Recipe(Block):
     segmenter: Segmenter
     clip_finetune: ClipFinetune
     inference: Inference
+
+    @property
+    def defects(self) -> ReleasedDefects:
+        """The released defects to repeat: all of them if `faithful`."""
+        if not self.faithful:
+            return self.released_defects
+        return ReleasedDefects(**dict.fromkeys(ReleasedDefects.model_fields, True))
 
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":

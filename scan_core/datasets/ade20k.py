@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scan_core.datasets.raw_format import RawFormat, RawPair, RawSplit, decode_png, pair_folders
-from scan_core.datasets.safe_pickle import load_plain_pickle
+from scan_core.safe_pickle import load_plain_pickle
 from scan_core.errors import InputError
 
 _FOLDERS = {"train": "training", "val": "validation"}

@@ -7,7 +7,7 @@ from typing import Any
 
 from scan_core.errors import InputError
 
-# What an index of plain lists, dictionaries and numpy arrays needs, and nothing else.
+# What plain lists, dictionaries and numpy arrays need, and nothing else.
 _ALLOWED = {
     ("collections", "OrderedDict"),
     ("numpy", "dtype"),
@@ -41,8 +41,8 @@ def load_plain_pickle(path: Path) -> Any:
             return _PlainUnpickler(file).load()
     except pickle.UnpicklingError as error:
         raise InputError(
-            f"{path} is refused: {error}. An index holds plain lists and numbers only; get the "
-            "file from its publisher again"
+            f"{path} is refused: {error}. Only plain containers, numbers and arrays are read; "
+            "get the file from its publisher again"
         ) from None
     except Exception as error:  # damaged instructions can fail in any way
-        raise InputError(f"{path} cannot be read ({error}); extract the archive again") from None
+        raise InputError(f"{path} cannot be read ({error}); get it again") from None

@@ -1,0 +1,1 @@
+"""From an image and class names to a segmentation."""

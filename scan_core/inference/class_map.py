@@ -1,0 +1,92 @@
+"""From mask logits and class scores to a class for every pixel, in bounded memory."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from scan_core.models.cpu_linear import ConvolutionalLinear
+
+# Class scores of this many pixels × classes are held at once.
+_CHUNK_ELEMENTS = 2**22
+
+
+def mask_probabilities(logits: Tensor, padded: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """Masks at the size of the resized image.
+
+    Args:
+        logits: (Q, h, w) at stride 4 of the padded image.
+        padded: height and width of the padded image.
+        size: height and width of the image in its upper left corner.
+
+    Returns:
+        (Q, H, W) float32, probabilities.
+    """
+    full = F.interpolate(logits.float()[None], padded, mode="bilinear", align_corners=False)[0]
+    return full[:, : size[0], : size[1]].sigmoid()
+
+
+def class_scores(masks: Tensor, scores: Tensor, output_size: tuple[int, int]) -> Tensor:
+    """The score of every class at every pixel. For K classes it takes K · H · W · 4 bytes.
+
+    Args:
+        masks: (Q, H, W), probabilities.
+        scores: (Q, K).
+        output_size: height and width of the result.
+
+    Returns:
+        (K, *output_size) float32.
+    """
+    maps = torch.einsum("qk,qhw->khw", scores, masks)
+    return F.interpolate(maps[None], output_size, mode="bilinear", align_corners=False)[0]
+
+
+def class_maps(
+    masks: Tensor, score_sets: Sequence[Tensor], output_size: tuple[int, int]
+) -> list[Tensor]:
+    """The best class at every pixel, for one or several sets of scores.
+
+    Equal to the argmax of `class_scores`. Resizing is linear, so it is the masks that are
+    resized, a few rows at a time and once for all sets; scores of all classes exist only for
+    these rows. Of equal scores the first class wins.
+
+    Args:
+        masks: (Q, H, W), probabilities.
+        score_sets: of (Q, K).
+        output_size: height and width of the maps.
+
+    Returns:
+        for each set (*output_size) int64.
+    """
+    most_classes = max(scores.shape[1] for scores in score_sets)
+    rows = max(1, _CHUNK_ELEMENTS // (most_classes * output_size[1]))
+    found: list[list[Tensor]] = [[] for _ in score_sets]
+    with ConvolutionalLinear():
+        for part in _resized_rows(masks, output_size, rows):
+            pixels = part.flatten(1).T.contiguous()
+            for scores, maps in zip(score_sets, found, strict=True):
+                best = F.linear(pixels, scores.T.contiguous()).argmax(dim=1)
+                maps.append(best.view(part.shape[1:]))
+    return [torch.cat(maps) for maps in found]
+
+
+def _resized_rows(masks: Tensor, output_size: tuple[int, int], rows: int) -> Iterator[Tensor]:
+    """Bilinearly resized masks, `rows` rows at a time: (Q, rows, width)."""
+    height, width = output_size
+    if masks.shape[1:] == output_size:
+        yield from masks.split(rows, dim=1)
+        return
+    # Vertical positions by hand, so that a part equals the same rows of the whole.
+    scale = masks.shape[1] / height
+    position = (torch.arange(height, device=masks.device) + 0.5) * scale - 0.5
+    position = position.clamp(min=0)
+    upper = position.floor().long().clamp(max=masks.shape[1] - 1)
+    lower = (upper + 1).clamp(max=masks.shape[1] - 1)
+    fraction = (position - upper).clamp(max=1)[:, None]
+    for start in range(0, height, rows):
+        part = slice(start, start + rows)
+        mixed = masks[:, upper[part]].lerp(masks[:, lower[part]], fraction[part])
+        yield F.interpolate(
+            mixed, (width,), mode="linear", align_corners=False
+        ) if width != masks.shape[2] else mixed

@@ -1,0 +1,74 @@
+"""How the two classifiers' scores become one."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class InferenceSettings:
+    """What may differ between benchmarks, without touching the networks.
+
+    Attributes:
+        mask_threshold: a proposal with no pixel above this probability is not shown to CLIP.
+        crop_threshold: pixels above this probability form the crop; None: `mask_threshold`, as
+            released, which makes new crops for every threshold.
+        clip_weight: exponent of CLIP's score; 0: in-vocabulary only, 1: CLIP only.
+        replace_ratio: contextual shift, share of the background tokens that are replaced.
+        ensemble: `geometric`, or `log`, which renormalises and weighs by objectness.
+    """
+
+    mask_threshold: float
+    clip_weight: float
+    replace_ratio: float
+    ensemble: Literal["geometric", "log"] = "geometric"
+    crop_threshold: float | None = None
+
+    @property
+    def pixel_threshold(self) -> float:
+        """The probability above which a pixel belongs to the crop."""
+        return self.mask_threshold if self.crop_threshold is None else self.crop_threshold
+
+
+def combine_scores(
+    in_vocabulary_logits: Tensor,
+    clip_logits: Tensor,
+    valid: Tensor,
+    settings: InferenceSettings,
+    rejected_score_one: bool = False,
+    zero_weight_is_clip_only: bool = False,
+) -> Tensor:
+    """Scores of every proposal for every class.
+
+    With p the softmax of the in-vocabulary logits over classes and no-object, c the softmax of
+    CLIP's logits over classes, and w the weight: p^(1 − w) · c^w, not renormalised (SCAN,
+    equation 8). A proposal that CLIP was not shown has no c; it keeps p.
+
+    Args:
+        in_vocabulary_logits: (Q, K + 1), no-object last.
+        clip_logits: (Q, K); rows of proposals that are not valid are not looked at.
+        valid: (Q,) bool, whether CLIP has classified the proposal.
+        settings: weight and kind of the ensemble.
+        rejected_score_one: the released defect: c = 1 for all classes of a proposal that is not
+            valid, so that it scores higher than any that CLIP has looked at.
+        zero_weight_is_clip_only: the released defect: weight 0 gives c alone, and nothing to
+            proposals that are not valid, instead of p alone.
+
+    Returns:
+        (Q, K) float32, at least 0.
+    """
+    probabilities = in_vocabulary_logits.float().softmax(dim=-1)
+    inside, void = probabilities[:, :-1], probabilities[:, -1:]
+    weight = settings.clip_weight
+    # Rows that are not valid may hold anything.
+    classified = clip_logits.float().masked_fill(~valid[:, None], 0).softmax(dim=-1)
+    if weight == 0 and zero_weight_is_clip_only:
+        return classified * valid[:, None]
+    missing = torch.ones_like(inside) if rejected_score_one else inside
+    outside = torch.where(valid[:, None], classified, missing)
+    scores = inside ** (1 - weight) * outside**weight
+    if settings.ensemble == "log":
+        scores = scores / scores.sum(dim=-1, keepdim=True) * (1 - void)
+    return scores

@@ -1,0 +1,175 @@
+"""Images as the networks take them: read, resized, normalised, padded."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+from torch.nn import functional as F
+
+from scan_core.errors import InputError
+from scan_core.models import clip, proposal_network
+
+ImageLike = str | Path | Image.Image | NDArray[np.uint8]
+
+
+def read_image(image: ImageLike) -> NDArray[np.uint8]:
+    """An image as RGB, whatever it is: grey, with alpha, with a palette, 16 bits deep, rotated.
+
+    Transparency is dropped, not blended. The orientation that a camera wrote is applied.
+
+    Args:
+        image: a file, a Pillow image, or an array (H, W, 3) of RGB.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        InputError: no image, a damaged one, or an array of another shape or type.
+    """
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            raise InputError(
+                f"an image array must be uint8 of shape (height, width, 3), RGB; this one is "
+                f"{image.dtype} of shape {image.shape}"
+            )
+        return image
+    if isinstance(image, Image.Image):
+        return _as_rgb(image)
+    try:
+        with Image.open(image) as opened:
+            return _as_rgb(opened)
+    except FileNotFoundError:
+        raise InputError(f"image {image} does not exist") from None
+    except UnidentifiedImageError:
+        raise InputError(f"{image} is no image, or of a kind that Pillow cannot read") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"image {image} is damaged: {error}") from None
+
+
+def _as_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith(("I", "F")):
+        # Pillow clips 16-bit grey to 8 bits; what is meant is the upper byte.
+        grey = np.asarray(image).astype(np.float64)
+        if image.mode.startswith("I"):
+            grey = grey / 257
+        byte = np.clip(np.rint(grey), 0, 255).astype(np.uint8)
+        return np.repeat(byte[..., None], 3, axis=2)
+    return np.asarray(image.convert("RGB"))
+
+
+def resized_shape(
+    height: int, width: int, short_side: int, longest_side: int
+) -> tuple[int, int]:
+    """Height and width after resizing by the rule of the field (detectron2's).
+
+    Args:
+        height: pixels.
+        width: pixels.
+        short_side: the shorter side's length after resizing, pixels,
+        longest_side: unless the longer one would exceed this, pixels.
+    """
+    scale = short_side / min(height, width)
+    new_height, new_width = height * scale, width * scale
+    if height <= width:
+        new_height = short_side
+    else:
+        new_width = short_side
+    if max(new_height, new_width) > longest_side:
+        shrink = longest_side / max(new_height, new_width)
+        new_height, new_width = new_height * shrink, new_width * shrink
+    return max(1, int(new_height + 0.5)), max(1, int(new_width + 0.5))
+
+
+def resize(image: NDArray[np.uint8], short_side: int, longest_side: int) -> Tensor:
+    """Resize for the networks, with Pillow's bilinear filter.
+
+    Args:
+        image: (H, W, 3) uint8, RGB.
+        short_side: see `resized_shape`.
+        longest_side: see `resized_shape`.
+
+    Returns:
+        (3, H', W') uint8.
+    """
+    height, width = resized_shape(*image.shape[:2], short_side, longest_side)
+    if (height, width) != image.shape[:2]:
+        resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+        image = np.asarray(resized)
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+
+def padded_size(images: Sequence[Tensor]) -> tuple[int, int]:
+    """The smallest height and width, multiples of 32, that hold all of some (3, H, W) images."""
+    stride = proposal_network.STRIDE
+    height, width = (max(image.shape[axis] for image in images) for axis in (1, 2))
+    return -(-height // stride) * stride, -(-width // stride) * stride
+
+
+def backbone_input(images: Sequence[Tensor]) -> Tensor:
+    """Normalise and pad to one size.
+
+    Args:
+        images: B of (3, H, W) uint8, on one device.
+
+    Returns:
+        (B, 3, H', W') float32; zeros right of and below each image.
+    """
+    return _normalised_and_padded(images, proposal_network.PIXEL_MEAN, proposal_network.PIXEL_STD)
+
+
+def clip_view(images: Sequence[Tensor], size: int, as_released: bool) -> Tensor:
+    """Whole images as the frozen CLIP takes them.
+
+    The released model pads the normalised images to the largest of the batch, and shrinks them,
+    padding and all, by taking the nearest pixel. By default each image is shrunk by itself with
+    antialiasing, as it is when CLIP is fine-tuned.
+
+    Args:
+        images: B of (3, H, W) uint8, on one device.
+        size: side of CLIP's input, pixels.
+        as_released: do as the released model does.
+
+    Returns:
+        (B, 3, size, size) float32; the aspect ratio is not kept.
+    """
+    if as_released:
+        padded = _normalised_and_padded(images, clip.PIXEL_MEAN, clip.PIXEL_STD)
+        return F.interpolate(padded, (size, size), mode="nearest")
+    small = [
+        F.interpolate(
+            normalise(image, clip.PIXEL_MEAN, clip.PIXEL_STD)[None],
+            (size, size),
+            mode="bilinear",
+            align_corners=False,
+            antialias=True,
+        )
+        for image in images
+    ]
+    return torch.cat(small)
+
+
+def normalise(image: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """(3, H, W) uint8 to float32 with the given mean and standard deviation per channel."""
+    channels = (-1, 1, 1)
+    shift = torch.tensor(mean, device=image.device).view(channels)
+    scale = torch.tensor(std, device=image.device).view(channels)
+    return (image.float() - shift) / scale
+
+
+def _normalised_and_padded(
+    images: Sequence[Tensor], mean: Sequence[float], std: Sequence[float]
+) -> Tensor:
+    height, width = padded_size(images)
+    return torch.stack(
+        [
+            F.pad(
+                normalise(image, mean, std), (0, width - image.shape[2], 0, height - image.shape[1])
+            )
+            for image in images
+        ]
+    )

@@ -1,0 +1,1 @@
+"""The network: proposals, semantic integration, CLIP with contextual shift, checkpoints."""

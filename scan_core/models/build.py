@@ -1,0 +1,100 @@
+"""The network that a recipe describes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import open_clip
+
+from scan_core.config import Clip, ClipArchitecture, Segmenter
+from scan_core.errors import InputError
+from scan_core.models.clip import Tokenizer, blocks, build_clip
+from scan_core.models.mask_decoder import MaskDecoder
+from scan_core.models.pixel_decoder import PixelDecoder
+from scan_core.models.proposal_network import ProposalNetwork, swin_backbone
+from scan_core.models.scan import ScanNetwork
+from scan_core.models.semantic_integration import SemanticIntegration
+
+_PARTS = ("backbone", "pixel_decoder", "mask_decoder", "semantic_integration")
+
+
+def architecture_of(segmenter: Segmenter, clip: Clip) -> dict[str, Any]:
+    """The part of a recipe that fixes the names and shapes of all weights, as plain values."""
+    architecture: dict[str, Any] = {
+        part: getattr(segmenter, part).model_dump() for part in _PARTS
+    }
+    architecture["clip"] = (
+        clip.architecture.model_dump()
+        if isinstance(clip.architecture, ClipArchitecture)
+        else clip.architecture
+    )
+    return architecture
+
+
+def build_network(architecture: Mapping[str, Any]) -> ScanNetwork:
+    """A network with random weights.
+
+    Args:
+        architecture: from `architecture_of`, or from the header of a checkpoint.
+
+    Returns:
+        the network in evaluation mode, on the CPU, in float32.
+
+    Raises:
+        InputError: the parts do not fit together.
+    """
+    if missing := [part for part in (*_PARTS, "clip") if part not in architecture]:
+        raise InputError(f"architecture: the key '{missing[0]}' is missing")
+    clip = build_clip(architecture["clip"])
+    original = build_clip(architecture["clip"]).visual
+    width = original.proj.shape[1]
+    backbone, decoder = architecture["backbone"], architecture["mask_decoder"]
+    pixel_decoder = architecture["pixel_decoder"]
+    integration = architecture["semantic_integration"]
+    if pixel_decoder["width"] != decoder["width"]:
+        raise InputError(
+            "segmenter: 'pixel_decoder.width' and 'mask_decoder.width' must be equal, they are "
+            f"{pixel_decoder['width']} and {decoder['width']}"
+        )
+    if max(integration["clip_layers"]) > len(blocks(original)):
+        raise InputError(
+            f"segmenter.semantic_integration.clip_layers: {max(integration['clip_layers'])} is "
+            f"more than the {len(blocks(original))} blocks of this CLIP"
+        )
+    network = ScanNetwork(
+        ProposalNetwork(
+            swin_backbone(
+                embed_dim=backbone["embed_dim"],
+                depths=backbone["depths"],
+                heads=backbone["heads"],
+                window=backbone["window"],
+                drop_path=backbone["drop_path"],
+            ),
+            PixelDecoder(
+                channels=[backbone["embed_dim"] * 2**stage for stage in range(4)], **pixel_decoder
+            ),
+            MaskDecoder(
+                levels=3, mask_width=pixel_decoder["mask_width"], embedding_width=width, **decoder
+            ),
+        ),
+        SemanticIntegration(
+            clip_width=original.class_embedding.shape[0],
+            width=width,
+            **{key: value for key, value in integration.items() if key != "enabled"},
+        )
+        if integration["enabled"]
+        else None,
+        clip,
+        original,
+    )
+    return network.eval()
+
+
+def tokenizer_for(architecture: Mapping[str, Any]) -> Tokenizer:
+    """The tokenizer of the network's CLIP; that of a small one is CLIP's, with a short context."""
+    clip = architecture["clip"]
+    tokenizer: Tokenizer = (
+        open_clip.get_tokenizer(clip)
+        if isinstance(clip, str)
+        else open_clip.SimpleTokenizer(context_length=clip["context_length"])
+    )
+    return tokenizer

@@ -1,0 +1,277 @@
+"""CLIP by open_clip, unpatched: its image tower run block by block, its text tower cut short.
+
+The functions here take open_clip's own modules. They compute what `encode_image` and
+`encode_text` would, but give access to the tokens between blocks and leave out what nobody
+reads: of the last image block everything but the [CLS] token, of a text everything behind its
+end token.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import open_clip
+import torch
+from open_clip.model import CLIP
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from scan_core.errors import InputError
+from scan_core.models.attention import merge_heads, split_heads
+
+# CLIP's mean and standard deviation, RGB, on the 0..255 scale.
+PIXEL_MEAN = tuple(255 * value for value in open_clip.OPENAI_DATASET_MEAN)
+PIXEL_STD = tuple(255 * value for value in open_clip.OPENAI_DATASET_STD)
+
+Tokenizer = Callable[[list[str]], Tensor]
+
+
+@dataclass(frozen=True)
+class WholeImageTokens:
+    """What the frozen CLIP sees in whole images.
+
+    Attributes:
+        cls: (blocks + 1, B, D): the [CLS] token before the first block and after each.
+        patches: block (1-based) -> (B, T, D), the patch tokens after it, before any final norm.
+        feature: (B, E), the projected [CLS] token, not normalised.
+    """
+
+    cls: Tensor
+    patches: dict[int, Tensor]
+    feature: Tensor
+
+
+def build_clip(architecture: str | dict[str, int]) -> CLIP:
+    """A CLIP with random weights.
+
+    Args:
+        architecture: open_clip's model name, or the keys of `config.ClipArchitecture`.
+
+    Raises:
+        InputError: unknown model name, or an image tower that is not CLIP's vision transformer.
+    """
+    if isinstance(architecture, str):
+        if architecture not in open_clip.list_models():
+            raise InputError(
+                f"open_clip has no model '{architecture}'; such names look like ViT-B-16, "
+                "and `open_clip.list_models()` gives them all"
+            )
+        model = open_clip.create_model(architecture, pretrained=None, load_weights=False)
+    else:
+        heads = architecture["head_width"]
+        model = CLIP(
+            embed_dim=architecture["embed_dim"],
+            vision_cfg={
+                "image_size": architecture["image_size"],
+                "patch_size": architecture["patch_size"],
+                "width": architecture["vision_width"],
+                "layers": architecture["vision_layers"],
+                "head_width": heads,
+            },
+            text_cfg={
+                "context_length": architecture["context_length"],
+                "width": architecture["text_width"],
+                "heads": architecture["text_width"] // heads,
+                "layers": architecture["text_layers"],
+            },
+        )
+    check_tower(getattr(model, "visual", None), str(architecture))
+    return model.eval()
+
+
+def check_tower(visual: nn.Module | None, name: str) -> None:
+    """Refuse an image tower in which the contextual shift has no place.
+
+    Raises:
+        InputError: not open_clip's plain vision transformer with a [CLS] token.
+    """
+    plain = (
+        isinstance(visual, VisionTransformer)
+        and visual.attn_pool is None
+        and visual.pool_type == "tok"
+        and all(isinstance(block, ResidualAttentionBlock) for block in blocks(visual))
+    )
+    if not plain:
+        raise InputError(
+            f"CLIP '{name}' cannot be used: SCAN needs an image tower that is a plain vision "
+            "transformer with a [CLS] token, such as ViT-B-16 or ViT-L-14"
+        )
+
+
+def blocks(visual: VisionTransformer) -> nn.ModuleList:
+    """The residual attention blocks of an image tower."""
+    found: nn.ModuleList = visual.transformer.resblocks
+    return found
+
+
+def embed_patches(visual: VisionTransformer, images: Tensor) -> Tensor:
+    """Tokens before the first block.
+
+    Args:
+        visual: image tower.
+        images: (B, 3, S, S), normalised.
+
+    Returns:
+        (B, 1 + T, D) float32, the [CLS] token first.
+    """
+    patches = F.unfold(images, visual.patch_size, stride=visual.patch_size).transpose(1, 2)
+    tokens = F.linear(patches, visual.conv1.weight.flatten(1))
+    cls = visual.class_embedding.expand(tokens.shape[0], 1, -1)
+    embedded: Tensor = visual.ln_pre(torch.cat((cls, tokens), 1) + visual.positional_embedding)
+    return embedded
+
+
+def run_block(block: ResidualAttentionBlock, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    """One residual attention block.
+
+    The residual stream keeps its precision; products run in the precision of the weights.
+
+    Args:
+        block: of an image or a text tower.
+        x: (B, T, D).
+        mask: (T, T) float, added to the attention logits.
+
+    Returns:
+        (B, T, D).
+    """
+    attention = block.attn
+    normed = block.ln_1(x).to(attention.in_proj_weight.dtype)
+    projected = F.linear(normed, attention.in_proj_weight, attention.in_proj_bias)
+    query, key, value = (split_heads(p, attention.num_heads) for p in projected.chunk(3, -1))
+    attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    x = x + block.ls_1(attention.out_proj(merge_heads(attended)))
+    return x + _feed_forward(block, x)
+
+
+def run_last_block(block: ResidualAttentionBlock, x: Tensor) -> Tensor:
+    """The last block, of which only the [CLS] token is computed.
+
+    Args:
+        block: of an image tower.
+        x: (B, 1 + T, D).
+
+    Returns:
+        (B, D), the [CLS] token after the block.
+    """
+    attention = block.attn
+    width = x.shape[-1]
+    weight, bias = attention.in_proj_weight, attention.in_proj_bias
+    normed = block.ln_1(x).to(weight.dtype)
+    query = F.linear(normed[:, :1], weight[:width], bias[:width])
+    key, value = F.linear(normed, weight[width:], bias[width:]).chunk(2, -1)
+    attended = F.scaled_dot_product_attention(
+        *(split_heads(p, attention.num_heads) for p in (query, key, value))
+    )
+    cls = x[:, :1] + block.ls_1(attention.out_proj(merge_heads(attended)))
+    return (cls + _feed_forward(block, cls))[:, 0]
+
+
+def _feed_forward(block: ResidualAttentionBlock, x: Tensor) -> Tensor:
+    result: Tensor = block.ls_2(block.mlp(block.ln_2(x).to(block.mlp[0].weight.dtype)))
+    return result
+
+
+def project_cls(visual: VisionTransformer, cls: Tensor) -> Tensor:
+    """(B, D), the last block's [CLS] token, to (B, E), the image feature, not normalised."""
+    feature: Tensor = visual.ln_post(cls) @ visual.proj
+    return feature
+
+
+def encode_images(
+    visual: VisionTransformer,
+    images: Tensor,
+    between_blocks: Callable[[int, Tensor], Tensor] | None = None,
+) -> Tensor:
+    """Image features.
+
+    Args:
+        visual: image tower.
+        images: (B, 3, S, S), normalised.
+        between_blocks: called after every block but the last with its number (1-based) and its
+            tokens, (B, 1 + T, D); what it returns goes into the next block.
+
+    Returns:
+        (B, E) float32, not normalised.
+    """
+    x = embed_patches(visual, images)
+    *others, last = blocks(visual)
+    for number, block in enumerate(others, start=1):
+        x = run_block(block, x)
+        if between_blocks is not None:
+            x = between_blocks(number, x)
+    return project_cls(visual, run_last_block(last, x))
+
+
+def view_whole_images(
+    visual: VisionTransformer, images: Tensor, patch_layers: Iterable[int] = ()
+) -> WholeImageTokens:
+    """All [CLS] tokens of whole images, and the patch tokens of some blocks.
+
+    Args:
+        visual: image tower.
+        images: (B, 3, S, S), normalised.
+        patch_layers: blocks (1-based) whose patch tokens are wanted.
+    """
+    wanted = set(patch_layers)
+    x = embed_patches(visual, images)
+    cls, patches = [x[:, 0]], {}
+    for number, block in enumerate(blocks(visual), start=1):
+        x = run_block(block, x)
+        cls.append(x[:, 0])
+        if number in wanted:
+            patches[number] = x[:, 1:]
+    return WholeImageTokens(torch.stack(cls), patches, project_cls(visual, x[:, 0]))
+
+
+def encode_texts(clip: CLIP, tokens: Tensor) -> Tensor:
+    """Text features.
+
+    The text tower is causal and reads its result at the end token, so the sequence is cut
+    behind the last one: a seventh of the work for class names in templates.
+
+    Args:
+        clip: the model.
+        tokens: (N, context) int64, as its tokenizer gives them: the end token has the largest id.
+
+    Returns:
+        (N, E) float32, not normalised.
+    """
+    end = tokens.argmax(dim=1)
+    length = int(end.max()) + 1
+    x = clip.token_embedding(tokens[:, :length]) + clip.positional_embedding[:length]
+    mask = clip.attn_mask[:length, :length]
+    for block in clip.transformer.resblocks:
+        x = run_block(block, x, mask)
+    pooled = clip.ln_final(x[torch.arange(len(x), device=x.device), end])
+    features: Tensor = pooled @ clip.text_projection
+    return features
+
+
+def text_weights(clip: CLIP) -> Iterator[nn.Parameter]:
+    """The parameters on which text features depend."""
+    for name, parameter in clip.named_parameters():
+        if not name.startswith("visual.") and name not in ("logit_scale", "logit_bias"):
+            yield parameter
+
+
+def lower_precision(visual: VisionTransformer, dtype: torch.dtype) -> None:
+    """Keep the weights of the blocks' matrix products in `dtype`, in place.
+
+    Norms, embeddings, the projection and the residual stream stay in float32: that is where
+    rounding would add up.
+    """
+    for block in blocks(visual):
+        block.attn.to(dtype)
+        block.mlp.to(dtype)
+
+
+def chunk_size(visual: VisionTransformer, device: torch.device) -> int:
+    """How many images at once keep an image tower's activations in fast memory.
+
+    On a CPU the hidden layer of one chunk should stay within the processor's cache (about
+    10 MB); on a GPU some gigabytes are free and large batches are faster.
+    """
+    tokens, width = visual.positional_embedding.shape
+    hidden_bytes = 4 * 4 * tokens * width
+    budget = 10 * 2**20 if device.type == "cpu" else 2**30
+    return max(1, round(budget / hidden_bytes))

@@ -1,0 +1,58 @@
+"""Linear layers on the CPU in float32, as 1×1 convolutions.
+
+PyTorch sends a linear layer in float32 to its BLAS library and a convolution to oneDNN. On AMD
+processors the BLAS of the public builds does not use AVX-512 and oneDNN does: the same product
+of a (1576, 768) and a (768, 3072) matrix runs at 216 against 480 GFLOP/s on two EPYC cores,
+forwards and backwards alike. Both are exact float32 products; only the order of sums differs.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+# Below this many rows the call costs more than the faster product saves.
+_FEWEST_ROWS = 128
+
+
+class ConvolutionalLinear(TorchFunctionMode):
+    """While active, `F.linear` of float32 tensors on the CPU runs as a 1×1 convolution.
+
+    It reaches the linear layers of library modules without touching these. Everything else,
+    other devices and precisions included, is left as it is:
+
+        with ConvolutionalLinear():
+            features = backbone(pixels)
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if func is F.linear and not kwargs and _worthwhile(args[0]):
+            return _as_convolution(*args)
+        return func(*args, **(kwargs or {}))
+
+
+def _worthwhile(x: Tensor) -> bool:
+    return (
+        x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and x.numel() >= _FEWEST_ROWS * x.shape[-1]
+        and torch.backends.mkldnn.is_available()
+    )
+
+
+def _as_convolution(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    # (..., I) seen as one image of `rows` × 1 pixels and I channels, channels last: no copy.
+    rows = x.numel() // x.shape[-1]
+    image = x.reshape(1, rows, 1, x.shape[-1]).permute(0, 3, 1, 2)
+    result = F.conv2d(image, weight[:, :, None, None], bias)
+    return result.permute(0, 2, 3, 1).reshape(*x.shape[:-1], weight.shape[0])

@@ -1,0 +1,200 @@
+"""Names of the weights in foreign checkpoints, and ours for them, both ways.
+
+A rule is a pair of name beginnings, ours and theirs; `#` stands for a number that both share.
+Swin's query, key and value are one tensor in all released checkpoints and three in
+transformers' module. Constants that a foreign module stores beside its weights (`_CONSTANTS`)
+are left out on the way in and made again on the way out.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from scan_core.models import clip
+
+Rules = Sequence[tuple[str, str]]
+
+_BLOCK = "swin.encoder.layers.#.blocks.#."
+_SWIN: Rules = [
+    ("swin.embeddings.patch_embeddings.projection.", "patch_embed.proj."),
+    ("swin.embeddings.norm.", "patch_embed.norm."),
+    (_BLOCK + "layernorm_before.", "layers.#.blocks.#.norm1."),
+    (_BLOCK + "layernorm_after.", "layers.#.blocks.#.norm2."),
+    (
+        _BLOCK + "attention.relative_position_bias.relative_position_bias_table",
+        "layers.#.blocks.#.attn.relative_position_bias_table",
+    ),
+    (_BLOCK + "attention.qkv.", "layers.#.blocks.#.attn.qkv."),
+    (_BLOCK + "attention.o_proj.", "layers.#.blocks.#.attn.proj."),
+    (_BLOCK + "mlp.", "layers.#.blocks.#.mlp."),
+    ("swin.encoder.layers.#.downsample.", "layers.#.downsample."),
+    *((f"hidden_states_norms.stage{i + 1}.", f"norm{i}.") for i in range(4)),
+]
+_PIXEL_DECODER: Rules = [
+    ("input_proj.", "input_proj."),
+    ("level_embed", "transformer.level_embed"),
+    ("layers.", "transformer.encoder.layers."),
+    ("lateral.0.", "adapter_1."),
+    ("lateral.1.", "adapter_1.norm."),
+    ("output.0.", "layer_1."),
+    ("output.1.", "layer_1.norm."),
+    ("mask_features.", "mask_features."),
+]
+_MASK_DECODER: Rules = [
+    ("layers.#.cross_attn.", "transformer_cross_attention_layers.#.multihead_attn."),
+    ("layers.#.cross_norm.", "transformer_cross_attention_layers.#.norm."),
+    ("layers.#.self_attn.", "transformer_self_attention_layers.#.self_attn."),
+    ("layers.#.self_norm.", "transformer_self_attention_layers.#.norm."),
+    ("layers.#.ffn_norm.", "transformer_ffn_layers.#.norm."),
+    ("layers.#.linear", "transformer_ffn_layers.#.linear"),
+    ("decoder_norm.", "decoder_norm."),
+    ("query_feat.", "query_feat."),
+    ("query_embed.", "query_embed."),
+    ("level_embed.", "level_embed."),
+    ("class_embed.layers.", "class_embed.layers."),
+    ("mask_embed.", "mask_embed."),
+]
+
+
+def _under(ours: str, theirs: str, rules: Rules) -> Rules:
+    return [(ours + a, theirs + b) for a, b in rules]
+
+
+# Mask2Former's names, and SCAN's for the parts that it took over. (An embedding head in place
+# of a classifier has no counterpart in Mask2Former.)
+PROPOSAL_NETWORK: Rules = [
+    *_under("proposal_network.backbone.", "backbone.", _SWIN),
+    *_under("proposal_network.pixel_decoder.", "sem_seg_head.pixel_decoder.", _PIXEL_DECODER),
+    *_under("proposal_network.mask_decoder.", "sem_seg_head.predictor.", _MASK_DECODER),
+]
+SCAN: Rules = [
+    *PROPOSAL_NETWORK,
+    ("semantic_integration.low_frequency.", "LFM."),
+    ("semantic_integration.projection.0.", "oriclip_mlp.fc1."),
+    ("semantic_integration.projection.1.", "oriclip_mlp.fc2."),
+    ("semantic_integration.fusion.attention.", "fusion_decoder.multiattn."),
+    ("semantic_integration.fusion.norms.", "fusion_decoder.ln."),
+    ("semantic_integration.prior_scale", "learnable_weight"),
+    ("semantic_integration.encoder.", "lightweight_transformer.layers."),
+    ("no_object_embedding", "clip_adapter.non_object_embedding"),
+    ("clip.", "clip_adapter.clip_model."),
+    ("original_clip.", "clip_adapter.original_clip."),
+]
+FINETUNED_CLIP: Rules = [("clip.", "clip_model."), ("original_clip.", "original_clip_visual.")]
+# ImageNet checkpoints of Swin: with or without `backbone.` in front.
+BACKBONE: Rules = [
+    *_under("proposal_network.backbone.", "backbone.", _SWIN),
+    *_under("proposal_network.backbone.", "", _SWIN),
+]
+
+_CONSTANTS = re.compile(
+    r"(.*\.)?(relative_position_index|attn_mask|empty_weight|pixel_mean|pixel_std"
+    r"|text_feature_buffer(\..*)?)"
+)
+_QKV = ("q_proj", "k_proj", "v_proj")
+
+
+def to_ours(theirs: Mapping[str, Tensor], rules: Rules) -> tuple[dict[str, Tensor], list[str]]:
+    """Rename a foreign state dict.
+
+    Args:
+        theirs: its tensors, without a `module.` in front.
+        rules: the kind of checkpoint: `SCAN`, `PROPOSAL_NETWORK`, `FINETUNED_CLIP`, `BACKBONE`.
+
+    Returns:
+        tensors by our names, and the names that no rule knows.
+    """
+    renamed: dict[str, Tensor] = {}
+    unknown = []
+    compiled = _compiled((b, a) for a, b in rules)
+    for name, tensor in theirs.items():
+        if _CONSTANTS.fullmatch(name):
+            continue
+        ours = _renamed(_current_spelling(name), compiled)
+        if ours is None:
+            unknown.append(name)
+        elif ".attention.qkv." in ours:
+            for part, values in zip(_QKV, tensor.chunk(3), strict=True):
+                renamed[ours.replace("qkv", part)] = values
+        else:
+            renamed[ours] = tensor
+    return renamed, unknown
+
+
+def to_theirs(ours: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor]:
+    """Rename our state dict; the inverse of `to_ours`. Names that no rule knows are left out."""
+    renamed: dict[str, Tensor] = {}
+    compiled = _compiled(rules)
+    for name, tensor in ours.items():
+        if ".attention.q_proj." in name:
+            tensor = torch.cat([ours[name.replace("q_proj", part)] for part in _QKV])
+            name = name.replace("q_proj", "qkv")
+        elif ".attention.k_proj." in name or ".attention.v_proj." in name:
+            continue
+        if (theirs := _renamed(name, compiled)) is not None:
+            renamed[theirs] = tensor
+    return renamed
+
+
+def released_constants(
+    released: Mapping[str, Tensor], training_classes: int, no_object_weight: float
+) -> dict[str, Tensor]:
+    """What a released SCAN checkpoint holds besides weights.
+
+    Args:
+        released: the weights by their released names.
+        training_classes: of the segmenter.
+        no_object_weight: weight of the no-object class in its loss.
+
+    Returns:
+        index tables of Swin's windows, the class weights of the loss, CLIP's mean and deviation.
+    """
+    constants = {}
+    for name, table in released.items():
+        if name.endswith(".relative_position_bias_table"):
+            window = (round(len(table) ** 0.5) + 1) // 2
+            index = name.replace("bias_table", "index")
+            constants[index] = relative_position_index(window)
+    weight = torch.ones(training_classes + 1)
+    weight[-1] = no_object_weight
+    constants["criterion.empty_weight"] = weight
+    constants["clip_adapter.pixel_mean"] = torch.tensor(clip.PIXEL_MEAN).view(1, 3, 1, 1)
+    constants["clip_adapter.pixel_std"] = torch.tensor(clip.PIXEL_STD).view(1, 3, 1, 1)
+    return constants
+
+
+def relative_position_index(window: int) -> Tensor:
+    """(window², window²) int64: the row of the bias table for every pair of tokens of a window."""
+    tokens = torch.arange(window)
+    y, x = (axis.flatten() for axis in torch.meshgrid(tokens, tokens, indexing="ij"))
+    vertical = y[:, None] - y + window - 1
+    horizontal = x[:, None] - x + window - 1
+    return vertical * (2 * window - 1) + horizontal
+
+
+def _current_spelling(name: str) -> str:
+    """Mask2Former's first checkpoints have the pixel decoder directly below the head."""
+    head = "sem_seg_head."
+    rest = name.removeprefix(head)
+    if rest == name or rest.startswith(("pixel_decoder.", "predictor.")):
+        return name
+    return f"{head}pixel_decoder.{rest}"
+
+
+def _compiled(rules: Iterable[tuple[str, str]]) -> list[tuple[re.Pattern[str], str]]:
+    compiled = []
+    for start, target in rules:
+        count = iter(range(1, 9))
+        replacement = re.sub("#", lambda _: f"\\{next(count)}", target)  # noqa: B023
+        compiled.append((re.compile(re.escape(start).replace(r"\#", r"(\d+)")), replacement))
+    # The longest start that fits is meant: `adapter_1.norm.` before `adapter_1.`.
+    return sorted(compiled, key=lambda rule: -len(rule[0].pattern))
+
+
+def _renamed(name: str, compiled: list[tuple[re.Pattern[str], str]]) -> str | None:
+    for pattern, replacement in compiled:
+        if match := pattern.match(name):
+            return match.expand(replacement) + name[match.end() :]
+    return None

@@ -1,0 +1,88 @@
+"""The SCAN network: proposals, enriched by CLIP, and what classifies them."""
+
+from collections.abc import Sequence
+
+import torch
+from open_clip.model import CLIP
+from open_clip.transformer import VisionTransformer
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from scan_core.models import clip as clip_module
+from scan_core.models.clip import WholeImageTokens, view_whole_images
+from scan_core.models.mask_decoder import Proposals
+from scan_core.models.proposal_network import PIXEL_MEAN, PIXEL_STD, STRIDE, ProposalNetwork
+from scan_core.models.semantic_integration import SemanticIntegration
+
+
+class ScanNetwork(nn.Module):
+    """Everything with weights, in one module.
+
+    Args:
+        proposal_network: proposes masks with embeddings.
+        semantic_integration: enriches the embeddings; None: they are used as they are.
+        clip: its text tower embeds class names; its image tower, once fine-tuned with masks,
+            classifies masked crops.
+        original_clip: image tower of the CLIP before fine-tuning; it looks at whole images.
+    """
+
+    def __init__(
+        self,
+        proposal_network: ProposalNetwork,
+        semantic_integration: SemanticIntegration | None,
+        clip: CLIP,
+        original_clip: VisionTransformer,
+    ) -> None:
+        super().__init__()
+        self.proposal_network = proposal_network
+        self.semantic_integration = semantic_integration
+        self.no_object_embedding = nn.Parameter(torch.empty(1, original_clip.proj.shape[1]))
+        nn.init.normal_(self.no_object_embedding, std=original_clip.proj.shape[1] ** -0.5)
+        self.clip = clip
+        self.original_clip = original_clip
+        for frozen in (self.clip, self.original_clip):
+            frozen.requires_grad_(False)
+
+    def view(self, clip_images: Tensor) -> WholeImageTokens:
+        """The frozen CLIP's view of whole images.
+
+        Args:
+            clip_images: (B, 3, S, S), from `inputs.clip_images`.
+        """
+        layers = self.semantic_integration.clip_layers if self.semantic_integration else ()
+        with torch.no_grad():
+            return view_whole_images(self.original_clip, clip_images, layers)
+
+    def embed(self, proposals: Proposals, view: WholeImageTokens) -> Tensor:
+        """The embeddings that are compared to class names.
+
+        Args:
+            proposals: of B images.
+            view: of the same images.
+
+        Returns:
+            (L, B, Q, E), not normalised.
+        """
+        if self.semantic_integration is None:
+            return proposals.embeddings
+        context = self.semantic_integration.context(view)
+        result: Tensor = self.semantic_integration(proposals.embeddings, context)
+        return result
+
+    def with_no_object(self, text_features: Tensor) -> Tensor:
+        """(K, E) text features and the learned no-object embedding, (K + 1, E)."""
+        return torch.cat((text_features, F.normalize(self.no_object_embedding, dim=-1)))
+
+
+def class_logits(embeddings: Tensor, text_features: Tensor, scale: float | Tensor) -> Tensor:
+    """Scaled cosine similarities.
+
+    Args:
+        embeddings: (..., E), of any length.
+        text_features: (K, E), of unit length.
+        scale: of the similarities; the released model uses 100 in both branches, not CLIP's.
+
+    Returns:
+        (..., K).
+    """
+    return scale * F.normalize(embeddings, dim=-1) @ text_features.T

@@ -1,0 +1,113 @@
+"""Class names as text features, kept for as long as they are true.
+
+A feature depends on the text tower's weights, the templates and the name, so these three are
+what it is kept by: in memory, and if a folder is given in a file there. Every name is encoded
+by itself, with its templates as one batch; its feature is the same to the last bit whatever
+other names are asked for.
+"""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from open_clip.model import CLIP
+from torch import Tensor
+from torch.nn import functional as F
+
+from scan_core.checkpoint_io import load_tensors, save_tensors
+from scan_core.errors import InputError
+from scan_core.models.clip import Tokenizer, encode_texts, text_weights
+from scan_core.models.cpu_linear import ConvolutionalLinear
+
+_log = logging.getLogger(__name__)
+
+
+class TextEncoder:
+    """Encode class names as the released model does, and remember the result.
+
+    Args:
+        clip: the model whose text tower is used. It may change its weights at any time.
+        tokenizer: belongs to it.
+        templates: sentences with `{}` for the name.
+        folder: where features are kept for later processes; None: in memory only.
+        stale: repeat the released defect that features outlive a change of the weights.
+    """
+
+    def __init__(
+        self,
+        clip: CLIP,
+        tokenizer: Tokenizer,
+        templates: Sequence[str],
+        folder: Path | None = None,
+        stale: bool = False,
+    ) -> None:
+        self.clip, self.tokenizer, self.templates = clip, tokenizer, tuple(templates)
+        self.folder, self.stale = folder, stale
+        self._version: object = None
+        self._file: Path | None = None
+        self._known: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def __call__(self, names: Sequence[str]) -> Tensor:
+        """Text features of classes.
+
+        For each template: encode, normalise; then mean over the templates, normalise. Names
+        are stripped and used as they are ("building, edifice" is one noun).
+
+        Args:
+            names: K class names.
+
+        Returns:
+            (K, E) float32 of unit length, on the device of the model.
+
+        Raises:
+            InputError: no name, an empty one, or one too long for the text tower.
+        """
+        stripped = [name.strip() for name in names]
+        if not stripped or not all(stripped):
+            raise InputError("class names: expected at least one name, and none of them empty")
+        self._forget_if_changed()
+        new = [name for name in dict.fromkeys(stripped) if name not in self._known]
+        if new:
+            with ConvolutionalLinear():
+                self._known.update((name, self._encode(name)) for name in new)
+            if self._file is not None:
+                save_tensors(self._file, self._known, {})
+        device = self.clip.text_projection.device
+        return torch.stack([self._known[name] for name in stripped]).to(device)
+
+    def _encode(self, name: str) -> Tensor:
+        tokens = self.tokenizer([template.format(name) for template in self.templates])
+        if tokens[:, -1].any():
+            raise InputError(
+                f"class name '{name}' is too long: with its prompt it fills all "
+                f"{tokens.shape[1]} tokens that CLIP's text tower can read"
+            )
+        features = F.normalize(encode_texts(self.clip, tokens.to(self.clip.text_projection.device)))
+        return F.normalize(features.mean(dim=0), dim=0).cpu()
+
+    def _forget_if_changed(self) -> None:
+        if self.stale and self._version is not None:
+            return
+        # An in-place change raises a tensor's version; a replaced tensor lies elsewhere.
+        version = [(p.data_ptr(), p._version) for p in text_weights(self.clip)]
+        if version == self._version:
+            return
+        self._version, self._known = version, {}
+        if self.folder is None:
+            return
+        self._file = self.folder / f"{self._digest()}.safetensors"
+        if self._file.is_file():
+            self._known, _ = load_tensors(self._file)
+            _log.info("%d text features from %s", len(self._known), self._file)
+
+    def _digest(self) -> str:
+        """What features depend on besides the name, as a file name."""
+        state = hashlib.sha256("\n".join(self.templates).encode())
+        for parameter in text_weights(self.clip):
+            array = parameter.detach().cpu().contiguous()
+            state.update(str((array.dtype, tuple(array.shape))).encode())
+            state.update(array.view(torch.uint8).numpy().data if array.ndim else b"")
+        return state.hexdigest()[:16]
