@@ -39,7 +39,9 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str,
         save_file(contiguous, temporary, metadata={_HEADER: json.dumps(header)})
 
 
-def load_tensors(path: Path, device: str | torch.device = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_tensors(
+    path: Path, device: str | torch.device = "cpu"
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a safetensors file.
 
     Args:

@@ -368,8 +368,10 @@ PerBenchmarkEnsemble = Annotated[
 
 
 class ReleasedDefects(Block):
-    """Defects of the released implementation. Each is repaired unless its switch is `true`;
-    `faithful: true` sets them all. `docs/released_behaviour.md` says what each does."""
+    """Defects of the released implementation: each is repaired unless its switch is `true`.
+
+    `faithful: true` sets them all; `docs/released_behaviour.md` says what each does.
+    """
 
     fail_without_masks: bool
     """An image of which no mask exceeds the threshold is an error, not a result without CLIP."""

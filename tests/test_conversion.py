@@ -18,9 +18,9 @@ from scan_core.datasets.conversion import convert
 from scan_core.datasets.formats import FORMATS
 from scan_core.datasets.index import load_index
 from scan_core.datasets.raw_format import decode_png
-from scan_core.safe_pickle import load_plain_pickle
 from scan_core.datasets.verification import verify
 from scan_core.errors import InputError
+from scan_core.safe_pickle import load_plain_pickle
 from scan_core.vocabulary.classes import load_class_list
 
 ROOT = Path(__file__).parents[1]

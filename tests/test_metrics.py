@@ -1,12 +1,17 @@
 """The metrics equal those measured with the released evaluators (per cent, to 1e-9)."""
 
+import csv
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from scan_core.errors import InputError
+from scan_core.evaluation.confusion import ConfusionMatrix, as_evaluated
 from scan_core.evaluation.metrics import segmentation_metrics
+from scan_core.evaluation.per_class import per_class_table
 from scan_core.evaluation.sg_iou import sg_metrics
 from scan_core.vocabulary.classes import load_class_list
 
@@ -72,3 +77,80 @@ def test_the_mean_over_a_set_of_classes_is_that_of_the_release(released):
 def test_nothing_labelled_gives_nan():
     result = segmentation_metrics(np.zeros((4, 4), np.int64))
     assert np.isnan([result.miou, result.miou_d2_v06, result.pacc]).all()
+
+
+def test_the_matrix_of_label_maps_is_that_of_the_release(released, tmp_path):
+    """Scores to class maps to counts; in two shards, saved, loaded and merged."""
+    arrays, tables = released
+    shards = []
+    for shard, size in enumerate(((17, 23), (30, 12))):
+        scores = arrays[f"metric.proc_scores{shard}_u8"].reshape(20, *size)
+        truth = arrays[f"metric.proc_gt{shard}"].reshape(size)
+        matrix = ConfusionMatrix(20)
+        matrix.add(torch.from_numpy(scores.argmax(0)), torch.from_numpy(truth))
+        matrix.save(tmp_path / f"{shard}.npz")
+        shards.append(ConfusionMatrix.load(tmp_path / f"{shard}.npz"))
+    whole = ConfusionMatrix(20)
+    whole.merge(shards)
+    counts = whole.counts()
+    np.testing.assert_array_equal(counts, arrays["metric.proc_conf"].reshape(21, 21))
+    for rule, relations in (("vanilla", {}), ("sgiou", tables["father_class_20"])):
+        result = sg_metrics(counts, _relations(relations))
+        expected = arrays[f"metric.process20_{rule}.iou"]
+        np.testing.assert_allclose(100 * result.iou, expected, rtol=0, atol=1e-9)
+
+
+def test_counts_are_exact_beyond_what_floats_hold():
+    matrix = ConfusionMatrix(2)
+    matrix._counts[0] = 2**53
+    matrix.add(torch.tensor([0, 1]), torch.tensor([0, 65535], dtype=torch.uint16))
+    assert matrix.counts().tolist() == [[2**53 + 1, 0, 0], [0, 0, 1], [0, 0, 0]]
+
+
+def test_matrices_that_do_not_fit_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"\(3, 4\) and \(4, 3\)"):
+        ConfusionMatrix(2).add(torch.zeros(3, 4), torch.zeros(4, 3))
+    with pytest.raises(InputError, match="2 and 3 classes"):
+        ConfusionMatrix(2).merge([ConfusionMatrix(3)])
+    (tmp_path / "cut.npz").write_bytes(b"PK")
+    with pytest.raises(InputError, match=r"cut\.npz cannot be read"):
+        ConfusionMatrix.load(tmp_path / "cut.npz")
+
+
+def test_voc_20b_counts_all_other_context_classes_as_background():
+    classes = load_class_list("voc_20b")
+    predicted = torch.tensor([0, 19, 20, 21, 58])
+    assert as_evaluated(predicted, classes).tolist() == [0, 19, 20, 20, 20]
+    assert as_evaluated(predicted, load_class_list("context_59")) is predicted
+
+
+def test_the_table_of_classes():
+    classes = load_class_list("mini_ade_36")
+    counts = np.zeros((37, 37), np.int64)
+    counts[0, 0], counts[1, 0], counts[2, 0], counts[0, 36] = 60, 30, 10, 500
+    rows = list(csv.DictReader(per_class_table(counts, classes).splitlines()))
+    assert len(rows) == 36
+    first = rows[0]
+    assert first["name"] == classes.names[0]
+    assert float(first["iou"]) == pytest.approx(0.6)
+    assert first["mistaken_for"] == classes.names[1]
+    assert (first["truth_pixels"], first["predicted_pixels"]) == ("100", "60")
+    assert rows[1]["iou"] == ""
+    assert rows[1]["mistaken_for"] == ""
+
+
+@pytest.mark.parametrize("name", ["ade20k_150", "ade20k_847", "context_459"])
+def test_every_published_vocabulary_has_its_relations(name):
+    classes = load_class_list(name)
+    assert len(classes.fathers) == {"ade20k_150": 33, "ade20k_847": 306, "context_459": 122}[name]
+
+
+def test_relations_of_ones_own(tmp_path):
+    path = tmp_path / "pets.json"
+    path.write_text(
+        json.dumps({"names": ["dog", "animal"], "raw_ids": [1, 2], "fathers": {"dog": ["animal"]}})
+    )
+    counts = np.array([[50, 0, 0], [50, 100, 0], [0, 0, 0]])
+    guided = sg_metrics(counts, load_class_list(str(path)).fathers)
+    assert guided.iou[0] == pytest.approx(1.0)
+    assert segmentation_metrics(counts).iou[0] == pytest.approx(0.5)

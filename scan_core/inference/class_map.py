@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from scan_core.models.cpu_linear import ConvolutionalLinear
 
-# Class scores of this many pixels × classes are held at once.
-_CHUNK_ELEMENTS = 2**22
+# Class scores of this many pixels × classes are held at once: 4 MB, which fit a CPU's cache.
+_CHUNK_ELEMENTS = {"cpu": 2**20, "cuda": 2**27}
 
 
 def mask_probabilities(logits: Tensor, padded: tuple[int, int], size: tuple[int, int]) -> Tensor:
@@ -57,25 +57,29 @@ def class_maps(
         output_size: height and width of the maps.
 
     Returns:
-        for each set (*output_size) int64.
+        for each set (*output_size) int32.
     """
     most_classes = max(scores.shape[1] for scores in score_sets)
-    rows = max(1, _CHUNK_ELEMENTS // (most_classes * output_size[1]))
-    found: list[list[Tensor]] = [[] for _ in score_sets]
+    elements = _CHUNK_ELEMENTS.get(masks.device.type, _CHUNK_ELEMENTS["cpu"])
+    rows = max(1, elements // (most_classes * output_size[1]))
+    maps = [torch.empty(output_size, dtype=torch.int32, device=masks.device) for _ in score_sets]
+    weights = [scores.T.contiguous() for scores in score_sets]
     with ConvolutionalLinear():
-        for part in _resized_rows(masks, output_size, rows):
+        for first, part in _resized_rows(masks, output_size, rows):
             pixels = part.flatten(1).T.contiguous()
-            for scores, maps in zip(score_sets, found, strict=True):
-                best = F.linear(pixels, scores.T.contiguous()).argmax(dim=1)
-                maps.append(best.view(part.shape[1:]))
-    return [torch.cat(maps) for maps in found]
+            for weight, class_map in zip(weights, maps, strict=True):
+                best = F.linear(pixels, weight).argmax(dim=1)
+                class_map[first : first + rows] = best.view(part.shape[1:])
+    return maps
 
 
-def _resized_rows(masks: Tensor, output_size: tuple[int, int], rows: int) -> Iterator[Tensor]:
-    """Bilinearly resized masks, `rows` rows at a time: (Q, rows, width)."""
+def _resized_rows(
+    masks: Tensor, output_size: tuple[int, int], rows: int
+) -> Iterator[tuple[int, Tensor]]:
+    """Bilinearly resized masks, `rows` rows at a time: the first row, and (Q, rows, width)."""
     height, width = output_size
     if masks.shape[1:] == output_size:
-        yield from masks.split(rows, dim=1)
+        yield from zip(range(0, height, rows), masks.split(rows, dim=1), strict=True)
         return
     # Vertical positions by hand, so that a part equals the same rows of the whole.
     scale = masks.shape[1] / height
@@ -86,7 +90,9 @@ def _resized_rows(masks: Tensor, output_size: tuple[int, int], rows: int) -> Ite
     fraction = (position - upper).clamp(max=1)[:, None]
     for start in range(0, height, rows):
         part = slice(start, start + rows)
-        mixed = masks[:, upper[part]].lerp(masks[:, lower[part]], fraction[part])
-        yield F.interpolate(
-            mixed, (width,), mode="linear", align_corners=False
-        ) if width != masks.shape[2] else mixed
+        part_of_masks = masks[:, upper[part]].lerp(masks[:, lower[part]], fraction[part])
+        if width != masks.shape[2]:
+            part_of_masks = F.interpolate(
+                part_of_masks, (width,), mode="linear", align_corners=False
+            )
+        yield start, part_of_masks

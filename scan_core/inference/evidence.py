@@ -133,12 +133,12 @@ class Observer:
         groups = [on_device] if together else [[image] for image in on_device]
         with ConvolutionalLinear():
             seen = [found for group in groups for found in self.propose(group)]
-            first = seen[0][1]
+            first_cls = seen[0][1]
             return [
                 self._with_crops(
                     evidence,
                     image,
-                    first if self.defects.first_image_context else cls,
+                    first_cls if self.defects.first_image_context else cls,
                     wanted,
                     key,
                 )
@@ -146,7 +146,7 @@ class Observer:
             ]
 
     def propose(self, images: Sequence[Tensor]) -> list[tuple[ImageEvidence, Tensor]]:
-        """Masks and embeddings of one batch, without crops.
+        """Masks and embeddings of one batch, without crops and peaks.
 
         Args:
             images: B of (3, H, W) uint8, on the network's device.
@@ -171,8 +171,9 @@ class Observer:
         found = []
         for index, image in enumerate(images):
             shape = (image.shape[1], image.shape[2])
-            peaks = mask_probabilities(logits[index], padded, shape).flatten(1).amax(1)
-            evidence = ImageEvidence(shape, padded, logits[index], peaks, embeddings[index], {})
+            evidence = ImageEvidence(
+                shape, padded, logits[index], logits.new_empty(0), embeddings[index], {}
+            )
             found.append((evidence, view.cls[:, index : index + 1].float()))
         return found
 
@@ -185,7 +186,7 @@ class Observer:
         key: int,
     ) -> ImageEvidence:
         features: dict[CropSetting, Tensor] = {}
-        masks = evidence.masks() if settings else torch.empty(0)
+        masks = evidence.masks()
         size = self.visual.image_size[0]
         for threshold in dict.fromkeys(setting.pixel_threshold for setting in settings):
             crops = masked_crops(image, masks > threshold, size)
@@ -199,7 +200,7 @@ class Observer:
                     features[setting] = self.describe(
                         crops, cls, setting.replace_ratio, len(masks), key
                     )
-        return replace(evidence, crop_features=features)
+        return replace(evidence, peaks=masks.flatten(1).amax(1), crop_features=features)
 
     def describe(
         self, crops: MaskedCrops, cls: Tensor, ratio: float, queries: int, key: int
@@ -217,7 +218,7 @@ class Observer:
             (Q, E) float32, zero where there is no crop.
         """
         features = cls.new_zeros(queries, self.visual.proj.shape[1])
-        shift = self._shift(crops, cls, ratio, queries, key)
+        shift = self.shift(crops, cls, ratio, queries, key)
         step = chunk_size(self.visual, self.device)
         for start in range(0, len(crops.queries), step):
             part = slice(start, start + step)
@@ -226,9 +227,10 @@ class Observer:
             )
         return features
 
-    def _shift(
+    def shift(
         self, crops: MaskedCrops, cls: Tensor, ratio: float, queries: int, key: int
     ) -> ContextualShift:
+        """Draw which tokens of which crop become the image's [CLS] token; see `describe`."""
         if ratio == 0 or not len(crops.queries):
             return ContextualShift({}, cls)
         background = background_patches(crops.masks, self.visual.patch_size)

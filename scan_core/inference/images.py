@@ -62,9 +62,7 @@ def _as_rgb(image: Image.Image) -> NDArray[np.uint8]:
     return np.asarray(image.convert("RGB"))
 
 
-def resized_shape(
-    height: int, width: int, short_side: int, longest_side: int
-) -> tuple[int, int]:
+def resized_shape(height: int, width: int, short_side: int, longest_side: int) -> tuple[int, int]:
     """Height and width after resizing by the rule of the field (detectron2's).
 
     Args:
@@ -96,7 +94,7 @@ def resize(image: NDArray[np.uint8], short_side: int, longest_side: int) -> Tens
     Returns:
         (3, H', W') uint8.
     """
-    height, width = resized_shape(*image.shape[:2], short_side, longest_side)
+    height, width = resized_shape(image.shape[0], image.shape[1], short_side, longest_side)
     if (height, width) != image.shape[:2]:
         resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
         image = np.asarray(resized)

@@ -1,5 +1,7 @@
 """Multi-head attention and the small layers that several parts of the network share."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -39,14 +41,13 @@ class Attention(nn.Module):
         """
         weights = self.in_proj_weight.chunk(3)
         biases = self.in_proj_bias.chunk(3)
-        projected = (
+        q, k, v = (
             split_heads(F.linear(x, weight, bias), self.heads)
             for x, weight, bias in zip((query, key, value), weights, biases, strict=True)
         )
         mask = None if allowed is None else allowed[:, None]
-        attended = F.scaled_dot_product_attention(*projected, attn_mask=mask)
-        result: Tensor = self.out_proj(merge_heads(attended))
-        return result
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return self.out_proj(merge_heads(attended))
 
 
 class Mlp(nn.Module):
@@ -59,16 +60,14 @@ class Mlp(nn.Module):
     def __init__(self, *widths: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            nn.Linear(inputs, outputs)
-            for inputs, outputs in zip(widths[:-1], widths[1:], strict=True)
+            nn.Linear(inputs, outputs) for inputs, outputs in pairwise(widths)
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., first width) to (..., last width)."""
         for layer in self.layers[:-1]:
             x = F.relu(layer(x))
-        result: Tensor = self.layers[-1](x)
-        return result
+        return self.layers[-1](x)
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
@@ -81,9 +80,7 @@ def merge_heads(x: Tensor) -> Tensor:
     return x.transpose(1, 2).flatten(2)
 
 
-def sine_positions(
-    height: int, width: int, channels: int, device: torch.device, dtype: torch.dtype
-) -> Tensor:
+def sine_positions(height: int, width: int, channels: int, device: torch.device) -> Tensor:
     """Sine position embedding of a map, normalised to its size (DETR).
 
     Args:
@@ -91,10 +88,9 @@ def sine_positions(
         width: columns.
         channels: of the embedding, a multiple of 4: the first half encodes y, the second x.
         device: of the result.
-        dtype: of the result; the angles are computed in float32.
 
     Returns:
-        (height * width, channels).
+        (height * width, channels) float32.
     """
     per_axis = channels // 2
     exponent = torch.arange(per_axis, device=device) // 2 * 2 / per_axis
@@ -108,4 +104,4 @@ def sine_positions(
 
     y = encode(height)[:, None].expand(height, width, per_axis)
     x = encode(width)[None].expand(height, width, per_axis)
-    return torch.cat((y, x), dim=2).flatten(0, 1).to(dtype)
+    return torch.cat((y, x), dim=2).flatten(0, 1)

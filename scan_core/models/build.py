@@ -19,9 +19,7 @@ _PARTS = ("backbone", "pixel_decoder", "mask_decoder", "semantic_integration")
 
 def architecture_of(segmenter: Segmenter, clip: Clip) -> dict[str, Any]:
     """The part of a recipe that fixes the names and shapes of all weights, as plain values."""
-    architecture: dict[str, Any] = {
-        part: getattr(segmenter, part).model_dump() for part in _PARTS
-    }
+    architecture: dict[str, Any] = {part: getattr(segmenter, part).model_dump() for part in _PARTS}
     architecture["clip"] = (
         clip.architecture.model_dump()
         if isinstance(clip.architecture, ClipArchitecture)
@@ -92,9 +90,8 @@ def build_network(architecture: Mapping[str, Any]) -> ScanNetwork:
 def tokenizer_for(architecture: Mapping[str, Any]) -> Tokenizer:
     """The tokenizer of the network's CLIP; that of a small one is CLIP's, with a short context."""
     clip = architecture["clip"]
-    tokenizer: Tokenizer = (
+    return (
         open_clip.get_tokenizer(clip)
         if isinstance(clip, str)
         else open_clip.SimpleTokenizer(context_length=clip["context_length"])
     )
-    return tokenizer

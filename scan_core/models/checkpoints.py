@@ -35,7 +35,11 @@ _KINDS: dict[str, tuple[Rules, tuple[str, ...], tuple[str, ...]]] = {
         ("sem_seg_head.predictor.class_embed.",),
     ),
     "finetuned_clip": (FINETUNED_CLIP, ("clip.",), ()),
-    "backbone": (BACKBONE, ("proposal_network.backbone.swin.",), ("norm.", "head.", "backbone.norm.", "backbone.head.")),
+    "backbone": (
+        BACKBONE,
+        ("proposal_network.backbone.swin.",),
+        ("norm.", "head.", "backbone.norm.", "backbone.head."),
+    ),
 }
 
 
@@ -160,9 +164,7 @@ def import_foreign(network: ScanNetwork, path: Path, kind: str) -> KeyReport:
     strangers = [name for name in unknown if not name.startswith(ignorable or ("\0",))]
     report = compare_keys(network, tensors)
     lacking = _lacking(report.missing, required, kind)
-    refused = KeyReport(
-        report.loaded, tuple(lacking), (*strangers, *report.extra), report.reshaped
-    )
+    refused = KeyReport(report.loaded, tuple(lacking), (*strangers, *report.extra), report.reshaped)
     if refused.missing or refused.extra or refused.reshaped:
         raise InputError(
             f"{path} is no '{kind}' checkpoint for this network:\n  {refused}\n"

@@ -23,6 +23,11 @@ from scan_core.models.attention import merge_heads, split_heads
 PIXEL_MEAN = tuple(255 * value for value in open_clip.OPENAI_DATASET_MEAN)
 PIXEL_STD = tuple(255 * value for value in open_clip.OPENAI_DATASET_STD)
 
+_NOT_PLAIN = (
+    "CLIP '{}' cannot be used: SCAN needs an image tower that is a plain vision transformer with "
+    "a [CLS] token, such as ViT-B-16 or ViT-L-14"
+)
+
 Tokenizer = Callable[[list[str]], Tensor]
 
 
@@ -51,12 +56,15 @@ def build_clip(architecture: str | dict[str, int]) -> CLIP:
         InputError: unknown model name, or an image tower that is not CLIP's vision transformer.
     """
     if isinstance(architecture, str):
-        if architecture not in open_clip.list_models():
+        dimensions = open_clip.get_model_config(architecture)
+        if dimensions is None:
             raise InputError(
                 f"open_clip has no model '{architecture}'; such names look like ViT-B-16, "
                 "and `open_clip.list_models()` gives them all"
             )
-        model = open_clip.create_model(architecture, pretrained=None, load_weights=False)
+        if dimensions.keys() - {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"}:
+            raise InputError(_NOT_PLAIN.format(architecture))
+        model = CLIP(**dimensions)
     else:
         heads = architecture["head_width"]
         model = CLIP(
@@ -92,16 +100,12 @@ def check_tower(visual: nn.Module | None, name: str) -> None:
         and all(isinstance(block, ResidualAttentionBlock) for block in blocks(visual))
     )
     if not plain:
-        raise InputError(
-            f"CLIP '{name}' cannot be used: SCAN needs an image tower that is a plain vision "
-            "transformer with a [CLS] token, such as ViT-B-16 or ViT-L-14"
-        )
+        raise InputError(_NOT_PLAIN.format(name))
 
 
 def blocks(visual: VisionTransformer) -> nn.ModuleList:
     """The residual attention blocks of an image tower."""
-    found: nn.ModuleList = visual.transformer.resblocks
-    return found
+    return visual.transformer.resblocks
 
 
 def embed_patches(visual: VisionTransformer, images: Tensor) -> Tensor:
@@ -117,8 +121,7 @@ def embed_patches(visual: VisionTransformer, images: Tensor) -> Tensor:
     patches = F.unfold(images, visual.patch_size, stride=visual.patch_size).transpose(1, 2)
     tokens = F.linear(patches, visual.conv1.weight.flatten(1))
     cls = visual.class_embedding.expand(tokens.shape[0], 1, -1)
-    embedded: Tensor = visual.ln_pre(torch.cat((cls, tokens), 1) + visual.positional_embedding)
-    return embedded
+    return visual.ln_pre(torch.cat((cls, tokens), 1) + visual.positional_embedding)
 
 
 def run_block(block: ResidualAttentionBlock, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -159,22 +162,19 @@ def run_last_block(block: ResidualAttentionBlock, x: Tensor) -> Tensor:
     normed = block.ln_1(x).to(weight.dtype)
     query = F.linear(normed[:, :1], weight[:width], bias[:width])
     key, value = F.linear(normed, weight[width:], bias[width:]).chunk(2, -1)
-    attended = F.scaled_dot_product_attention(
-        *(split_heads(p, attention.num_heads) for p in (query, key, value))
-    )
+    query, key, value = (split_heads(p, attention.num_heads) for p in (query, key, value))
+    attended = F.scaled_dot_product_attention(query, key, value)
     cls = x[:, :1] + block.ls_1(attention.out_proj(merge_heads(attended)))
     return (cls + _feed_forward(block, cls))[:, 0]
 
 
 def _feed_forward(block: ResidualAttentionBlock, x: Tensor) -> Tensor:
-    result: Tensor = block.ls_2(block.mlp(block.ln_2(x).to(block.mlp[0].weight.dtype)))
-    return result
+    return block.ls_2(block.mlp(block.ln_2(x).to(block.mlp[0].weight.dtype)))
 
 
 def project_cls(visual: VisionTransformer, cls: Tensor) -> Tensor:
     """(B, D), the last block's [CLS] token, to (B, E), the image feature, not normalised."""
-    feature: Tensor = visual.ln_post(cls) @ visual.proj
-    return feature
+    return visual.ln_post(cls) @ visual.proj
 
 
 def encode_images(
@@ -243,8 +243,7 @@ def encode_texts(clip: CLIP, tokens: Tensor) -> Tensor:
     for block in clip.transformer.resblocks:
         x = run_block(block, x, mask)
     pooled = clip.ln_final(x[torch.arange(len(x), device=x.device), end])
-    features: Tensor = pooled @ clip.text_projection
-    return features
+    return pooled @ clip.text_projection
 
 
 def text_weights(clip: CLIP) -> Iterator[nn.Parameter]:

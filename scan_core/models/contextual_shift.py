@@ -43,9 +43,7 @@ def replaced_counts(background: Tensor, ratio: float) -> Tensor:
     return (background.sum(1).double() * ratio).floor().long()
 
 
-def draw_keys(
-    seed: int, image_key: int, layer: int, crops: int, tokens: int
-) -> Tensor:
+def draw_keys(seed: int, image_key: int, layer: int, crops: int, tokens: int) -> Tensor:
     """Random numbers that order the tokens of an image's crops.
 
     They depend on nothing but the arguments: not on the device, on other images, on how many

@@ -52,20 +52,21 @@ class DeformableAttention(nn.Module):
             query: (B, Q, C).
             value: (B, S, C), all levels one after the other.
             sizes: height and width of each level; their areas sum to S.
-            places: (Q, 2), x and y of every query within the image, 0..1.
+            places: (Q, 2) float32, x and y of every query within the image, 0..1.
 
         Returns:
             (B, Q, C).
         """
         shape = (*query.shape[:2], self.heads, self.levels, self.points)
-        values = self.value_proj(value).unflatten(-1, (self.heads, -1))
-        offsets = self.sampling_offsets(query).view(*shape, 2)
-        weights = self.attention_weights(query).view(*shape[:3], -1).softmax(-1).view(shape)
+        # Places need float32 whatever the products run in: bfloat16 cannot tell pixels apart.
+        values = self.value_proj(value).float().unflatten(-1, (self.heads, -1))
+        offsets = self.sampling_offsets(query).float().view(*shape, 2)
+        logits = self.attention_weights(query).float()
+        weights = logits.view(*shape[:3], -1).softmax(-1).view(shape)
         # In pixels of each level, 0 at the centre of the first pixel.
-        extent = torch.tensor([(w, h) for h, w in sizes], device=query.device, dtype=query.dtype)
+        extent = torch.tensor([(w, h) for h, w in sizes], device=query.device, dtype=torch.float32)
         pixels = places[:, None, None, None] * extent[:, None] + offsets - 0.5
-        result: Tensor = self.output_proj(_sample_and_sum(values, sizes, pixels, weights))
-        return result
+        return self.output_proj(_sample_and_sum(values, sizes, pixels, weights))
 
 
 def _sample_and_sum(

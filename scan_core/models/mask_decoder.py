@@ -67,8 +67,7 @@ class DecoderLayer(nn.Module):
         x = self.cross_norm(x + attended)
         located = x + query_positions
         x = self.self_norm(x + self.self_attn(located, located, x))
-        result: Tensor = self.ffn_norm(x + self.linear2(F.relu(self.linear1(x))))
-        return result
+        return self.ffn_norm(x + self.linear2(F.relu(self.linear1(x))))
 
 
 class MaskDecoder(nn.Module):
@@ -126,7 +125,7 @@ class MaskDecoder(nn.Module):
         for level, embedding in zip(features.levels, self.level_embed.weight, strict=True):
             h, w = level.shape[2:]
             memories.append(level.flatten(2).transpose(1, 2) + embedding)
-            positions.append(sine_positions(h, w, level.shape[1], level.device, level.dtype))
+            positions.append(sine_positions(h, w, level.shape[1], level.device))
             # Resizing is linear: masks of this size come from features of this size.
             small_features.append(
                 F.interpolate(

@@ -29,9 +29,7 @@ class PixelFeatures:
 class DeformableEncoderLayer(nn.Module):
     """Deformable self-attention and a feed-forward network, each with a norm after it."""
 
-    def __init__(
-        self, width: int, heads: int, levels: int, points: int, feedforward: int
-    ) -> None:
+    def __init__(self, width: int, heads: int, levels: int, points: int, feedforward: int) -> None:
         super().__init__()
         self.self_attn = DeformableAttention(width, heads, levels, points)
         self.norm1 = nn.LayerNorm(width)
@@ -56,8 +54,7 @@ class DeformableEncoderLayer(nn.Module):
             (B, S, C).
         """
         x = self.norm1(x + self.self_attn(x + positions, x, sizes, places))
-        result: Tensor = self.norm2(x + self.linear2(F.relu(self.linear1(x))))
-        return result
+        return self.norm2(x + self.linear2(F.relu(self.linear1(x))))
 
 
 class PixelDecoder(nn.Module):
@@ -85,28 +82,26 @@ class PixelDecoder(nn.Module):
     ) -> None:
         super().__init__()
         finest, *coarser = channels
+        inputs = [nn.Conv2d(depth, width, 1) for depth in reversed(coarser)]
         self.input_proj = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(depth, width, 1), nn.GroupNorm(GROUPS, width))
-            for depth in reversed(coarser)
+            nn.Sequential(project, nn.GroupNorm(GROUPS, width)) for project in inputs
         )
         self.level_embed = nn.Parameter(torch.randn(len(coarser), width))
         self.layers = nn.ModuleList(
             DeformableEncoderLayer(width, heads, len(coarser), points, feedforward)
             for _ in range(layers)
         )
-        self.lateral = nn.Sequential(
-            nn.Conv2d(finest, width, 1, bias=False), nn.GroupNorm(GROUPS, width)
-        )
-        self.output = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1, bias=False), nn.GroupNorm(GROUPS, width)
-        )
+        lateral = nn.Conv2d(finest, width, 1, bias=False)
+        output = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.lateral = nn.Sequential(lateral, nn.GroupNorm(GROUPS, width))
+        self.output = nn.Sequential(output, nn.GroupNorm(GROUPS, width))
         self.mask_features = nn.Conv2d(width, mask_width, 1)
-        for projection in self.input_proj:
-            nn.init.xavier_uniform_(projection[0].weight)
-            nn.init.zeros_(projection[0].bias)
-        for convolution in (self.lateral[0], self.output[0], self.mask_features):
+        for project in inputs:
+            nn.init.xavier_uniform_(project.weight)
+            _zero_bias(project)
+        for convolution in (lateral, output, self.mask_features):
             nn.init.kaiming_uniform_(convolution.weight, a=1)
-        nn.init.zeros_(self.mask_features.bias)
+        _zero_bias(self.mask_features)
 
     def forward(self, maps: Sequence[Tensor]) -> PixelFeatures:
         """Decode.
@@ -125,11 +120,11 @@ class PixelDecoder(nn.Module):
         x = torch.cat([level.flatten(2).transpose(1, 2) for level in projected], dim=1)
         positions = torch.cat(
             [
-                sine_positions(h, w, x.shape[2], x.device, x.dtype) + embedding
+                sine_positions(h, w, x.shape[2], x.device) + embedding
                 for (h, w), embedding in zip(sizes, self.level_embed, strict=True)
             ]
         )
-        places = torch.cat([_centres(h, w, x.device, x.dtype) for h, w in sizes])
+        places = torch.cat([_centres(h, w, x.device) for h, w in sizes])
         for layer in self.layers:
             x = layer(x, positions, sizes, places)
         levels = tuple(
@@ -143,8 +138,15 @@ class PixelDecoder(nn.Module):
         return PixelFeatures(levels, self.mask_features(F.relu(self.output(merged))))
 
 
-def _centres(height: int, width: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """(height * width, 2): x and y of the pixels' centres, 0..1."""
-    y = (torch.arange(height, device=device, dtype=dtype) + 0.5) / height
-    x = (torch.arange(width, device=device, dtype=dtype) + 0.5) / width
-    return torch.stack((x.expand(height, width), y[:, None].expand(height, width)), -1).flatten(0, 1)
+def _zero_bias(convolution: nn.Conv2d) -> None:
+    assert convolution.bias is not None
+    nn.init.zeros_(convolution.bias)
+
+
+def _centres(height: int, width: int, device: torch.device) -> Tensor:
+    """(height * width, 2) float32: x and y of the pixels' centres, 0..1."""
+    y = (torch.arange(height, device=device) + 0.5) / height
+    x = (torch.arange(width, device=device) + 0.5) / width
+    return torch.stack((x.expand(height, width), y[:, None].expand(height, width)), -1).flatten(
+        0, 1
+    )

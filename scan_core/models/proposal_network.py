@@ -1,6 +1,7 @@
 """The class-agnostic half of the network: Swin, pixel decoder, mask decoder."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 from transformers import SwinBackbone, SwinConfig
@@ -29,18 +30,18 @@ def swin_backbone(
         window: side of an attention window, tokens.
         drop_path: largest stochastic-depth rate, in training.
     """
-    config = SwinConfig(
-        embed_dim=embed_dim,
-        depths=list(depths),
-        num_heads=list(heads),
-        window_size=window,
-        drop_path_rate=drop_path,
-        out_features=[f"stage{stage}" for stage in range(1, len(depths) + 1)],
-        attn_implementation="sdpa",
-    )
-    backbone = SwinBackbone(config)
-    # Of SwinModel's own final norm the backbone reads nothing.
-    backbone.swin.layernorm = nn.Identity()
+    options: dict[str, Any] = {  # SwinConfig takes more than its signature says
+        "embed_dim": embed_dim,
+        "depths": list(depths),
+        "num_heads": list(heads),
+        "window_size": window,
+        "drop_path_rate": drop_path,
+        "out_features": [f"stage{stage}" for stage in range(1, len(depths) + 1)],
+        "attn_implementation": "sdpa",
+    }
+    backbone = SwinBackbone(SwinConfig(**options))
+    # The backbone reads nothing behind SwinModel's own final norm.
+    backbone.swin.layernorm = nn.Identity()  # type: ignore[assignment]
     return backbone
 
 
@@ -70,5 +71,4 @@ class ProposalNetwork(nn.Module):
             every_output: see `MaskDecoder.forward`.
         """
         maps = self.backbone(pixels).feature_maps
-        proposals: Proposals = self.mask_decoder(self.pixel_decoder(maps), every_output)
-        return proposals
+        return self.mask_decoder(self.pixel_decoder(maps), every_output)

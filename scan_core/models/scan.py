@@ -1,17 +1,14 @@
 """The SCAN network: proposals, enriched by CLIP, and what classifies them."""
 
-from collections.abc import Sequence
-
 import torch
 from open_clip.model import CLIP
 from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scan_core.models import clip as clip_module
 from scan_core.models.clip import WholeImageTokens, view_whole_images
 from scan_core.models.mask_decoder import Proposals
-from scan_core.models.proposal_network import PIXEL_MEAN, PIXEL_STD, STRIDE, ProposalNetwork
+from scan_core.models.proposal_network import ProposalNetwork
 from scan_core.models.semantic_integration import SemanticIntegration
 
 
@@ -43,11 +40,29 @@ class ScanNetwork(nn.Module):
         for frozen in (self.clip, self.original_clip):
             frozen.requires_grad_(False)
 
+    def forward(
+        self, pixels: Tensor, clip_images: Tensor, text_features: Tensor, scale: float | Tensor
+    ) -> tuple[Tensor, Proposals]:
+        """What the segmenter is trained on: all decoder outputs.
+
+        Args:
+            pixels: (B, 3, H, W), the backbone's input.
+            clip_images: (B, 3, S, S), the whole images for the frozen CLIP.
+            text_features: (K, E), of unit length.
+            scale: of the cosine similarities.
+
+        Returns:
+            class logits (L, B, Q, K + 1), no-object last, and the proposals.
+        """
+        proposals = self.proposal_network(pixels, every_output=True)
+        embeddings = self.embed(proposals, self.view(clip_images))
+        return class_logits(embeddings, self.with_no_object(text_features), scale), proposals
+
     def view(self, clip_images: Tensor) -> WholeImageTokens:
         """The frozen CLIP's view of whole images.
 
         Args:
-            clip_images: (B, 3, S, S), from `inputs.clip_images`.
+            clip_images: (B, 3, S, S), from `images.clip_view`.
         """
         layers = self.semantic_integration.clip_layers if self.semantic_integration else ()
         with torch.no_grad():
@@ -66,8 +81,7 @@ class ScanNetwork(nn.Module):
         if self.semantic_integration is None:
             return proposals.embeddings
         context = self.semantic_integration.context(view)
-        result: Tensor = self.semantic_integration(proposals.embeddings, context)
-        return result
+        return self.semantic_integration(proposals.embeddings, context)
 
     def with_no_object(self, text_features: Tensor) -> Tensor:
         """(K, E) text features and the learned no-object embedding, (K + 1, E)."""

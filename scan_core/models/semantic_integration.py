@@ -6,7 +6,7 @@ the channels of each embedding (SCAN, section 3.2; `docs/released_behaviour.md` 
 released code differs from the paper).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -120,8 +120,7 @@ class EmbeddingEncoderLayer(nn.Module):
         )
         x = self.norm1(x + self.dropout(attention.out_proj(value)))
         hidden = self.dropout(F.relu(self.linear1(x)))
-        result: Tensor = self.norm2(x + self.dropout(self.linear2(hidden)))
-        return result
+        return self.norm2(x + self.dropout(self.linear2(hidden)))
 
 
 class SemanticIntegration(nn.Module):
@@ -196,5 +195,4 @@ class SemanticIntegration(nn.Module):
         outputs, _, queries, _ = embeddings.shape
         x = embeddings.transpose(0, 1).flatten(1, 2)
         x = self.fusion(x, context.memory) + self.prior_scale * context.prior[:, None]
-        result: Tensor = self.encoder(x).unflatten(1, (outputs, queries)).transpose(0, 1)
-        return result
+        return self.encoder(x).unflatten(1, (outputs, queries)).transpose(0, 1)

@@ -91,8 +91,7 @@ class TextEncoder:
     def _forget_if_changed(self) -> None:
         if self.stale and self._version is not None:
             return
-        # An in-place change raises a tensor's version; a replaced tensor lies elsewhere.
-        version = [(p.data_ptr(), p._version) for p in text_weights(self.clip)]
+        version = self._weights_version()
         if version == self._version:
             return
         self._version, self._known = version, {}
@@ -102,6 +101,14 @@ class TextEncoder:
         if self._file.is_file():
             self._known, _ = load_tensors(self._file)
             _log.info("%d text features from %s", len(self._known), self._file)
+
+    def _weights_version(self) -> object:
+        """Something that differs once a weight has changed."""
+        weights = list(text_weights(self.clip))
+        if any(weight.is_inference() for weight in weights):
+            return self._digest()  # such tensors do not count their changes
+        # An in-place change raises a tensor's version; a replaced tensor lies elsewhere.
+        return [(weight.data_ptr(), weight._version) for weight in weights]
 
     def _digest(self) -> str:
         """What features depend on besides the name, as a file name."""

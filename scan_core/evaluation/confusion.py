@@ -1,0 +1,108 @@
+"""Confusion matrices: counted where the class maps are, exact, and mergeable."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from scan_core.atomic import atomic_path
+from scan_core.errors import InputError
+from scan_core.vocabulary.classes import ClassList
+
+
+class ConfusionMatrix:
+    """Pixel counts by prediction and ground truth.
+
+    Counts are int64 on the device of the maps, exact up to 9 · 10¹⁸ pixels, and nothing is
+    transferred before they are read. Matrices of disjoint parts of a benchmark add up to that
+    of the whole.
+
+    Args:
+        classes: K.
+        device: where to count.
+    """
+
+    def __init__(self, classes: int, device: torch.device | str = "cpu") -> None:
+        self.classes = classes
+        side = classes + 1
+        self._counts = torch.zeros(side * side, dtype=torch.int64, device=device)
+
+    def add(self, prediction: Tensor, truth: Tensor) -> None:
+        """Count one or several images.
+
+        Args:
+            prediction: integer ids 0..K−1, of any shape, on this matrix's device.
+            truth: of the same shape; ids 0..K−1, anything else is no ground truth.
+
+        Raises:
+            InputError: the shapes differ.
+        """
+        if prediction.shape != truth.shape:
+            raise InputError(
+                f"prediction and ground truth differ in size: {tuple(prediction.shape)} and "
+                f"{tuple(truth.shape)}"
+            )
+        labels = truth.to(self._counts.device, torch.int64)
+        labels = labels.where((labels >= 0) & (labels < self.classes), self.classes)
+        cells = prediction.to(torch.int64) * (self.classes + 1) + labels
+        self._counts += torch.bincount(cells.flatten(), minlength=len(self._counts))
+
+    def merge(self, others: Iterable["ConfusionMatrix"]) -> None:
+        """Add the counts of other parts of the benchmark.
+
+        Raises:
+            InputError: another number of classes.
+        """
+        for other in others:
+            if other.classes != self.classes:
+                raise InputError(
+                    f"confusion matrices of {self.classes} and {other.classes} classes "
+                    "cannot be merged"
+                )
+            self._counts += other._counts.to(self._counts.device)
+
+    def counts(self) -> NDArray[np.int64]:
+        """(K + 1, K + 1) int64: row = prediction, column = ground truth, the last without."""
+        side = self.classes + 1
+        table: NDArray[np.int64] = self._counts.view(side, side).cpu().numpy()
+        return table
+
+    def save(self, path: Path) -> None:
+        """Write the counts to a `.npz` file, atomically."""
+        with atomic_path(path) as temporary:
+            np.savez_compressed(temporary, counts=self.counts())
+
+    @classmethod
+    def load(cls, path: Path) -> "ConfusionMatrix":
+        """Read a matrix that `save` wrote.
+
+        Raises:
+            InputError: missing or damaged.
+        """
+        try:
+            with np.load(path) as file:
+                counts = file["counts"]
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            raise InputError(
+                f"confusion matrix {path} cannot be read ({error}); evaluate again"
+            ) from None
+        matrix = cls(len(counts) - 1)
+        matrix._counts = torch.from_numpy(counts).flatten()
+        return matrix
+
+
+def as_evaluated(prediction: Tensor, classes: ClassList) -> Tensor:
+    """Predicted ids as the benchmark counts them.
+
+    Where a benchmark predicts with another class list than it is scored by (VOC-20b: the 59
+    Context classes, of which the first 20 are VOC's), every id behind the last real class is
+    background, the list's last entry.
+
+    Args:
+        prediction: ids of the list that was predicted with.
+        classes: what the benchmark is scored by.
+    """
+    return prediction if classes.predict_with is None else prediction.clamp(max=len(classes) - 1)

@@ -1,0 +1,73 @@
+"""CLIP fine-tuned with masks: masked crops with contextual shift, against their nouns."""
+
+from collections.abc import Sequence
+
+import torch
+from open_clip.model import CLIP
+from open_clip.transformer import VisionTransformer
+from torch import Tensor
+from torch.nn import functional as F
+
+from scan_core.models.clip import blocks, encode_images, view_whole_images
+from scan_core.models.contextual_shift import (
+    ContextualShift,
+    background_patches,
+    choose_tokens,
+    choose_tokens_as_released,
+    layers_in_reach,
+)
+
+
+def shifted_image_features(
+    clip: CLIP,
+    original: VisionTransformer,
+    crops: Tensor,
+    masks: Tensor,
+    images: Tensor,
+    layers: Sequence[int],
+    ratio: float,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """Features of masked crops, each with its own image as context.
+
+    Args:
+        clip: learns; the [CLS] tokens that are written into it carry no gradient.
+        original: frozen image tower that looks at the whole images.
+        crops: (N, 3, S, S), normalised, mean colour outside of the mask.
+        masks: (N, S, S) bool.
+        images: (N, 3, S, S), the whole images, normalised.
+        layers: contextual shift, after which blocks (1-based).
+        ratio: contextual shift, share of the background tokens.
+        generator: of the draws, on the CPU; None: Python's global state, as released.
+
+    Returns:
+        (N, E) of unit length.
+    """
+    with torch.no_grad():
+        cls = view_whole_images(original, images).cls
+    background = background_patches(masks, clip.visual.patch_size)
+    chosen = {}
+    for layer in layers_in_reach(layers, len(blocks(clip.visual))):
+        if generator is None:
+            chosen[layer] = choose_tokens_as_released(background, ratio)
+        else:
+            keys = torch.rand(background.shape, generator=generator).to(background.device)
+            chosen[layer] = choose_tokens(background, keys, ratio)
+    features = encode_images(clip.visual, crops, ContextualShift(chosen, cls))
+    return F.normalize(features, dim=-1)
+
+
+def contrastive_loss(image_features: Tensor, text_features: Tensor, scale: Tensor) -> Tensor:
+    """CLIP's symmetric loss: each crop is to find its text among the batch, and the reverse.
+
+    Args:
+        image_features: (N, E) of unit length.
+        text_features: (N, E) of unit length.
+        scale: scalar factor of the similarities.
+
+    Returns:
+        scalar.
+    """
+    logits = scale * image_features @ text_features.T
+    truth = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, truth) + F.cross_entropy(logits.T, truth)) / 2

@@ -1,0 +1,27 @@
+"""Fixtures and the table that several test files share."""
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def pack(request):
+    """The measured numbers of the released model."""
+    from parity_pack import Pack  # imports torch: only for the tests that need it
+
+    pack = Pack()
+    request.config.stash[_PACK] = pack
+    return pack
+
+
+_PACK = pytest.StashKey()
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Print how far each stage is from the released model."""
+    pack = config.stash.get(_PACK, None)
+    if pack is None or not pack.stages:
+        return
+    terminalreporter.section("largest relative difference to the released model")
+    terminalreporter.write_line(f"{'stage':<44} {'largest':>9} {'allowed':>9} {'values':>7}")
+    for stage, (largest, allowed, count) in pack.stages.items():
+        terminalreporter.write_line(f"{stage:<44} {largest:9.1e} {allowed:9.1e} {count:7d}")

@@ -1,0 +1,224 @@
+"""Checkpoints: released names both ways, at full size, and refusals that say what is wrong."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from parity_pack import ARCHITECTURE, named_weights, released_keys, tiny_network
+
+from scan_core.errors import InputError
+from scan_core.models.build import build_network
+from scan_core.models.checkpoints import (
+    compare_keys,
+    import_foreign,
+    load_network,
+    save_network,
+)
+from scan_core.models.released_names import (
+    FINETUNED_CLIP,
+    PROPOSAL_NETWORK,
+    SCAN,
+    released_constants,
+    to_ours,
+    to_theirs,
+)
+from scan_core.recipes import read_params, validate
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def network():
+    return tiny_network()
+
+
+@pytest.fixture
+def other():
+    return build_network(ARCHITECTURE)
+
+
+def _equal(first, second):
+    ours, theirs = first.state_dict(), second.state_dict()
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[n], theirs[n]) for n in ours)
+
+
+def _released(network):
+    weights = to_theirs(network.state_dict(), SCAN)
+    return {**weights, **released_constants(weights, 12, 0.1)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("recipe", "size"), [("vitb16", "vitB"), ("vitl14", "vitL")])
+def test_a_released_state_dict_of_full_size_round_trips(recipe, size, tmp_path):
+    """Every name, shape and type, through a file, into the network and out again."""
+    from scan_core.models.build import architecture_of
+
+    described = validate(read_params(ROOT / "params.yaml")).recipes[recipe]
+    network = build_network(architecture_of(described.segmenter, described.clip))
+    blank = {
+        name: torch.empty(shape, dtype=getattr(torch, dtype))
+        for name, (shape, dtype) in released_keys(size).items()
+    }
+    constants = released_constants(blank, 171, 0.1)
+    released = {**named_weights(blank), **constants}
+    released["clip_adapter.clip_model.logit_scale"] = torch.tensor(4.6)
+    path = tmp_path / "SCAN.pth"
+    torch.save({"model": released, "iteration": 119_999}, path)
+    report = import_foreign(network, path, "scan")
+    path.unlink()
+    assert not report.missing
+    again = to_theirs(network.state_dict(), SCAN)
+    again.update(released_constants(again, 171, 0.1))
+    assert again.keys() == released.keys()
+    for name, tensor in released.items():
+        assert again[name].dtype == tensor.dtype, name
+        assert torch.equal(again[name], tensor), name
+
+
+def test_the_constants_of_the_release_are_made_again(network):
+    released = _released(network)
+    keys = released_keys("tiny")
+    assert {
+        n: (tuple(t.shape), str(t.dtype).removeprefix("torch.")) for n, t in released.items()
+    } == keys
+    for name, module in network.proposal_network.backbone.named_modules():
+        if hasattr(module, "relative_position_index"):
+            ours = f"proposal_network.backbone.{name}.relative_position_bias_table"
+            theirs = next(iter(to_theirs({ours: torch.zeros(1)}, SCAN)))
+            index = released[theirs.replace("bias_table", "index")]
+            assert torch.equal(index.flatten(), module.relative_position_index)
+
+
+def test_our_own_checkpoint_keeps_weights_and_header(network, tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_network(path, network, {"architecture": ARCHITECTURE, "recipe": "tiny", "seed": 3})
+    loaded, header = load_network(path)
+    assert _equal(network, loaded)
+    assert header == {"architecture": ARCHITECTURE, "recipe": "tiny", "seed": 3}
+    assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("metadata", [True, False])
+@pytest.mark.parametrize("wrap", [None, "state_dict"])
+def test_a_fine_tuned_clip_of_any_make_loads(network, other, tmp_path, prefix, metadata, wrap):
+    state = {prefix + n: t for n, t in to_theirs(network.state_dict(), FINETUNED_CLIP).items()}
+    if metadata:
+        state = type(network.state_dict())(state)
+        state._metadata = network.state_dict()._metadata
+    torch.save({wrap: state, "epoch": 10} if wrap else state, tmp_path / "CS_CLIP.pt")
+    report = import_foreign(other, tmp_path / "CS_CLIP.pt", "finetuned_clip")
+    assert all(n.startswith(("proposal_", "semantic_", "no_object")) for n in report.missing)
+    assert _equal(other.clip, network.clip)
+    assert _equal(other.original_clip, network.original_clip)
+
+
+def test_mask2former_brings_what_it_shares(network, other, tmp_path):
+    """One layer fewer, a classifier in place of the embedding head, and the oldest spelling."""
+    state = {
+        n: t
+        for n, t in to_theirs(network.state_dict(), PROPOSAL_NETWORK).items()
+        if ".class_embed." not in n and "_layers.3." not in n
+    }
+    state["sem_seg_head.predictor.class_embed.weight"] = torch.zeros(81, 64)
+    oldest = {
+        n.replace("sem_seg_head.pixel_decoder.", "sem_seg_head."): t for n, t in state.items()
+    }
+    for number, spelling in enumerate((state, oldest)):
+        torch.save({"model": spelling}, tmp_path / f"{number}.pth")
+        report = import_foreign(other, tmp_path / f"{number}.pth", "mask2former")
+        assert any(n.startswith("proposal_network.mask_decoder.layers.3.") for n in report.missing)
+        assert _equal(other.proposal_network.backbone, network.proposal_network.backbone)
+        assert _equal(other.proposal_network.pixel_decoder, network.proposal_network.pixel_decoder)
+
+
+def test_an_imagenet_backbone_from_a_pickle(network, other, tmp_path):
+    state = {
+        n.removeprefix("backbone."): t.numpy()
+        for n, t in to_theirs(network.state_dict(), PROPOSAL_NETWORK).items()
+        if n.startswith("backbone.") and not n.startswith("backbone.norm")
+    }
+    state["head.weight"] = np.zeros((1000, 192), np.float32)
+    state["layers.0.blocks.1.attn_mask"] = np.zeros((4, 25, 25), np.float32)
+    path = tmp_path / "swin.pkl"
+    path.write_bytes(pickle.dumps({"model": state, "matching_heuristics": True}))
+    import_foreign(other, path, "backbone")
+    assert _equal(other.proposal_network.backbone.swin, network.proposal_network.backbone.swin)
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused_and_changes_nothing(network, other, tmp_path):
+    before = {n: t.clone() for n, t in other.state_dict().items()}
+    state = _released(network)
+    del state["LFM.conv1.bias"]
+    state["learnable_weight"] = torch.zeros(2)
+    state["lora.weight"] = torch.zeros(2)
+    torch.save(state, tmp_path / "SCAN.pth")
+    with pytest.raises(InputError) as refusal:
+        import_foreign(other, tmp_path / "SCAN.pth", "scan")
+    message = str(refusal.value)
+    assert "1 missing: semantic_integration.low_frequency.conv1.bias" in message
+    assert "1 not known here: lora.weight" in message
+    assert "semantic_integration.prior_scale: (2,), needed (1,)" in message
+    assert all(torch.equal(before[n], t) for n, t in other.state_dict().items())
+
+
+class _Attack:
+    def __reduce__(self):
+        return (print, ("code of a checkpoint has run",))
+
+
+@pytest.mark.parametrize("name", ["evil.pth", "evil.pkl"])
+def test_a_checkpoint_cannot_run_code(other, tmp_path, name, capsys):
+    path = tmp_path / name
+    if name.endswith(".pkl"):
+        path.write_bytes(pickle.dumps({"model": _Attack()}))
+    else:
+        torch.save({"model": _Attack()}, path)
+    with pytest.raises(InputError, match=name):
+        import_foreign(other, path, "scan")
+    assert "has run" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("gone.safetensors", None, "does not exist"),
+        ("cut.safetensors", b"\x10\x00\x00", "truncated"),
+        ("cut.pth", b"PK\x03\x04", "truncated"),
+        ("odd.pkl", pickle.dumps([1, 2]), "no state dict"),
+        ("empty.pkl", pickle.dumps({"model": {"iteration": 3}}), "no tensors"),
+    ],
+)
+def test_unreadable_checkpoints(other, tmp_path, name, content, says):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=says) as refusal:
+        import_foreign(other, tmp_path / name, "scan")
+    assert name in str(refusal.value)
+
+
+def test_a_truncated_checkpoint_of_ours(network, tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_network(path, network, {"architecture": ARCHITECTURE})
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match="truncated"):
+        load_network(path)
+
+
+def test_a_foreign_file_is_no_checkpoint_of_ours(network, tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors")
+    with pytest.raises(InputError, match="no header of this project"):
+        load_network(tmp_path / "a.safetensors")
+
+
+def test_every_name_has_one_counterpart(network):
+    weights = network.state_dict()
+    back, unknown = to_ours(to_theirs(weights, SCAN), SCAN)
+    assert not unknown
+    assert back.keys() == weights.keys()
+    report = compare_keys(network, back)
+    assert report.loaded == len(weights)

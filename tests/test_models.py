@@ -1,0 +1,254 @@
+"""Parts of the network against independent implementations, in configurations of all kinds."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from scan_core.errors import InputError
+from scan_core.models.attention import Attention
+from scan_core.models.build import build_network
+from scan_core.models.clip import build_clip, encode_images, encode_texts, view_whole_images
+from scan_core.models.contextual_shift import ContextualShift, choose_tokens, draw_keys
+from scan_core.models.cpu_linear import ConvolutionalLinear
+from scan_core.models.deformable_attention import _sample_and_sum
+from scan_core.models.semantic_integration import EmbeddingEncoderLayer
+from scan_core.training.criterion import SetCriterion
+from scan_core.training.matcher import Target
+from scan_core.training.points import draw_points
+
+_DIMENSIONS = (
+    "embed_dim",
+    "image_size",
+    "patch_size",
+    "vision_width",
+    "vision_layers",
+    "text_width",
+    "text_layers",
+    "head_width",
+    "context_length",
+)
+CLIPS = [
+    dict(zip(_DIMENSIONS, values, strict=True))
+    for values in [(32, 48, 8, 96, 4, 64, 2, 32, 16), (24, 42, 14, 48, 1, 32, 3, 16, 20)]
+]
+
+
+@pytest.mark.parametrize("dimensions", CLIPS)
+@torch.no_grad()
+def test_clip_towers_equal_open_clip(dimensions):
+    torch.manual_seed(0)
+    clip = build_clip(dimensions)
+    size = dimensions["image_size"]
+    images = torch.randn(5, 3, size, size)
+    expected = clip.encode_image(images)
+    torch.testing.assert_close(encode_images(clip.visual, images), expected, rtol=0, atol=2e-6)
+    view = view_whole_images(clip.visual, images, [1])
+    torch.testing.assert_close(view.feature, expected, rtol=0, atol=2e-6)
+    assert view.cls.shape[0] == dimensions["vision_layers"] + 1
+
+    tokens = torch.zeros(4, dimensions["context_length"], dtype=torch.int64)
+    for row, length in enumerate((2, 5, 9, dimensions["context_length"])):
+        tokens[row, : length - 1] = torch.randint(1, 49_000, (length - 1,))
+        tokens[row, length - 1] = 49_407
+    expected = clip.encode_text(tokens)
+    torch.testing.assert_close(encode_texts(clip, tokens), expected, rtol=0, atol=2e-6)
+
+
+def test_other_clips_are_refused():
+    with pytest.raises(InputError, match="has no model 'ViT-B-61'"):
+        build_clip("ViT-B-61")
+    for name in ("RN50", "coca_ViT-B-32", "ViT-B-16-SigLIP"):
+        with pytest.raises(InputError, match="plain vision transformer"):
+            build_clip(name)
+
+
+@torch.no_grad()
+def test_contextual_shift_by_hand():
+    """Replace tokens in a copy of open_clip's own loop."""
+    torch.manual_seed(0)
+    visual = build_clip(CLIPS[0]).visual
+    images, cls = torch.randn(3, 3, 48, 48), torch.randn(5, 1, 96)
+    chosen = {layer: torch.rand(3, 36) < 0.3 for layer in (1, 3)}
+    x = visual._embeds(images)
+    for number, block in enumerate(visual.transformer.resblocks, start=1):
+        x = block(x)
+        for crop, places in enumerate(chosen.get(number, torch.zeros(3, 36, dtype=torch.bool))):
+            x[crop, 1:][places] = cls[number, 0]
+    expected = visual.ln_post(x[:, 0]) @ visual.proj
+    shifted = encode_images(visual, images, ContextualShift(chosen, cls))
+    torch.testing.assert_close(shifted, expected, rtol=0, atol=2e-6)
+
+
+def test_drawn_tokens():
+    """The right number, of the background only, fewer within more, whatever else is drawn."""
+    torch.manual_seed(0)
+    background = torch.rand(30, 49) < torch.linspace(0, 1, 30)[:, None]
+    keys = draw_keys(seed=1, image_key=2, layer=3, crops=30, tokens=49)
+    before = torch.zeros_like(background)
+    for ratio in (0.0, 0.05, 0.15, 0.5, 1.0):
+        chosen = choose_tokens(background, keys, ratio)
+        assert chosen.sum(1).tolist() == [int(ratio * n) for n in background.sum(1).tolist()]
+        assert not (chosen & ~background).any()
+        assert not (before & ~chosen).any()
+        before = chosen
+    assert torch.equal(
+        choose_tokens(background[4:9], keys[4:9], 0.5), choose_tokens(background, keys, 0.5)[4:9]
+    )
+    assert not torch.equal(keys, draw_keys(seed=1, image_key=2, layer=4, crops=30, tokens=49))
+    assert not torch.equal(keys, draw_keys(seed=1, image_key=3, layer=3, crops=30, tokens=49))
+
+
+def test_deformable_sampling_equals_grid_sample():
+    torch.manual_seed(0)
+    sizes = [(3, 5), (7, 4), (1, 2), (16, 9)]
+    batch, queries, heads, points, depth = 2, 11, 3, 2, 6
+    values = torch.randn(batch, sum(h * w for h, w in sizes), heads, depth, requires_grad=True)
+    places = torch.rand(batch, queries, heads, len(sizes), points, 2) * 1.4 - 0.2
+    weights = torch.rand(batch, queries, heads, len(sizes), points, requires_grad=True)
+    extent = torch.tensor([(w, h) for h, w in sizes], dtype=torch.float32)[:, None]
+    ours = _sample_and_sum(values, sizes, places * extent - 0.5, weights)
+    expected = torch.zeros(batch, queries, heads, depth)
+    levels = values.split([h * w for h, w in sizes], dim=1)
+    for level, ((h, w), part) in enumerate(zip(sizes, levels, strict=True)):
+        for head in range(heads):
+            plane = part[:, :, head].transpose(1, 2).unflatten(2, (h, w))
+            grid = 2 * places[:, :, head, level] - 1
+            read = F.grid_sample(plane, grid, align_corners=False)
+            expected[:, :, head] += (
+                (read * weights[:, None, :, head, level]).sum(-1).transpose(1, 2)
+            )
+    torch.testing.assert_close(ours, expected.flatten(2), rtol=0, atol=1e-5)
+    noise = torch.randn_like(ours)
+    gradients = torch.autograd.grad((ours * noise).sum(), (values, weights))
+    references = torch.autograd.grad((expected.flatten(2) * noise).sum(), (values, weights))
+    for gradient, reference in zip(gradients, references, strict=True):
+        torch.testing.assert_close(gradient, reference, rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_attention_equals_torch():
+    torch.manual_seed(0)
+    ours, theirs = Attention(24, 3), nn.MultiheadAttention(24, 3, batch_first=True)
+    ours.load_state_dict(theirs.state_dict())
+    query, key, value = torch.randn(2, 5, 24), torch.randn(2, 7, 24), torch.randn(2, 7, 24)
+    allowed = torch.rand(2, 5, 7) < 0.5
+    allowed[..., 0] = True
+    expected, _ = theirs(query, key, value, attn_mask=~allowed.repeat_interleave(3, dim=0))
+    torch.testing.assert_close(ours(query, key, value, allowed), expected, rtol=0, atol=1e-6)
+
+
+@torch.no_grad()
+def test_embedding_encoder_equals_torch_on_sequences_of_one():
+    torch.manual_seed(0)
+    ours = EmbeddingEncoderLayer(24, 40, dropout=0.1).eval()
+    theirs = nn.TransformerEncoderLayer(24, 4, 40, batch_first=True).eval()
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.randn(9, 24)
+    torch.testing.assert_close(ours(x), theirs(x[:, None])[:, 0], rtol=0, atol=1e-6)
+
+
+def test_convolutional_linear_is_linear():
+    torch.manual_seed(0)
+    layer, x = nn.Linear(40, 24), torch.randn(3, 100, 40, requires_grad=True)
+    inputs = (x, *layer.parameters())
+    expected = layer(x)
+    noise = torch.randn_like(expected)
+    references = torch.autograd.grad((expected * noise).sum(), inputs)
+    with ConvolutionalLinear():
+        ours = layer(x)
+        assert "Convolution" in ours.grad_fn.next_functions[0][0].next_functions[0][0].name()
+        gradients = torch.autograd.grad((ours * noise).sum(), inputs)
+    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-5)
+    for gradient, reference in zip(gradients, references, strict=True):
+        torch.testing.assert_close(gradient, reference, rtol=0, atol=1e-4)
+
+
+def _read(mask, points):
+    return F.grid_sample(mask[None, None], 2 * points - 1, align_corners=False)
+
+
+def _naive_losses(logits, masks, targets, matching, points, weights):
+    """Loss by loss, image by image, with every mask in full."""
+    class_weight, mask_weight, dice_weight, no_object = weights
+    outputs, images, _, classes = logits.shape
+    total = 0.0
+    count = sum(len(target.classes) for target in targets)
+    for output in range(outputs):
+        truth = torch.full(logits.shape[1:3], classes - 1)
+        first = 0
+        for image in range(images):
+            size = len(targets[image].classes)
+            for pair in range(first, first + size):
+                query = matching.queries[output, pair]
+                mask = matching.targets[output, pair] - first
+                truth[image, query] = targets[image].classes[mask]
+                x = _read(masks[output, image, query], points)
+                t = _read(targets[image].masks[mask].float(), points)
+                total += mask_weight * F.binary_cross_entropy_with_logits(x, t) / count
+                p = x.sigmoid()
+                dice = 1 - (2 * (p * t).sum() + 1) / (p.sum() + t.sum() + 1)
+                total += dice_weight * dice / count
+            first += size
+        weight = torch.ones(classes)
+        weight[-1] = no_object
+        flat = logits[output].flatten(0, 1)
+        total += class_weight * F.cross_entropy(flat, truth.flatten(), weight)
+    return total
+
+
+def test_the_criterion_equals_a_naive_one_and_survives_images_without_masks():
+    from scan_core.models.mask_decoder import Proposals
+    from scan_core.training.points import PointDraws
+
+    torch.manual_seed(0)
+    logits = torch.randn(3, 3, 8, 6)
+    proposals = Proposals(torch.empty(0), torch.randn(3, 3, 8, 4), torch.randn(3, 4, 10, 14))
+    targets = [
+        Target(torch.tensor([1, 4]), torch.rand(2, 40, 56) < 0.3),
+        Target(torch.tensor([], dtype=torch.int64), torch.zeros(0, 40, 56, dtype=torch.bool)),
+        Target(torch.tensor([2, 0, 2]), torch.rand(3, 40, 56) < 0.6),
+    ]
+    points = torch.rand(50, 2)
+    draws = PointDraws(
+        points.expand(1, 3, 50, 2), torch.zeros(3, 5, 0, 2), points.expand(3, 5, 50, 2)
+    )
+    criterion = SetCriterion(2, 5, 4, 0.1, 50)
+    losses = criterion(logits, proposals, targets, draws)
+    masks = torch.einsum("lbqm,bmhw->lbqhw", proposals.mask_embeddings, proposals.mask_features)
+    expected = _naive_losses(
+        logits, masks, targets, losses.matching, points[None, None], (2, 5, 4, 0.1)
+    )
+    torch.testing.assert_close(losses.total, expected)
+    without = SetCriterion(2, 5, 4, 0.1, 50, discard_last_auxiliary=True)
+    difference = losses.total - without(logits, proposals, targets, draws).total
+    torch.testing.assert_close(difference, (losses.classes + losses.masks + losses.dice)[-2])
+    halved = criterion(logits, proposals, targets, draws, mean_masks=10.0)
+    torch.testing.assert_close(2 * halved.dice, losses.dice)
+
+    nothing = criterion(
+        logits[:, 1:2],
+        Proposals(torch.empty(0), proposals.mask_embeddings[:, 1:2], proposals.mask_features[1:2]),
+        targets[1:2],
+        draw_points(torch.rand, 3, 1, 0, 50, 3, 0.75),
+    )
+    assert nothing.masks.sum() == 0
+    assert nothing.total > 0
+    with pytest.raises(InputError, match="9 masks"):
+        many = Target(torch.zeros(9, dtype=torch.int64), torch.zeros(9, 4, 4, dtype=torch.bool))
+        criterion(logits[:, :1], proposals, [many], draws)
+
+
+def test_parts_that_do_not_fit_together_are_refused():
+    from parity_pack import ARCHITECTURE
+
+    wrong = copy.deepcopy(ARCHITECTURE)
+    wrong["mask_decoder"]["width"] = 96
+    with pytest.raises(InputError, match="must be equal, they are 64 and 96"):
+        build_network(wrong)
+    wrong = copy.deepcopy(ARCHITECTURE)
+    wrong["semantic_integration"]["clip_layers"] = [2, 4, 7]
+    with pytest.raises(InputError, match="7 is more than the 6 blocks"):
+        build_network(wrong)
