@@ -1,6 +1,9 @@
 """Checkpoints: released names both ways, at full size, and refusals that say what is wrong."""
 
+import json
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -222,3 +225,35 @@ def test_every_name_has_one_counterpart(network):
     assert back.keys() == weights.keys()
     report = compare_keys(network, back)
     assert report.loaded == len(weights)
+
+
+def test_the_command_line_imports(tmp_path):
+    """With a fine-tuned CLIP laid over a whole model, as the release is put together."""
+    params = read_params(ROOT / "params.yaml")
+    recipe = params["recipes"]["mini"]
+    for part in ("backbone", "pixel_decoder", "mask_decoder", "semantic_integration"):
+        recipe["segmenter"][part].update(ARCHITECTURE[part])
+    recipe["clip"]["architecture"] = ARCHITECTURE["clip"]
+    (tmp_path / "params.yaml").write_text(json.dumps(params))
+    network = tiny_network(text_heads=False)
+    torch.save({"model": _released(network)}, tmp_path / "SCAN.pth")
+    finetuned = to_theirs(network.state_dict(), FINETUNED_CLIP)
+    finetuned["clip_model.logit_scale"] = torch.tensor(3.0)
+    torch.save(finetuned, tmp_path / "CS_CLIP.pt")
+    run = subprocess.run(
+        [
+            *(sys.executable, "-m", "workflow_scripts.import_released_checkpoint"),
+            *("--params", tmp_path / "params.yaml", "--recipe", "mini"),
+            *("--checkpoint", f"scan:{tmp_path}/SCAN.pth"),
+            *("--checkpoint", f"finetuned_clip:{tmp_path}/CS_CLIP.pt"),
+            *("--output", tmp_path / "model.safetensors"),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "tensors fit" in run.stderr
+    loaded, _ = load_network(tmp_path / "model.safetensors")
+    assert float(loaded.clip.logit_scale) == 3.0
+    assert _equal(loaded.proposal_network, network.proposal_network)

@@ -77,12 +77,14 @@ class Observer:
     With the defects that concern batches, all images form one batch, as released.
 
     Args:
-        network: its weights; with a lower precision those of CLIP's image tower are converted
-            in place.
+        network: its weights; with a lower precision those of `clip.visual` are converted in
+            place.
         replace_layers: contextual shift, after which blocks (1-based).
         seed: of contextual shift's draws.
         defects: which of the released defects to repeat.
-        dtype: of the large matrix products: float32, bfloat16 or float16.
+        dtype: of the matrix products of CLIP's image tower on crops, which are nine tenths of
+            all: float32, bfloat16 or float16. What comes before stays in float32: a mask that
+            moves across its threshold changes a crop, and with it much more than rounding would.
     """
 
     def __init__(
@@ -155,18 +157,12 @@ class Observer:
             for each image the evidence, and its [CLS] tokens (blocks + 1, 1, D).
         """
         size = self.network.original_clip.image_size[0]
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            view: WholeImageTokens = self.network.view(
-                clip_view(images, size, self.defects.nearest_padded_view)
-            )
-            proposals = self.network.proposal_network(backbone_input(images))
-            embeddings = self.network.embed(proposals, view)[-1].float()
-        # Logits in float32: their sign at a boundary decides about pixels.
-        logits = replace(
-            proposals,
-            mask_embeddings=proposals.mask_embeddings.float(),
-            mask_features=proposals.mask_features.float(),
-        ).mask_logits
+        view: WholeImageTokens = self.network.view(
+            clip_view(images, size, self.defects.nearest_padded_view)
+        )
+        proposals = self.network.proposal_network(backbone_input(images))
+        embeddings = self.network.embed(proposals, view)[-1]
+        logits = proposals.mask_logits
         padded = padded_size(images)
         found = []
         for index, image in enumerate(images):
@@ -174,7 +170,7 @@ class Observer:
             evidence = ImageEvidence(
                 shape, padded, logits[index], logits.new_empty(0), embeddings[index], {}
             )
-            found.append((evidence, view.cls[:, index : index + 1].float()))
+            found.append((evidence, view.cls[:, index : index + 1]))
         return found
 
     def _with_crops(

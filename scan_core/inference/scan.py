@@ -80,7 +80,7 @@ class Scan:
         tokenizer: of its CLIP.
         header: what a checkpoint says besides: `prompts`, `inference`, `seed`, `defects`.
         device: `cpu`, `cuda`, `cuda:1`, ...
-        precision: of the large matrix products: `float32`, `bfloat16` or `float16`.
+        precision: of CLIP on crops, nine tenths of the work: `float32`, `bfloat16`, `float16`.
         text_cache: folder where text features are kept for later processes.
 
     Attributes:

@@ -1,5 +1,6 @@
 """The network that a recipe describes."""
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +20,9 @@ _PARTS = ("backbone", "pixel_decoder", "mask_decoder", "semantic_integration")
 
 def architecture_of(segmenter: Segmenter, clip: Clip) -> dict[str, Any]:
     """The part of a recipe that fixes the names and shapes of all weights, as plain values."""
-    architecture: dict[str, Any] = {part: getattr(segmenter, part).model_dump() for part in _PARTS}
+    architecture: dict[str, Any] = {
+        part: getattr(segmenter, part).model_dump(exclude={"weights"}) for part in _PARTS
+    }
     architecture["clip"] = (
         clip.architecture.model_dump()
         if isinstance(clip.architecture, ClipArchitecture)
@@ -43,7 +46,7 @@ def build_network(architecture: Mapping[str, Any]) -> ScanNetwork:
     if missing := [part for part in (*_PARTS, "clip") if part not in architecture]:
         raise InputError(f"architecture: the key '{missing[0]}' is missing")
     clip = build_clip(architecture["clip"])
-    original = build_clip(architecture["clip"]).visual
+    original = copy.deepcopy(clip.visual)
     width = original.proj.shape[1]
     backbone, decoder = architecture["backbone"], architecture["mask_decoder"]
     pixel_decoder = architecture["pixel_decoder"]

@@ -1,0 +1,200 @@
+"""Speed and memory of inference at full size, stage by stage.
+
+    python -m benchmarks.inference                             # ViT-B/16, float32 and bfloat16
+    python -m benchmarks.inference --recipe vitl14
+    python -m benchmarks.inference --device cuda --precision float32 tf32 bfloat16 --compile
+
+One image of 640 × 853 pixels, 100 crops, random weights. Beside each stage stands its floor:
+its FLOPs at the rate of a large matrix product (`@`) in the same run and precision. A stage may
+be below it, where PyTorch has a faster way to multiply than `@` (scan_core/models/cpu_linear.py).
+`released` is the time of the released implementation on an idle two-core machine, for the ratio
+scaled to this machine's float32 product rate.
+"""
+
+import argparse
+import resource
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.machine import product_rate, seconds
+from scan_core.config import Recipe
+from scan_core.inference.class_map import class_maps
+from scan_core.inference.crops import MaskedCrops, masked_crops
+from scan_core.inference.ensemble import InferenceSettings
+from scan_core.inference.evidence import CropSetting, ImageEvidence
+from scan_core.inference.images import backbone_input, clip_view
+from scan_core.inference.scan import Scan, crop_setting
+from scan_core.models.cpu_linear import ConvolutionalLinear
+from scan_core.recipes import read_params, validate
+
+SIZE = (640, 853)
+RATIO = 0.05
+# Seconds for one image, and the float32 product rate of the machine, FLOP/s.
+RELEASED = {"vitb16": 35.4, "vitl14": 116.2}
+RELEASED_RATE = 176e9
+
+
+class Bench:
+    """One recipe on one device in one precision."""
+
+    def __init__(self, recipe: Recipe, device: str, precision: str, compiled: bool) -> None:
+        torch.manual_seed(0)
+        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+        torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        stored = "float32" if precision == "tf32" else precision
+        self.scan = Scan.from_recipe(recipe, device=device, precision=stored)
+        self.device = self.scan.observer.device
+        self.rate = product_rate(self.scan.observer.dtype, self.device)
+        network = self.scan.network.requires_grad_(False)  # or FLOPs cannot be counted
+        if compiled:
+            network.proposal_network.compile()
+            for block in network.clip.visual.transformer.resblocks:
+                block.compile()
+        self.image = torch.randint(0, 256, (3, *SIZE), dtype=torch.uint8).to(self.device)
+
+    def text(self, classes: int) -> Tensor:
+        """Stands for class names: (classes + 1, E) random features."""
+        width = self.scan.network.no_object_embedding.shape[1]
+        generator = torch.Generator().manual_seed(classes)
+        features = torch.randn(classes + 1, width, generator=generator)
+        return F.normalize(features, dim=-1).to(self.device)
+
+    @torch.inference_mode()
+    def stages(self) -> tuple[list[tuple[str, float, float]], ImageEvidence]:
+        """Run the networks: name, seconds and FLOPs of every stage, and what was seen."""
+        network, observer = self.scan.network, self.scan.observer
+        rows: list[tuple[str, float, float]] = []
+
+        def stage(name: str, work: Callable[[], object]) -> None:
+            with FlopCounterMode(display=False) as counter:
+                work()
+            rows.append((name, seconds(work, self.device), counter.get_total_flops()))
+
+        pixels = backbone_input([self.image])
+        small = clip_view([self.image], network.original_clip.image_size[0], as_released=False)
+        with ConvolutionalLinear():
+            stage("backbone and decoders", lambda: network.proposal_network(pixels))
+            stage("frozen CLIP, whole image", lambda: network.view(small))
+            proposals, view = network.proposal_network(pixels), network.view(small)
+            stage("semantic integration", lambda: network.embed(proposals, view))
+            (evidence, cls), *_ = observer.propose([self.image])
+            stage("masks", evidence.masks)
+            masks = evidence.masks()
+            # Above its median every mask has pixels, and half of the image is background.
+            chosen = masks > masks.flatten(1).median(1).values[:, None, None]
+            side = observer.visual.image_size[0]
+            stage("crops", lambda: masked_crops(self.image, chosen, side))
+            crops = masked_crops(self.image, chosen, side)
+            stage("draws of the shift", lambda: observer.shift(crops, cls, RATIO, len(masks), 0))
+            stage("CLIP on crops, shifted", lambda: self._describe(crops, cls))
+            features = self._describe(crops, cls)
+        seen = {CropSetting(0.5, RATIO): features}
+        peaks = torch.ones_like(masks[:, 0, 0])
+        return rows, replace(evidence, peaks=peaks, crop_features=seen)
+
+    def _describe(self, crops: MaskedCrops, cls: Tensor) -> Tensor:
+        return self.scan.observer.describe(crops, cls, RATIO, 100, 0)
+
+    @torch.inference_mode()
+    def combine(
+        self, evidence: ImageEvidence, text: Tensor, settings: Sequence[InferenceSettings]
+    ) -> list[Tensor]:
+        """Class maps of all settings."""
+        scores = [self.scan.score(evidence, text, setting) for setting in settings]
+        return class_maps(evidence.masks(), scores, SIZE)
+
+
+def settings_grid() -> list[InferenceSettings]:
+    """30 settings: 6 mask thresholds × 5 weights, with crops of their own threshold."""
+    base = InferenceSettings(0.4, 0.7, RATIO, crop_threshold=0.5)
+    grid = [
+        replace(base, mask_threshold=threshold, clip_weight=weight)
+        for threshold in (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+        for weight in (0.1, 0.3, 0.5, 0.7, 0.9)
+    ]
+    assert len({crop_setting(setting) for setting in grid}) == 1
+    return grid
+
+
+def report(name: str, recipe: Recipe, options: argparse.Namespace, precision: str) -> Tensor:
+    """Measure and print one table; returns a class map, to compare precisions by."""
+    bench = Bench(recipe, options.device, precision, options.compile)
+    rows, evidence = bench.stages()
+    one = settings_grid()[:1]
+    print(
+        f"\n{name}, {precision}, {bench.device}"
+        f"{', compiled' if options.compile else ''}: @ runs at {bench.rate / 1e9:.0f} GFLOP/s"
+    )
+    networks = sum(duration for _, duration, _ in rows)
+    combined = {}
+    for classes in options.classes:
+        text = bench.text(classes)
+        work = lambda text=text: bench.combine(evidence, text, one)  # noqa: E731
+        combined[classes] = seconds(work, bench.device, least=1.0)
+        flops = 2.0 * classes * 100 * SIZE[0] * SIZE[1]
+        rows.append((f"combine, {classes} classes", combined[classes], flops))
+    print(f"{'stage':<28} {'seconds':>8} {'TFLOP':>7} {'floor':>7} {'x floor':>7} {'share':>6}")
+    total = networks + combined[options.classes[0]]
+    for stage, duration, flops in rows:
+        floor = flops / bench.rate
+        times = f"{duration / floor:7.2f}" if floor > 1e-3 else f"{'-':>7}"
+        print(
+            f"{stage:<28} {duration:8.3f} {flops / 1e12:7.3f} {floor:7.3f} {times} "
+            f"{duration / total:6.1%}"
+        )
+    for classes, duration in combined.items():
+        single = networks + duration
+        text = bench.text(classes)
+        work = lambda text=text: bench.combine(evidence, text, settings_grid())  # noqa: E731
+        grid = networks + seconds(work, bench.device)
+        print(
+            f"{classes} classes: {single:.2f} s an image, {1 / single:.3f} images/s; "
+            f"30 settings {grid:.2f} s, {grid / single:.2f} times one"
+        )
+    if name in RELEASED and bench.device.type == "cpu":
+        scaled = total * product_rate(torch.float32, bench.device) / RELEASED_RATE
+        print(
+            f"released: {RELEASED[name]} s; ratio {total / RELEASED[name]:.2f}, "
+            f"scaled to this machine's float32 rate {scaled / RELEASED[name]:.2f}"
+        )
+    print(f"peak memory {peak_memory(bench.device):.1f} GiB")
+    return bench.combine(evidence, bench.text(options.classes[0]), one)[0]
+
+
+def peak_memory(device: torch.device) -> float:
+    """GiB: of the process on a CPU, allocated on a GPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def main() -> None:
+    """Print one table for each precision, and how many pixels they agree on."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--recipe", default="vitb16")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--classes", nargs="+", type=int, default=[150, 847])
+    parser.add_argument("--compile", action="store_true", help="torch.compile the networks")
+    options = parser.parse_args()
+    recipe = validate(read_params(Path("params.yaml"))).recipes[options.recipe]
+    reference = None
+    for precision in options.precision:
+        class_map = report(options.recipe, recipe, options, precision).cpu()
+        if reference is None:
+            reference = class_map
+        else:
+            equal = (class_map == reference).double().mean()
+            print(f"pixels equal to {options.precision[0]}: {equal:.2%}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""What the machine can do: the floor that a stage's time is compared to."""
+
+import time
+from collections.abc import Callable
+
+import torch
+
+
+def seconds(work: Callable[[], object], device: torch.device, least: float = 0.0) -> float:
+    """Shortest time of a few runs, after one that does not count.
+
+    Args:
+        work: what is timed.
+        device: waited for before and after.
+        least: seconds to spend at least; one run is counted in any case.
+    """
+
+    def once() -> float:
+        wait_for(device)
+        start = time.perf_counter()
+        work()
+        wait_for(device)
+        return time.perf_counter() - start
+
+    once()
+    best, spent = float("inf"), 0.0
+    while best == float("inf") or spent < least:
+        duration = once()
+        best, spent = min(best, duration), spent + duration
+    return best
+
+
+def wait_for(device: torch.device) -> None:
+    """Let everything that was asked of a GPU be done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def product_rate(dtype: torch.dtype, device: torch.device) -> float:
+    """FLOP/s of a large matrix product, by PyTorch's `@`."""
+    side = 4096 if device.type == "cpu" else 8192
+    a = torch.randn(side, side, device=device, dtype=dtype)
+    return 2 * side**3 / seconds(lambda: a @ a, device, least=1.0)
