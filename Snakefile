@@ -7,11 +7,35 @@ min_version("9.19")
 
 include: "rules/common.smk"
 include: "rules/datasets.smk"
+include: "rules/models_common.smk"
+include: "rules/clip.smk"
+include: "rules/segmenter.smk"
+include: "rules/fuse.smk"
+include: "rules/evaluate.smk"
 
 
 rule all:
     default_target: True
     input:
         rules.datasets.input,
+        expand(
+            f"{RESULTS}/eval/{MAIN.names['model']}/{{benchmark}}/metrics.json",
+            benchmark=EVALUATED,
+        ),
+        expand(f"{RESULTS}/ablations/{{grid}}.csv", grid=GRIDS_OF_RECIPE),
     message:
         f"Everything of the recipe {RECIPE_NAME} is made"
+
+
+rule train:
+    input:
+        f"{RESULTS}/model/{MAIN.names['model']}/model.safetensors",
+    message:
+        f"The model of the recipe {RECIPE_NAME} is trained"
+
+
+rule ablations:
+    input:
+        expand(f"{RESULTS}/ablations/{{grid}}.csv", grid=GRIDS_FOR_RECIPE),
+    message:
+        f"Every grid of the recipe {RECIPE_NAME} is made"

@@ -10,7 +10,7 @@ sys.path.insert(0, str(workflow.basedir))
 
 from scan_core.datasets.archives import ARCHIVES, FORMAT_ARCHIVES
 from scan_core.errors import InputError
-from scan_core.recipes import select_recipe, snapshot_params
+from scan_core.recipes import select_params, snapshot_params
 from scan_core.source_hash import source_hash
 from scan_core.vocabulary.classes import load_class_list
 
@@ -24,7 +24,8 @@ configfile: PARAMS_SNAPSHOT
 
 
 try:
-    RECIPE_NAME, RECIPE = select_recipe(config, PARAMS_SNAPSHOT)
+    PARAMS = select_params(config, PARAMS_SNAPSHOT)
+    RECIPE_NAME, RECIPE = PARAMS.recipe, PARAMS.recipes[PARAMS.recipe]
     CLASS_LISTS = {
         name: load_class_list(benchmark.classes)
         for name, benchmark in RECIPE.datasets.benchmarks.items()

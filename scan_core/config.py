@@ -38,7 +38,9 @@ def _source(*words: str, prefixes: tuple[str, ...]) -> AfterValidator:
 
 # Choosing by the kind of value gives one error message for a union instead of one a member;
 # the tags' brackets mark them as no part of the key's path.
-_TABLE_OR_VALUE = Discriminator(lambda value: "[table]" if isinstance(value, dict) else "[value]")
+_TABLE_OR_VALUE = Discriminator(
+    lambda value: "[table]" if isinstance(value, dict | BaseModel) else "[value]"
+)
 _WORD_OR_VALUE = Discriminator(lambda value: "[word]" if isinstance(value, str) else "[value]")
 
 
@@ -122,6 +124,9 @@ class ClipArchitecture(Block):
     """Width of an attention head, both towers."""
     context_length: PositiveInt
     """Tokens of a caption."""
+    stem: Literal["patches", "convolutional"]
+    """How pixels become tokens: CLIP's linear patch embedding, or convolutions, which learn
+    shapes from far fewer pictures; `patch_size` is then a power of two."""
 
 
 class ClipPretraining(Block):
@@ -330,6 +335,8 @@ class MaskTextPairs(Block):
     """Captions of each training image whose nouns are used."""
     proposals: PositiveInt
     """Proposals of the segmenter for each image, the best first."""
+    images: PositiveInt | None
+    """Training images to mine, the first ones; `null`: all."""
 
 
 class ClipFinetune(Block):
@@ -338,6 +345,9 @@ class ClipFinetune(Block):
     contextual_shift: bool
     """`false` fine-tunes, and then also tests, without the contextual shift (ablation)."""
     pairs: MaskTextPairs
+    loss: Literal["diagonal", "multi_positive"]
+    """Contrastive loss. `diagonal`: each crop fits its own noun alone, as released;
+    `multi_positive`: crops of a batch that share a noun share it in the loss too."""
     epochs: PositiveInt
     """Passes over the pairs."""
     batch_size: PositiveInt

@@ -90,8 +90,8 @@ def validate(document: dict[str, Any], source: str = "params.yaml") -> Params:
     return params
 
 
-def select_recipe(config: dict[str, Any], source: Path) -> tuple[str, Recipe]:
-    """The recipe to run, from the frozen file and what the command line put over it.
+def select_params(config: dict[str, Any], source: Path) -> Params:
+    """The whole file as it is to be run, from the frozen one and what the command line put over it.
 
     Snakemake hands nested values of `--config` over as text; where the file holds anything
     but text, such a value is read as YAML 1.2.
@@ -104,8 +104,7 @@ def select_recipe(config: dict[str, Any], source: Path) -> tuple[str, Recipe]:
         InputError: see `validate`.
     """
     document = _retyped(config, read_params(source))
-    params = validate(document)
-    return params.recipe, params.recipes[params.recipe]
+    return validate(document)
 
 
 def override(recipe: dict[str, Any], key_path: str, value: Any) -> dict[str, Any]:

@@ -59,6 +59,7 @@ ARCHITECTURE = {
         "text_layers": 2,
         "head_width": 24,
         "context_length": 77,
+        "stem": "patches",
     },
 }
 

@@ -29,10 +29,14 @@ _DIMENSIONS = (
     "text_layers",
     "head_width",
     "context_length",
+    "stem",
 )
 CLIPS = [
     dict(zip(_DIMENSIONS, values, strict=True))
-    for values in [(32, 48, 8, 96, 4, 64, 2, 32, 16), (24, 42, 14, 48, 1, 32, 3, 16, 20)]
+    for values in [
+        (32, 48, 8, 96, 4, 64, 2, 32, 16, "convolutional"),
+        (24, 42, 14, 48, 1, 32, 3, 16, 20, "patches"),
+    ]
 ]
 
 

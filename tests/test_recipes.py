@@ -10,7 +10,7 @@ import pytest
 
 from scan_core.config import Recipe
 from scan_core.errors import InputError
-from scan_core.recipes import override, read_params, select_recipe, validate
+from scan_core.recipes import override, read_params, select_params, validate
 
 ROOT = Path(__file__).parents[1]
 
@@ -143,7 +143,8 @@ def test_overrides_come_as_text_and_are_typed(document, tmp_path):
     config["recipe"] = "vitl14"
     config["recipes"]["vitl14"]["segmenter"]["training"].update(steps="7", learning_rate="1e-5")
     config["recipes"]["vitl14"]["inference"]["replace_layers"] = ["1", "3"]
-    name, recipe = select_recipe(config, frozen)
+    params = select_params(config, frozen)
+    name, recipe = params.recipe, params.recipes[params.recipe]
     assert name == "vitl14"
     assert recipe.segmenter.training.steps == 7
     assert recipe.segmenter.training.learning_rate == 1e-5

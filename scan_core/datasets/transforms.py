@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as TF  # noqa: N812
+from torchvision.transforms.v2 import functional as TF
 
 PADDING_VALUE = 128
 CROP_TRIES = 10
@@ -98,7 +98,7 @@ class SegmenterAugmentation:
         scale = min(short / min(height, width), self.longest_side / max(height, width))
         size = [max(1, round(height * scale)), max(1, round(width * scale))]
         resized = TF.resize(pixels, size, InterpolationMode.BILINEAR, antialias=True)
-        return resized, TF.resize(ids, size, InterpolationMode.NEAREST)
+        return resized, TF.resize(ids, size, InterpolationMode.NEAREST_EXACT)
 
     def _crop(self, pixels: Tensor, ids: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         height, width = (min(self.crop_size, side) for side in pixels.shape[1:])

@@ -30,6 +30,11 @@ class ConfusionMatrix:
         side = classes + 1
         self._counts = torch.zeros(side * side, dtype=torch.int64, device=device)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the counts are."""
+        return self._counts.device
+
     def add(self, prediction: Tensor, truth: Tensor) -> None:
         """Count one or several images.
 
@@ -89,8 +94,13 @@ class ConfusionMatrix:
             raise InputError(
                 f"confusion matrix {path} cannot be read ({error}); evaluate again"
             ) from None
+        return cls.from_counts(counts)
+
+    @classmethod
+    def from_counts(cls, counts: NDArray[np.int64]) -> "ConfusionMatrix":
+        """A matrix with counts from elsewhere, (K + 1, K + 1)."""
         matrix = cls(len(counts) - 1)
-        matrix._counts = torch.from_numpy(counts).flatten()
+        matrix._counts = torch.from_numpy(counts.astype(np.int64)).flatten()
         return matrix
 
 

@@ -97,10 +97,14 @@ class Observer:
     ) -> None:
         self.network = network
         self.visual = network.clip.visual
-        self.layers = layers_in_reach(replace_layers, len(blocks(self.visual)))
+        self.use_layers(replace_layers)
         self.seed, self.defects, self.dtype = seed, defects, dtype
         if dtype != torch.float32:
             keep_weights_in(self.visual, dtype)
+
+    def use_layers(self, replace_layers: Sequence[int]) -> None:
+        """Shift tokens after other blocks (1-based) from now on."""
+        self.layers = layers_in_reach(replace_layers, len(blocks(self.visual)))
 
     @property
     def device(self) -> torch.device:

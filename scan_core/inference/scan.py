@@ -8,7 +8,7 @@ result.class_map    # (height, width): an index of the class names for every pix
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,7 @@ class Scan:
 
     Attributes:
         settings: what `segment` uses unless told otherwise.
+        sides: short and longest side that images are resized to, pixels.
     """
 
     def __init__(
@@ -102,10 +103,9 @@ class Scan:
         inference = header["inference"]
         self.settings = InferenceSettings(**inference["settings"])
         self.defects = ReleasedDefects(**header["defects"])
-        self._short_side, self._longest_side = inference["short_side"], inference["longest_side"]
+        self.sides: tuple[int, int] = (inference["short_side"], inference["longest_side"])
         self.network = network.to(device)
-        scale = inference["logit_scale"]
-        self._logit_scale = float(network.clip.logit_scale.exp()) if scale == "learned" else scale
+        self._scale = inference["logit_scale"]
         self.text_encoder = TextEncoder(
             network.clip,
             tokenizer,
@@ -133,23 +133,33 @@ class Scan:
         Raises:
             InputError: the parts of the recipe do not fit together.
         """
-        architecture = architecture_of(recipe.segmenter, recipe.clip)
-        inference = recipe.inference
+        settings = settings_for(recipe.inference, benchmark)
+        test = recipe.inference
         header = {
-            "architecture": architecture,
+            "architecture": architecture_of(recipe.segmenter, recipe.clip),
             "prompts": recipe.clip.prompts,
             "seed": recipe.seed,
             "defects": recipe.defects.model_dump(),
             "inference": {
-                "settings": asdict(settings_for(inference, benchmark)),
-                "short_side": inference.short_side,
-                "longest_side": inference.longest_side,
-                "replace_layers": inference.replace_layers,
-                "logit_scale": inference.logit_scale,
+                "settings": asdict(settings),
+                "short_side": test.short_side,
+                "longest_side": test.longest_side,
+                "replace_layers": test.replace_layers,
+                "logit_scale": test.logit_scale,
             },
         }
-        network = build_network(architecture)
-        return cls(network, tokenizer_for(architecture), header, **options)
+        return cls.from_header(header, **options)
+
+    @classmethod
+    def from_header(cls, header: Mapping[str, Any], **options: Any) -> "Scan":
+        """A model with random weights, as the header of a checkpoint describes it.
+
+        Args:
+            header: see `Scan`; with the key `architecture`.
+            options: `device`, `precision`, `text_cache`.
+        """
+        network = build_network(header["architecture"])
+        return cls(network, tokenizer_for(header["architecture"]), header, **options)
 
     @classmethod
     def from_checkpoint(cls, path: Path | str, **options: Any) -> "Scan":
@@ -178,6 +188,13 @@ class Scan:
         if self.observer.dtype != torch.float32:
             raise InputError("a model whose precision was lowered cannot be saved; save it before")
         save_network(Path(path), self.network, {**self.header, **header})
+
+    @property
+    def logit_scale(self) -> float:
+        """Factor of the cosine similarities: a number of the recipe, or CLIP's own."""
+        if self._scale == "learned":
+            return float(self.network.clip.logit_scale.exp())
+        return float(self._scale)
 
     def segment(
         self,
@@ -226,18 +243,25 @@ class Scan:
             return self.network.with_no_object(self.text_encoder(class_names))
 
     def observe(
-        self, images: Sequence[ImageLike], settings: Sequence[InferenceSettings]
+        self,
+        images: Sequence[ImageLike],
+        settings: Sequence[InferenceSettings],
+        scale: float = 1.0,
     ) -> list[ImageEvidence]:
         """Run the networks, once for all that the settings have in common.
 
         Args:
             images: see `segment`.
             settings: all that will be asked of the evidence.
+            scale: of the resized image, for test-time augmentation.
         """
-        resized = [
-            resize(read_image(image), self._short_side, self._longest_side) for image in images
-        ]
+        resized = [self.resize(image, scale) for image in images]
         return self.observer.observe(resized, [crop_setting(s) for s in settings])
+
+    def resize(self, image: ImageLike, scale: float = 1.0) -> Tensor:
+        """(3, H, W) uint8: an image as the networks take it."""
+        short, longest = (round(scale * side) for side in self.sides)
+        return resize(read_image(image), short, longest)
 
     @torch.inference_mode()
     def score(self, evidence: ImageEvidence, text: Tensor, settings: InferenceSettings) -> Tensor:
@@ -251,7 +275,7 @@ class Scan:
         Returns:
             (Q, K) float32.
         """
-        inside = class_logits(evidence.embeddings, text, self._logit_scale)
+        inside = class_logits(evidence.embeddings, text, self.logit_scale)
         features = evidence.crop_features.get(crop_setting(settings))
         if features is None:
             valid = torch.zeros(len(inside), dtype=torch.bool, device=inside.device)
@@ -259,7 +283,7 @@ class Scan:
         else:
             peak = max(settings.mask_threshold, settings.pixel_threshold)
             valid = evidence.peaks > peak
-            outside = class_logits(features, text[:-1], self._logit_scale)
+            outside = class_logits(features, text[:-1], self.logit_scale)
         return combine_scores(
             inside,
             outside,
@@ -290,3 +314,8 @@ class Scan:
 def crop_setting(settings: InferenceSettings) -> CropSetting:
     """Which crops some settings need."""
     return CropSetting(settings.pixel_threshold, settings.replace_ratio)
+
+
+def with_clip_weight(settings: InferenceSettings, weight: float) -> InferenceSettings:
+    """Other weight, all else equal: 0 is the segmenter alone, 1 CLIP alone."""
+    return replace(settings, clip_weight=weight)

@@ -8,6 +8,7 @@ end token.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import open_clip
 import torch
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 
 from scan_core.errors import InputError
 from scan_core.models.attention import merge_heads, split_heads
+from scan_core.models.conv_stem import ConvStem
 
 # CLIP's mean and standard deviation, RGB, on the 0..255 scale.
 PIXEL_MEAN = tuple(255 * value for value in open_clip.OPENAI_DATASET_MEAN)
@@ -46,7 +48,7 @@ class WholeImageTokens:
     feature: Tensor
 
 
-def build_clip(architecture: str | dict[str, int]) -> CLIP:
+def build_clip(architecture: str | dict[str, Any]) -> CLIP:
     """A CLIP with random weights.
 
     Args:
@@ -83,6 +85,9 @@ def build_clip(architecture: str | dict[str, int]) -> CLIP:
                 "layers": architecture["text_layers"],
             },
         )
+        if architecture["stem"] == "convolutional":
+            patch, width = architecture["patch_size"], architecture["vision_width"]
+            model.visual.conv1 = ConvStem(width, patch)
     check_tower(getattr(model, "visual", None), str(architecture))
     return model.eval()
 
@@ -118,8 +123,11 @@ def embed_patches(visual: VisionTransformer, images: Tensor) -> Tensor:
     Returns:
         (B, 1 + T, D) float32, the [CLS] token first.
     """
-    patches = F.unfold(images, visual.patch_size, stride=visual.patch_size).transpose(1, 2)
-    tokens = F.linear(patches, visual.conv1.weight.flatten(1))
+    if isinstance(visual.conv1, nn.Conv2d):
+        patches = F.unfold(images, visual.patch_size, stride=visual.patch_size).transpose(1, 2)
+        tokens = F.linear(patches, visual.conv1.weight.flatten(1))
+    else:
+        tokens = visual.conv1(images).flatten(2).transpose(1, 2)
     cls = visual.class_embedding.expand(tokens.shape[0], 1, -1)
     return visual.ln_pre(torch.cat((cls, tokens), 1) + visual.positional_embedding)
 

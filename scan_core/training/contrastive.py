@@ -71,3 +71,27 @@ def contrastive_loss(image_features: Tensor, text_features: Tensor, scale: Tenso
     logits = scale * image_features @ text_features.T
     truth = torch.arange(len(logits), device=logits.device)
     return (F.cross_entropy(logits, truth) + F.cross_entropy(logits.T, truth)) / 2
+
+
+def multi_positive_loss(
+    image_features: Tensor, text_features: Tensor, owner: Tensor, scale: Tensor
+) -> Tensor:
+    """The symmetric loss where several images share a text: equal texts count as one.
+
+    Every image is to find its text among the U texts; every text is to spread evenly over its
+    images among the N. With all texts different it equals `contrastive_loss`.
+
+    Args:
+        image_features: (N, E) of unit length.
+        text_features: (U, E) of unit length.
+        owner: (N,) int64, the text of each image; every text is some image's.
+        scale: scalar factor of the similarities.
+
+    Returns:
+        scalar.
+    """
+    logits = scale * image_features @ text_features.T
+    to_text = F.cross_entropy(logits, owner)
+    fits = F.one_hot(owner, len(text_features)).T.to(logits.dtype)
+    to_image = F.cross_entropy(logits.T, fits / fits.sum(dim=1, keepdim=True))
+    return (to_text + to_image) / 2

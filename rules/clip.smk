@@ -1,0 +1,94 @@
+"""CLIP: its weights, the mask-noun pairs, and its fine-tuning on them."""
+
+
+rule clip_weights:
+    output:
+        clip=f"{RESULTS}/clip/{{clip}}/clip.safetensors",
+        metrics=f"{RESULTS}/clip/{{clip}}/metrics.jsonl",
+    log:
+        f"{LOGS}/clip_weights/{{clip}}.log",
+    benchmark:
+        f"{TIMINGS}/clip_weights/{{clip}}.tsv"
+    wildcard_constraints:
+        clip=one_of(CLIPS),
+    conda:
+        ENVIRONMENT
+    threads: 8
+    resources:
+        mem_mb=16000,
+        runtime=60,
+    params:
+        recipe=clip_recipe,
+        work=subpath(output.clip, parent=True),
+        code=code(*TRAINING_CODE, "scan_core/datasets/miniworld/*.py"),
+    message:
+        "Obtaining CLIP ({wildcards.clip})"
+    shell:
+        "python -m workflow_scripts.clip_weights --recipe-part {params.recipe:q}"
+        " --work {params.work}/work --output {output.clip} --metrics {output.metrics} 2> {log}"
+
+
+rule mine_mask_text_pairs:
+    input:
+        clip=clip_of_pairs,
+        segmenter=segmenter_of_pairs,
+        index=TRAINING_INDEX,
+        raw=ALL_RAW_RECORDS,
+    output:
+        pairs=f"{RESULTS}/pairs/{{pairs}}/pairs.jsonl",
+        statistics=f"{RESULTS}/pairs/{{pairs}}/statistics.json",
+    log:
+        f"{LOGS}/mine_mask_text_pairs/{{pairs}}.log",
+    benchmark:
+        f"{TIMINGS}/mine_mask_text_pairs/{{pairs}}.tsv"
+    wildcard_constraints:
+        pairs=one_of(PAIRS),
+    conda:
+        ENVIRONMENT
+    threads: 8
+    resources:
+        mem_mb=24000,
+        runtime=1440,
+    params:
+        recipe=pairs_recipe,
+        captions=CAPTIONS,
+        code=code(*TRAINING_CODE, "scan_core/datasets/captions.py"),
+    message:
+        "Mining mask-noun pairs ({wildcards.pairs})"
+    shell:
+        "python -m workflow_scripts.mine_mask_text_pairs --recipe-part {params.recipe:q}"
+        " --clip {input.clip} --segmenter {input.segmenter} --index {input.index}"
+        " --captions {params.captions} --output {output.pairs}"
+        " --statistics {output.statistics} 2> {log}"
+
+
+rule finetune_clip:
+    input:
+        clip=clip_of_model,
+        pairs=pairs_of_model,
+        index=TRAINING_INDEX,
+    output:
+        clip=f"{RESULTS}/model/{{model}}/finetuned_clip.safetensors",
+        metrics=f"{RESULTS}/model/{{model}}/finetuned_clip.jsonl",
+    log:
+        f"{LOGS}/finetune_clip/{{model}}.log",
+    benchmark:
+        f"{TIMINGS}/finetune_clip/{{model}}.tsv"
+    wildcard_constraints:
+        model=one_of(MODELS),
+    conda:
+        ENVIRONMENT
+    threads: 8
+    resources:
+        mem_mb=32000,
+        runtime=1440,
+    params:
+        recipe=model_recipe,
+        work=subpath(output.clip, parent=True),
+        code=code(*TRAINING_CODE),
+    message:
+        "Fine-tuning CLIP with masks ({wildcards.model})"
+    shell:
+        "python -m workflow_scripts.finetune_clip --recipe-part {params.recipe:q}"
+        " --clip {input.clip} --pairs {input.pairs} --index {input.index}"
+        " --work {params.work}/work --output {output.clip} --metrics {output.metrics} 2> {log}"

@@ -1,0 +1,112 @@
+"""Evaluation: shards of every benchmark, merged; tables of the grids."""
+
+
+include: "evaluate_common.smk"
+
+
+rule evaluate_shard:
+    input:
+        model=f"{RESULTS}/model/{{model}}/model.safetensors",
+        index=f"{DATA}/benchmarks/{{benchmark}}/index.json",
+        labels=f"{DATA}/benchmarks/{{benchmark}}/labels",
+        verification=f"{DATA}/benchmarks/{{benchmark}}/verification.json",
+    output:
+        counts=f"{RESULTS}/eval/{{model}}/{{benchmark}}/shards/{{shard}}.npz",
+        predictions=directory(
+            f"{RESULTS}/eval/{{model}}/{{benchmark}}/predictions/{{shard}}"
+        ),
+    log:
+        f"{LOGS}/evaluate_shard/{{model}}/{{benchmark}}.{{shard}}.log",
+    benchmark:
+        f"{TIMINGS}/evaluate_shard/{{model}}/{{benchmark}}.{{shard}}.tsv"
+    wildcard_constraints:
+        model=one_of(MODELS),
+        benchmark=one_of(EVALUATED),
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=16000,
+        runtime=720,
+    params:
+        settings=settings_of,
+        layers=replace_layers,
+        classes=classes_of,
+        vocabulary=vocabulary,
+        shards=SHARDS,
+        cache=f"{RESULTS}/text",
+        code=code(*EVALUATION_CODE),
+    message:
+        "Evaluating {wildcards.model} on {wildcards.benchmark}, shard {wildcards.shard}"
+    shell:
+        "python -m workflow_scripts.evaluate_shard --model {input.model} --index {input.index}"
+        " --classes {params.classes} --settings {params.settings:q}"
+        " --replace-layers {params.layers} --shard {wildcards.shard} --shards {params.shards}"
+        " --chance --predictions {output.predictions} --text-cache {params.cache}"
+        " --output {output.counts} 2> {log}"
+
+
+rule evaluate:
+    input:
+        expand(
+            f"{RESULTS}/eval/{{{{model}}}}/{{{{benchmark}}}}/shards/{{shard}}.npz",
+            shard=range(SHARDS),
+        ),
+    output:
+        metrics=f"{RESULTS}/eval/{{model}}/{{benchmark}}/metrics.json",
+        everything=f"{RESULTS}/eval/{{model}}/{{benchmark}}/evaluation.json",
+        per_class=f"{RESULTS}/eval/{{model}}/{{benchmark}}/per_class.csv",
+        confusion=f"{RESULTS}/eval/{{model}}/{{benchmark}}/confusion.npz",
+    log:
+        f"{LOGS}/evaluate/{{model}}/{{benchmark}}.log",
+    benchmark:
+        f"{TIMINGS}/evaluate/{{model}}/{{benchmark}}.tsv"
+    wildcard_constraints:
+        model=one_of(MODELS),
+        benchmark=one_of(EVALUATED),
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        settings=settings_of,
+        classes=classes_of,
+        vocabulary=vocabulary,
+        recipe=RECIPE_NAME,
+        code=code("scan_core/evaluation/*.py", "scan_core/vocabulary/*.py"),
+    message:
+        "Merging the evaluation of {wildcards.model} on {wildcards.benchmark}"
+    shell:
+        "python -m workflow_scripts.evaluate --shards {input} --classes {params.classes}"
+        " --settings {params.settings:q} --recipe {params.recipe} --variant {wildcards.model}"
+        " --benchmark {wildcards.benchmark} --metrics {output.metrics}"
+        " --everything {output.everything} --per-class {output.per_class}"
+        " --confusion {output.confusion} 2> {log}"
+
+
+rule ablate:
+    input:
+        evaluations_of_grid,
+    output:
+        f"{RESULTS}/ablations/{{grid}}.csv",
+    log:
+        f"{LOGS}/ablate/{{grid}}.log",
+    benchmark:
+        f"{TIMINGS}/ablate/{{grid}}.tsv"
+    wildcard_constraints:
+        grid=one_of(GRIDS_FOR_RECIPE),
+    localrule: True
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=500,
+        runtime=10,
+    params:
+        plan=plan_of_grid,
+        root=f"{RESULTS}/eval",
+        code=code("scan_core/evaluation/grid.py"),
+    message:
+        "Table of the grid {wildcards.grid}"
+    shell:
+        "python -m workflow_scripts.ablate --grid {wildcards.grid} --plan {params.plan:q}"
+        " --evaluations {params.root} --output {output} 2> {log}"

@@ -1,0 +1,31 @@
+"""One model of the segmenter and the two CLIPs."""
+
+
+rule fuse_weights:
+    input:
+        clip=clip_of_model,
+        segmenter=segmenter_of_model,
+        finetuned=f"{RESULTS}/model/{{model}}/finetuned_clip.safetensors",
+        manifest=f"{RESULTS}/dataset_manifest.json",
+    output:
+        f"{RESULTS}/model/{{model}}/model.safetensors",
+    log:
+        f"{LOGS}/fuse_weights/{{model}}.log",
+    benchmark:
+        f"{TIMINGS}/fuse_weights/{{model}}.tsv"
+    wildcard_constraints:
+        model=one_of(MODELS),
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=16000,
+        runtime=30,
+    params:
+        recipe=model_recipe,
+        code=code(*MODEL_CODE, "scan_core/provenance.py"),
+    message:
+        "Putting the model together ({wildcards.model})"
+    shell:
+        "python -m workflow_scripts.fuse_weights --recipe-part {params.recipe:q}"
+        " --clip {input.clip} --segmenter {input.segmenter} --finetuned {input.finetuned}"
+        " --manifest {input.manifest} --output {output} 2> {log}"

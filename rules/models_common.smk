@@ -1,0 +1,121 @@
+"""Which models are made, and the helper functions of the rules that make them."""
+
+from scan_core.stages import as_text, clip_part, model_part, pairs_part, segmenter_part
+from scan_core.variants import cell_of, cells_of, needs_training, test_settings
+
+GRIDS = {grid.name: grid for grid in PARAMS.ablations}
+# `grids: [...]` of the recipe; `snakemake ablations` builds every grid that is for this recipe.
+GRIDS_OF_RECIPE = list(RECIPE.grids)
+GRIDS_FOR_RECIPE = [
+    name for name, grid in GRIDS.items() if grid.recipe in (None, RECIPE_NAME)
+]
+
+MAIN = cell_of(RECIPE, {}, RECIPE.seed)
+# Every cell that any target may ask for, by the model that it uses.
+CELLS = {name: cells_of(RECIPE, GRIDS[name]) for name in GRIDS_FOR_RECIPE}
+MODELS = {MAIN.names["model"]: MAIN}
+for cells in CELLS.values():
+    for cell in cells:
+        MODELS.setdefault(cell.names["model"], cell)
+
+
+def of_stage(stage):
+    """Variant -> a cell that uses it."""
+    return {cell.names[stage]: cell for cell in MODELS.values()}
+
+
+CLIPS, SEGMENTERS, PAIRS = of_stage("clip"), of_stage("segmenter"), of_stage("pairs")
+
+
+def one_of(names):
+    """Wildcard constraint: one of these names."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+def clip_recipe(wildcards):
+    return as_text(clip_part(CLIPS[wildcards.clip].recipe))
+
+
+def segmenter_recipe(wildcards):
+    return as_text(segmenter_part(SEGMENTERS[wildcards.segmenter].recipe))
+
+
+def pairs_recipe(wildcards):
+    return as_text(pairs_part(PAIRS[wildcards.pairs].recipe))
+
+
+def model_recipe(wildcards):
+    return as_text(model_part(MODELS[wildcards.model].recipe))
+
+
+def clip_file(cell):
+    return f"{RESULTS}/clip/{cell.names['clip']}/clip.safetensors"
+
+
+def segmenter_file(cell):
+    return f"{RESULTS}/segmenter/{cell.names['segmenter']}/segmenter.safetensors"
+
+
+def clip_of_segmenter(wildcards):
+    return clip_file(SEGMENTERS[wildcards.segmenter])
+
+
+def clip_of_pairs(wildcards):
+    return clip_file(PAIRS[wildcards.pairs])
+
+
+def segmenter_of_pairs(wildcards):
+    return segmenter_file(PAIRS[wildcards.pairs])
+
+
+def clip_of_model(wildcards):
+    return clip_file(MODELS[wildcards.model])
+
+
+def segmenter_of_model(wildcards):
+    return segmenter_file(MODELS[wildcards.model])
+
+
+def pairs_of_model(wildcards):
+    return f"{RESULTS}/pairs/{MODELS[wildcards.model].names['pairs']}/pairs.jsonl"
+
+
+TRAINING_INDEX = f"{DATA}/benchmarks/{RECIPE.datasets.train}/index.json"
+TRAINING_LABELS = f"{DATA}/benchmarks/{RECIPE.datasets.train}/labels"
+CAPTIONS = f"{RAW}/coco/annotations/captions_train2017.json"
+
+BACKBONE_SOURCE = RECIPE.segmenter.backbone.weights
+
+
+def backbone_file(wildcards):
+    """ImageNet weights of Swin: none, a file of one's own, or the downloaded one."""
+    if BACKBONE_SOURCE == "none":
+        return []
+    if BACKBONE_SOURCE.startswith("file:"):
+        return [BACKBONE_SOURCE.removeprefix("file:")]
+    name = BACKBONE_SOURCE.removeprefix("download:")
+    return [f"{DATA}/backbones/{name}.pth"]
+
+
+def backbone_option(wildcards, input):
+    return f"--backbone {input.backbone}" if input.backbone else ""
+
+
+MODEL_CODE = (
+    "scan_core/models/*.py",
+    "scan_core/inference/*.py",
+    "scan_core/checkpoint_io.py",
+    "scan_core/stages.py",
+)
+TRAINING_CODE = (
+    *MODEL_CODE,
+    "scan_core/training/*.py",
+    "scan_core/datasets/loading.py",
+    "scan_core/datasets/transforms.py",
+)
+EVALUATION_CODE = (
+    *MODEL_CODE,
+    "scan_core/evaluation/*.py",
+    "scan_core/datasets/loading.py",
+    "scan_core/vocabulary/*.py",
+)

@@ -1,0 +1,36 @@
+"""The segmenter: ImageNet weights of its backbone, and its training."""
+
+
+rule train_segmenter:
+    input:
+        clip=clip_of_segmenter,
+        index=TRAINING_INDEX,
+        labels=TRAINING_LABELS,
+        verification=f"{DATA}/benchmarks/{RECIPE.datasets.train}/verification.json",
+        backbone=backbone_file,
+    output:
+        segmenter=f"{RESULTS}/segmenter/{{segmenter}}/segmenter.safetensors",
+        metrics=f"{RESULTS}/segmenter/{{segmenter}}/metrics.jsonl",
+    log:
+        f"{LOGS}/train_segmenter/{{segmenter}}.log",
+    benchmark:
+        f"{TIMINGS}/train_segmenter/{{segmenter}}.tsv"
+    wildcard_constraints:
+        segmenter=one_of(SEGMENTERS),
+    conda:
+        ENVIRONMENT
+    threads: 8
+    resources:
+        mem_mb=64000,
+        runtime=4320,
+    params:
+        recipe=segmenter_recipe,
+        backbone=backbone_option,
+        work=subpath(output.segmenter, parent=True),
+        code=code(*TRAINING_CODE),
+    message:
+        "Training the segmenter ({wildcards.segmenter})"
+    shell:
+        "python -m workflow_scripts.train_segmenter --recipe-part {params.recipe:q}"
+        " --clip {input.clip} {params.backbone} --index {input.index}"
+        " --work {params.work}/work --output {output.segmenter} --metrics {output.metrics} 2> {log}"

@@ -1,0 +1,97 @@
+"""Models put together from what the stages of the workflow make."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from scan_core.checkpoint_io import load_tensors, save_tensors
+from scan_core.errors import InputError
+from scan_core.inference.ensemble import InferenceSettings
+from scan_core.inference.scan import Scan
+from scan_core.models.build import architecture_of
+from scan_core.models.checkpoints import fit
+from scan_core.stages import RecipePart
+
+# For images of no benchmark, unless a recipe says otherwise (`Scan.segment` takes settings).
+COMMON = InferenceSettings(mask_threshold=0.4, clip_weight=0.7, replace_ratio=0.05)
+_CLIP_PARTS = ("clip.", "original_clip.")
+
+
+def header_of(part: RecipePart) -> dict[str, Any]:
+    """The header of a checkpoint of a stage that has a segmenter.
+
+    Raises:
+        InputError: the part has none.
+    """
+    if part.segmenter is None or part.images is None:
+        raise InputError("--recipe-part: this stage needs the keys 'segmenter' and 'images'")
+    threshold = part.images.crop_threshold
+    settings = asdict(COMMON)
+    settings["crop_threshold"] = None if isinstance(threshold, str) else threshold
+    return {
+        "architecture": architecture_of(part.segmenter, part.clip),
+        "prompts": part.clip.prompts,
+        "seed": part.seed,
+        "defects": part.defects.model_dump(),
+        "inference": {
+            "settings": settings,
+            "short_side": part.images.short_side,
+            "longest_side": part.images.longest_side,
+            "replace_layers": part.clip_finetune.replace_layers if part.clip_finetune else [],
+            "logit_scale": part.images.logit_scale,
+        },
+    }
+
+
+def assemble(
+    part: RecipePart, clip_file: Path, segmenter_file: Path | None = None, **options: Any
+) -> Scan:
+    """A model with CLIP's weights, and a segmenter's if there is one.
+
+    Args:
+        part: of a stage that has a segmenter.
+        clip_file: made by `clip_weights`; it becomes both of the network's CLIPs.
+        segmenter_file: made by `train_segmenter`; None: random weights, from the part's seed.
+        options: see `Scan.from_header`.
+
+    Raises:
+        InputError: a file is unreadable or does not fit the part.
+    """
+    torch.manual_seed(part.seed)
+    scan = Scan.from_header(header_of(part), **options)
+    clip, _ = load_tensors(clip_file)
+    fit(scan.network.clip, clip, str(clip_file))
+    visual = {
+        name.removeprefix("visual."): tensor
+        for name, tensor in clip.items()
+        if name.startswith("visual.")
+    }
+    fit(scan.network.original_clip, visual, str(clip_file))
+    if segmenter_file is not None:
+        load_segmenter(scan.network, segmenter_file)
+    return scan
+
+
+def segmenter_weights(network: nn.Module) -> dict[str, Tensor]:
+    """Everything of a network but CLIP."""
+    return {n: t for n, t in network.state_dict().items() if not n.startswith(_CLIP_PARTS)}
+
+
+def load_segmenter(network: nn.Module, path: Path) -> None:
+    """Put a segmenter's weights into a network whose CLIP is already there.
+
+    Raises:
+        InputError: unreadable, or it does not fit.
+    """
+    tensors, _ = load_tensors(path)
+    clip = {n: t for n, t in network.state_dict().items() if n.startswith(_CLIP_PARTS)}
+    fit(network, {**clip, **tensors}, str(path))
+
+
+def save_clip(path: Path, clip: nn.Module, header: Mapping[str, Any]) -> None:
+    """Write CLIP's weights, atomically."""
+    save_tensors(path, clip.state_dict(), header)

@@ -1,0 +1,45 @@
+"""A convolutional stem for a small vision transformer.
+
+A linear patch embedding needs far more pictures than a miniature world has before it can tell
+shapes apart; a few convolutions in its place learn them in minutes.
+"""
+
+import math
+from itertools import pairwise
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+GROUPS = 8
+
+
+class ConvStem(nn.Module):
+    """Takes the place of a vision transformer's patch embedding.
+
+    Every step halves the size; the last one has `width` channels.
+
+    Args:
+        width: channels of the tokens.
+        patch_size: side of a patch, pixels; a power of two.
+    """
+
+    def __init__(self, width: int, patch_size: int) -> None:
+        super().__init__()
+        steps = round(math.log2(patch_size))
+        depths = [3, *(max(GROUPS, width // 2 ** (steps - step)) for step in range(1, steps + 1))]
+        self.halvings = nn.ModuleList(
+            nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False)
+            for inputs, outputs in pairwise(depths)
+        )
+        self.norms = nn.ModuleList(nn.GroupNorm(GROUPS, depth) for depth in depths[1:])
+        self.mix = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.mix_norm = nn.GroupNorm(GROUPS, width)
+        self.project = nn.Conv2d(width, width, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, S, S) to (B, width, S / patch, S / patch)."""
+        x = images
+        for halve, norm in zip(self.halvings, self.norms, strict=True):
+            x = F.gelu(norm(halve(x)))
+        x = x + F.gelu(self.mix_norm(self.mix(x)))
+        return self.project(x)

@@ -1,0 +1,138 @@
+"""The part of a recipe that each stage of the workflow depends on, and nothing else.
+
+A rule hands its stage's part to its script as JSON; Snakemake runs the rule again when that text
+changes. A key that is not in a part cannot change what the stage makes.
+"""
+
+import json
+from typing import Any
+
+from pydantic import ValidationError
+
+from scan_core.config import (
+    Block,
+    Clip,
+    ClipFinetune,
+    Recipe,
+    ReleasedDefects,
+    Segmenter,
+)
+from scan_core.errors import InputError
+
+
+class ImageSettings(Block):
+    """How images and similarities are treated, at training and at test time alike."""
+
+    short_side: int
+    """See `inference.short_side`."""
+    longest_side: int
+    """See `inference.longest_side`."""
+    logit_scale: float | str
+    """See `inference.logit_scale`."""
+    crop_threshold: float | str
+    """See `inference.crop_threshold`."""
+
+
+class RecipePart(Block):
+    """A stage's part of a recipe; what the stage does not depend on is null."""
+
+    seed: int
+    defects: ReleasedDefects
+    clip: Clip
+    segmenter: Segmenter | None
+    clip_finetune: ClipFinetune | None
+    images: ImageSettings | None
+
+
+def clip_part(recipe: Recipe) -> RecipePart:
+    """For CLIP's weights: its source, architecture and pre-training; prompts are put in later."""
+    neutral = recipe.clip.model_copy(update={"prompts": "vild"})
+    return _part(recipe, clip=neutral, defects=_no_defects())
+
+
+def segmenter_part(recipe: Recipe) -> RecipePart:
+    """For the training of the segmenter."""
+    return _part(recipe, segmenter=recipe.segmenter, images=_images(recipe))
+
+
+def pairs_part(recipe: Recipe) -> RecipePart:
+    """For mining pairs: of the fine-tuning, what says which pairs are mined."""
+    neutral = {
+        "contextual_shift": True,
+        "loss": "diagonal",
+        "epochs": 1,
+        "batch_size": 1,
+        "learning_rate": 1.0,
+        "weight_decay": 0.0,
+        "warmup_steps": 0,
+        "replace_ratio": 0.0,
+        "replace_layers": [],
+        "precision": "32-true",
+    }
+    return _part(
+        recipe,
+        segmenter=recipe.segmenter,
+        images=_images(recipe),
+        clip_finetune=recipe.clip_finetune.model_copy(update=neutral),
+    )
+
+
+def model_part(recipe: Recipe) -> RecipePart:
+    """For fine-tuning CLIP on the pairs, and for the fused model."""
+    return _part(
+        recipe,
+        segmenter=recipe.segmenter,
+        images=_images(recipe),
+        clip_finetune=recipe.clip_finetune,
+    )
+
+
+def as_text(part: RecipePart) -> str:
+    """JSON, the same for equal parts."""
+    return json.dumps(part.model_dump(), sort_keys=True)
+
+
+def parse(text: str) -> RecipePart:
+    """The inverse of `as_text`.
+
+    Raises:
+        InputError: not JSON, or not a part of a recipe.
+    """
+    try:
+        document: Any = json.loads(text)
+        return RecipePart.model_validate(document)
+    except ValueError as error:
+        reason = str(error)
+        if isinstance(error, ValidationError):
+            problem = error.errors()[0]
+            reason = f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+        raise InputError(
+            f"--recipe-part: expected the JSON of a recipe's part, as the rules give it; {reason}"
+        ) from None
+
+
+def _part(recipe: Recipe, **blocks: Any) -> RecipePart:
+    values: dict[str, Any] = {
+        "seed": recipe.seed,
+        "defects": recipe.defects,
+        "clip": recipe.clip,
+        "segmenter": None,
+        "clip_finetune": None,
+        "images": None,
+        **blocks,
+    }
+    return RecipePart(**values)
+
+
+def _images(recipe: Recipe) -> ImageSettings:
+    test = recipe.inference
+    return ImageSettings(
+        short_side=test.short_side,
+        longest_side=test.longest_side,
+        logit_scale=test.logit_scale,
+        crop_threshold=test.crop_threshold,
+    )
+
+
+def _no_defects() -> ReleasedDefects:
+    return ReleasedDefects(**dict.fromkeys(ReleasedDefects.model_fields, False))

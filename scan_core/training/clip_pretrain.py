@@ -1,0 +1,146 @@
+"""Pre-training of a small CLIP on the captioned pictures of the miniature world."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from open_clip.model import CLIP
+from torch import Tensor
+from torch.nn import functional as F
+
+from scan_core.config import ClipPretraining
+from scan_core.inference.images import normalise
+from scan_core.models import clip as clip_module
+from scan_core.models.clip import Tokenizer, encode_images, encode_texts
+from scan_core.training.contrastive import multi_positive_loss
+from scan_core.training.loop import Task
+from scan_core.training.positions import MicroBatches, augmentation_stream, sample_at
+
+# How much each of a picture's names counts: the noun, with its colour, with its pattern too.
+NAME_WEIGHTS = (1.2, 1.2, 0.6)
+
+
+@dataclass(frozen=True)
+class CaptionBatch:
+    """Pictures and, for each of the three losses, a text for each.
+
+    Attributes:
+        images: (B, 3, S, S) uint8.
+        texts: three lists of B texts.
+    """
+
+    images: Tensor
+    texts: list[list[str]]
+
+
+class ClipTask(Task):
+    """A CLIP that learns to read.
+
+    Each picture has several names, the most general first. Three contrastive losses compare the
+    pictures of a batch to their first, second and third names, each within one prompt template.
+    Equal texts of a batch count as one, with several pictures that fit.
+
+    Args:
+        fabric: launched.
+        clip: to be trained.
+        tokenizer: of it.
+        templates: into which names are put.
+        pictures: (N, S, S, 3) uint8.
+        names: of every picture, the most general first. Whole captions have a full stop.
+        settings: of the recipe.
+        seed: of all random numbers.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        clip: CLIP,
+        tokenizer: Tokenizer,
+        templates: Sequence[str],
+        pictures: NDArray[np.uint8],
+        names: Sequence[Sequence[str]],
+        settings: ClipPretraining,
+        seed: int,
+    ) -> None:
+        self.fabric, self.settings, self.seed = fabric, settings, seed
+        self.tokenizer, self.templates = tokenizer, templates
+        self.pictures, self.texts = pictures, names
+        self.module = clip.requires_grad_(True)
+        matrices = [p for p in clip.parameters() if p.ndim >= 2]
+        others = [p for p in clip.parameters() if p.ndim < 2]
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": matrices, "weight_decay": settings.weight_decay},
+                {"params": others, "weight_decay": 0.0},
+            ],
+            lr=settings.learning_rate,
+            betas=(0.9, 0.98),
+            eps=1e-6,
+        )
+
+    def learning_rate(self, step: int) -> float:
+        """Warm-up, then half a cosine."""
+        s = self.settings
+        return s.learning_rate * warmup_cosine(step, s.steps, s.warmup_steps)
+
+    def batches(self, first_step: int) -> Iterator[Sequence[CaptionBatch]]:
+        """See `Task`."""
+        world = self.fabric.world_size
+        rank, size = self.fabric.global_rank, self.settings.batch_size
+        for positions in MicroBatches(first_step, size, rank, world, 1):
+            yield [self._batch(positions)]
+
+    def _batch(self, positions: Sequence[int]) -> CaptionBatch:
+        images, texts = [], [[], [], []]  # type: ignore[var-annotated]
+        step_rng = augmentation_stream(self.seed + 1, positions[0])
+        templates = [
+            self.templates[int(step_rng.integers(len(self.templates)))] for _ in NAME_WEIGHTS
+        ]
+        for position in positions:
+            number = sample_at(self.seed, position, len(self.pictures))
+            rng = augmentation_stream(self.seed, position)
+            picture = self.pictures[number]
+            images.append(picture[:, ::-1] if rng.random() < 0.5 else picture)
+            names = self.texts[number]
+            caption = names[0].endswith(".") or len(names) > len(NAME_WEIGHTS)
+            for level, template in enumerate(templates):
+                if caption:
+                    texts[level].append(names[int(rng.integers(len(names)))])
+                else:
+                    name = names[min(level, len(names) - 1)]
+                    texts[level].append(template.format(name))
+        stacked = np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2))
+        return CaptionBatch(torch.from_numpy(stacked), texts)
+
+    def losses(
+        self, module: Any, batch: CaptionBatch, step: int, batches: Sequence[CaptionBatch]
+    ) -> dict[str, Tensor]:
+        """See `Task`."""
+        device = self.fabric.device
+        mean, std = clip_module.PIXEL_MEAN, clip_module.PIXEL_STD
+        images = torch.stack([normalise(image, mean, std) for image in batch.images.to(device)])
+        features = F.normalize(encode_images(module.visual, images), dim=-1)
+        scale = module.logit_scale.exp().clamp(max=100)
+        losses = {}
+        for level, (texts, weight) in enumerate(zip(batch.texts, NAME_WEIGHTS, strict=True)):
+            unique = sorted(set(texts))
+            owner = torch.tensor([unique.index(text) for text in texts], device=device)
+            tokens = self.tokenizer(unique).to(device)
+            embedded = F.normalize(encode_texts(module, tokens), dim=-1)
+            losses[f"loss_name_{level + 1}"] = weight * multi_positive_loss(
+                features, embedded, owner, scale
+            )
+        return {"loss": sum(losses.values(), start=torch.zeros((), device=device)), **losses}
+
+
+def warmup_cosine(step: int, steps: int, warmup_steps: int) -> float:
+    """Factor of the learning rate: a linear warm-up, then half a cosine down to zero."""
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    progress = (step - warmup_steps) / max(1, steps - warmup_steps)
+    return (1 + math.cos(math.pi * progress)) / 2

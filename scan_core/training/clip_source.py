@@ -1,0 +1,92 @@
+"""Where CLIP's weights come from: a file, open_clip's collection, or training."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import torch
+from lightning_fabric import Fabric
+from open_clip.model import CLIP
+
+from scan_core.checkpoint_io import load_foreign
+from scan_core.config import Clip, ClipArchitecture
+from scan_core.datasets.miniworld.captions import captioned_images
+from scan_core.errors import InputError
+from scan_core.models.build import tokenizer_for
+from scan_core.models.checkpoints import fit
+from scan_core.models.clip import build_clip
+from scan_core.training.clip_pretrain import ClipTask
+from scan_core.training.loop import LoopSettings, train
+from scan_core.vocabulary.prompts import prompt_templates
+
+_log = logging.getLogger(__name__)
+
+
+def obtain_clip(fabric: Fabric, clip: Clip, seed: int, work: Path) -> tuple[CLIP, Path | None]:
+    """CLIP with its weights.
+
+    Args:
+        fabric: launched; used where CLIP is trained.
+        clip: of the recipe.
+        seed: of its training.
+        work: folder for checkpoints of the training.
+
+    Returns:
+        the model, and the record of its training, if it was trained.
+
+    Raises:
+        InputError: a missing or wrong file, an unknown tag, or weights that cannot be fetched.
+    """
+    torch.manual_seed(seed)
+    if isinstance(clip.architecture, ClipArchitecture):
+        model = build_clip(clip.architecture.model_dump())
+    elif clip.source.startswith("open_clip:"):
+        model = _from_collection(clip.architecture, clip.source.removeprefix("open_clip:"))
+    else:
+        model = build_clip(clip.architecture)
+    if clip.source.startswith("file:"):
+        path = Path(clip.source.removeprefix("file:"))
+        fit(model, load_foreign(path), str(path))
+    if clip.source != "train":
+        return model, None
+    return model, _pretrain(fabric, model, clip, seed, work)
+
+
+def _from_collection(architecture: str, tag: str) -> CLIP:
+    known = open_clip.list_pretrained_tags_by_model(architecture)
+    if tag not in known:
+        raise InputError(
+            f"clip.source: open_clip has no weights '{tag}' for {architecture}; there are "
+            f"{', '.join(known)}"
+        )
+    build_clip(architecture)  # refuses what cannot be used before anything is fetched
+    try:
+        return open_clip.create_model(architecture, pretrained=tag).eval()
+    except OSError as error:
+        raise InputError(
+            f"clip.source: the weights open_clip:{tag} cannot be fetched ({error}). Where there "
+            "is no way out, fetch them elsewhere and use 'file:<path>'."
+        ) from None
+
+
+def _pretrain(fabric: Fabric, model: CLIP, clip: Clip, seed: int, work: Path) -> Path:
+    settings = clip.pretraining
+    assert settings is not None  # the schema demands it with `source: train`
+    size = model.visual.image_size[0]
+    _log.info("drawing %d captioned pictures", settings.images)
+    drawn = list(captioned_images(seed, settings.images, size))
+    task = ClipTask(
+        fabric,
+        model,
+        tokenizer_for({"clip": clip.model_dump()["architecture"]}),
+        prompt_templates("vild"),
+        np.stack([picture for picture, _ in drawn]),
+        [names for _, names in drawn],
+        settings,
+        seed,
+    )
+    loop = LoopSettings(
+        settings.steps, gradient_clip=1.0, checkpoint_every=100, validate_every=None
+    )
+    return train(fabric, task, loop, work, {"clip": clip.model_dump(), "seed": seed})

@@ -1,0 +1,292 @@
+"""Training of the segmenter: proposal network and semantic integration, on label maps."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from scan_core.config import Augmentation, Loss, SegmenterTraining
+from scan_core.datasets.loading import BenchmarkImages
+from scan_core.datasets.transforms import SegmenterAugmentation
+from scan_core.evaluation.confusion import ConfusionMatrix
+from scan_core.evaluation.metrics import segmentation_metrics
+from scan_core.inference.class_map import class_maps
+from scan_core.inference.images import backbone_input, clip_view
+from scan_core.inference.scan import Scan, with_clip_weight
+from scan_core.training.criterion import SetCriterion
+from scan_core.training.loop import Task
+from scan_core.training.matcher import Target
+from scan_core.training.optimizer import build_adamw, warmup_poly
+from scan_core.training.points import PointDraws, draw_points
+from scan_core.training.positions import (
+    MicroBatches,
+    augmentation_stream,
+    sample_at,
+    seeded,
+)
+
+VALIDATION_IMAGES = 500
+
+
+@dataclass(frozen=True)
+class SegmenterBatch:
+    """A micro-batch.
+
+    Attributes:
+        positions: of its images in the sequence of all.
+        names: of the images.
+        images: (B, 3, S, S) uint8, padded.
+        labels: (B, S, S) int64, −1 without ground truth.
+        sizes: height and width of each image without the padding.
+        classes: for each image the classes in it, int64.
+    """
+
+    positions: list[int]
+    names: list[str]
+    images: Tensor
+    labels: Tensor
+    sizes: list[tuple[int, int]]
+    classes: list[Tensor]
+
+
+class _AugmentedImages(Dataset[SegmenterBatch]):
+    """Augmented training images by position; an item is a batch of one."""
+
+    def __init__(
+        self, images: BenchmarkImages, augmentation: SegmenterAugmentation, seed: int
+    ) -> None:
+        self.images, self.augmentation, self.seed = images, augmentation, seed
+
+    def __getitem__(self, position: int) -> SegmenterBatch:
+        number = sample_at(self.seed, position, len(self.images))
+        rng = augmentation_stream(self.seed, position)
+        sample = self.augmentation(self.images.image(number), self.images.label(number), rng)
+        present = sample.label.unique()
+        return SegmenterBatch(
+            [position],
+            [self.images.stem(number)],
+            sample.image[None],
+            sample.label[None],
+            [sample.size],
+            [present[present >= 0]],
+        )
+
+
+def _joined(batches: Sequence[SegmenterBatch]) -> SegmenterBatch:
+    return SegmenterBatch(
+        [p for b in batches for p in b.positions],
+        [n for b in batches for n in b.names],
+        torch.cat([b.images for b in batches]),
+        torch.cat([b.labels for b in batches]),
+        [s for b in batches for s in b.sizes],
+        [c for b in batches for c in b.classes],
+    )
+
+
+def training_loader(
+    images: BenchmarkImages,
+    augmentation: Augmentation,
+    seed: int,
+    batches: MicroBatches,
+    workers: int,
+) -> DataLoader[SegmenterBatch]:
+    """Micro-batches of augmented images, for ever.
+
+    Args:
+        images: the training split.
+        augmentation: of the recipe.
+        seed: of the order and of the augmentation.
+        batches: which positions.
+        workers: processes that read and augment; 0: this one.
+    """
+    augment = SegmenterAugmentation(
+        (augmentation.short_side[0], augmentation.short_side[1]),
+        **augmentation.model_dump(exclude={"short_side"}),
+    )
+    return DataLoader(
+        _AugmentedImages(images, augment, seed),
+        batch_sampler=batches,
+        collate_fn=_joined,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+class SegmenterTask(Task):
+    """The segmenter of a model, with its data and losses.
+
+    Args:
+        fabric: launched.
+        scan: the model; CLIP's parts stay frozen.
+        training_images: what to learn from.
+        validation_images: of the same vocabulary.
+        settings: of the recipe.
+        loss: of the recipe.
+        augmentation: of the recipe.
+        seed: of all random numbers.
+        workers: processes that read images.
+        micro_batches: of each step and process (gradient accumulation).
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        scan: Scan,
+        training_images: BenchmarkImages,
+        validation_images: BenchmarkImages,
+        settings: SegmenterTraining,
+        loss: Loss,
+        augmentation: Augmentation,
+        seed: int,
+        workers: int,
+        micro_batches: int = 1,
+    ) -> None:
+        self.fabric, self.scan, self.settings, self.loss = fabric, scan, settings, loss
+        self.training_images, self.validation_images = training_images, validation_images
+        self.augmentation, self.seed = augmentation, seed
+        self.workers, self.micro_batches = workers, micro_batches
+        self.module = scan.network
+        self.optimizer = build_adamw(self.module, settings.learning_rate, settings.weight_decay)
+        self.criterion = SetCriterion(
+            loss.class_weight,
+            loss.mask_weight,
+            loss.dice_weight,
+            loss.no_object_weight,
+            loss.points,
+            scan.defects.discard_last_auxiliary_loss,
+        )
+        self.text = scan.text_encoder(training_images.index.names).to(fabric.device)
+
+    def learning_rate(self, step: int) -> float:
+        """Warm-up, then polynomial decay."""
+        s = self.settings
+        return s.learning_rate * warmup_poly(
+            step, s.steps, s.warmup_steps, s.warmup_factor, s.power
+        )
+
+    def batches(self, first_step: int) -> Iterator[Sequence[SegmenterBatch]]:
+        """See `Task`."""
+        positions = MicroBatches(
+            first_step,
+            self.settings.batch_size,
+            self.fabric.global_rank,
+            self.fabric.world_size,
+            self.micro_batches,
+        )
+        loader = iter(
+            training_loader(
+                self.training_images, self.augmentation, self.seed, positions, self.workers
+            )
+        )
+        while True:
+            yield list(islice(loader, self.micro_batches))
+
+    def losses(
+        self, module: nn.Module, batch: SegmenterBatch, step: int, batches: Sequence[SegmenterBatch]
+    ) -> dict[str, Tensor]:
+        """See `Task`."""
+        device = self.fabric.device
+        images, labels = batch.images.to(device), batch.labels.to(device)
+        without_padding = [i[:, :h, :w] for i, (h, w) in zip(images, batch.sizes, strict=True)]
+        as_released = self.scan.defects.nearest_padded_view
+        view = clip_view(
+            list(images) if as_released else without_padding,
+            self.scan.network.original_clip.image_size[0],
+            as_released,
+        )
+        logits, proposals = module(
+            backbone_input(list(images)), view, self.text, self.scan.logit_scale
+        )
+        targets = [
+            Target(classes.to(device), label[None] == classes.to(device)[:, None, None])
+            for classes, label in zip(batch.classes, labels, strict=True)
+        ]
+        losses = self.criterion(
+            logits,
+            proposals,
+            targets,
+            self._draws(batch, len(logits)),
+            mean_masks=self._mean_masks(batches),
+        )
+        return {
+            "loss": losses.total,
+            "loss_class": losses.classes.sum(),
+            "loss_mask": losses.masks.sum(),
+            "loss_dice": losses.dice.sum(),
+        }
+
+    def _mean_masks(self, batches: Sequence[SegmenterBatch]) -> float:
+        """True masks of a micro-batch, on average over all of this step, everywhere."""
+        own = sum(len(classes) for batch in batches for classes in batch.classes) / len(batches)
+        if self.fabric.world_size == 1:
+            return own
+        return float(self._reduced(torch.tensor(own), "mean"))
+
+    def _reduced(self, tensor: Tensor, operation: str) -> Tensor:
+        """Mean or sum over all processes."""
+        reduced = self.fabric.all_reduce(tensor, reduce_op=operation)
+        assert isinstance(reduced, Tensor)
+        return reduced
+
+    def _draws(self, batch: SegmenterBatch, outputs: int) -> PointDraws:
+        """Points that depend on the image alone, not on what is beside it."""
+        draws = []
+        for position, classes in zip(batch.positions, batch.classes, strict=True):
+            generator = seeded(self.fabric.device, self.seed, 103, position)
+
+            def uniform(shape: tuple[int, ...], generator: torch.Generator = generator) -> Tensor:
+                return torch.rand(shape, generator=generator, device=generator.device)
+
+            draws.append(
+                draw_points(
+                    uniform,
+                    outputs,
+                    1,
+                    len(classes),
+                    self.loss.points,
+                    self.loss.oversample_ratio,
+                    self.loss.importance_ratio,
+                )
+            )
+        return PointDraws(
+            *(
+                torch.cat([getattr(d, part) for d in draws], dim=1)
+                for part in ("match", "candidates", "random")
+            )
+        )
+
+    def names(self, batch: SegmenterBatch) -> list[str]:
+        """See `Task`."""
+        return batch.names
+
+    @torch.inference_mode()
+    def validate(self) -> dict[str, float]:
+        """MIoU in the training vocabulary, without CLIP, on up to 500 images of `val`."""
+        images, names = self.validation_images, self.validation_images.index.names
+        matrix = ConfusionMatrix(len(names), self.fabric.device)
+        text = self.scan.embed(names)
+        settings = with_clip_weight(self.scan.settings, 0.0)
+        count = min(VALIDATION_IMAGES, len(images))
+        chosen = np.linspace(0, len(images) - 1, count).round().astype(int).tolist()
+        for number in chosen[self.fabric.global_rank :: self.fabric.world_size]:
+            truth = torch.from_numpy(images.label(number))
+            (evidence,) = self.scan.observe([images.image(number)], [])
+            scores = self.scan.score(evidence, text, settings)
+            size = (truth.shape[0], truth.shape[1])
+            matrix.add(class_maps(evidence.masks(), [scores], size)[0], truth.to(matrix.device))
+        counts = matrix.counts()
+        if self.fabric.world_size > 1:
+            counts = self._reduced(torch.from_numpy(counts), "sum").cpu().numpy()
+        return {"validation_miou": segmentation_metrics(counts).miou}
+
+
+def validation_split(index_file: Path) -> BenchmarkImages:
+    """The images to validate on: the training benchmark's `val` split."""
+    return BenchmarkImages(index_file, "val")

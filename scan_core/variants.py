@@ -1,0 +1,121 @@
+"""Which models a workflow makes: the recipe's own, and one for every cell of its grids.
+
+A variant is named by its seed and by those varied keys that its stage depends on
+(`seed=0,semantic_integration.enabled=false`), so cells that agree in what a stage depends on
+share what it makes.
+"""
+
+import itertools
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from scan_core.config import Ablation, Inference, Recipe
+from scan_core.recipes import override
+from scan_core.stages import RecipePart, as_text, clip_part, model_part, pairs_part, segmenter_part
+
+# Stage -> its part of a recipe. Later stages depend on all that earlier ones depend on.
+STAGES: dict[str, Callable[[Recipe], RecipePart]] = {
+    "clip": clip_part,
+    "segmenter": segmenter_part,
+    "pairs": pairs_part,
+    "model": model_part,
+}
+_AT_TEST_TIME = "inference."
+# Keys of `inference` that training depends on as well.
+_AT_TRAINING_TOO = ("inference.short_side", "inference.longest_side", "inference.logit_scale")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination of a grid's values, with one seed.
+
+    Attributes:
+        values: key path -> value.
+        seed: of the training.
+        names: stage -> the variant that the cell uses.
+        recipe: with the values and the seed put in.
+    """
+
+    values: Mapping[str, Any]
+    seed: int
+    names: Mapping[str, str]
+    recipe: Recipe
+
+
+def cell_of(recipe: Recipe, values: Mapping[str, Any], seed: int) -> Cell:
+    """A cell.
+
+    Args:
+        recipe: to start from.
+        values: key path -> value.
+        seed: of the training.
+    """
+    base = recipe.model_copy(update={"seed": seed})
+    names = {stage: _name(base, part, values, seed) for stage, part in STAGES.items()}
+    return Cell(values, seed, names, _with(base, values))
+
+
+def cells_of(recipe: Recipe, grid: Ablation) -> list[Cell]:
+    """All cells of a grid, every combination with every seed."""
+    keys = list(grid.vary)
+    combinations = itertools.product(*grid.vary.values())
+    return [
+        cell_of(recipe, dict(zip(keys, combination, strict=True)), seed)
+        for combination in combinations
+        for seed in grid.seeds
+    ]
+
+
+def needs_training(grid: Ablation) -> bool:
+    """Whether cells of the grid differ in more than test-time settings."""
+    return any(
+        not key.startswith(_AT_TEST_TIME) or key.startswith(_AT_TRAINING_TOO) for key in grid.vary
+    )
+
+
+def test_settings(recipe: Recipe, benchmark: str) -> dict[str, Any]:
+    """Settings of one benchmark, as `InferenceSettings` takes them.
+
+    A model that was fine-tuned without contextual shift is tested without it.
+
+    Args:
+        recipe: of the cell.
+        benchmark: its name.
+    """
+    inference: Inference = recipe.inference
+    chosen = {}
+    for key in ("mask_threshold", "clip_weight", "replace_ratio", "ensemble"):
+        value = getattr(inference, key)
+        chosen[key] = value[benchmark] if isinstance(value, dict) else value
+    threshold = inference.crop_threshold
+    chosen["crop_threshold"] = None if isinstance(threshold, str) else threshold
+    if not recipe.clip_finetune.contextual_shift:
+        chosen["replace_ratio"] = 0.0
+    return chosen
+
+
+def _with(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+    document = recipe.model_dump()
+    for key, value in values.items():
+        document = override(document, key, value)
+    return Recipe.model_validate(document)
+
+
+def _name(
+    base: Recipe, part: Callable[[Recipe], RecipePart], values: Mapping[str, Any], seed: int
+) -> str:
+    unchanged = as_text(part(base))
+    words = [f"seed={seed}"]
+    for key, value in values.items():
+        if as_text(part(_with(base, {key: value}))) != unchanged:
+            words.append(f"{key.split('.', 1)[-1]}={_word(value)}")
+    return ",".join(words)
+
+
+def _word(value: Any) -> str:
+    """A value as a part of a file's name: letters, digits, `.`, `-` and `_`."""
+    text = json.dumps(value).replace(", ", "-")
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("_")

@@ -1,0 +1,321 @@
+"""Training: the same batches whatever the layout, and the same weights whatever happens."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from scan_core.checkpoint_io import load_tensors
+from scan_core.config import Recipe
+from scan_core.datasets.transforms import PADDING_VALUE, SegmenterAugmentation, ssd_color_jitter
+from scan_core.errors import InputError
+from scan_core.recipes import override, read_params
+from scan_core.stages import as_text, clip_part, model_part, pairs_part, parse, segmenter_part
+from scan_core.training.contrastive import contrastive_loss, multi_positive_loss
+from scan_core.training.nouns import caption_nouns
+from scan_core.training.positions import MicroBatches, sample_at, seeded
+from scan_core.variants import cell_of, cells_of, needs_training
+from scan_core.variants import test_settings as settings_at_test
+
+ROOT = Path(__file__).parents[1]
+
+
+def _recipe(**changes):
+    document = read_params(ROOT / "params.yaml")["recipes"]["mini"]
+    for key, value in changes.items():
+        document = override(document, key.replace("__", "."), value)
+    return Recipe.model_validate(document)
+
+
+# Order of samples
+
+
+def test_every_sample_comes_once_in_every_epoch():
+    epochs = [[sample_at(3, epoch * 10 + i, 10) for i in range(10)] for epoch in range(3)]
+    assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
+    assert epochs[0] != epochs[1]
+    assert sample_at(3, 7, 10) == epochs[0][7]
+
+
+@pytest.mark.parametrize(("processes", "micro"), [(1, 1), (2, 1), (1, 3), (2, 3)])
+def test_a_step_has_the_same_samples_on_any_number_of_processes(processes, micro):
+    for step in range(2):
+        found = []
+        for rank in range(processes):
+            batches = iter(MicroBatches(5 + step, 12, rank, processes, micro))
+            found += [p for _ in range(micro) for p in next(batches)]
+        assert sorted(found) == list(range((5 + step) * 12, (6 + step) * 12))
+
+
+def test_seeded_generators_differ_by_every_part_of_the_key():
+    cpu = torch.device("cpu")
+    drawn = {torch.rand(1, generator=seeded(cpu, *key)).item() for key in [(0, 1), (1, 0), (0, 2)]}
+    assert len(drawn) == 3
+    again = torch.rand(3, generator=seeded(cpu, 7, 7))
+    assert torch.equal(again, torch.rand(3, generator=seeded(cpu, 7, 7)))
+
+
+# Augmentation
+
+
+def _augmentation(**changes):
+    settings = {
+        "short_side": (320, 1280),
+        "scale_step": 0.1,
+        "longest_side": 2560,
+        "crop_size": 640,
+        "max_category_share": 1.0,
+        "color_jitter": False,
+        "horizontal_flip": 0.0,
+    }
+    return SegmenterAugmentation(**{**settings, **changes})
+
+
+def test_the_scales_are_those_of_the_release():
+    assert _augmentation().short_sides == list(range(320, 1281, 64))
+
+
+def test_image_and_label_stay_together():
+    """Red where the label is 1, blue where it is 0: through scale, crop, flip and padding."""
+    image = np.zeros((90, 150, 3), np.uint8)
+    label = np.zeros((90, 150), np.int32)
+    image[..., 2] = 255
+    image[20:70, 30:90] = (255, 0, 0)
+    label[20:70, 30:90] = 1
+    label[:5] = -1
+    augment = _augmentation(short_side=(48, 160), crop_size=128, horizontal_flip=0.5)
+    sizes = set()
+    for seed in range(20):
+        sample = augment(image, label, np.random.default_rng(seed))
+        assert sample.image.shape == (3, 128, 128)
+        assert sample.label.shape == (128, 128)
+        height, width = sample.size
+        sizes.add(sample.size)
+        assert (sample.label[height:] == -1).all()
+        assert (sample.image[:, :, width:] == PADDING_VALUE).all()
+        red = sample.image[0].float() - sample.image[2].float()
+        assert (red[sample.label == 1] > 0).float().mean() > 0.97
+        assert (red[sample.label == 0] < 0).float().mean() > 0.97
+    assert len(sizes) > 5
+    again = augment(image, label, np.random.default_rng(3))
+    assert torch.equal(again.image, augment(image, label, np.random.default_rng(3)).image)
+
+
+def test_a_crop_of_one_class_is_drawn_again():
+    label = np.zeros((400, 400), np.int32)
+    label[:, 200:] = 1
+    image = np.zeros((400, 400, 3), np.uint8)
+    free = _augmentation(short_side=(400, 400), crop_size=120)
+    bound = _augmentation(short_side=(400, 400), crop_size=120, max_category_share=0.75)
+
+    def mixed(augment):
+        samples = [augment(image, label, np.random.default_rng(seed)) for seed in range(30)]
+        return sum(len(s.label.unique()) == 2 for s in samples)
+
+    assert mixed(bound) > 1.5 * mixed(free)
+
+
+def test_colours_move_and_stay_in_range():
+    image = torch.randint(0, 256, (3, 20, 20), dtype=torch.uint8)
+    changed = [ssd_color_jitter(image, np.random.default_rng(seed)) for seed in range(12)]
+    assert all(c.dtype == torch.uint8 and c.shape == image.shape for c in changed)
+    assert sum(not torch.equal(c, image) for c in changed) > 6
+
+
+# Losses and nouns
+
+
+def test_the_loss_of_different_texts_is_clips_own():
+    torch.manual_seed(0)
+    images, texts = (F.normalize(torch.randn(5, 8), dim=-1) for _ in range(2))
+    scale = torch.tensor(9.0)
+    owner = torch.tensor([3, 0, 4, 1, 2])
+    ours = multi_positive_loss(images, texts[owner.argsort()], owner, scale)
+    expected = contrastive_loss(images, texts[owner.argsort()][owner], scale)
+    torch.testing.assert_close(ours, expected)
+
+
+def test_two_pictures_of_one_word_do_not_push_each_other_away():
+    text = F.normalize(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), dim=-1)
+    images = text[[0, 0, 1]]
+    scale = torch.tensor(50.0)
+    shared = multi_positive_loss(images, text, torch.tensor([0, 0, 1]), scale)
+    assert shared < 0.5 < contrastive_loss(images, images, scale) + 0.4
+
+
+@pytest.mark.parametrize(
+    ("caption", "nouns"),
+    [
+        ("A man riding a wave on top of a surfboard.", ["man", "wave", "top", "surfboard"]),
+        ("A picture of a red ball with a brick wall in the background.", ["ball", "brick wall"]),
+        ("Two giraffes near some wooden benches.", ["giraffe", "bench"]),
+        ("Running quickly!", []),
+        ("", []),
+    ],
+)
+def test_nouns_of_captions(caption, nouns):
+    assert caption_nouns(caption) == nouns
+
+
+# Stages and variants
+
+
+def test_a_stage_depends_on_its_keys_alone():
+    base = _recipe()
+    at_test_time = _recipe(inference__clip_weight=0.1, inference__mask_threshold=0.3, grids=[])
+    segmenter = _recipe(segmenter__training__steps=7)
+    finetune = _recipe(clip_finetune__epochs=7)
+    for part in (clip_part, segmenter_part, pairs_part, model_part):
+        assert as_text(part(at_test_time)) == as_text(part(base))
+    assert as_text(clip_part(segmenter)) == as_text(clip_part(base))
+    assert as_text(segmenter_part(segmenter)) != as_text(segmenter_part(base))
+    assert as_text(pairs_part(finetune)) == as_text(pairs_part(base))
+    assert as_text(model_part(finetune)) != as_text(model_part(base))
+    assert parse(as_text(model_part(base))) == model_part(base)
+    with pytest.raises(InputError, match="seed"):
+        parse('{"seed": "zero"}')
+
+
+def test_cells_share_what_they_agree_in():
+    params = read_params(ROOT / "params.yaml")
+    from scan_core.recipes import validate
+
+    checked = validate(params)
+    grids = {grid.name: grid for grid in checked.ablations}
+    recipe = checked.recipes["mini"]
+    components = cells_of(recipe, grids["components"])
+    assert len(components) == 12
+    assert len({cell.names["clip"] for cell in components}) == 3
+    assert len({cell.names["segmenter"] for cell in components}) == 6
+    assert len({cell.names["pairs"] for cell in components}) == 6
+    assert len({cell.names["model"] for cell in components}) == 12
+    main = cell_of(recipe, {}, 0)
+    assert main.names["model"] == "seed=0"
+    weights = cells_of(recipe, grids["ensemble_weight"])
+    assert {cell.names["model"] for cell in weights} == {"seed=0"}
+    assert not needs_training(grids["ensemble_weight"])
+    assert needs_training(grids["components"])
+
+
+def test_without_contextual_shift_in_training_there_is_none_at_test_time():
+    assert settings_at_test(_recipe(), "mini_ade_36")["replace_ratio"] > 0
+    without = _recipe(clip_finetune__contextual_shift=False)
+    assert settings_at_test(without, "mini_ade_36")["replace_ratio"] == 0
+
+
+# The loop
+
+
+PROGRAM = """
+import sys, time, torch
+from pathlib import Path
+from lightning_fabric import Fabric
+from scan_core.checkpoint_io import save_tensors
+from scan_core.training.loop import LoopSettings, Task, train
+
+class Toy(Task):
+    def __init__(self):
+        torch.manual_seed(1)
+        self.module = torch.nn.Sequential(
+            torch.nn.Linear(6, 6), torch.nn.Dropout(0.5), torch.nn.Linear(6, 1)
+        )
+        self.optimizer = torch.optim.AdamW(self.module.parameters(), lr=0.1)
+    def learning_rate(self, step):
+        return 0.01 / (1 + step)
+    def batches(self, first_step):
+        step = first_step
+        while True:
+            yield [torch.randn(4, 6, generator=torch.Generator().manual_seed(step))]
+            step += 1
+    def losses(self, module, batch, step, batches):
+        time.sleep(float(sys.argv[3]))
+        loss = module(batch).square().mean()
+        return {"loss": loss * (float("nan") if str(step) == sys.argv[4] else 1.0)}
+    def validate(self):
+        return {"validation_miou": 0.5}
+    def names(self, batch):
+        return ["one", "two"]
+
+fabric = Fabric(accelerator="cpu", devices=1)
+fabric.launch()
+task = Toy()
+settings = LoopSettings(40, 1.0, checkpoint_every=7, validate_every=10, log_every=5)
+train(fabric, task, settings, Path(sys.argv[1]), {"of": sys.argv[5]})
+save_tensors(Path(sys.argv[2]), task.module.state_dict(), {})
+"""
+
+
+class Training:
+    def __init__(self, folder, pause=0.0, explode=-1, identity="same"):
+        self.work, self.result = folder / "work", folder / "result.safetensors"
+        arguments = [self.work, self.result, pause, explode, identity]
+        self.command = [sys.executable, "-c", PROGRAM, *map(str, arguments)]
+
+    def run(self):
+        return subprocess.run(self.command, cwd=ROOT, capture_output=True, text=True)
+
+    def start(self):
+        return subprocess.Popen(self.command, cwd=ROOT, stderr=subprocess.PIPE)
+
+    def rows(self):
+        return [json.loads(line) for line in (self.work / "metrics.jsonl").read_text().splitlines()]
+
+    def weights(self):
+        return load_tensors(self.result)[0]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    training = Training(tmp_path_factory.mktemp("undisturbed"))
+    done = training.run()
+    assert done.returncode == 0, done.stderr
+    return training
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1])
+def test_a_stopped_training_ends_with_the_same_weights(tmp_path, undisturbed, how):
+    training = Training(tmp_path, pause=0.15)
+    process = training.start()
+    deadline = time.monotonic() + 60
+    while not (training.work / "checkpoint.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.4)
+    os.kill(process.pid, how)
+    assert process.wait(timeout=30) != 0
+    assert not training.result.exists()
+    again = Training(tmp_path).run()
+    assert again.returncode == 0, again.stderr
+    ours, theirs = training.weights(), undisturbed.weights()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert training.rows() == undisturbed.rows()
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_other_settings_is_not_continued(tmp_path, undisturbed):
+    training = Training(tmp_path, pause=0.15, identity="other")
+    process = training.start()
+    while not (training.work / "checkpoint.pt").exists():
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert Training(tmp_path, identity="same").run().returncode == 0
+    ours, theirs = training.weights(), undisturbed.weights()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_loss_that_is_not_a_number_stops_with_the_names_of_the_images(tmp_path):
+    training = Training(tmp_path, explode=17)
+    ran = training.run()
+    assert ran.returncode != 0
+    assert "the loss of step 17 is not a number" in ran.stderr
+    exploded = json.loads((training.work / "exploded.json").read_text())
+    assert exploded == {"step": 17, "images": ["one", "two"]}

@@ -1,0 +1,31 @@
+"""Write the table of a grid from the evaluations of its cells."""
+
+import argparse
+import json
+import logging
+from pathlib import Path
+
+from scan_core.atomic import write_text
+from scan_core.command_line import run
+from scan_core.evaluation.grid import Row, grid_table
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the command line."""
+    result = argparse.ArgumentParser(description=__doc__)
+    result.add_argument("--grid", required=True, help="its name")
+    result.add_argument("--plan", required=True, help="JSON: where the numbers of each row are")
+    result.add_argument("--evaluations", type=Path, required=True, help="folder of evaluations")
+    result.add_argument("--output", type=Path, required=True, help="CSV to write")
+    return result
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Write the table."""
+    rows = [Row(**row) for row in json.loads(arguments.plan)]
+    write_text(arguments.output, grid_table(arguments.grid, rows, arguments.evaluations))
+    logging.info("%s: %d rows", arguments.output, len(rows))
+
+
+if __name__ == "__main__":
+    run(parser(), main)

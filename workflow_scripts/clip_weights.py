@@ -1,0 +1,42 @@
+"""CLIP's weights: trained on the miniature world's captions, from open_clip, or from a file."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from scan_core.atomic import write_text
+from scan_core.command_line import run
+from scan_core.stages import parse
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the command line."""
+    result = argparse.ArgumentParser(description=__doc__)
+    result.add_argument("--recipe-part", required=True, help="JSON, of the clip stage")
+    result.add_argument("--output", type=Path, required=True, help="a .safetensors file")
+    result.add_argument("--metrics", type=Path, required=True, help="record of the training")
+    result.add_argument("--work", type=Path, required=True, help="folder for checkpoints")
+    return result
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Obtain, and save."""
+    from lightning_fabric import Fabric  # torch takes seconds to import
+
+    from scan_core.inference.assembly import save_clip
+    from scan_core.training.clip_source import obtain_clip
+    from scan_core.training.loop import finish
+
+    part = parse(arguments.recipe_part)
+    fabric = Fabric(accelerator="auto", devices=1)
+    fabric.launch()
+    clip, metrics = obtain_clip(fabric, part.clip, part.seed, arguments.work)
+    record = "" if metrics is None else metrics.read_text(encoding="utf-8")
+    write_text(arguments.metrics, record)
+    save_clip(arguments.output, clip, {"clip": part.clip.model_dump(), "seed": part.seed})
+    finish(arguments.work)
+    logging.info("made %s", arguments.output)
+
+
+if __name__ == "__main__":
+    run(parser(), main)

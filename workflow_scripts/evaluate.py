@@ -1,0 +1,53 @@
+"""Merge the shards of a benchmark's evaluation: metrics, table of classes, confusion matrix."""
+
+import argparse
+import json
+import logging
+from pathlib import Path
+
+from scan_core.atomic import write_text
+from scan_core.command_line import run
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the command line."""
+    result = argparse.ArgumentParser(description=__doc__)
+    result.add_argument("--shards", nargs="+", type=Path, required=True, help=".npz files")
+    result.add_argument("--classes", required=True, help="class list it is scored by")
+    result.add_argument("--settings", required=True, help="JSON: label -> settings")
+    result.add_argument("--recipe", required=True)
+    result.add_argument("--variant", required=True)
+    result.add_argument("--benchmark", required=True)
+    result.add_argument("--metrics", type=Path, required=True, help="JSON: the ways to classify")
+    result.add_argument("--everything", type=Path, required=True, help="JSON: every setting")
+    result.add_argument("--per-class", type=Path, required=True, help="CSV")
+    result.add_argument("--confusion", type=Path, required=True, help=".npz file")
+    return result
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Merge, and write."""
+    from scan_core.evaluation.evaluator import CHANCE, merge_shards, numbers_of, write_metrics
+    from scan_core.evaluation.per_class import per_class_table
+    from scan_core.inference.ensemble import InferenceSettings
+    from scan_core.vocabulary.classes import load_class_list
+
+    classes = load_class_list(arguments.classes)
+    matrices, timing = merge_shards(arguments.shards)
+    ways = {label: matrices[label] for label in ("combined", "in_vocabulary", "clip_only", CHANCE)}
+    settings = InferenceSettings(**json.loads(arguments.settings)["combined"])
+    about = {
+        "recipe": arguments.recipe,
+        "variant": arguments.variant,
+        "benchmark": arguments.benchmark,
+    }
+    write_metrics(arguments.metrics, ways, timing, classes, settings, about)
+    numbers = {label: numbers_of(matrix, classes) for label, matrix in matrices.items()}
+    write_text(arguments.everything, json.dumps(numbers, indent=1) + "\n")
+    write_text(arguments.per_class, per_class_table(matrices["combined"].counts(), classes))
+    matrices["combined"].save(arguments.confusion)
+    logging.info("%s: mIoU %.4f", arguments.benchmark, numbers["combined"]["miou"] or 0)
+
+
+if __name__ == "__main__":
+    run(parser(), main)

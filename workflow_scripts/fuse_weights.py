@@ -1,0 +1,39 @@
+"""One model of three parts: the segmenter, the fine-tuned CLIP, the CLIP before fine-tuning."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from scan_core.command_line import run
+from scan_core.stages import parse
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the command line."""
+    result = argparse.ArgumentParser(description=__doc__)
+    result.add_argument("--recipe-part", required=True, help="JSON, of the fine-tuning stage")
+    result.add_argument("--clip", type=Path, required=True, help="made by clip_weights")
+    result.add_argument("--segmenter", type=Path, required=True, help="made by train_segmenter")
+    result.add_argument("--finetuned", type=Path, required=True, help="made by finetune_clip")
+    result.add_argument("--manifest", type=Path, required=True, help="of the datasets")
+    result.add_argument("--output", type=Path, required=True, help="a .safetensors file")
+    return result
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Fuse, and save."""
+    from scan_core.checkpoint_io import load_tensors
+    from scan_core.inference.assembly import assemble
+    from scan_core.models.checkpoints import fit
+    from scan_core.provenance import provenance
+
+    part = parse(arguments.recipe_part)
+    scan = assemble(part, arguments.clip, arguments.segmenter)
+    tensors, _ = load_tensors(arguments.finetuned)
+    fit(scan.network.clip, tensors, str(arguments.finetuned))
+    scan.save(arguments.output, **provenance(arguments.manifest))
+    logging.info("made %s", arguments.output)
+
+
+if __name__ == "__main__":
+    run(parser(), main)
