@@ -12,6 +12,7 @@ include: "rules/clip.smk"
 include: "rules/segmenter.smk"
 include: "rules/fuse.smk"
 include: "rules/evaluate.smk"
+include: "rules/report.smk"
 
 
 rule all:
@@ -23,6 +24,9 @@ rule all:
             benchmark=EVALUATED,
         ),
         expand(f"{RESULTS}/ablations/{{grid}}.csv", grid=GRIDS_OF_RECIPE),
+        rules.tables.output,
+        rules.figures.output,
+        expand(f"{RESULTS}/qualitative/{{benchmark}}.png", benchmark=EVALUATED),
     message:
         f"Everything of the recipe {RECIPE_NAME} is made"
 

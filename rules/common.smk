@@ -8,7 +8,7 @@ from snakemake.exceptions import WorkflowError
 # The workflow imports only the light floor of the package, from where the Snakefile lies.
 sys.path.insert(0, str(workflow.basedir))
 
-from scan_core.datasets.archives import ARCHIVES, FORMAT_ARCHIVES
+from scan_core.datasets.archives import ARCHIVES, BACKBONE_ARCHIVES, FORMAT_ARCHIVES
 from scan_core.errors import InputError
 from scan_core.recipes import select_params, snapshot_params
 from scan_core.source_hash import source_hash

@@ -34,6 +34,7 @@ rule evaluate_shard:
         vocabulary=vocabulary,
         shards=SHARDS,
         cache=f"{RESULTS}/text",
+        kept=KEPT_PREDICTIONS,
         code=code(*EVALUATION_CODE),
     message:
         "Evaluating {wildcards.model} on {wildcards.benchmark}, shard {wildcards.shard}"
@@ -41,7 +42,7 @@ rule evaluate_shard:
         "python -m workflow_scripts.evaluate_shard --model {input.model} --index {input.index}"
         " --classes {params.classes} --settings {params.settings:q}"
         " --replace-layers {params.layers} --shard {wildcards.shard} --shards {params.shards}"
-        " --chance --predictions {output.predictions} --text-cache {params.cache}"
+        " --chance --predictions {output.predictions} --most-predictions {params.kept} --text-cache {params.cache}"
         " --output {output.counts} 2> {log}"
 
 

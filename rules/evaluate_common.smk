@@ -5,8 +5,8 @@ import json
 EVALUATED = list(RECIPE.inference.benchmarks)
 # Shards of a benchmark's images, each a job; they are merged exactly.
 SHARDS = 2
-# The ways to classify whose label maps are kept for the pictures.
-WAYS = ("combined", "in_vocabulary", "clip_only")
+# Label maps that each shard keeps, for the pictures.
+KEPT_PREDICTIONS = 30
 
 
 def benchmarks_of_grid(grid):
@@ -45,7 +45,9 @@ def replace_layers(wildcards):
 def vocabulary(wildcards):
     """Names and relations that a benchmark is scored by, so that editing them counts."""
     classes = CLASS_LISTS[wildcards.benchmark]
-    return json.dumps([classes.names, sorted(classes.fathers.items()), classes.predict_with])
+    return json.dumps(
+        [classes.names, sorted(classes.fathers.items()), classes.predict_with]
+    )
 
 
 def evaluations_of(cells, benchmarks):

@@ -94,7 +94,12 @@ def backbone_file(wildcards):
     if BACKBONE_SOURCE.startswith("file:"):
         return [BACKBONE_SOURCE.removeprefix("file:")]
     name = BACKBONE_SOURCE.removeprefix("download:")
-    return [f"{DATA}/backbones/{name}.pth"]
+    if name not in BACKBONE_ARCHIVES:
+        raise WorkflowError(
+            f"segmenter.backbone.weights: '{name}' is unknown; there are "
+            f"{', '.join(BACKBONE_ARCHIVES)}"
+        )
+    return [f"{DATA}/archives/{BACKBONE_ARCHIVES[name]}"]
 
 
 def backbone_option(wildcards, input):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from scan_core.datasets.archives import ARCHIVES, FORMAT_ARCHIVES, Archive
+from scan_core.datasets.archives import ARCHIVES, BACKBONE_ARCHIVES, FORMAT_ARCHIVES, Archive
 from scan_core.datasets.download import Retries, download
 from scan_core.errors import InputError
 
@@ -377,7 +377,8 @@ def test_an_archive_that_needs_registration_says_how(target: Path, tmp_path: Pat
 
 
 def test_the_registry_is_consistent() -> None:
-    assert {name for names in FORMAT_ARCHIVES.values() for name in names} == set(ARCHIVES)
+    used = {name for names in FORMAT_ARCHIVES.values() for name in names}
+    assert used | set(BACKBONE_ARCHIVES.values()) == set(ARCHIVES)
     for name, archive in ARCHIVES.items():
         assert name == archive.name
         assert bool(archive.urls) == (archive.how_to_obtain is None)

@@ -26,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--flip", action="store_true", help="test-time augmentation: mirror")
     result.add_argument("--scales", type=float, nargs="+", default=[1.0], help="likewise: scales")
     result.add_argument("--predictions", type=Path, help="folder for label maps")
+    result.add_argument("--most-predictions", type=int, help="of how many images (default: all)")
     result.add_argument("--text-cache", type=Path, help="folder for text features")
     result.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
     result.add_argument("--precision", default="float32", help="float32, bfloat16 or float16")
@@ -61,6 +62,7 @@ def main(arguments: argparse.Namespace) -> None:
         settings,
         Shard(arguments.shard, arguments.shards),
         arguments.predictions,
+        arguments.most_predictions,
         arguments.chance,
         arguments.flip,
         arguments.scales,

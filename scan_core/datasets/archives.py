@@ -144,9 +144,26 @@ _ALL = (
         extract_to="VOCdevkit/VOC2010",
         approximate_gb=0.03,
     ),
+    Archive(
+        name="swin_base_patch4_window12_384_22k.pth",
+        urls=(
+            "https://github.com/SwinTransformer/storage/releases/download/v1.0.0/"
+            "swin_base_patch4_window12_384_22k.pth",
+        ),
+        bytes=None,
+        checksum=None,
+        licence="MIT",
+        extract_to="",
+        approximate_gb=0.45,
+    ),
 )
 
 ARCHIVES: dict[str, Archive] = {archive.name: archive for archive in _ALL}
+
+# ImageNet weights of backbones: `segmenter.backbone.weights: download:<name>` -> the file.
+BACKBONE_ARCHIVES: dict[str, str] = {
+    "swin_base_patch4_window12_384_22k": "swin_base_patch4_window12_384_22k.pth",
+}
 
 FORMAT_ARCHIVES: dict[str, tuple[str, ...]] = {
     "coco_stuff": (

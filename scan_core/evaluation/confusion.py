@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -90,7 +91,7 @@ class ConfusionMatrix:
         try:
             with np.load(path) as file:
                 counts = file["counts"]
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise InputError(
                 f"confusion matrix {path} cannot be read ({error}); evaluate again"
             ) from None

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from scan_core.inference.evidence import ImageEvidence
 from scan_core.inference.scan import Scan, with_clip_weight
 from scan_core.vocabulary.classes import ClassList, load_class_list
 
+WAYS = ("combined", "in_vocabulary", "clip_only")
 CHANCE = "chance"
 
 
@@ -39,11 +41,8 @@ class Shard:
 
 def ways_to_classify(settings: InferenceSettings) -> dict[str, InferenceSettings]:
     """The model as a whole, and each of its two classifiers alone."""
-    return {
-        "combined": settings,
-        "in_vocabulary": with_clip_weight(settings, 0.0),
-        "clip_only": with_clip_weight(settings, 1.0),
-    }
+    weights = (settings.clip_weight, 0.0, 1.0)
+    return {w: with_clip_weight(settings, v) for w, v in zip(WAYS, weights, strict=True)}
 
 
 @torch.inference_mode()
@@ -54,6 +53,7 @@ def evaluate(
     settings: Mapping[str, InferenceSettings],
     shard: Shard,
     predictions: Path | None = None,
+    most_predictions: int | None = None,
     chance: bool = False,
     flip: bool = False,
     scales: Sequence[float] = (1.0,),
@@ -66,7 +66,9 @@ def evaluate(
         classes: what it is scored by; the names of `predict_with`, if any, are predicted.
         settings: by a label of one's choice.
         shard: which images.
-        predictions: folder to write label maps to, as `<label>/<stem>.png`; None: none.
+        predictions: folder to write the label maps of each way to classify to, as
+            `<way>/<stem>.png`; None: none.
+        most_predictions: of how many images; None: all.
         chance: also count, as `chance`, the right masks with a random class for each.
         flip: test-time augmentation: also the mirror image.
         scales: test-time augmentation: of the resized image.
@@ -82,6 +84,9 @@ def evaluate(
     labels = [*settings, CHANCE] if chance else list(settings)
     matrices = {label: ConfusionMatrix(len(classes), scan.observer.device) for label in labels}
     numbers = range(shard.number, len(images), shard.count)
+    if predictions is not None:
+        predictions.mkdir(parents=True, exist_ok=True)
+    written = 0
     start = time.perf_counter()
     for number in tqdm(numbers, desc="images", mininterval=10):
         image, truth = images.image(number), torch.from_numpy(images.label(number))
@@ -94,8 +99,9 @@ def evaluate(
         for label, class_map in zip(labels, maps, strict=True):
             found = as_evaluated(class_map, classes)
             matrices[label].add(found, truth.to(found.device))
-            if predictions is not None and label != CHANCE:
+            if predictions is not None and label in WAYS and written != most_predictions:
                 _write_prediction(predictions / label / f"{images.stem(number)}.png", found)
+        written += written != most_predictions
     seconds = time.perf_counter() - start
     return matrices, {"images": len(numbers), "seconds": seconds}
 
@@ -192,7 +198,7 @@ def merge_shards(paths: Sequence[Path]) -> tuple[dict[str, ConfusionMatrix], dic
                 parts = {name: file[name] for name in file.files}
             for key, value in json.loads(str(parts.pop("__timing__"))).items():
                 timing[key] += value
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise InputError(f"shard {path} cannot be read ({error}); evaluate it again") from None
         if total and parts.keys() != total.keys():
             raise InputError(f"shard {path} has other settings than {paths[0]}")

@@ -10,12 +10,13 @@ from scan_core.models.attention import Attention, Mlp, sine_positions
 from scan_core.models.pixel_decoder import PixelFeatures
 
 
-@dataclass(frozen=True)
+@dataclass
 class Proposals:
     """Mask proposals of a batch, of one or of several decoder outputs.
 
     The first axis holds the decoder's outputs, the last layer's at its end: L = 1 of them at
-    inference, one before the first layer and one after each in training.
+    inference, one before the first layer and one after each in training. (Not frozen, because
+    Lightning Fabric rebuilds what a module returns.)
 
     Attributes:
         embeddings: (L, B, Q, E), for classification, in CLIP's space.

@@ -3,11 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
@@ -96,6 +95,25 @@ def _joined(batches: Sequence[CropBatch]) -> CropBatch:
     )
 
 
+class _ShiftedTower(nn.Module):
+    """CLIP on masked crops, in one forward pass, as distributed training needs it."""
+
+    def __init__(self, scan: Scan, settings: ClipFinetune) -> None:
+        super().__init__()
+        self.clip = scan.network.clip
+        self.original = scan.network.original_clip
+        self.layers = settings.replace_layers if settings.contextual_shift else []
+        self.ratio = settings.replace_ratio
+
+    def forward(
+        self, crops: Tensor, masks: Tensor, images: Tensor, generator: torch.Generator | None
+    ) -> Tensor:
+        """See `shifted_image_features`."""
+        return shifted_image_features(
+            self.clip, self.original, crops, masks, images, self.layers, self.ratio, generator
+        )
+
+
 class FinetuneTask(Task):
     """CLIP's image tower learns from masked crops; the text tower is locked.
 
@@ -121,10 +139,10 @@ class FinetuneTask(Task):
     ) -> None:
         self.fabric, self.scan, self.settings, self.seed = fabric, scan, settings, seed
         self.pairs, self.images, self.workers = pairs, images, workers
-        self.original = scan.network.original_clip
         clip = scan.network.clip.requires_grad_(False)
         clip.visual.requires_grad_(True)
-        self.module = clip
+        self.clip = clip
+        self.module = _ShiftedTower(scan, settings)
         named = list(clip.visual.named_parameters())
         gain_or_bias = {n for n, p in named if p.ndim < 2 or "ln_" in n or "bias" in n}
         self.optimizer = torch.optim.AdamW(
@@ -178,25 +196,20 @@ class FinetuneTask(Task):
             yield list(islice(loader, 1))
 
     def losses(
-        self, module: Any, batch: CropBatch, step: int, batches: Sequence[CropBatch]
+        self, module: nn.Module, batch: CropBatch, step: int, batches: Sequence[CropBatch]
     ) -> dict[str, Tensor]:
         """See `Task`."""
         device = self.fabric.device
-        shift = self.settings.contextual_shift
-        features = shifted_image_features(
-            module,
-            self.original,
+        features = module(
             batch.crops.to(device),
             batch.masks.to(device),
             batch.images.to(device),
-            self.settings.replace_layers if shift else [],
-            self.settings.replace_ratio,
             None
             if self.scan.defects.global_random_draws
             else seeded(torch.device("cpu"), self.seed, 104, batch.positions[0]),
         )
         rows = torch.tensor([self.row[noun] for noun in batch.nouns], device=device)
-        scale = module.logit_scale.exp()
+        scale = self.clip.logit_scale.exp()
         if self.settings.loss == "diagonal":
             return {"loss": contrastive_loss(features, self.text[rows], scale)}
         unique, owner = rows.unique(return_inverse=True)

@@ -3,14 +3,13 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from open_clip.model import CLIP
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scan_core.config import ClipPretraining
@@ -36,6 +35,20 @@ class CaptionBatch:
 
     images: Tensor
     texts: list[list[str]]
+
+
+class _Towers(nn.Module):
+    """Both towers in one forward pass, as distributed training needs it."""
+
+    def __init__(self, clip: CLIP) -> None:
+        super().__init__()
+        self.clip = clip
+
+    def forward(self, images: Tensor, texts: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Features of unit length: (B, E) of the images, (U_i, E) of each set of tokens."""
+        features = F.normalize(encode_images(self.clip.visual, images), dim=-1)
+        embedded = [F.normalize(encode_texts(self.clip, tokens), dim=-1) for tokens in texts]
+        return features, embedded
 
 
 class ClipTask(Task):
@@ -70,7 +83,8 @@ class ClipTask(Task):
         self.fabric, self.settings, self.seed = fabric, settings, seed
         self.tokenizer, self.templates = tokenizer, templates
         self.pictures, self.texts = pictures, names
-        self.module = clip.requires_grad_(True)
+        self.module = _Towers(clip.requires_grad_(True))
+        self.clip = clip
         matrices = [p for p in clip.parameters() if p.ndim >= 2]
         others = [p for p in clip.parameters() if p.ndim < 2]
         self.optimizer = torch.optim.AdamW(
@@ -118,22 +132,22 @@ class ClipTask(Task):
         return CaptionBatch(torch.from_numpy(stacked), texts)
 
     def losses(
-        self, module: Any, batch: CaptionBatch, step: int, batches: Sequence[CaptionBatch]
+        self, module: nn.Module, batch: CaptionBatch, step: int, batches: Sequence[CaptionBatch]
     ) -> dict[str, Tensor]:
         """See `Task`."""
         device = self.fabric.device
         mean, std = clip_module.PIXEL_MEAN, clip_module.PIXEL_STD
         images = torch.stack([normalise(image, mean, std) for image in batch.images.to(device)])
-        features = F.normalize(encode_images(module.visual, images), dim=-1)
-        scale = module.logit_scale.exp().clamp(max=100)
+        unique = [sorted(set(texts)) for texts in batch.texts]
+        tokens = [self.tokenizer(texts).to(device) for texts in unique]
+        features, embedded = module(images, tokens)
+        scale = self.clip.logit_scale.exp().clamp(max=100)
         losses = {}
-        for level, (texts, weight) in enumerate(zip(batch.texts, NAME_WEIGHTS, strict=True)):
-            unique = sorted(set(texts))
-            owner = torch.tensor([unique.index(text) for text in texts], device=device)
-            tokens = self.tokenizer(unique).to(device)
-            embedded = F.normalize(encode_texts(module, tokens), dim=-1)
+        for level, weight in enumerate(NAME_WEIGHTS):
+            row = {text: number for number, text in enumerate(unique[level])}
+            owner = torch.tensor([row[text] for text in batch.texts[level]], device=device)
             losses[f"loss_name_{level + 1}"] = weight * multi_positive_loss(
-                features, embedded, owner, scale
+                features, embedded[level], owner, scale
             )
         return {"loss": sum(losses.values(), start=torch.zeros((), device=device)), **losses}
 

@@ -1,0 +1,192 @@
+"""Results as evaluation and training leave them, read for the report.
+
+Metrics are fractions here, as in the files; NaN stands for a metric that does not exist, such as
+the mIoU of unseen classes where the notion does not apply.
+"""
+
+import json
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scan_core.errors import InputError
+from scan_core.reporting.reading import fraction, read_csv, read_text
+
+# Metric -> what it is, in the order in which tables show them.
+METRICS = {
+    "miou": "mean IoU over the classes with ground truth",
+    "miou_d2_v06": "sum of the IoU divided by the number of classes with ground truth or "
+    "predictions, the rule of the paper",
+    "sg_iou": "semantic-guided IoU, its mean by the rule `miou_d2_v06`",
+    "miou_seen": "`miou` of the classes that the training vocabulary has",
+    "miou_unseen": "`miou` of the classes that it does not have",
+    "fwiou": "IoU weighted by the class's share of the ground truth",
+    "macc": "mean recall of the classes with ground truth",
+    "pacc": "share of the pixels with ground truth that are right",
+}
+# Way of classifying the proposals -> what people read.
+MODES = {
+    "in_vocabulary": "in-vocabulary only",
+    "clip_only": "CLIP only",
+    "combined": "combined",
+    "chance": "chance",
+}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One model on one benchmark.
+
+    Attributes:
+        file: where it was read from.
+        recipe: of the model.
+        variant: of the recipe.
+        benchmark: its name in the recipe.
+        class_count: number of classes.
+        images: number of images.
+        results: mode -> metric -> fraction, or NaN.
+    """
+
+    file: Path
+    recipe: str
+    variant: str
+    benchmark: str
+    class_count: int
+    images: int
+    results: dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """One class of one benchmark: its name, whether it was seen (None: no notion), its IoU."""
+
+    name: str
+    seen: bool | None
+    iou: float
+
+
+def load_evaluations(paths: Iterable[Path]) -> list[Evaluation]:
+    """Read the `metrics.json` of several benchmarks.
+
+    Raises:
+        InputError: unreadable or damaged, two of the same benchmark, or of several models.
+    """
+    found: dict[str, Evaluation] = {}
+    for path in paths:
+        new = _load_evaluation(path)
+        other = next(iter(found.values()), new)
+        if (new.recipe, new.variant) != (other.recipe, other.variant):
+            raise InputError(
+                f"{path} is of {new.recipe}, {new.variant}, but {other.file} of {other.recipe}, "
+                f"{other.variant}; a report is of one model, grids compare several"
+            )
+        if new.benchmark in found:
+            raise InputError(
+                f"{path} and {found[new.benchmark].file} are both of the benchmark "
+                f"{new.benchmark}; give each benchmark once"
+            )
+        found[new.benchmark] = new
+    return list(found.values())
+
+
+def load_per_class(path: Path) -> list[ClassResult]:
+    """Read a `per_class.csv`, its rows in training-id order.
+
+    Raises:
+        InputError: unreadable or damaged.
+    """
+    flags = {"true": True, "false": False, "": None}
+    rows = read_csv(path, ("name", "seen", "iou"))
+    try:
+        return [
+            ClassResult(row["name"], flags[row["seen"]], float(row["iou"] or "nan")) for row in rows
+        ]
+    except (KeyError, ValueError) as error:
+        raise InputError(
+            f"{path} is damaged ({error}); expected true, false or nothing under 'seen' and a "
+            "fraction or nothing under 'iou'. Evaluate again."
+        ) from None
+
+
+def load_confusion(path: Path) -> NDArray[np.int64]:
+    """Read a `confusion.npz`.
+
+    Returns:
+        (K + 1, K + 1) int64: row = prediction, column = ground truth, the last without.
+
+    Raises:
+        InputError: unreadable or damaged.
+    """
+    try:
+        with np.load(path) as file:
+            counts: NDArray[np.int64] = file["counts"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"confusion matrix {path} cannot be read ({error}); evaluate again"
+        ) from None
+    if counts.ndim != 2 or counts.shape[0] != counts.shape[1]:
+        raise InputError(
+            f"confusion matrix {path} has the shape {counts.shape}; expected as many rows as "
+            "columns. Evaluate again."
+        )
+    return counts
+
+
+def load_curves(path: Path) -> dict[str, dict[int, float]]:
+    """Read a `metrics.jsonl`.
+
+    Where a step is there twice, the later line counts.
+
+    Returns:
+        quantity -> step -> value.
+
+    Raises:
+        InputError: unreadable, or a line that is no measurement.
+    """
+    curves: dict[str, dict[int, float]] = {}
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        try:
+            record = json.loads(line)
+            step = int(record.pop("step"))
+            values = {name: float(value) for name, value in record.items()}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise InputError(
+                f"{path}, line {number} is damaged; expected an object of numbers with the key "
+                '\'step\', such as {"step": 10, "loss": 3.2}'
+            ) from None
+        for name, value in values.items():
+            curves.setdefault(name, {})[step] = value
+    if not curves:
+        raise InputError(f"{path} holds no measurement; has the training run?")
+    return curves
+
+
+def _load_evaluation(path: Path) -> Evaluation:
+    try:
+        record: dict[str, Any] = json.loads(read_text(path))
+        if strange := record["results"].keys() - MODES.keys():
+            raise InputError(
+                f"{path} has results of '{min(strange)}'; known are {', '.join(MODES)}"
+            )
+        results = {
+            mode: {name: fraction(path, f"{mode}.{name}", metrics[name]) for name in METRICS}
+            for mode, metrics in record["results"].items()
+        }
+        return Evaluation(
+            file=path,
+            recipe=record["recipe"],
+            variant=record["variant"],
+            benchmark=record["benchmark"],
+            class_count=record["class_count"],
+            images=record["images"],
+            results=results,
+        )
+    except KeyError as error:
+        raise InputError(f"{path} lacks the key {error}; evaluate again") from None
+    except (json.JSONDecodeError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is no evaluation ({error}); evaluate again") from None

@@ -1,0 +1,157 @@
+"""The whole pipeline through real Snakemake, on a reduced miniature world."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+from test_workflow import Project, small
+
+pytestmark = pytest.mark.slow
+BENCHMARKS = ["mini_ade_36", "mini_voc_10b"]
+
+
+def reduced(params) -> None:
+    """Few images, few steps: numbers mean nothing, the path is the real one."""
+    small(params)
+    params["ablations"] = [
+        grid for grid in params["ablations"] if grid["name"] in ("ensemble_weight", "components")
+    ]
+    for grid in params["ablations"]:
+        grid["seeds"] = [0]
+    recipe = params["recipes"]["mini"]
+    recipe["grids"] = ["ensemble_weight"]
+    recipe["inference"]["benchmarks"] = BENCHMARKS
+    recipe["clip"]["pretraining"].update(images=60, steps=4, batch_size=12, warmup_steps=1)
+    recipe["segmenter"]["training"].update(
+        steps=4, batch_size=2, warmup_steps=1, checkpoint_every=2, validate_every=4
+    )
+    recipe["clip_finetune"]["pairs"]["images"] = 6
+    recipe["clip_finetune"].update(epochs=1, batch_size=4)
+    for name in ("vitb16", "vitl14"):
+        params["recipes"][name]["grids"] = []
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Project:
+    project = Project(tmp_path_factory.mktemp("pipeline"))
+    project.edit(reduced)
+    ran = project.snakemake("--profile", "local", "all")
+    assert ran.returncode == 0, ran.stdout
+    return project
+
+
+def test_everything_is_there(made):
+    results = made.folder / "results/mini"
+    for benchmark in BENCHMARKS:
+        metrics = json.loads((results / f"eval/seed=0/{benchmark}/metrics.json").read_text())
+        assert metrics["images"] == 8
+        assert set(metrics["results"]) == {"combined", "in_vocabulary", "clip_only", "chance"}
+        assert 0 <= metrics["results"]["combined"]["miou"] <= 1
+        assert (results / f"qualitative/{benchmark}.png").stat().st_size > 10_000
+    assert (results / "tables/main.md").is_file()
+    assert list((results / "figures").glob("*.png"))
+    with (results / "ablations/ensemble_weight.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 8 * len(BENCHMARKS)
+    pairs = (results / "pairs/seed=0/pairs.jsonl").read_text().splitlines()
+    assert {"image", "noun", "score", "counts"} <= json.loads(pairs[0]).keys()
+    assert not (results / "segmenter/seed=0/work").exists(), "checkpoints are for stopped runs"
+
+
+def test_a_setting_in_a_grid_has_the_number_that_it_has_alone(made):
+    """The recipe's own weight is among the grid's values."""
+    recipe = json.loads(json.dumps(_recipe(made)))
+    results = made.folder / "results/mini"
+    for benchmark in BENCHMARKS:
+        alone = json.loads((results / f"eval/seed=0/{benchmark}/metrics.json").read_text())
+        weight = recipe["inference"]["clip_weight"]
+        with (results / "ablations/ensemble_weight.csv").open() as file:
+            (row,) = [
+                row
+                for row in csv.DictReader(file)
+                if row["benchmark"] == benchmark
+                and json.loads(row["inference.clip_weight"]) == weight
+            ]
+        assert float(row["miou"]) == pytest.approx(alone["results"]["combined"]["miou"], abs=1e-6)
+
+
+def test_shards_add_up_to_every_image(made):
+    for benchmark in BENCHMARKS:
+        folder = made.folder / f"results/mini/eval/seed=0/{benchmark}"
+        with np.load(folder / "confusion.npz") as file:
+            counts = file["counts"]
+        labels = made.folder / f"data/mini/benchmarks/{benchmark}/labels/val"
+        from PIL import Image
+
+        pixels = sum(np.asarray(Image.open(path)).size for path in labels.iterdir())
+        assert counts.sum() == pixels
+
+
+def test_a_second_call_does_nothing(made):
+    assert made.jobs("all") == {}
+
+
+def _recipe(made):
+    from ruamel.yaml import YAML
+
+    return YAML(typ="safe").load(made.folder / "params.yaml")["recipes"]["mini"]
+
+
+TRAINING = {"clip_weights", "train_segmenter", "mine_mask_text_pairs", "finetune_clip"}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "again", "kept"),
+    [
+        (
+            "inference.clip_weight",
+            0.4,
+            {"evaluate_shard", "evaluate", "ablate", "tables", "figures", "qualitative"},
+            TRAINING | {"fuse_weights"},
+        ),
+        (
+            "segmenter.training.learning_rate",
+            0.002,
+            {"train_segmenter", "mine_mask_text_pairs", "finetune_clip", "fuse_weights"},
+            {"clip_weights", "convert_coco_stuff", "generate_miniworld"},
+        ),
+        (
+            "clip_finetune.epochs",
+            2,
+            {"finetune_clip", "fuse_weights"},
+            {"clip_weights", "train_segmenter", "mine_mask_text_pairs"},
+        ),
+    ],
+)
+def test_a_key_redoes_what_depends_on_it(made, path, value, again, kept):
+    text = (made.folder / "params.yaml").read_text()
+
+    def change(params):
+        *blocks, last = path.split(".")
+        here = params["recipes"]["mini"]
+        for block in blocks:
+            here = here[block]
+        here[last] = value
+
+    made.edit(change)
+    jobs = made.jobs("all")
+    (made.folder / "params.yaml").write_text(text)
+    assert again <= jobs.keys()
+    assert not kept & jobs.keys()
+
+
+def test_training_grids_are_planned_with_what_they_share(made):
+    jobs = made.jobs("ablations")
+    assert jobs["train_segmenter"] == 1, "the one without semantic integration"
+    assert jobs["finetune_clip"] == 3
+    assert "clip_weights" not in jobs
+
+
+def test_a_deleted_result_is_made_again_from_what_is_there(made):
+    path = made.folder / "results/mini/tables"
+    kept = path.with_name("kept")
+    shutil.move(path, kept)
+    assert "train_segmenter" not in made.jobs("all")
+    shutil.move(kept, path)

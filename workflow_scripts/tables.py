@@ -1,0 +1,57 @@
+"""Make the tables of a recipe from its evaluations and grids."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from scan_core.atomic import write_text
+from scan_core.command_line import run
+from scan_core.reporting.grids import load_grid
+from scan_core.reporting.results import load_evaluations
+from scan_core.reporting.tables import metrics_json, write_tables
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the command line."""
+    result = argparse.ArgumentParser(description=__doc__)
+    result.add_argument(
+        "--evaluation",
+        nargs="+",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="metrics.json of each benchmark, all of one model",
+    )
+    result.add_argument(
+        "--ablation", nargs="*", type=Path, default=[], metavar="FILE", help="CSV of each grid"
+    )
+    result.add_argument("--recipe", required=True, help="name of the recipe")
+    result.add_argument(
+        "--architecture",
+        required=True,
+        metavar="NAME",
+        help="of its CLIP: ViT-B-16 and ViT-L-14 are compared to the paper; `small` for a network "
+        "of the recipe's own",
+    )
+    result.add_argument(
+        "--output-folder", type=Path, required=True, metavar="DIR", help="for the tables"
+    )
+    result.add_argument(
+        "--metrics-json", type=Path, required=True, metavar="FILE", help="all metrics, flat"
+    )
+    return result
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Read, then write."""
+    evaluations = load_evaluations(arguments.evaluation)
+    grids = [load_grid(path) for path in arguments.ablation]
+    write_tables(
+        evaluations, grids, arguments.recipe, arguments.architecture, arguments.output_folder
+    )
+    write_text(arguments.metrics_json, metrics_json(evaluations))
+    logging.info("tables of %d benchmarks and %d grids", len(evaluations), len(grids))
+
+
+if __name__ == "__main__":
+    run(parser(), main)
