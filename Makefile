@@ -5,15 +5,23 @@ BIN = .venv/bin
 # Rules call `python`: let it be the one of .venv, whatever shell this is typed in.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test lint docs lock clean
+.PHONY: demo report test lint docs lock clean
 
 demo: .venv/installed  ## the whole pipeline on the miniature world
 	snakemake --profile local --config recipe=mini -- all
 	@echo
-	@echo "Done. Where to look next:"
+	@cat results/mini/tables/main.md
+	@echo
+	@echo "Where to look next:"
+	@echo "  results/mini/tables/                  all numbers, grids included, and the published ones"
+	@echo "  results/mini/qualitative/             images, ground truth, predictions"
+	@echo "  results/mini/figures/                 seen and unseen classes, confusions, curves"
 	@echo "  data/mini/benchmarks/*/sheet.png      the benchmarks, as pictures"
-	@echo "  results/mini/dataset_manifest.json    what they were made from"
 	@echo "  params.yaml                           what to change"
+	@echo "  make report                           one HTML page of it all: results/mini/report.html"
+
+report: .venv/installed  ## tables, figures and pictures as one HTML page
+	snakemake --profile local --config recipe=mini --report results/mini/report.html -- all
 
 test: .venv/installed  ## all tests
 	python -m pytest

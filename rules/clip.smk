@@ -20,7 +20,7 @@ rule clip_weights:
     params:
         recipe=clip_recipe,
         work=subpath(output.clip, parent=True),
-        code=code(*TRAINING_CODE, "scan_core/datasets/miniworld/*.py"),
+        code=code(*CLIP_CODE),
     message:
         "Obtaining CLIP ({wildcards.clip})"
     shell:
@@ -52,7 +52,7 @@ rule mine_mask_text_pairs:
     params:
         recipe=pairs_recipe,
         captions=CAPTIONS,
-        code=code(*TRAINING_CODE, "scan_core/datasets/captions.py"),
+        code=code(*PAIRS_CODE),
     message:
         "Mining mask-noun pairs ({wildcards.pairs})"
     shell:
@@ -85,7 +85,7 @@ rule finetune_clip:
     params:
         recipe=model_recipe,
         work=subpath(output.clip, parent=True),
-        code=code(*TRAINING_CODE),
+        code=code(*FINETUNE_CODE),
     message:
         "Fine-tuning CLIP with masks ({wildcards.model})"
     shell:

@@ -32,7 +32,7 @@ rule evaluate_shard:
         layers=replace_layers,
         classes=classes_of,
         vocabulary=vocabulary,
-        shards=SHARDS,
+        shards=shard_count,
         cache=f"{RESULTS}/text",
         kept=KEPT_PREDICTIONS,
         code=code(*EVALUATION_CODE),
@@ -48,10 +48,7 @@ rule evaluate_shard:
 
 rule evaluate:
     input:
-        expand(
-            f"{RESULTS}/eval/{{{{model}}}}/{{{{benchmark}}}}/shards/{{shard}}.npz",
-            shard=range(SHARDS),
-        ),
+        shards_of,
     output:
         metrics=f"{RESULTS}/eval/{{model}}/{{benchmark}}/metrics.json",
         everything=f"{RESULTS}/eval/{{model}}/{{benchmark}}/evaluation.json",

@@ -3,10 +3,26 @@
 import json
 
 EVALUATED = list(RECIPE.inference.benchmarks)
-# Shards of a benchmark's images, each a job; they are merged exactly.
-SHARDS = 2
+# A benchmark's images are evaluated in shards of about so many, each a job, and merged exactly.
+IMAGES_PER_SHARD = 500
 # Label maps that each shard keeps, for the pictures.
 KEPT_PREDICTIONS = 30
+
+
+def shard_count(wildcards):
+    """Number of shards of a benchmark."""
+    images = BENCHMARKS[wildcards.benchmark].images["val"] or 1
+    return -(-images // IMAGES_PER_SHARD)
+
+
+def shards_of(wildcards):
+    """The counts of all shards of a benchmark."""
+    return expand(
+        f"{RESULTS}/eval/{{model}}/{{benchmark}}/shards/{{shard}}.npz",
+        model=wildcards.model,
+        benchmark=wildcards.benchmark,
+        shard=range(shard_count(wildcards)),
+    )
 
 
 def benchmarks_of_grid(grid):

@@ -10,6 +10,13 @@ GRIDS_FOR_RECIPE = [
     name for name, grid in GRIDS.items() if grid.recipe in (None, RECIPE_NAME)
 ]
 
+for name in GRIDS_OF_RECIPE:
+    if name not in GRIDS_FOR_RECIPE:
+        raise WorkflowError(
+            f"params.yaml: recipes.{RECIPE_NAME}.grids: the grid '{name}' is for the recipe "
+            f"'{GRIDS[name].recipe}'"
+        )
+
 MAIN = cell_of(RECIPE, {}, RECIPE.seed)
 # Every cell that any target may ask for, by the model that it uses.
 CELLS = {name: cells_of(RECIPE, GRIDS[name]) for name in GRIDS_FOR_RECIPE}
@@ -106,17 +113,54 @@ def backbone_option(wildcards, input):
     return f"--backbone {input.backbone}" if input.backbone else ""
 
 
+# What each stage runs, so that a change of code redoes it.
 MODEL_CODE = (
     "scan_core/models/*.py",
     "scan_core/inference/*.py",
     "scan_core/checkpoint_io.py",
     "scan_core/stages.py",
 )
-TRAINING_CODE = (
+LOOP_CODE = (
+    "scan_core/training/loop.py",
+    "scan_core/training/positions.py",
+    "scan_core/checkpoint_io.py",
+)
+CLIP_CODE = (
+    *LOOP_CODE,
+    "scan_core/models/clip.py",
+    "scan_core/models/conv_stem.py",
+    "scan_core/training/clip_pretrain.py",
+    "scan_core/training/clip_source.py",
+    "scan_core/training/contrastive.py",
+    "scan_core/datasets/miniworld/*.py",
+)
+SEGMENTER_CODE = (
+    *LOOP_CODE,
     *MODEL_CODE,
-    "scan_core/training/*.py",
+    "scan_core/training/criterion.py",
+    "scan_core/training/matcher.py",
+    "scan_core/training/optimizer.py",
+    "scan_core/training/points.py",
+    "scan_core/training/run.py",
+    "scan_core/training/segmenter.py",
     "scan_core/datasets/loading.py",
     "scan_core/datasets/transforms.py",
+)
+PAIRS_CODE = (
+    *MODEL_CODE,
+    "scan_core/training/mask_text_pairs.py",
+    "scan_core/training/nouns.py",
+    "scan_core/datasets/captions.py",
+    "scan_core/datasets/loading.py",
+)
+FINETUNE_CODE = (
+    *LOOP_CODE,
+    *MODEL_CODE,
+    "scan_core/training/clip_finetune.py",
+    "scan_core/training/contrastive.py",
+    "scan_core/training/mask_text_pairs.py",
+    "scan_core/training/run.py",
+    "scan_core/datasets/loading.py",
 )
 EVALUATION_CODE = (
     *MODEL_CODE,

@@ -27,7 +27,7 @@ rule train_segmenter:
         recipe=segmenter_recipe,
         backbone=backbone_option,
         work=subpath(output.segmenter, parent=True),
-        code=code(*TRAINING_CODE),
+        code=code(*SEGMENTER_CODE),
     message:
         "Training the segmenter ({wildcards.segmenter})"
     shell:

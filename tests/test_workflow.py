@@ -148,7 +148,7 @@ def test_the_paper_is_planned_and_says_what_to_obtain_by_hand(made):
     assert ran.returncode == 0, ran.stdout
     assert "To be obtained by hand: ADE20K_2021_17_01.zip" in ran.stdout
     assert "data/paper/manual/ADE20K_2021_17_01.zip" in ran.stdout
-    assert re.search(r"^download_archive +10$", ran.stdout, re.MULTILINE)
+    assert re.search(r"^download_archive +11$", ran.stdout, re.MULTILINE)
     assert re.search(r"^verify_dataset +7$", ran.stdout, re.MULTILINE)
 
 

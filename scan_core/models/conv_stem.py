@@ -10,13 +10,15 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-GROUPS = 8
+LEAST_CHANNELS = 8
 
 
 class ConvStem(nn.Module):
     """Takes the place of a vision transformer's patch embedding.
 
-    Every step halves the size; the last one has `width` channels.
+    Every step halves the size; the last one has `width` channels. Batch norms,
+    whose statistics are fixed after training: those of a single image would depend on how much of
+    a masked crop is empty.
 
     Args:
         width: channels of the tokens.
@@ -26,14 +28,17 @@ class ConvStem(nn.Module):
     def __init__(self, width: int, patch_size: int) -> None:
         super().__init__()
         steps = round(math.log2(patch_size))
-        depths = [3, *(max(GROUPS, width // 2 ** (steps - step)) for step in range(1, steps + 1))]
+        depths = [
+            3,
+            *(max(LEAST_CHANNELS, width // 2 ** (steps - step)) for step in range(1, steps + 1)),
+        ]
         self.halvings = nn.ModuleList(
             nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False)
             for inputs, outputs in pairwise(depths)
         )
-        self.norms = nn.ModuleList(nn.GroupNorm(GROUPS, depth) for depth in depths[1:])
+        self.norms = nn.ModuleList(nn.BatchNorm2d(depth) for depth in depths[1:])
         self.mix = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.mix_norm = nn.GroupNorm(GROUPS, width)
+        self.mix_norm = nn.BatchNorm2d(width)
         self.project = nn.Conv2d(width, width, 1)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -40,6 +40,13 @@ class ScanNetwork(nn.Module):
         for frozen in (self.clip, self.original_clip):
             frozen.requires_grad_(False)
 
+    def train(self, mode: bool = True) -> "ScanNetwork":
+        """Training mode for all but CLIP, which is frozen: its statistics must not move."""
+        super().train(mode)
+        self.clip.eval()
+        self.original_clip.eval()
+        return self
+
     def forward(
         self, pixels: Tensor, clip_images: Tensor, text_features: Tensor, scale: float | Tensor
     ) -> tuple[Tensor, Proposals]:

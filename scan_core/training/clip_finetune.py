@@ -105,6 +105,10 @@ class _ShiftedTower(nn.Module):
         self.layers = settings.replace_layers if settings.contextual_shift else []
         self.ratio = settings.replace_ratio
 
+    def train(self, mode: bool = True) -> "_ShiftedTower":
+        """CLIP has no dropout, and the statistics of its norms stay what they are."""
+        return super().train(False)
+
     def forward(
         self, crops: Tensor, masks: Tensor, images: Tensor, generator: torch.Generator | None
     ) -> Tensor:

@@ -36,7 +36,7 @@ def train_segmenter(
         part: of the segmenter stage.
         clip_file: CLIP's weights.
         backbone_file: ImageNet weights of Swin; None: random.
-        index_file: of the training benchmark, with `train` and `val`.
+        index_file: of the training benchmark, with `train`, and `val` for validations.
         work: folder for checkpoints; the same call continues from them.
         devices: for each node, in Fabric's words.
         nodes: machines.
@@ -56,11 +56,13 @@ def train_segmenter(
     if backbone_file is not None:
         import_foreign(scan.network, backbone_file, "backbone")
     scan.network.to(fabric.device)
+    training_images = BenchmarkImages(index_file, "train")
+    has_validation = "val" in training_images.index.splits
     task = SegmenterTask(
         fabric,
         scan,
-        BenchmarkImages(index_file, "train"),
-        BenchmarkImages(index_file, "val"),
+        training_images,
+        BenchmarkImages(index_file, "val") if has_validation else None,
         settings,
         _segmenter(part).loss,
         _segmenter(part).augmentation,
@@ -70,7 +72,10 @@ def train_segmenter(
     )
     torch.manual_seed(part.seed)
     loop = LoopSettings(
-        settings.steps, settings.gradient_clip, settings.checkpoint_every, settings.validate_every
+        settings.steps,
+        settings.gradient_clip,
+        settings.checkpoint_every,
+        settings.validate_every if has_validation else None,
     )
     identity = {"part": as_text(part), "data": _hash(index_file), "clip": _hash(clip_file)}
     return scan, train(fabric, task, loop, work, identity), fabric.is_global_zero

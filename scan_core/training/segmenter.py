@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -126,7 +125,7 @@ class SegmenterTask(Task):
         fabric: launched.
         scan: the model; CLIP's parts stay frozen.
         training_images: what to learn from.
-        validation_images: of the same vocabulary.
+        validation_images: of the same vocabulary; None: no validation.
         settings: of the recipe.
         loss: of the recipe.
         augmentation: of the recipe.
@@ -140,7 +139,7 @@ class SegmenterTask(Task):
         fabric: Fabric,
         scan: Scan,
         training_images: BenchmarkImages,
-        validation_images: BenchmarkImages,
+        validation_images: BenchmarkImages | None,
         settings: SegmenterTraining,
         loss: Loss,
         augmentation: Augmentation,
@@ -269,7 +268,10 @@ class SegmenterTask(Task):
     @torch.inference_mode()
     def validate(self) -> dict[str, float]:
         """MIoU in the training vocabulary, without CLIP, on up to 500 images of `val`."""
-        images, names = self.validation_images, self.validation_images.index.names
+        images = self.validation_images
+        if images is None:
+            return {}
+        names = images.index.names
         matrix = ConfusionMatrix(len(names), self.fabric.device)
         text = self.scan.embed(names)
         settings = with_clip_weight(self.scan.settings, 0.0)
@@ -285,8 +287,3 @@ class SegmenterTask(Task):
         if self.fabric.world_size > 1:
             counts = self._reduced(torch.from_numpy(counts), "sum").cpu().numpy()
         return {"validation_miou": segmentation_metrics(counts).miou}
-
-
-def validation_split(index_file: Path) -> BenchmarkImages:
-    """The images to validate on: the training benchmark's `val` split."""
-    return BenchmarkImages(index_file, "val")

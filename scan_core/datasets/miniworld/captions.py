@@ -12,6 +12,7 @@ from scan_core.datasets.miniworld.scenes import (
     draw_scene,
     draw_shot,
     reduced,
+    swatch,
     thing_kinds,
 )
 from scan_core.datasets.miniworld.textures import crop
@@ -77,7 +78,7 @@ def captioned_images(
             side = int(rng.integers(size, 2 * size))
             piece = crop(STUFF[concept], side, side, rng)
             picked = piece[:: max(1, side // size), :: max(1, side // size)][:size, :size]
-            yield picked, list(reversed(names))
+            yield swatch(rng, picked), list(reversed(names))
         else:
             scene = draw_scene((seed, 4), index, 2 * size)
             yield reduced(scene, size), scene_captions(rng, scene)

@@ -52,6 +52,7 @@ _SEEN_PAIRS = (
     ("ring", "orange"),
 )
 
+_SHARE_OF_PLAIN_BACKDROPS = 0.3
 _SURROUNDINGS = {
     "sun": ("sky",),
     "lamp": ("wallpaper", "curtain", "stone wall", "brick wall"),
@@ -271,8 +272,12 @@ def _light(rng: np.random.Generator, pixels: NDArray[np.float32]) -> None:
 
 
 def draw_shot(rng: np.random.Generator, kind: Kind, size: int) -> NDArray[np.uint8]:
-    """One thing, large, before some stuff: (size, size, 3) uint8."""
-    pixels = crop(STUFF[rng.integers(len(STUFF))], size, size, rng).astype(np.float32)
+    """One thing, large, before some stuff or, as in a shop, before one plain colour.
+
+    Returns:
+        (size, size, 3) uint8.
+    """
+    pixels = _backdrop(rng, size)
     concepts = np.zeros((size, size), np.int16)
     side = round(rng.uniform(0.62, 0.98) * size)
     mask, light = silhouette(kind[0], side, mirrored=bool(rng.integers(2)))
@@ -281,6 +286,28 @@ def draw_shot(rng: np.random.Generator, kind: Kind, size: int) -> NDArray[np.uin
     _paste(mask, surface, int(x), int(y), thing_id(*kind), pixels, concepts)
     _light(rng, pixels)
     return pixels.clip(0, 255).astype(np.uint8)
+
+
+def swatch(rng: np.random.Generator, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A piece of stuff as it is, or cut out in some shape and laid on one plain colour.
+
+    Args:
+        rng: decides.
+        pixels: (S, S, 3).
+    """
+    if rng.random() >= _SHARE_OF_PLAIN_BACKDROPS:
+        return pixels
+    coarse = Image.fromarray(rng.random((4, 4), dtype=np.float32))
+    smooth = np.asarray(coarse.resize(pixels.shape[1::-1], Image.Resampling.BICUBIC))
+    shape = smooth > np.quantile(smooth, rng.uniform(0.1, 0.6))
+    return np.where(shape[..., None], pixels, rng.integers(60, 220, 3)).astype(np.uint8)
+
+
+def _backdrop(rng: np.random.Generator, size: int) -> NDArray[np.float32]:
+    """(size, size, 3): some stuff, or one plain colour."""
+    if rng.random() < _SHARE_OF_PLAIN_BACKDROPS:
+        return np.broadcast_to(rng.uniform(60, 220, 3).astype(np.float32), (size, size, 3)).copy()
+    return crop(STUFF[rng.integers(len(STUFF))], size, size, rng).astype(np.float32)
 
 
 def draw_landmark_shot(rng: np.random.Generator, name: str, size: int) -> NDArray[np.uint8]:

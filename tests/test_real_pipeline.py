@@ -1,0 +1,77 @@
+"""The full-size ViT-B network on real images: every stage, a few steps of each.
+
+Numbers mean nothing with random weights; the path is the one that the paper's run takes.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from test_workflow import REAL, Project
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not REAL.is_dir(), reason="the real images are not at hand"),
+]
+
+
+def _few_steps(params, clip_file: Path) -> None:
+    params["recipe"] = "vitb16"
+    params["ablations"] = []
+    for recipe in params["recipes"].values():
+        recipe["grids"] = []
+    recipe = params["recipes"]["vitb16"]
+    recipe["datasets"].update(
+        source=f"local:{REAL}",
+        benchmarks={
+            "coco_stuff_171": {
+                "format": "coco_stuff",
+                "classes": "coco_stuff_171",
+                "images": {"train": None},
+            },
+            "ade20k_150": {
+                "format": "ade20k_150",
+                "classes": "ade20k_150",
+                "images": {"val": 1},
+            },
+        },
+    )
+    recipe["clip"]["source"] = f"file:{clip_file}"
+    recipe["segmenter"]["backbone"]["weights"] = "none"
+    recipe["segmenter"]["augmentation"]["crop_size"] = 256
+    recipe["segmenter"]["training"].update(
+        steps=2, batch_size=1, warmup_steps=1, precision="32-true"
+    )
+    recipe["clip_finetune"].update(batch_size=2, epochs=1, warmup_steps=1, precision="32-true")
+    recipe["clip_finetune"]["pairs"].update(images=2)
+    recipe["inference"].update(
+        benchmarks=["ade20k_150"],
+        short_side=320,
+        mask_threshold=0.3,
+        clip_weight=0.5,
+        replace_ratio=0.05,
+        ensemble="geometric",
+    )
+
+
+def test_real_images_go_all_the_way(tmp_path):
+    from scan_core.models.clip import build_clip
+
+    torch.manual_seed(0)
+    clip_file = tmp_path / "clip.pt"
+    torch.save(build_clip("ViT-B-16").state_dict(), clip_file)
+    (tmp_path / "project").mkdir()
+    project = Project(tmp_path / "project")
+    project.edit(lambda params: _few_steps(params, clip_file))
+    ran = project.snakemake("--profile", "local", "all")
+    assert ran.returncode == 0, ran.stdout
+    results = project.folder / "results/vitb16"
+    metrics = json.loads((results / "eval/seed=0/ade20k_150/metrics.json").read_text())
+    assert metrics["images"] == 1
+    assert metrics["class_count"] == 150
+    assert (results / "qualitative/ade20k_150.png").stat().st_size > 50_000
+    statistics = json.loads((results / "pairs/seed=0/statistics.json").read_text())
+    assert statistics["images"] == 2
+    assert statistics["pairs"] >= 2
+    assert "SCAN" in (results / "tables/main.md").read_text()
