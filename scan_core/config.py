@@ -336,7 +336,7 @@ class MaskTextPairs(Block):
     proposals: PositiveInt
     """Proposals of the segmenter for each image, the best first."""
     images: PositiveInt | None
-    """Training images to mine, the first ones; `null`: all."""
+    """Training images with captions to mine, the first ones; `null`: all."""
 
 
 class ClipFinetune(Block):

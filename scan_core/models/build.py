@@ -91,10 +91,10 @@ def build_network(architecture: Mapping[str, Any]) -> ScanNetwork:
 
 
 def tokenizer_for(architecture: Mapping[str, Any]) -> Tokenizer:
-    """The tokenizer of the network's CLIP; that of a small one is CLIP's, with a short context."""
+    """The tokenizer of the network's CLIP: CLIP's own, with the context of its text tower."""
     clip = architecture["clip"]
-    return (
-        open_clip.get_tokenizer(clip)
-        if isinstance(clip, str)
-        else open_clip.SimpleTokenizer(context_length=clip["context_length"])
-    )
+    if isinstance(clip, str):
+        context = open_clip.get_model_config(clip)["text_cfg"]["context_length"]
+    else:
+        context = clip["context_length"]
+    return open_clip.SimpleTokenizer(context_length=context)

@@ -64,7 +64,8 @@ def build_clip(architecture: str | dict[str, Any]) -> CLIP:
                 f"open_clip has no model '{architecture}'; such names look like ViT-B-16, "
                 "and `open_clip.list_models()` gives them all"
             )
-        if dimensions.keys() - {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"}:
+        unusual = dimensions.keys() - {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"}
+        if unusual or any(key.startswith("hf_") for key in dimensions["text_cfg"]):
             raise InputError(_NOT_PLAIN.format(architecture))
         model = CLIP(**dimensions)
     else:

@@ -76,13 +76,13 @@ def mine_pairs(
         captions: stem of an image -> its captions.
         captions_per_image: of which the nouns are used, the first ones.
         proposals: of each image, those that are most certain to be something.
-        largest_number: of images; None: all.
+        largest_number: of images with captions, the first ones; None: all.
 
     Raises:
         InputError: no image has a caption.
     """
-    numbers = range(len(images) if largest_number is None else min(largest_number, len(images)))
-    told = [number for number in numbers if images.stem(number) in captions]
+    told = [number for number in range(len(images)) if images.stem(number) in captions]
+    told = told[:largest_number]
     if not told:
         raise InputError("no training image has a caption; are captions and images of one dataset?")
     threshold = scan.settings.pixel_threshold
