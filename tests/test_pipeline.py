@@ -2,11 +2,21 @@
 
 import csv
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
+import torch
 from test_workflow import Project, small
+
+from scan_core.checkpoint_io import load_tensors
+from scan_core.config import Recipe
+from scan_core.stages import as_text, clip_part, model_part, segmenter_part
 
 pytestmark = pytest.mark.slow
 BENCHMARKS = ["mini_ade_36", "mini_voc_10b"]
@@ -140,6 +150,58 @@ def test_a_key_redoes_what_depends_on_it(made, path, value, again, kept):
     (made.folder / "params.yaml").write_text(text)
     assert again <= jobs.keys()
     assert not kept & jobs.keys()
+
+
+def _training_commands(made, folder):
+    """The three trainings by hand, with enough steps to be killed in the middle."""
+    document = _recipe(made)
+    document["clip"]["pretraining"]["steps"] = 60
+    document["segmenter"]["training"].update(steps=12, checkpoint_every=3, validate_every=6)
+    document["clip_finetune"].update(epochs=12)
+    recipe = Recipe.model_validate(document)
+    results, index = made.folder / "results/mini", "data/mini/benchmarks/mini_coco_24/index.json"
+    clip = results / "clip/seed=0/clip.safetensors"
+    pairs = results / "pairs/seed=0/pairs.jsonl"
+    common = ["--output", folder / "result.safetensors", "--metrics", folder / "metrics.jsonl"]
+    common += ["--work", folder / "work", "--recipe-part"]
+    return {
+        "clip_weights": [*common, as_text(clip_part(recipe))],
+        "train_segmenter": [
+            *(*common, as_text(segmenter_part(recipe)), "--clip", clip, "--index", index)
+        ],
+        "finetune_clip": [
+            *(*common, as_text(model_part(recipe)), "--clip", clip, "--index", index),
+            *("--pairs", pairs),
+        ],
+    }
+
+
+@pytest.mark.parametrize("script", ["clip_weights", "train_segmenter", "finetune_clip"])
+def test_a_killed_training_ends_with_the_same_weights(made, tmp_path, script):
+    def command(name):
+        arguments = _training_commands(made, tmp_path / name)[script]
+        return [sys.executable, "-m", f"workflow_scripts.{script}", *map(str, arguments)]
+
+    whole = subprocess.run(command("whole"), cwd=made.folder, capture_output=True, text=True)
+    assert whole.returncode == 0, whole.stderr
+    process = subprocess.Popen(
+        command("killed"), cwd=made.folder, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    sign = "checkpoint.pt" if script == "train_segmenter" else "metrics.jsonl"
+    while not (tmp_path / "killed/work" / sign).exists():
+        assert process.poll() is None, "ended before it could be killed"
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed/result.safetensors").exists()
+    again = subprocess.run(command("killed"), cwd=made.folder, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert ("continuing after step" in again.stderr) == (script == "train_segmenter")
+    first, _ = load_tensors(tmp_path / "whole/result.safetensors")
+    second, _ = load_tensors(tmp_path / "killed/result.safetensors")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    records = [(tmp_path / n / "metrics.jsonl").read_text() for n in ("whole", "killed")]
+    assert records[0] == records[1]
 
 
 def test_training_grids_are_planned_with_what_they_share(made):

@@ -194,6 +194,7 @@ class FinetuneTask(Task):
                 collate_fn=_joined,
                 num_workers=self.workers,
                 prefetch_factor=4 if self.workers else None,
+                generator=torch.Generator(),  # see training_loader of the segmenter
             )
         )
         while True:

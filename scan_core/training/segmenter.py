@@ -114,6 +114,8 @@ def training_loader(
         collate_fn=_joined,
         num_workers=workers,
         prefetch_factor=4 if workers else None,
+        # Or it takes a number from the global random state, which a resumed run has restored.
+        generator=torch.Generator(),
         pin_memory=torch.cuda.is_available(),
     )
 
