@@ -9,7 +9,6 @@ the share of a training step that is spent waiting for its batch.
 
 import argparse
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from scan_core.datasets.loading import BenchmarkImages
@@ -35,7 +34,11 @@ def main() -> None:
     size = recipe.segmenter.training.batch_size
     count = BATCHES * size
 
-    decoded = _rate(count, lambda: [_decode(images, n % len(images)) for n in range(count)])
+    start = time.perf_counter()
+    for number in range(count):
+        images.image(number % len(images))
+        images.label(number % len(images))
+    decoded = count / (time.perf_counter() - start)
     print(f"{'decoding alone':<16} {decoded:8.0f} images/s")
     for workers in options.workers:
         positions = MicroBatches(0, size, rank=0, processes=1, micro_batches=1)
@@ -57,17 +60,6 @@ def main() -> None:
         else:
             line += f", {count / elapsed / decoded:5.2f} times decoding"
         print(line)
-
-
-def _decode(images: BenchmarkImages, number: int) -> None:
-    images.image(number)
-    images.label(number)
-
-
-def _rate(count: int, work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return count / (time.perf_counter() - start)
 
 
 if __name__ == "__main__":
