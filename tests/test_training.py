@@ -148,7 +148,9 @@ def test_two_pictures_of_one_word_do_not_push_each_other_away():
     images = text[[0, 0, 1]]
     scale = torch.tensor(50.0)
     shared = multi_positive_loss(images, text, torch.tensor([0, 0, 1]), scale)
-    assert shared < 0.5 < contrastive_loss(images, images, scale) + 0.4
+    log_2 = float(torch.tensor(2.0).log())
+    assert float(shared) == pytest.approx(log_2 / 4, abs=1e-6), "one text spreads over two pictures"
+    assert float(contrastive_loss(images, images, scale)) == pytest.approx(2 * log_2 / 3, abs=1e-6)
 
 
 @pytest.mark.parametrize(
