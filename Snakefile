@@ -40,6 +40,6 @@ rule train:
 
 rule ablations:
     input:
-        expand(f"{RESULTS}/ablations/{{grid}}.csv", grid=GRIDS_FOR_RECIPE),
+        rules.ablation_report.output,
     message:
-        f"Every grid of the recipe {RECIPE_NAME} is made"
+        f"Every grid of the recipe {RECIPE_NAME} is made, with all seeds"

@@ -64,18 +64,18 @@ rule mine_mask_text_pairs:
 
 rule finetune_clip:
     input:
-        clip=clip_of_model,
-        pairs=pairs_of_model,
+        clip=clip_of_finetuned,
+        pairs=pairs_of_finetuned,
         index=TRAINING_INDEX,
     output:
-        clip=f"{RESULTS}/model/{{model}}/finetuned_clip.safetensors",
-        metrics=f"{RESULTS}/model/{{model}}/finetuned_clip.jsonl",
+        clip=f"{RESULTS}/finetuned_clip/{{finetuned}}/clip.safetensors",
+        metrics=f"{RESULTS}/finetuned_clip/{{finetuned}}/metrics.jsonl",
     log:
-        f"{LOGS}/finetune_clip/{{model}}.log",
+        f"{LOGS}/finetune_clip/{{finetuned}}.log",
     benchmark:
-        f"{TIMINGS}/finetune_clip/{{model}}.tsv"
+        f"{TIMINGS}/finetune_clip/{{finetuned}}.tsv"
     wildcard_constraints:
-        model=one_of(MODELS),
+        finetuned=one_of(FINETUNED),
     conda:
         ENVIRONMENT
     threads: 8
@@ -83,11 +83,11 @@ rule finetune_clip:
         mem_mb=32000,
         runtime=1440,
     params:
-        recipe=model_recipe,
+        recipe=finetune_recipe,
         work=subpath(output.clip, parent=True),
         code=code(*FINETUNE_CODE),
     message:
-        "Fine-tuning CLIP with masks ({wildcards.model})"
+        "Fine-tuning CLIP with masks ({wildcards.finetuned})"
     shell:
         "python -m workflow_scripts.finetune_clip --recipe-part {params.recipe:q}"
         " --clip {input.clip} --pairs {input.pairs} --index {input.index}"

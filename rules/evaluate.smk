@@ -86,13 +86,15 @@ rule ablate:
     input:
         evaluations_of_grid,
     output:
-        f"{RESULTS}/ablations/{{grid}}.csv",
+        f"{RESULTS}/ablations/{{seeds}}{{grid}}.csv",
     log:
-        f"{LOGS}/ablate/{{grid}}.log",
+        f"{LOGS}/ablate/{{seeds}}{{grid}}.log",
     benchmark:
-        f"{TIMINGS}/ablate/{{grid}}.tsv"
+        f"{TIMINGS}/ablate/{{seeds}}{{grid}}.tsv"
     wildcard_constraints:
         grid=one_of(GRIDS_FOR_RECIPE),
+        # Nothing: the recipe's own seed.
+        seeds="(every_seed/)?",
     localrule: True
     conda:
         ENVIRONMENT

@@ -76,15 +76,25 @@ def evaluations_of(cells, benchmarks):
     )
 
 
+def cells_of_grid(wildcards):
+    """Number -> cell: those with the recipe's own seed, or every one."""
+    return {
+        number: cell
+        for number, cell in enumerate(CELLS[wildcards.grid])
+        if wildcards.seeds or cell.seed == RECIPE.seed
+    }
+
+
 def evaluations_of_grid(wildcards):
-    return evaluations_of(CELLS[wildcards.grid], benchmarks_of_grid(wildcards.grid))
+    cells = cells_of_grid(wildcards).values()
+    return evaluations_of(cells, benchmarks_of_grid(wildcards.grid))
 
 
 def plan_of_grid(wildcards):
     """What stands where: for every row of a grid's table the evaluation and the label in it."""
     grid = wildcards.grid
     rows = []
-    for number, cell in enumerate(CELLS[grid]):
+    for number, cell in cells_of_grid(wildcards).items():
         label = "combined" if needs_training(GRIDS[grid]) else f"{grid}.{number}"
         for benchmark in benchmarks_of_grid(grid):
             rows.append(

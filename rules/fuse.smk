@@ -5,7 +5,7 @@ rule fuse_weights:
     input:
         clip=clip_of_model,
         segmenter=segmenter_of_model,
-        finetuned=f"{RESULTS}/model/{{model}}/finetuned_clip.safetensors",
+        finetuned=finetuned_of_model,
         manifest=f"{RESULTS}/dataset_manifest.json",
     output:
         f"{RESULTS}/model/{{model}}/model.safetensors",

@@ -1,6 +1,13 @@
 """Which models are made, and the helper functions of the rules that make them."""
 
-from scan_core.stages import as_text, clip_part, model_part, pairs_part, segmenter_part
+from scan_core.stages import (
+    as_text,
+    clip_part,
+    finetune_part,
+    model_part,
+    pairs_part,
+    segmenter_part,
+)
 from scan_core.variants import cell_of, cells_of, needs_training, test_settings
 
 GRIDS = {grid.name: grid for grid in PARAMS.ablations}
@@ -31,7 +38,13 @@ def of_stage(stage):
     return {cell.names[stage]: cell for cell in MODELS.values()}
 
 
-CLIPS, SEGMENTERS, PAIRS = of_stage("clip"), of_stage("segmenter"), of_stage("pairs")
+CLIPS, PAIRS, FINETUNED = of_stage("clip"), of_stage("pairs"), of_stage("finetuned")
+# Variant -> recipe: segmenters that are evaluated, and those whose proposals are mined.
+SEGMENTERS = {
+    **{cell.names["miner"]: cell.mining_recipe for cell in MODELS.values()},
+    **{cell.names["segmenter"]: cell.recipe for cell in MODELS.values()},
+}
+CELL_OF_SEGMENTER = {**of_stage("miner"), **of_stage("segmenter")}
 
 
 def one_of(names):
@@ -44,11 +57,15 @@ def clip_recipe(wildcards):
 
 
 def segmenter_recipe(wildcards):
-    return as_text(segmenter_part(SEGMENTERS[wildcards.segmenter].recipe))
+    return as_text(segmenter_part(SEGMENTERS[wildcards.segmenter]))
 
 
 def pairs_recipe(wildcards):
-    return as_text(pairs_part(PAIRS[wildcards.pairs].recipe))
+    return as_text(pairs_part(PAIRS[wildcards.pairs].mining_recipe))
+
+
+def finetune_recipe(wildcards):
+    return as_text(finetune_part(FINETUNED[wildcards.finetuned].mining_recipe))
 
 
 def model_recipe(wildcards):
@@ -59,12 +76,12 @@ def clip_file(cell):
     return f"{RESULTS}/clip/{cell.names['clip']}/clip.safetensors"
 
 
-def segmenter_file(cell):
-    return f"{RESULTS}/segmenter/{cell.names['segmenter']}/segmenter.safetensors"
+def segmenter_file(variant):
+    return f"{RESULTS}/segmenter/{variant}/segmenter.safetensors"
 
 
 def clip_of_segmenter(wildcards):
-    return clip_file(SEGMENTERS[wildcards.segmenter])
+    return clip_file(CELL_OF_SEGMENTER[wildcards.segmenter])
 
 
 def clip_of_pairs(wildcards):
@@ -72,7 +89,11 @@ def clip_of_pairs(wildcards):
 
 
 def segmenter_of_pairs(wildcards):
-    return segmenter_file(PAIRS[wildcards.pairs])
+    return segmenter_file(PAIRS[wildcards.pairs].names["miner"])
+
+
+def clip_of_finetuned(wildcards):
+    return clip_file(FINETUNED[wildcards.finetuned])
 
 
 def clip_of_model(wildcards):
@@ -80,11 +101,18 @@ def clip_of_model(wildcards):
 
 
 def segmenter_of_model(wildcards):
-    return segmenter_file(MODELS[wildcards.model])
+    return segmenter_file(MODELS[wildcards.model].names["segmenter"])
 
 
-def pairs_of_model(wildcards):
-    return f"{RESULTS}/pairs/{MODELS[wildcards.model].names['pairs']}/pairs.jsonl"
+def finetuned_of_model(wildcards):
+    variant = MODELS[wildcards.model].names["finetuned"]
+    return f"{RESULTS}/finetuned_clip/{variant}/clip.safetensors"
+
+
+def pairs_of_finetuned(wildcards):
+    return (
+        f"{RESULTS}/pairs/{FINETUNED[wildcards.finetuned].names['pairs']}/pairs.jsonl"
+    )
 
 
 TRAINING_INDEX = f"{DATA}/benchmarks/{RECIPE.datasets.train}/index.json"

@@ -46,7 +46,7 @@ rule figures:
         confusion=of_every_benchmark("confusion.npz"),
         grids=grid_tables,
         segmenter=f"{RESULTS}/segmenter/{MAIN.names['segmenter']}/metrics.jsonl",
-        finetuned=f"{RESULTS}/model/{MAIN_MODEL}/finetuned_clip.jsonl",
+        finetuned=f"{RESULTS}/finetuned_clip/{MAIN.names['finetuned']}/metrics.jsonl",
     output:
         report(
             directory(f"{RESULTS}/figures"),
@@ -74,6 +74,45 @@ rule figures:
         " --per-class {input.per_class} --confusion {input.confusion} --ablation {input.grids}"
         " --curves segmenter={input.segmenter} clip_finetune={input.finetuned}"
         " --output-folder {output} 2> {log}"
+
+
+rule ablation_report:
+    input:
+        grids=expand(
+            f"{RESULTS}/ablations/every_seed/{{grid}}.csv", grid=GRIDS_FOR_RECIPE
+        ),
+    output:
+        tables=report(
+            directory(f"{RESULTS}/ablations/every_seed/tables"),
+            patterns=["{table}.md"],
+            caption="../docs/report/table.rst",
+            category="Ablations over seeds",
+            labels={"table": "{table}"},
+        ),
+        figures=report(
+            directory(f"{RESULTS}/ablations/every_seed/figures"),
+            patterns=["{figure}.png"],
+            caption="../docs/report/figure.rst",
+            category="Ablations over seeds",
+            labels={"figure": "{figure}"},
+        ),
+    log:
+        f"{LOGS}/ablation_report.log",
+    benchmark:
+        f"{TIMINGS}/ablation_report.tsv"
+    localrule: True
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=2000,
+        runtime=20,
+    params:
+        code=code("scan_core/reporting/*.py"),
+    message:
+        "Tables and figures of the grids, over all seeds"
+    shell:
+        "python -m workflow_scripts.ablation_report --ablation {input.grids}"
+        " --tables {output.tables} --figures {output.figures} 2> {log}"
 
 
 rule qualitative:

@@ -24,6 +24,7 @@ Weight = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
 Split = Literal["train", "val"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+PromptSet = Literal["vild", "imagenet", "single"]
 
 
 def _source(*words: str, prefixes: tuple[str, ...]) -> AfterValidator:
@@ -158,7 +159,7 @@ class Clip(Block):
     """open_clip's model name, or the dimensions of a small one."""
     pretraining: ClipPretraining | None
     """How to train it; `null` unless `source` is `train`."""
-    prompts: Literal["vild", "imagenet", "single"]
+    prompts: PromptSet
     """Template set for class names; the released model uses `vild` (14 templates)."""
 
     @model_validator(mode="after")
@@ -410,8 +411,9 @@ class Inference(Block):
     """Test images are resized to this short side, pixels."""
     longest_side: PositiveInt
     """But no side longer than this, pixels."""
-    crop_size: PositiveInt
-    """Side of the masked crops that CLIP sees, pixels."""
+    crop_expansion: Annotated[float, Field(ge=1)]
+    """Width and height of a crop, as a multiple of its mask's bounding box, also in training; 1:
+    tight, as released. Around a mask there is nothing to see but contextual shift's tokens."""
     replace_layers: list[PositiveInt]
     """Contextual shift: after which blocks of CLIP (1-based)."""
     logit_scale: Annotated[
@@ -433,6 +435,8 @@ class Inference(Block):
     """Contextual shift: share of background tokens replaced."""
     ensemble: PerBenchmarkEnsemble
     """`log` weighs by the probability of being an object at all, `geometric` does not."""
+    prompts: Literal["trained", "vild", "imagenet", "single"]
+    """Template set for class names at test time; `trained`: that of `clip.prompts`."""
 
 
 class Recipe(Block):
@@ -490,6 +494,8 @@ class Ablation(Block):
     """The recipe to start from; `null`: the one that runs."""
     vary: dict[str, Annotated[list[Scalar | list[Scalar]], Field(min_length=1)]]
     """Key path within the recipe -> values. Keys under `inference` cost no training."""
+    fixed: dict[str, Scalar | list[Scalar] | None]
+    """Key path -> value that all cells have in place of the recipe's, such as fewer steps."""
     benchmarks: list[str] | None
     """Benchmarks to evaluate; `null`: those of the recipe."""
     seeds: Annotated[list[Count], Field(min_length=1)]

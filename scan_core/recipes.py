@@ -162,14 +162,19 @@ def _check_grids(params: Params, document: dict[str, Any], source: str) -> None:
                     f"{where}.benchmarks: recipe {base_name} has no benchmark '{name}'"
                     f"{_nearest(name, known)}; it has {', '.join(known)}"
                 )
-        for key_path, values in grid.vary.items():
-            for value in values:
-                try:
-                    Recipe.model_validate(override(document["recipes"][base_name], key_path, value))
-                except ValidationError as error:
-                    raise InputError(f"{where}.vary: {_report(error, base_name)}") from None
-                except InputError as error:
-                    raise InputError(f"{where}.vary: {error}") from None
+        choices = [
+            *(("vary", key, value) for key, values in grid.vary.items() for value in values),
+            *(("fixed", key, value) for key, value in grid.fixed.items()),
+        ]
+        for block, key_path, value in choices:
+            try:
+                Recipe.model_validate(override(document["recipes"][base_name], key_path, value))
+            except ValidationError as error:
+                raise InputError(f"{where}.{block}: {_report(error, base_name)}") from None
+            except InputError as error:
+                raise InputError(f"{where}.{block}: {error}") from None
+        if both := grid.vary.keys() & grid.fixed.keys():
+            raise InputError(f"{where}: '{min(both)}' is both fixed and varied")
 
 
 def _retyped(value: Any, frozen: Any) -> Any:

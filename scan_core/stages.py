@@ -31,6 +31,8 @@ class ImageSettings(Block):
     """See `inference.logit_scale`."""
     crop_threshold: float | str
     """See `inference.crop_threshold`."""
+    crop_expansion: float
+    """See `inference.crop_expansion`."""
 
 
 class RecipePart(Block):
@@ -56,7 +58,11 @@ def segmenter_part(recipe: Recipe) -> RecipePart:
 
 
 def pairs_part(recipe: Recipe) -> RecipePart:
-    """For mining pairs: of the fine-tuning, what says which pairs are mined."""
+    """For mining pairs: of the fine-tuning, what says which pairs are mined.
+
+    Args:
+        recipe: whose segmenter proposes the masks.
+    """
     neutral = {
         "contextual_shift": True,
         "loss": "diagonal",
@@ -77,8 +83,17 @@ def pairs_part(recipe: Recipe) -> RecipePart:
     )
 
 
+def finetune_part(recipe: Recipe) -> RecipePart:
+    """For fine-tuning CLIP on the pairs.
+
+    Args:
+        recipe: whose segmenter proposed the masks.
+    """
+    return model_part(recipe)
+
+
 def model_part(recipe: Recipe) -> RecipePart:
-    """For fine-tuning CLIP on the pairs, and for the fused model."""
+    """For the model of segmenter and CLIPs."""
     return _part(
         recipe,
         segmenter=recipe.segmenter,
@@ -131,6 +146,7 @@ def _images(recipe: Recipe) -> ImageSettings:
         longest_side=test.longest_side,
         logit_scale=test.logit_scale,
         crop_threshold=test.crop_threshold,
+        crop_expansion=test.crop_expansion,
     )
 
 

@@ -3,6 +3,10 @@
 A variant is named by its seed and by those varied keys that its stage depends on
 (`seed=0,semantic_integration.enabled=false`), so cells that agree in what a stage depends on
 share what it makes.
+
+CLIP is fine-tuned on masks of the recipe's own segmenter, whatever a grid varies of the segmenter:
+as in the paper, where one fine-tuned CLIP serves all segmenters, a grid over `segmenter` compares
+segmenters and nothing else.
 """
 
 import itertools
@@ -14,18 +18,25 @@ from typing import Any
 
 from scan_core.config import Ablation, Inference, Recipe
 from scan_core.recipes import override
-from scan_core.stages import RecipePart, as_text, clip_part, model_part, pairs_part, segmenter_part
+from scan_core.stages import (
+    RecipePart,
+    as_text,
+    clip_part,
+    finetune_part,
+    model_part,
+    pairs_part,
+    segmenter_part,
+)
 
-# Stage -> its part of a recipe. Later stages depend on all that earlier ones depend on.
-STAGES: dict[str, Callable[[Recipe], RecipePart]] = {
-    "clip": clip_part,
-    "segmenter": segmenter_part,
-    "pairs": pairs_part,
-    "model": model_part,
-}
 _AT_TEST_TIME = "inference."
 # Keys of `inference` that training depends on as well.
-_AT_TRAINING_TOO = ("inference.short_side", "inference.longest_side", "inference.logit_scale")
+_AT_TRAINING_TOO = (
+    "inference.short_side",
+    "inference.longest_side",
+    "inference.logit_scale",
+    "inference.crop_threshold",
+    "inference.crop_expansion",
+)
 
 
 @dataclass(frozen=True)
@@ -33,29 +44,47 @@ class Cell:
     """One combination of a grid's values, with one seed.
 
     Attributes:
-        values: key path -> value.
+        values: key path -> varied value.
         seed: of the training.
-        names: stage -> the variant that the cell uses.
-        recipe: with the values and the seed put in.
+        names: stage -> the variant that the cell uses: `clip`, `segmenter`, `miner` (the segmenter
+            that proposes masks to fine-tune CLIP on), `pairs`, `finetuned`, `model`.
+        recipe: with all values and the seed put in.
+        mining_recipe: the same, but for what the grid varies of the segmenter.
     """
 
     values: Mapping[str, Any]
     seed: int
     names: Mapping[str, str]
     recipe: Recipe
+    mining_recipe: Recipe
 
 
-def cell_of(recipe: Recipe, values: Mapping[str, Any], seed: int) -> Cell:
+def cell_of(
+    recipe: Recipe,
+    values: Mapping[str, Any],
+    seed: int,
+    fixed: Mapping[str, Any] | None = None,
+) -> Cell:
     """A cell.
 
     Args:
         recipe: to start from.
-        values: key path -> value.
+        values: key path -> varied value.
         seed: of the training.
+        fixed: key path -> value that all cells of a grid have.
     """
     base = recipe.model_copy(update={"seed": seed})
-    names = {stage: _name(base, part, values, seed) for stage, part in STAGES.items()}
-    return Cell(values, seed, names, _with(base, values))
+    every = {**(fixed or {}), **values}
+    mining = {key: every[key] for key in every if key in (fixed or {}) or not _of_segmenter(key)}
+    names = {
+        "clip": _name(base, clip_part, every, seed),
+        "segmenter": _name(base, segmenter_part, every, seed),
+        "miner": _name(base, segmenter_part, mining, seed),
+        "pairs": _name(base, pairs_part, mining, seed),
+        "finetuned": _name(base, finetune_part, mining, seed),
+        "model": _name(base, model_part, every, seed),
+    }
+    return Cell(values, seed, names, _with(base, every), _with(base, mining))
 
 
 def cells_of(recipe: Recipe, grid: Ablation) -> list[Cell]:
@@ -63,17 +92,19 @@ def cells_of(recipe: Recipe, grid: Ablation) -> list[Cell]:
     keys = list(grid.vary)
     combinations = itertools.product(*grid.vary.values())
     return [
-        cell_of(recipe, dict(zip(keys, combination, strict=True)), seed)
+        cell_of(recipe, dict(zip(keys, combination, strict=True)), seed, grid.fixed)
         for combination in combinations
         for seed in grid.seeds
     ]
 
 
+def _of_segmenter(key: str) -> bool:
+    return key.startswith("segmenter.")
+
+
 def needs_training(grid: Ablation) -> bool:
     """Whether cells of the grid differ in more than test-time settings."""
-    return any(
-        not key.startswith(_AT_TEST_TIME) or key.startswith(_AT_TRAINING_TOO) for key in grid.vary
-    )
+    return any(not key.startswith(_AT_TEST_TIME) or key in _AT_TRAINING_TOO for key in grid.vary)
 
 
 def test_settings(recipe: Recipe, benchmark: str) -> dict[str, Any]:
@@ -92,6 +123,7 @@ def test_settings(recipe: Recipe, benchmark: str) -> dict[str, Any]:
         chosen[key] = value[benchmark] if isinstance(value, dict) else value
     threshold = inference.crop_threshold
     chosen["crop_threshold"] = None if isinstance(threshold, str) else threshold
+    chosen["prompts"] = None if inference.prompts == "trained" else inference.prompts
     if not recipe.clip_finetune.contextual_shift:
         chosen["replace_ratio"] = 0.0
     return chosen

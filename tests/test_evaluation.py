@@ -13,14 +13,8 @@ from scan_core.datasets.index import BenchmarkIndex, Sample, Split
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
 from scan_core.evaluation.confusion import ConfusionMatrix
-from scan_core.evaluation.evaluator import (
-    Shard,
-    evaluate,
-    merge_shards,
-    numbers_of,
-    save_shard,
-    ways_to_classify,
-)
+from scan_core.evaluation.evaluator import Shard, evaluate, ways_to_classify
+from scan_core.evaluation.merging import merge_shards, numbers_of, save_shard
 from scan_core.inference.ensemble import InferenceSettings
 from scan_core.inference.scan import Scan
 from scan_core.models.build import tokenizer_for
@@ -43,6 +37,7 @@ def scan():
             "longest_side": 256,
             "replace_layers": [1],
             "logit_scale": 100.0,
+            "crop_expansion": 1.0,
         },
     }
     return Scan(tiny_network(text_heads=False), tokenizer_for(ARCHITECTURE), header)

@@ -13,7 +13,7 @@ from scan_core.models.build import build_network
 from scan_core.models.clip import build_clip, encode_images, encode_texts, view_whole_images
 from scan_core.models.contextual_shift import ContextualShift, choose_tokens, draw_keys
 from scan_core.models.cpu_linear import ConvolutionalLinear
-from scan_core.models.deformable_attention import _sample_and_sum
+from scan_core.models.deformable_attention import gather_and_sum, sample_and_sum
 from scan_core.models.semantic_integration import EmbeddingEncoderLayer
 from scan_core.training.criterion import SetCriterion
 from scan_core.training.matcher import Target
@@ -105,7 +105,8 @@ def test_drawn_tokens():
     assert not torch.equal(keys, draw_keys(seed=1, image_key=3, layer=3, crops=30, tokens=49))
 
 
-def test_deformable_sampling_equals_grid_sample():
+@pytest.mark.parametrize("read", [gather_and_sum, sample_and_sum])
+def test_deformable_sampling_equals_grid_sample(read):
     torch.manual_seed(0)
     sizes = [(3, 5), (7, 4), (1, 2), (16, 9)]
     batch, queries, heads, points, depth = 2, 11, 3, 2, 6
@@ -113,7 +114,7 @@ def test_deformable_sampling_equals_grid_sample():
     places = torch.rand(batch, queries, heads, len(sizes), points, 2) * 1.4 - 0.2
     weights = torch.rand(batch, queries, heads, len(sizes), points, requires_grad=True)
     extent = torch.tensor([(w, h) for h, w in sizes], dtype=torch.float32)[:, None]
-    ours = _sample_and_sum(values, sizes, places * extent - 0.5, weights)
+    ours = read(values, sizes, places * extent - 0.5, weights)
     expected = torch.zeros(batch, queries, heads, depth)
     levels = values.split([h * w for h, w in sizes], dim=1)
     for level, ((h, w), part) in enumerate(zip(sizes, levels, strict=True)):

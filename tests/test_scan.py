@@ -39,6 +39,7 @@ def _scan(**defects):
             "longest_side": 256,
             "replace_layers": [1, 3],
             "logit_scale": 100.0,
+            "crop_expansion": 1.0,
         },
     }
     return Scan(tiny_network(text_heads=False), tokenizer_for(ARCHITECTURE), header)

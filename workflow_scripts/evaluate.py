@@ -27,15 +27,14 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> None:
     """Merge, and write."""
-    from scan_core.evaluation.evaluator import CHANCE, merge_shards, numbers_of, write_metrics
+    from scan_core.evaluation.merging import CHANCE, WAYS, merge_shards, numbers_of, write_metrics
     from scan_core.evaluation.per_class import per_class_table
-    from scan_core.inference.ensemble import InferenceSettings
     from scan_core.vocabulary.classes import load_class_list
 
     classes = load_class_list(arguments.classes)
     matrices, timing = merge_shards(arguments.shards)
-    ways = {label: matrices[label] for label in ("combined", "in_vocabulary", "clip_only", CHANCE)}
-    settings = InferenceSettings(**json.loads(arguments.settings)["combined"])
+    ways = {label: matrices[label] for label in (*WAYS, CHANCE)}
+    settings = json.loads(arguments.settings)["combined"]
     about = {
         "recipe": arguments.recipe,
         "variant": arguments.variant,

@@ -37,7 +37,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> None:
     """Count."""
     from scan_core.datasets.loading import BenchmarkImages
-    from scan_core.evaluation.evaluator import Shard, evaluate, save_shard
+    from scan_core.evaluation.evaluator import Shard, evaluate
+    from scan_core.evaluation.merging import save_shard
     from scan_core.inference.devices import chosen_device
     from scan_core.inference.ensemble import InferenceSettings
     from scan_core.inference.scan import Scan

@@ -1,13 +1,11 @@
-"""Evaluation on a benchmark: many settings in one pass over the images, sharded and merged."""
+"""Evaluation on a shard of a benchmark: many settings in one pass over the images."""
 
-import json
 import time
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -15,20 +13,15 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from scan_core.atomic import atomic_path, write_text
+from scan_core.atomic import atomic_path
 from scan_core.datasets.loading import BenchmarkImages
-from scan_core.errors import InputError
 from scan_core.evaluation.confusion import ConfusionMatrix, as_evaluated
-from scan_core.evaluation.metrics import SegmentationMetrics, segmentation_metrics
-from scan_core.evaluation.sg_iou import sg_metrics
+from scan_core.evaluation.merging import CHANCE, WAYS
 from scan_core.inference.class_map import class_maps
 from scan_core.inference.ensemble import InferenceSettings
 from scan_core.inference.evidence import ImageEvidence
 from scan_core.inference.scan import Scan, with_clip_weight
 from scan_core.vocabulary.classes import ClassList, load_class_list
-
-WAYS = ("combined", "in_vocabulary", "clip_only")
-CHANCE = "chance"
 
 
 @dataclass(frozen=True)
@@ -80,7 +73,10 @@ def evaluate(
         InputError: an unreadable image, or a label map of another size than its image.
     """
     predicted = classes if classes.predict_with is None else load_class_list(classes.predict_with)
-    text = scan.embed(predicted.names)
+    text = {
+        prompts: scan.embed(predicted.names, prompts)
+        for prompts in dict.fromkeys(setting.prompts for setting in settings.values())
+    }
     labels = [*settings, CHANCE] if chance else list(settings)
     matrices = {label: ConfusionMatrix(len(classes), scan.observer.device) for label in labels}
     numbers = range(shard.number, len(images), shard.count)
@@ -129,14 +125,14 @@ def _views(
 def _class_maps(
     scan: Scan,
     views: Sequence[View],
-    text: Tensor,
+    text: Mapping[str | None, Tensor],
     settings: Sequence[InferenceSettings],
     size: tuple[int, int],
 ) -> list[Tensor]:
     """Class maps under all settings; of several views the mean of the class scores."""
     if len(views) == 1:
         evidence = views[0][0]
-        scores = [scan.score(evidence, text, setting) for setting in settings]
+        scores = [scan.score(evidence, text[setting.prompts], setting) for setting in settings]
         return class_maps(evidence.masks(), scores, size)
     # Masks of all views side by side: their weighted sum is the mean over the views.
     masks = torch.cat(
@@ -151,7 +147,8 @@ def _class_maps(
         ]
     )
     scores = [
-        torch.cat([scan.score(view, text, setting) for view, _ in views]) for setting in settings
+        torch.cat([scan.score(view, text[setting.prompts], setting) for view, _ in views])
+        for setting in settings
     ]
     return class_maps(masks, scores, size)
 
@@ -170,94 +167,3 @@ def _write_prediction(path: Path, class_map: Tensor) -> None:
     kind = np.uint8 if array.max() < 256 else np.uint16
     with atomic_path(path) as temporary:
         Image.fromarray(array.astype(kind)).save(temporary)
-
-
-def save_shard(
-    path: Path, matrices: Mapping[str, ConfusionMatrix], timing: Mapping[str, float]
-) -> None:
-    """Write a shard's counts to one `.npz` file, atomically."""
-    with atomic_path(path) as temporary:
-        arrays: dict[str, Any] = {label: matrix.counts() for label, matrix in matrices.items()}
-        np.savez_compressed(temporary, __timing__=np.array(json.dumps(dict(timing))), **arrays)
-
-
-def merge_shards(paths: Sequence[Path]) -> tuple[dict[str, ConfusionMatrix], dict[str, float]]:
-    """Add up the shards of one benchmark.
-
-    Returns:
-        confusion matrices by label, and the sums of `images` and `seconds`.
-
-    Raises:
-        InputError: a file is missing or damaged, or the shards have different labels.
-    """
-    total: dict[str, ConfusionMatrix] = {}
-    timing = {"images": 0.0, "seconds": 0.0}
-    for path in paths:
-        try:
-            with np.load(path) as file:
-                parts = {name: file[name] for name in file.files}
-            for key, value in json.loads(str(parts.pop("__timing__"))).items():
-                timing[key] += value
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise InputError(f"shard {path} cannot be read ({error}); evaluate it again") from None
-        if total and parts.keys() != total.keys():
-            raise InputError(f"shard {path} has other settings than {paths[0]}")
-        for label, counts in parts.items():
-            matrix = ConfusionMatrix.from_counts(counts)
-            if label in total:
-                total[label].merge([matrix])
-            else:
-                total[label] = matrix
-    return total, timing
-
-
-def numbers_of(matrix: ConfusionMatrix, classes: ClassList) -> dict[str, float | None]:
-    """Every metric of a confusion matrix by its name; fractions, None where it has no meaning."""
-    counts = matrix.counts()
-    plain: SegmentationMetrics = segmentation_metrics(counts)
-    guided = sg_metrics(counts, classes.fathers)
-    seen = classes.seen or ()
-    numbers = {
-        "miou": plain.miou,
-        "miou_d2_v06": plain.miou_d2_v06,
-        "fwiou": plain.fwiou,
-        "macc": plain.macc,
-        "pacc": plain.pacc,
-        "sg_iou": guided.miou_d2_v06,
-        "miou_seen": plain.mean_over(i for i, s in enumerate(seen) if s),
-        "miou_unseen": plain.mean_over(i for i, s in enumerate(seen) if not s),
-    }
-    return {name: None if np.isnan(value) else value for name, value in numbers.items()}
-
-
-def write_metrics(
-    path: Path,
-    matrices: Mapping[str, ConfusionMatrix],
-    timing: Mapping[str, float],
-    classes: ClassList,
-    settings: InferenceSettings,
-    about: Mapping[str, Any],
-) -> None:
-    """Write a benchmark's `metrics.json`, atomically.
-
-    Args:
-        path: the file.
-        matrices: by way to classify.
-        timing: sums over the shards.
-        classes: of the benchmark.
-        settings: of the combined model.
-        about: `recipe`, `variant`, `benchmark`.
-    """
-    record = {
-        **about,
-        "classes": classes.name,
-        "class_count": len(classes),
-        "images": int(timing["images"]),
-        "settings": asdict(settings),
-        "results": {label: numbers_of(matrix, classes) for label, matrix in matrices.items()},
-        "timing": {
-            "seconds": round(timing["seconds"], 3),
-            "images_per_second": round(timing["images"] / max(timing["seconds"], 1e-9), 3),
-        },
-    }
-    write_text(path, json.dumps(record, indent=1) + "\n")

@@ -43,6 +43,7 @@ def header_of(part: RecipePart) -> dict[str, Any]:
             "longest_side": part.images.longest_side,
             "replace_layers": part.clip_finetune.replace_layers if part.clip_finetune else [],
             "logit_scale": part.images.logit_scale,
+            "crop_expansion": part.images.crop_expansion,
         },
     }
 

@@ -53,7 +53,24 @@ def mask_boxes(masks: Tensor) -> Tensor:
     )
 
 
-def masked_crops(image: Tensor, masks: Tensor, size: int) -> MaskedCrops:
+def expanded(boxes: Tensor, factor: float, size: tuple[int, int]) -> Tensor:
+    """Boxes with surroundings, as OVSeg's option MASK_EXPAND_RATIO makes them.
+
+    Args:
+        boxes: (N, 4) int64, see `mask_boxes`.
+        factor: of width and height, about the centre; at least 1, which changes nothing.
+        size: height and width of the image, at whose borders boxes end.
+
+    Returns:
+        (N, 4) int64.
+    """
+    corner, far = boxes[:, :2], boxes[:, 2:]
+    margin = ((far - corner) * ((factor - 1) / 2)).round().long()
+    limit = torch.tensor((size[1], size[0]), device=boxes.device)
+    return torch.cat(((corner - margin).clamp(min=0), torch.minimum(far + margin, limit)), dim=1)
+
+
+def masked_crops(image: Tensor, masks: Tensor, size: int, expansion: float = 1.0) -> MaskedCrops:
     """Cut out every mask that has a pixel.
 
     Outside of the mask a crop has CLIP's mean colour, which is zero once normalised. The pixels
@@ -64,9 +81,11 @@ def masked_crops(image: Tensor, masks: Tensor, size: int) -> MaskedCrops:
         image: (3, H, W) uint8.
         masks: (Q, H, W) bool, the thresholded proposals, on the same device.
         size: side S of the crops, pixels.
+        expansion: of the masks' boxes; 1: tight ones, as released. What surrounds a mask stays
+            hidden, but its tokens are background that contextual shift can write to.
     """
     queries = masks.flatten(1).any(1).nonzero()[:, 0]
-    boxes = mask_boxes(masks[queries])
+    boxes = expanded(mask_boxes(masks[queries]), expansion, (masks.shape[1], masks.shape[2]))
     pixels = normalise(image, clip.PIXEL_MEAN, clip.PIXEL_STD)
     crops = pixels.new_empty(len(queries), 3, size, size)
     crop_masks = masks.new_empty(len(queries), size, size)

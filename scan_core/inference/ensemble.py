@@ -18,6 +18,7 @@ class InferenceSettings:
         clip_weight: exponent of CLIP's score; 0: in-vocabulary only, 1: CLIP only.
         replace_ratio: contextual shift, share of the background tokens that are replaced.
         ensemble: `geometric`, or `log`, which renormalises and weighs by objectness.
+        prompts: set of templates around class names; None: the one of the training.
     """
 
     mask_threshold: float
@@ -25,6 +26,7 @@ class InferenceSettings:
     replace_ratio: float
     ensemble: Literal["geometric", "log"] = "geometric"
     crop_threshold: float | None = None
+    prompts: str | None = None
 
     @property
     def pixel_threshold(self) -> float:

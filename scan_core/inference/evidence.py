@@ -85,6 +85,7 @@ class Observer:
         dtype: of the matrix products of CLIP's image tower on crops, which are nine tenths of
             all: float32, bfloat16 or float16. What comes before stays in float32: a mask that
             moves across its threshold changes a crop, and with it much more than rounding would.
+        crop_expansion: see `masked_crops`.
     """
 
     def __init__(
@@ -94,11 +95,13 @@ class Observer:
         seed: int,
         defects: ReleasedDefects,
         dtype: torch.dtype = torch.float32,
+        crop_expansion: float = 1.0,
     ) -> None:
         self.network = network
         self.visual = network.clip.visual
         self.use_layers(replace_layers)
         self.seed, self.defects, self.dtype = seed, defects, dtype
+        self.crop_expansion = crop_expansion
         if dtype != torch.float32:
             keep_weights_in(self.visual, dtype)
 
@@ -189,7 +192,7 @@ class Observer:
         masks = evidence.masks()
         size = self.visual.image_size[0]
         for threshold in dict.fromkeys(setting.pixel_threshold for setting in settings):
-            crops = masked_crops(image, masks > threshold, size)
+            crops = masked_crops(image, masks > threshold, size, self.crop_expansion)
             if not len(crops.queries) and self.defects.fail_without_masks:
                 raise InputError(
                     f"no mask of the image has a pixel above the threshold {threshold}, which "

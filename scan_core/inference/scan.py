@@ -67,6 +67,7 @@ def settings_for(inference: Inference, benchmark: str | None) -> InferenceSettin
             raise InputError(f"'inference.{key}' has no value for the benchmark '{benchmark}'")
     threshold = inference.crop_threshold
     values["crop_threshold"] = None if threshold == "mask_threshold" else threshold
+    values["prompts"] = None if inference.prompts == "trained" else inference.prompts
     return InferenceSettings(**values)
 
 
@@ -86,6 +87,7 @@ class Scan:
     Attributes:
         settings: what `segment` uses unless told otherwise.
         sides: short and longest side that images are resized to, pixels.
+        crop_expansion: of the boxes of masked crops.
     """
 
     def __init__(
@@ -105,20 +107,26 @@ class Scan:
         self.defects = ReleasedDefects(**header["defects"])
         self.sides: tuple[int, int] = (inference["short_side"], inference["longest_side"])
         self.network = network.to(device)
+        self.crop_expansion: float = inference["crop_expansion"]
         self._scale = inference["logit_scale"]
-        self.text_encoder = TextEncoder(
-            network.clip,
-            tokenizer,
-            prompt_templates(header["prompts"]),
-            text_cache,
-            stale=self.defects.stale_text_features,
-        )
+        self._tokenizer, self._text_cache = tokenizer, text_cache
+        self.text_encoder = self._text_encoder(header["prompts"])
         self.observer = Observer(
             network,
             inference["replace_layers"],
             header["seed"],
             self.defects,
             PRECISIONS[precision],
+            self.crop_expansion,
+        )
+
+    def _text_encoder(self, prompts: str) -> TextEncoder:
+        return TextEncoder(
+            self.network.clip,
+            self._tokenizer,
+            prompt_templates(prompts),
+            self._text_cache,
+            stale=self.defects.stale_text_features,
         )
 
     @classmethod
@@ -146,6 +154,7 @@ class Scan:
                 "longest_side": test.longest_side,
                 "replace_layers": test.replace_layers,
                 "logit_scale": test.logit_scale,
+                "crop_expansion": test.crop_expansion,
             },
         }
         return cls.from_header(header, **options)
@@ -228,7 +237,7 @@ class Scan:
             settings: see `segment`.
         """
         settings = settings or self.settings
-        text = self.embed(class_names)
+        text = self.embed(class_names, settings.prompts)
         arrays = [read_image(image) for image in images]
         wanted = [] if settings.clip_weight == 0 and not self._zero_is_clip else [settings]
         observed = self.observe(arrays, wanted)
@@ -237,10 +246,16 @@ class Scan:
             for evidence, array in zip(observed, arrays, strict=True)
         ]
 
-    def embed(self, class_names: Sequence[str]) -> Tensor:
-        """(K + 1, E): the text features of class names, and the no-object embedding."""
+    def embed(self, class_names: Sequence[str], prompts: str | None = None) -> Tensor:
+        """(K + 1, E): the text features of class names, and the no-object embedding.
+
+        Args:
+            class_names: any words.
+            prompts: set of templates around them; None: the one that the model was trained with.
+        """
+        encoder = self.text_encoder if prompts is None else self._text_encoder(prompts)
         with torch.inference_mode():
-            return self.network.with_no_object(self.text_encoder(class_names))
+            return self.network.with_no_object(encoder(class_names))
 
     def observe(
         self,

@@ -48,9 +48,6 @@ def write_tables(
                 f"{evaluation.file} is of the recipe '{evaluation.recipe}', expected '{recipe}'; "
                 "evaluate that recipe, or name the other"
             )
-    names = [grid.name for grid in grids]
-    if repeated := next((name for name in names if names.count(name) > 1), None):
-        raise InputError(f"the grid '{repeated}' is given twice; give each grid's file once")
     tables = {
         "main": main_table(evaluations),
         "details": detail_table(evaluations),
@@ -60,6 +57,22 @@ def write_tables(
         write_text(output_folder / f"{name}.csv", table.csv())
         write_text(output_folder / f"{name}.md", table.markdown())
         write_text(output_folder / f"{name}.tex", table.latex())
+    write_grid_tables(grids, output_folder)
+
+
+def write_grid_tables(grids: Sequence[Grid], output_folder: Path) -> None:
+    """Write `ablation_<grid>` (CSV, Markdown).
+
+    Args:
+        grids: of one recipe.
+        output_folder: where to write, each file atomically.
+
+    Raises:
+        InputError: a grid that is there twice.
+    """
+    names = [grid.name for grid in grids]
+    if repeated := next((name for name in names if names.count(name) > 1), None):
+        raise InputError(f"the grid '{repeated}' is given twice; give each grid's file once")
     for grid in grids:
         stem = f"ablation_{grid.name}"
         write_text(output_folder / f"{stem}.csv", grid_values(grid).csv())

@@ -60,16 +60,18 @@ class _Crops(Dataset[CropBatch]):
         pairs: Sequence[MaskTextPair],
         images: BenchmarkImages,
         size: int,
+        expansion: float,
         seed: int,
     ) -> None:
         self.sides, self.pairs, self.images = sides, pairs, images
-        self.size, self.seed = size, seed
+        self.size, self.expansion, self.seed = size, expansion, seed
 
     def __getitem__(self, position: int) -> CropBatch:
         pair = self.pairs[sample_at(self.seed, position, len(self.pairs))]
         rng = augmentation_stream(self.seed, position)
         image = resize(self.images.image(pair.image), *self.sides)
-        crops = masked_crops(image, torch.from_numpy(pair.mask())[None], self.size)
+        mask = torch.from_numpy(pair.mask())[None]
+        crops = masked_crops(image, mask, self.size, self.expansion)
         share = rng.uniform(SMALLEST_CROP, 1.0) ** 0.5
         side = max(1, round(share * self.size))
         top, left = (int(rng.integers(self.size - side + 1)) for _ in range(2))
@@ -185,6 +187,7 @@ class FinetuneTask(Task):
             self.pairs,
             self.images,
             self.scan.network.clip.visual.image_size[0],
+            self.scan.crop_expansion,
             self.seed,
         )
         loader = iter(

@@ -99,7 +99,9 @@ def mine_pairs(
             void = class_logits(evidence.embeddings, no_object, scan.logit_scale).softmax(-1)[:, -1]
             best = void.argsort(stable=True)[:proposals].sort().values
             masks = evidence.masks()[best] > threshold
-            crops = masked_crops(resized.to(masks.device), masks, visual.image_size[0])
+            crops = masked_crops(
+                resized.to(masks.device), masks, visual.image_size[0], scan.crop_expansion
+            )
             if not len(crops.queries):
                 continue
             step = chunk_size(visual, masks.device)

@@ -1,0 +1,112 @@
+"""From the counts of shards to the numbers of a benchmark, without a network at hand."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from scan_core.atomic import atomic_path, write_text
+from scan_core.errors import InputError
+from scan_core.evaluation.confusion import ConfusionMatrix
+from scan_core.evaluation.metrics import SegmentationMetrics, segmentation_metrics
+from scan_core.evaluation.sg_iou import sg_metrics
+from scan_core.vocabulary.classes import ClassList
+
+# The model as a whole, and each of its two classifiers alone.
+WAYS = ("combined", "in_vocabulary", "clip_only")
+# The right masks with a random class for each.
+CHANCE = "chance"
+
+
+def save_shard(
+    path: Path, matrices: Mapping[str, ConfusionMatrix], timing: Mapping[str, float]
+) -> None:
+    """Write a shard's counts to one `.npz` file, atomically."""
+    with atomic_path(path) as temporary:
+        arrays: dict[str, Any] = {label: matrix.counts() for label, matrix in matrices.items()}
+        np.savez_compressed(temporary, __timing__=np.array(json.dumps(dict(timing))), **arrays)
+
+
+def merge_shards(paths: Sequence[Path]) -> tuple[dict[str, ConfusionMatrix], dict[str, float]]:
+    """Add up the shards of one benchmark.
+
+    Returns:
+        confusion matrices by label, and the sums of `images` and `seconds`.
+
+    Raises:
+        InputError: a file is missing or damaged, or the shards have different labels.
+    """
+    total: dict[str, ConfusionMatrix] = {}
+    timing = {"images": 0.0, "seconds": 0.0}
+    for path in paths:
+        try:
+            with np.load(path) as file:
+                parts = {name: file[name] for name in file.files}
+            for key, value in json.loads(str(parts.pop("__timing__"))).items():
+                timing[key] += value
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            raise InputError(f"shard {path} cannot be read ({error}); evaluate it again") from None
+        if total and parts.keys() != total.keys():
+            raise InputError(f"shard {path} has other settings than {paths[0]}")
+        for label, counts in parts.items():
+            matrix = ConfusionMatrix.from_counts(counts)
+            if label in total:
+                total[label].merge([matrix])
+            else:
+                total[label] = matrix
+    return total, timing
+
+
+def numbers_of(matrix: ConfusionMatrix, classes: ClassList) -> dict[str, float | None]:
+    """Every metric of a confusion matrix by its name; fractions, None where it has no meaning."""
+    counts = matrix.counts()
+    plain: SegmentationMetrics = segmentation_metrics(counts)
+    guided = sg_metrics(counts, classes.fathers)
+    seen = classes.seen or ()
+    numbers = {
+        "miou": plain.miou,
+        "miou_d2_v06": plain.miou_d2_v06,
+        "fwiou": plain.fwiou,
+        "macc": plain.macc,
+        "pacc": plain.pacc,
+        "sg_iou": guided.miou_d2_v06,
+        "miou_seen": plain.mean_over(i for i, s in enumerate(seen) if s),
+        "miou_unseen": plain.mean_over(i for i, s in enumerate(seen) if not s),
+    }
+    return {name: None if np.isnan(value) else value for name, value in numbers.items()}
+
+
+def write_metrics(
+    path: Path,
+    matrices: Mapping[str, ConfusionMatrix],
+    timing: Mapping[str, float],
+    classes: ClassList,
+    settings: Mapping[str, Any],
+    about: Mapping[str, Any],
+) -> None:
+    """Write a benchmark's `metrics.json`, atomically.
+
+    Args:
+        path: the file.
+        matrices: by way to classify.
+        timing: sums over the shards.
+        classes: of the benchmark.
+        settings: of the combined model.
+        about: `recipe`, `variant`, `benchmark`.
+    """
+    record = {
+        **about,
+        "classes": classes.name,
+        "class_count": len(classes),
+        "images": int(timing["images"]),
+        "settings": dict(settings),
+        "results": {label: numbers_of(matrix, classes) for label, matrix in matrices.items()},
+        "timing": {
+            "seconds": round(timing["seconds"], 3),
+            "images_per_second": round(timing["images"] / max(timing["seconds"], 1e-9), 3),
+        },
+    }
+    write_text(path, json.dumps(record, indent=1) + "\n")
