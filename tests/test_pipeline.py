@@ -207,7 +207,8 @@ def test_a_killed_training_ends_with_the_same_weights(made, tmp_path, script):
 def test_training_grids_are_planned_with_what_they_share(made):
     jobs = made.jobs("ablations")
     assert jobs["train_segmenter"] == 1, "the one without semantic integration"
-    assert jobs["finetune_clip"] == 3
+    assert jobs["finetune_clip"] == 1, "the one without contextual shift"
+    assert jobs["fuse_weights"] == 3
     assert "clip_weights" not in jobs
 
 

@@ -108,6 +108,14 @@ def _set(path, value):
             _set("ablations.0.vary", {"inference.replace_ratio": [0.1, 7]}),
             ["ablations.components.vary", "replace_ratio", "got 7"],
         ),
+        (
+            _set("ablations.0.fixed", {"segmenter.training.step": 1}),
+            ["ablations.components.fixed", "segmenter.training.step", "did you mean 'steps'"],
+        ),
+        (
+            _set("ablations.0.fixed", {"clip_finetune.contextual_shift": False}),
+            ["'clip_finetune.contextual_shift' is both fixed and varied"],
+        ),
         (_set("ablations.0.benchmarks", ["mini_ade_35"]), ["did you mean 'mini_ade_36'"]),
     ],
 )

@@ -14,6 +14,7 @@ from PIL import Image
 from scan_core.config import Recipe, ReleasedDefects
 from scan_core.errors import InputError
 from scan_core.inference.class_map import class_maps, class_scores
+from scan_core.inference.crops import masked_crops
 from scan_core.inference.ensemble import InferenceSettings, combine_scores
 from scan_core.inference.images import read_image, resized_shape
 from scan_core.inference.scan import Scan, settings_for
@@ -137,6 +138,28 @@ def _variants(picture):
     yield "16 bits", deep, np.repeat(np.asarray(grey)[..., None], 3, axis=2)
     turned = Image.fromarray(picture.transpose(1, 0, 2)[:, ::-1].copy())
     yield "rgb", turned, np.asarray(turned)
+
+
+def test_crops_with_surroundings():
+    """Around the mask there is nothing to see, but there are tokens for contextual shift."""
+    image = torch.full((3, 40, 60), 200, dtype=torch.uint8)
+    masks = torch.zeros(2, 40, 60, dtype=torch.bool)
+    masks[0, 10:20, 20:40] = True
+    masks[1, :, :] = True
+    tight = masked_crops(image, masks, 32)
+    wide = masked_crops(image, masks, 32, expansion=1.6)
+    assert tight.boxes.tolist() == [[20, 10, 40, 20], [0, 0, 60, 40]]
+    assert wide.boxes.tolist() == [[14, 7, 46, 23], [0, 0, 60, 40]], "no wider than the image"
+    assert tight.masks.all()
+    assert wide.masks[0].float().mean() == pytest.approx(1 / 1.6**2, abs=0.02)
+    assert not wide.images[0][:, ~wide.masks[0]][:, :32].any()
+    assert torch.equal(masked_crops(image, masks, 32, expansion=1.0).images, tight.images)
+
+
+def test_names_in_other_templates(scan):
+    names = ["sky", "red ball"]
+    assert torch.equal(scan.embed(names), scan.embed(names, scan.header["prompts"]))
+    assert not torch.equal(scan.embed(names), scan.embed(names, "vild"))
 
 
 def test_images_of_every_kind(picture, tmp_path):

@@ -17,7 +17,7 @@ from scan_core.checkpoint_io import load_tensors
 from scan_core.config import Recipe
 from scan_core.datasets.transforms import PADDING_VALUE, SegmenterAugmentation, ssd_color_jitter
 from scan_core.errors import InputError
-from scan_core.recipes import override, read_params
+from scan_core.recipes import override, read_params, validate
 from scan_core.stages import as_text, clip_part, model_part, pairs_part, parse, segmenter_part
 from scan_core.training.contrastive import contrastive_loss, multi_positive_loss
 from scan_core.training.nouns import caption_nouns
@@ -187,24 +187,39 @@ def test_a_stage_depends_on_its_keys_alone():
 
 
 def test_cells_share_what_they_agree_in():
-    params = read_params(ROOT / "params.yaml")
-    from scan_core.recipes import validate
-
-    checked = validate(params)
+    checked = validate(read_params(ROOT / "params.yaml"))
     grids = {grid.name: grid for grid in checked.ablations}
     recipe = checked.recipes["mini"]
     components = cells_of(recipe, grids["components"])
-    assert len(components) == 12
-    assert len({cell.names["clip"] for cell in components}) == 3
-    assert len({cell.names["segmenter"] for cell in components}) == 6
-    assert len({cell.names["pairs"] for cell in components}) == 6
-    assert len({cell.names["model"] for cell in components}) == 12
+    assert _variants(components) == {
+        "clip": 3, "segmenter": 6, "miner": 3, "pairs": 3, "finetuned": 6, "model": 12
+    }  # fmt: skip
     main = cell_of(recipe, {}, 0)
     assert main.names["model"] == "seed=0"
+    assert main.names in [cell.names for cell in components]
     weights = cells_of(recipe, grids["ensemble_weight"])
-    assert {cell.names["model"] for cell in weights} == {"seed=0"}
+    assert {cell.names["model"] for cell in weights} == {"seed=0", "seed=1", "seed=2"}
     assert not needs_training(grids["ensemble_weight"])
     assert needs_training(grids["components"])
+
+
+def test_a_grid_over_the_segmenter_shares_the_fine_tuned_clip():
+    checked = validate(read_params(ROOT / "params.yaml"))
+    grids = {grid.name: grid for grid in checked.ablations}
+    cells = cells_of(checked.recipes["mini"], grids["mini_low_frequency"])
+    assert _variants(cells) == {
+        "clip": 3, "segmenter": 15, "miner": 3, "pairs": 3, "finetuned": 3, "model": 15
+    }  # fmt: skip
+    for cell in cells:
+        assert cell.recipe.segmenter.training.steps == 60, "fixed for all cells"
+        assert cell.mining_recipe.segmenter.training.steps == 60
+        assert cell.mining_recipe.segmenter.semantic_integration.sigmas == [9, 7, 3]
+    faithful = cells_of(checked.recipes["mini"], grids["mini_released_behaviour"])
+    assert _variants(faithful)["finetuned"] == 6, "faithful changes mining and fine-tuning too"
+
+
+def _variants(cells):
+    return {stage: len({cell.names[stage] for cell in cells}) for stage in cells[0].names}
 
 
 def test_without_contextual_shift_in_training_there_is_none_at_test_time():
