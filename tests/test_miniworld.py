@@ -35,11 +35,12 @@ def test_more_images_do_not_change_the_first_ones(tmp_path):
         assert path.read_bytes() == (many / path.relative_to(few)).read_bytes()
 
 
-def test_training_scenes_hold_only_what_the_training_vocabulary_names():
+def test_training_scenes_hold_the_training_vocabulary_and_two_look_alikes():
     table = raw_table(load_class_list("mini_coco_24"), other=255)
     for number in range(200):
         scene = draw_scene((1,), number, 64, seen_only=True)
-        assert 255 not in table[scene.concepts]
+        unnamed = {CONCEPTS[i].names[0] for i in np.unique(scene.concepts) if table[i] == 255}
+        assert unnamed <= {"lamp", "pool"}, "as COCO's images hold more than its classes"
 
 
 @pytest.mark.parametrize(
