@@ -80,6 +80,7 @@ rule finetune_clip:
         ENVIRONMENT
     threads: 8
     resources:
+        **training_processes(),
         mem_mb=32000,
         runtime=1440,
     params:
@@ -89,6 +90,7 @@ rule finetune_clip:
     message:
         "Fine-tuning CLIP with masks ({wildcards.finetuned})"
     shell:
-        "python -m workflow_scripts.finetune_clip --recipe-part {params.recipe:q}"
+        "{resources.launcher} python -m workflow_scripts.finetune_clip --recipe-part {params.recipe:q}"
         " --clip {input.clip} --pairs {input.pairs} --index {input.index}"
+        " --devices {resources.devices} --nodes {resources.nodes} --workers {resources.workers}"
         " --work {params.work}/work --output {output.clip} --metrics {output.metrics} 2> {log}"

@@ -42,3 +42,14 @@ TIMINGS = f"{RESULTS}/timings"
 def code(*modules: str) -> str:
     """Hash of the modules that a rule runs, so that a change of code, not of time stamps, counts."""
     return source_hash(Path(workflow.basedir), modules)
+
+
+def training_processes():
+    """Resources of a rule whose script starts as one process for each device.
+
+    On one machine the script takes the devices that it finds. A profile may name `nodes`,
+    `devices` of each, reading `workers` of each device, and as `launcher` the command that starts
+    the processes, such as `srun`. That `mpi` is there, even empty, has SLURM's executor leave
+    the starting of processes to the rule.
+    """
+    return {"mpi": "", "nodes": 1, "devices": "auto", "workers": 1, "launcher": ""}

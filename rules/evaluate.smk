@@ -61,6 +61,8 @@ rule evaluate:
     wildcard_constraints:
         model=one_of(MODELS),
         benchmark=one_of(EVALUATED),
+    # A sum of small matrices.
+    localrule: True
     conda:
         ENVIRONMENT
     resources:

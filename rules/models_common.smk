@@ -151,6 +151,7 @@ MODEL_CODE = (
 LOOP_CODE = (
     "scan_core/training/loop.py",
     "scan_core/training/positions.py",
+    "scan_core/training/processes.py",
     "scan_core/checkpoint_io.py",
 )
 CLIP_CODE = (

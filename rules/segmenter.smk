@@ -21,6 +21,7 @@ rule train_segmenter:
         ENVIRONMENT
     threads: 8
     resources:
+        **training_processes(),
         mem_mb=64000,
         runtime=4320,
     params:
@@ -31,6 +32,7 @@ rule train_segmenter:
     message:
         "Training the segmenter ({wildcards.segmenter})"
     shell:
-        "python -m workflow_scripts.train_segmenter --recipe-part {params.recipe:q}"
+        "{resources.launcher} python -m workflow_scripts.train_segmenter --recipe-part {params.recipe:q}"
         " --clip {input.clip} {params.backbone} --index {input.index}"
+        " --devices {resources.devices} --nodes {resources.nodes} --workers {resources.workers}"
         " --work {params.work}/work --output {output.segmenter} --metrics {output.metrics} 2> {log}"

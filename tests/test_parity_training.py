@@ -16,6 +16,7 @@ from scan_core.models.checkpoints import fit
 from scan_core.models.clip import build_clip, encode_texts, view_whole_images
 from scan_core.models.contextual_shift import background_patches, replaced_counts
 from scan_core.models.cpu_linear import ConvolutionalLinear
+from scan_core.models.image_noise import ImageNoise
 from scan_core.models.released_names import FINETUNED_CLIP, SCAN, to_ours, to_theirs
 from scan_core.models.text_features import TextEncoder
 from scan_core.training.contrastive import contrastive_loss, shifted_image_features
@@ -43,8 +44,8 @@ class Run:
         for module in self.network.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
-            elif type(module).__name__ == "SwinDropPath":
-                module.drop_prob = 0.0
+            elif isinstance(module, ImageNoise):
+                module.rate = 0.0
         self.images = [torch.from_numpy(image(seed, 128, 160)) for seed in (21, 22)]
         self.targets = []
         for index in range(2):
@@ -242,7 +243,7 @@ def test_clip_fine_tuning(pack):
             whole,
             expected["replace_layer"],
             expected["replace_ratio"],
-            generator=None,
+            generators=None,
         )
         texts = F.normalize(encode_texts(clip, tokens), dim=-1)
         loss = contrastive_loss(features, texts, clip.logit_scale.exp())

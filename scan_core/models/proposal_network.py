@@ -5,7 +5,9 @@ from typing import Any
 
 from torch import Tensor, nn
 from transformers import SwinBackbone, SwinConfig
+from transformers.models.swin.modeling_swin import SwinDropPath, SwinLayer
 
+from scan_core.models.image_noise import ImageNoise
 from scan_core.models.mask_decoder import MaskDecoder, Proposals
 from scan_core.models.pixel_decoder import PixelDecoder
 
@@ -42,6 +44,9 @@ def swin_backbone(
     backbone = SwinBackbone(SwinConfig(**options))
     # The backbone reads nothing behind SwinModel's own final norm.
     backbone.swin.layernorm = nn.Identity()  # type: ignore[assignment]
+    for layer in backbone.modules():
+        if isinstance(layer, SwinLayer) and isinstance(layer.drop_path, SwinDropPath):
+            layer.drop_path = ImageNoise(layer.drop_path.drop_prob, whole=True)  # type: ignore[assignment]
     return backbone
 
 

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from scan_core.models.attention import Attention
 from scan_core.models.clip import WholeImageTokens
+from scan_core.models.image_noise import ImageNoise
 
 
 @dataclass(frozen=True)
@@ -109,10 +110,10 @@ class EmbeddingEncoderLayer(nn.Module):
         self.linear2 = nn.Linear(feedforward, width)
         self.norm1 = nn.LayerNorm(width)
         self.norm2 = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = ImageNoise(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., E) to (..., E)."""
+        """(B, ..., E) to (B, ..., E)."""
         width = x.shape[-1]
         attention = self.self_attn
         value = F.linear(

@@ -29,6 +29,7 @@ from scan_core.training.positions import (
     sample_at,
     seeded,
 )
+from scan_core.training.processes import gathered_rows
 
 # A crop is cut again, at random, to no less than this share of its area.
 SMALLEST_CROP = 0.9
@@ -112,11 +113,11 @@ class _ShiftedTower(nn.Module):
         return super().train(False)
 
     def forward(
-        self, crops: Tensor, masks: Tensor, images: Tensor, generator: torch.Generator | None
+        self, crops: Tensor, masks: Tensor, images: Tensor, generators: list[torch.Generator] | None
     ) -> Tensor:
         """See `shifted_image_features`."""
         return shifted_image_features(
-            self.clip, self.original, crops, masks, images, self.layers, self.ratio, generator
+            self.clip, self.original, crops, masks, images, self.layers, self.ratio, generators
         )
 
 
@@ -214,9 +215,11 @@ class FinetuneTask(Task):
             batch.images.to(device),
             None
             if self.scan.defects.global_random_draws
-            else seeded(torch.device("cpu"), self.seed, 104, batch.positions[0]),
+            else [seeded(torch.device("cpu"), self.seed, 104, p) for p in batch.positions],
         )
         rows = torch.tensor([self.row[noun] for noun in batch.nouns], device=device)
+        # Every crop is compared to the nouns of the whole step, wherever they are.
+        features, rows = gathered_rows(self.fabric, features), gathered_rows(self.fabric, rows)
         scale = self.clip.logit_scale.exp()
         if self.settings.loss == "diagonal":
             return {"loss": contrastive_loss(features, self.text[rows], scale)}

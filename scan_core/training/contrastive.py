@@ -26,7 +26,7 @@ def shifted_image_features(
     images: Tensor,
     layers: Sequence[int],
     ratio: float,
-    generator: torch.Generator | None,
+    generators: Sequence[torch.Generator] | None,
 ) -> Tensor:
     """Features of masked crops, each with its own image as context.
 
@@ -38,7 +38,8 @@ def shifted_image_features(
         images: (N, 3, S, S), the whole images, normalised.
         layers: contextual shift, after which blocks (1-based).
         ratio: contextual shift, share of the background tokens.
-        generator: of the draws, on the CPU; None: Python's global state, as released.
+        generators: of the draws, one for each crop, on the CPU; None: Python's global state, as
+            released.
 
     Returns:
         (N, E) of unit length.
@@ -48,11 +49,12 @@ def shifted_image_features(
     background = background_patches(masks, clip.visual.patch_size)
     chosen = {}
     for layer in layers_in_reach(layers, len(blocks(clip.visual))):
-        if generator is None:
+        if generators is None:
             chosen[layer] = choose_tokens_as_released(background, ratio)
         else:
-            keys = torch.rand(background.shape, generator=generator).to(background.device)
-            chosen[layer] = choose_tokens(background, keys, ratio)
+            tokens = background.shape[1:]
+            keys = torch.stack([torch.rand(tokens, generator=g) for g in generators])
+            chosen[layer] = choose_tokens(background, keys.to(background.device), ratio)
     features = encode_images(clip.visual, crops, ContextualShift(chosen, cls))
     return F.normalize(features, dim=-1)
 

@@ -77,8 +77,9 @@ class SetCriterion:
             proposals: of the same L outputs.
             targets: of the B images; an image may have none. All masks have one size.
             draws: from `points.draw_points`.
-            mean_masks: true masks for each device, on average, by which mask losses are
-                divided; None: those of this batch. Less than one counts as one.
+            mean_masks: true masks of a micro-batch, on average over all of the step; the mean of
+                the micro-batches' losses is then that of the step in one piece. None: those of
+                this batch, and less than one counts as one.
 
         Raises:
             InputError: an image has more masks than there are proposals.
@@ -101,11 +102,18 @@ class SetCriterion:
             self.mask_weight,
             self.dice_weight,
         )
-        count = float(len(matching.images)) if mean_masks is None else mean_masks
-        classes = self.class_weight * self._class_loss(logits, targets, matching)
+        own = float(sum(len(target.classes) for target in targets))
+        count = own if mean_masks is None else mean_masks
+        # Every true mask has its proposal, so the weights' sum is known beforehand.
+        empty = len(targets) * queries - count
+        classes = self._class_loss(logits, targets, matching) / (
+            count + empty * self.no_object_weight
+        )
+        classes = self.class_weight * classes
         masks, dice = self._mask_losses(embeddings, features, targets, matching, draws)
-        masks = self.mask_weight * masks / max(count, 1.0)
-        dice = self.dice_weight * dice / max(count, 1.0)
+        divisor = max(count, 1.0) if mean_masks is None else count
+        masks = self.mask_weight * masks / divisor
+        dice = self.dice_weight * dice / divisor
         sums = classes + masks + dice
         total = sums.sum()
         if self.discard_last_auxiliary and len(sums) > 1:
@@ -113,7 +121,7 @@ class SetCriterion:
         return Losses(classes, masks, dice, total, matching)
 
     def _class_loss(self, logits: Tensor, targets: Sequence[Target], matching: Matching) -> Tensor:
-        """(L,): weighted mean of the cross-entropy over all proposals."""
+        """(L,): weighted cross-entropy, summed over all proposals."""
         outputs, _, _, classes = logits.shape
         truth = torch.full(logits.shape[:3], classes - 1, device=logits.device)
         labels = torch.cat([target.classes for target in targets])
@@ -124,8 +132,7 @@ class SetCriterion:
         losses = F.cross_entropy(
             logits.flatten(0, 2), truth.flatten(), weight=weight, reduction="none"
         )
-        weights = weight[truth].flatten(1).sum(1)
-        return losses.view(outputs, -1).sum(1) / weights
+        return losses.view(outputs, -1).sum(1)
 
     def _mask_losses(
         self,

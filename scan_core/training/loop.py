@@ -28,6 +28,7 @@ from torch.optim import Optimizer
 from scan_core.atomic import atomic_path, write_text
 from scan_core.errors import InputError
 from scan_core.models.cpu_linear import ConvolutionalLinear
+from scan_core.training.processes import everybodys, largest
 
 _log = logging.getLogger(__name__)
 _LOG_SECONDS = 10.0
@@ -119,7 +120,7 @@ def train(
     module, optimizer = fabric.setup(task.module, task.optimizer)
     trainable = [p for p in task.module.parameters() if p.requires_grad]
     metrics = folder / "metrics.jsonl"
-    first = _restore(folder, task, identity) if folder.exists() else 0
+    first = _restore(fabric, folder, task, identity)
     if fabric.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
         _cut(metrics, first)
@@ -137,8 +138,11 @@ def train(
                     fabric.backward(losses["loss"] / len(batches))
                 for name, value in losses.items():
                     sums[name] = sums.get(name, 0) + value.detach() / len(batches)
-            if not math.isfinite(float(sums["loss"])):
-                _give_up(folder, step, [n for batch in batches for n in task.names(batch)])
+            # All processes give up, or stop, after the same step.
+            infinite = not math.isfinite(float(sums["loss"]))
+            exploded, stopped_by = largest(fabric, [infinite, stop[0] if stop else 0])
+            if exploded:
+                _give_up(fabric, folder, step, [n for batch in batches for n in task.names(batch)])
             if settings.gradient_clip is not None:
                 nn.utils.clip_grad_norm_(trainable, settings.gradient_clip)
             optimizer.step()
@@ -162,11 +166,13 @@ def train(
                 module.train()
                 _append(fabric, metrics, {"step": done, **numbers})
                 _log.info("step %d: %s", done, _listed(numbers))
-            if stop or done % settings.checkpoint_every == 0:
+            if stopped_by or done % settings.checkpoint_every == 0:
                 _save(fabric, folder, done, task, identity)
-            if stop:
-                _log.info("signal %d: stopped after step %d; run again to continue", stop[0], done)
-                raise Interrupted(128 + stop[0])
+            if stopped_by:
+                _log.info(
+                    "signal %d: stopped after step %d; run again to continue", stopped_by, done
+                )
+                raise Interrupted(128 + stopped_by)
     module.eval()
     return metrics
 
@@ -197,8 +203,23 @@ def _save(fabric: Fabric, folder: Path, step: int, task: Task, identity: Mapping
     fabric.barrier()
 
 
-def _restore(folder: Path, task: Task, identity: Mapping[str, Any]) -> int:
-    """Load the checkpoint; the number of steps done."""
+def _restore(fabric: Fabric, folder: Path, task: Task, identity: Mapping[str, Any]) -> int:
+    """Load the checkpoint in every process; the number of steps done.
+
+    It may come from another number of processes: nothing in it depends on that.
+    """
+    steps = _load(folder, task, identity, fabric.global_rank)
+    furthest, least = largest(fabric, [steps, -steps])
+    if furthest != -least:
+        raise InputError(
+            f"the processes of this training see different checkpoints in {folder} (steps "
+            f"{-least} and {furthest}): its file system is not the same on all nodes, or late. "
+            "Run again; if that does not help, put the results on a file system that is."
+        )
+    return steps
+
+
+def _load(folder: Path, task: Task, identity: Mapping[str, Any], rank: int) -> int:
     path = folder / "checkpoint.pt"
     if not path.is_file():
         return 0
@@ -213,14 +234,12 @@ def _restore(folder: Path, task: Task, identity: Mapping[str, Any]) -> int:
         return 0
     task.module.load_state_dict(state["module"], strict=False)
     task.optimizer.load_state_dict(state["optimizer"])
-    _restore_random(folder, state["step"])
+    _restore_random(folder / f"random.{rank}.pt", state["step"])
     _log.info("continuing after step %d", state["step"])
     return int(state["step"])
 
 
-def _restore_random(folder: Path, step: int) -> None:
-    rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
-    path = folder / f"random.{rank}.pt"
+def _restore_random(path: Path, step: int) -> None:
     if not path.is_file():
         return
     states = torch.load(path, map_location="cpu", weights_only=True)
@@ -238,9 +257,11 @@ def _learned(module: nn.Module) -> dict[str, Tensor]:
     return {name: t for name, t in module.state_dict().items() if name not in frozen}
 
 
-def _give_up(folder: Path, step: int, names: list[str]) -> None:
+def _give_up(fabric: Fabric, folder: Path, step: int, names: list[str]) -> None:
     path = folder / "exploded.json"
-    write_text(path, json.dumps({"step": step, "images": names}, indent=1) + "\n")
+    images = everybodys(fabric, names)
+    if fabric.is_global_zero:
+        write_text(path, json.dumps({"step": step, "images": images}, indent=1) + "\n")
     raise InputError(
         f"the loss of step {step} is not a number. The images of its batch are listed in {path}; "
         "lower the learning rate or the gradient clip, or look at these images."

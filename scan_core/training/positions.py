@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from scan_core.errors import InputError
+
 
 @lru_cache(maxsize=4)
 def _shuffled(seed: int, epoch: int, samples: int) -> NDArray[np.int64]:
@@ -54,9 +56,9 @@ class MicroBatches:
         self, first_step: int, batch_size: int, rank: int, processes: int, micro_batches: int
     ) -> None:
         if batch_size % (processes * micro_batches):
-            raise ValueError(
+            raise InputError(
                 f"a batch of {batch_size} cannot be split over {processes} processes with "
-                f"{micro_batches} micro-batches each"
+                f"{micro_batches} micro-batches each; take a number of devices that divides it"
             )
         self.first_step, self.batch_size = first_step, batch_size
         self.rank, self.processes, self.micro_batches = rank, processes, micro_batches

@@ -1,10 +1,14 @@
 """The two trainings of the method, from files to a trained model."""
 
 import hashlib
+import logging
+import os
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 
 from scan_core.config import Segmenter
 from scan_core.datasets.loading import BenchmarkImages
@@ -127,13 +131,19 @@ def _fabric(precision: str, devices: str, nodes: int) -> Fabric:
     if accelerator == "cpu" and devices == "auto":
         devices = "1"
     count: int | str = int(devices) if devices.isdecimal() else devices
+    # Within a job of SLURM, but not started by srun, Fabric has to start the processes itself.
+    by_srun = "SLURM_STEP_NUM_TASKS" in os.environ
+    by_nobody = SLURMEnvironment.detect() and not by_srun
     fabric = Fabric(
         accelerator=accelerator,
         devices=count,
         num_nodes=nodes,
         precision=precision,  # type: ignore[arg-type]
+        plugins=[LightningEnvironment()] if by_nobody else [],
     )
     fabric.launch()
+    if not fabric.is_global_zero:
+        logging.getLogger().setLevel(logging.WARNING)
     return fabric
 
 

@@ -18,6 +18,7 @@ from scan_core.evaluation.metrics import segmentation_metrics
 from scan_core.inference.class_map import class_maps
 from scan_core.inference.images import backbone_input, clip_view
 from scan_core.inference.scan import Scan, with_clip_weight
+from scan_core.models.image_noise import image_noise
 from scan_core.training.criterion import SetCriterion
 from scan_core.training.loop import Task
 from scan_core.training.matcher import Target
@@ -29,6 +30,7 @@ from scan_core.training.positions import (
     sample_at,
     seeded,
 )
+from scan_core.training.processes import total
 
 VALIDATION_IMAGES = 500
 
@@ -202,9 +204,11 @@ class SegmenterTask(Task):
             self.scan.network.original_clip.image_size[0],
             as_released,
         )
-        logits, proposals = module(
-            backbone_input(list(images)), view, self.text, self.scan.logit_scale
-        )
+        noise = [seeded(device, self.seed, 105, position) for position in batch.positions]
+        with image_noise(self.scan.network, noise):
+            logits, proposals = module(
+                backbone_input(list(images)), view, self.text, self.scan.logit_scale
+            )
         targets = [
             Target(classes.to(device), label[None] == classes.to(device)[:, None, None])
             for classes, label in zip(batch.classes, labels, strict=True)
@@ -224,17 +228,13 @@ class SegmenterTask(Task):
         }
 
     def _mean_masks(self, batches: Sequence[SegmenterBatch]) -> float:
-        """True masks of a micro-batch, on average over all of this step, everywhere."""
-        own = sum(len(classes) for batch in batches for classes in batch.classes) / len(batches)
-        if self.fabric.world_size == 1:
-            return own
-        return float(self._reduced(torch.tensor(own), "mean"))
+        """True masks of a micro-batch, on average over all of this step, everywhere.
 
-    def _reduced(self, tensor: Tensor, operation: str) -> Tensor:
-        """Mean or sum over all processes."""
-        reduced = self.fabric.all_reduce(tensor, reduce_op=operation)
-        assert isinstance(reduced, Tensor)
-        return reduced
+        A step without any counts as one with a single one.
+        """
+        own = sum(len(classes) for batch in batches for classes in batch.classes)
+        everywhere = max(total(self.fabric, own), 1.0)
+        return everywhere / (self.fabric.world_size * len(batches))
 
     def _draws(self, batch: SegmenterBatch, outputs: int) -> PointDraws:
         """Points that depend on the image alone, not on what is beside it."""
@@ -287,5 +287,9 @@ class SegmenterTask(Task):
             matrix.add(class_maps(evidence.masks(), [scores], size)[0], truth.to(matrix.device))
         counts = matrix.counts()
         if self.fabric.world_size > 1:
-            counts = self._reduced(torch.from_numpy(counts), "sum").cpu().numpy()
+            summed = self.fabric.all_reduce(
+                torch.from_numpy(counts).to(self.fabric.device), reduce_op="sum"
+            )
+            assert isinstance(summed, Tensor)
+            counts = summed.cpu().numpy()
         return {"validation_miou": segmentation_metrics(counts).miou}

@@ -1,0 +1,64 @@
+"""Noise of training, drawn for every image by itself: dropout and stochastic depth.
+
+What an image is trained with then depends on its own random numbers alone, not on which images
+are beside it or on which device it is, and a training has the same course on any number of
+processes.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class ImageNoise(nn.Module):
+    """Multiplies by a random mask whose mean is one, in training.
+
+    Args:
+        rate: probability of a zero.
+        whole: one number for the whole image instead of one for each element.
+
+    Attributes:
+        generators: one for each image of the batch, on its device; None: PyTorch's global one.
+    """
+
+    def __init__(self, rate: float, whole: bool = False) -> None:
+        super().__init__()
+        self.rate, self.whole = rate, whole
+        self.generators: Sequence[torch.Generator] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, ...) to the same."""
+        if not self.training or not self.rate:
+            return x
+        shape = [1] * (x.ndim - 1) if self.whole else list(x.shape[1:])
+        if self.generators is None:
+            drawn = torch.rand([len(x), *shape], device=x.device)
+        else:
+            drawn = torch.stack(
+                [torch.rand(shape, generator=g, device=x.device) for g in self.generators]
+            )
+        return x * (drawn >= self.rate).to(x.dtype) / (1 - self.rate)
+
+    def extra_repr(self) -> str:
+        """What a printed network shows."""
+        return f"{self.rate:g}, whole={self.whole}"
+
+
+@contextmanager
+def image_noise(network: nn.Module, generators: Sequence[torch.Generator]) -> Iterator[None]:
+    """Let the noise of a forward pass come from one generator for each image.
+
+    Args:
+        network: whose noise it is.
+        generators: as many as images, on the network's device.
+    """
+    layers = [layer for layer in network.modules() if isinstance(layer, ImageNoise)]
+    for layer in layers:
+        layer.generators = generators
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.generators = None
