@@ -32,9 +32,9 @@ _SCENES: dict[str, tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]] = {
 }
 _STANDING = ("tent", "igloo")  # in front of the things; other landmarks are behind them
 
-# What the training scenes hold: the vocabulary that the segmenter learns, and, as COCO's images hold
-# more than its classes, lamps and pools, which have no label there but stand in the captions: the
-# look-alikes of sun and sea, which nothing but the surroundings tells from them.
+# What the training scenes hold: the vocabulary that the segmenter learns, and, as COCO's images
+# hold more than its classes, lamps and pools, which have no label there but stand in the captions:
+# the look-alikes of sun and sea, which nothing but the surroundings tells from them.
 _SEEN_SCENES: dict[str, tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]] = {
     "beach": ((("sky",), ("sea",), ("sand",)), ("sun", "cloud")),
     "meadow": ((("sky",), ("mountain", "hedge"), ("grass",)), ("sun", "cloud")),
