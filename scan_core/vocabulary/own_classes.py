@@ -74,8 +74,8 @@ def own_classes(
         for word in words:
             if not word:
                 raise InputError(
-                    f"class {owned + 1} of {len(found)} has an empty name: take the comma or | "
-                    "that is too much out"
+                    f"class {owned + 1} of {len(found)} has an empty name: remove the comma or | "
+                    "beside it"
                 )
             if _key(word) == BACKGROUND and background is not None:
                 raise InputError(f"'{word}' is a class already; leave it out, or the background")
