@@ -11,6 +11,9 @@ import pytest
 from PIL import Image
 from test_scan import ROOT, _picture, _scan
 
+from scan_core.errors import InputError
+from scan_core.web.viewer import Viewer
+
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
 needs_chromium = pytest.mark.skipif(
@@ -99,7 +102,7 @@ def test_the_page_from_upload_to_slider(page, tmp_path):
     from selenium.webdriver.common.keys import Keys
 
     page.segment()
-    page.wait(lambda: "Choose an image first" in page.find("body").text)
+    page.wait(lambda: "choose an image first" in page.find("body").text)
     Image.fromarray(_picture(90, 120)).save(tmp_path / "photo.png")
     page.find("#image input[type=file]").send_keys(str(tmp_path / "photo.png"))
     page.wait(lambda: page.script("return document.querySelector('#image img')"))
@@ -116,32 +119,36 @@ def test_the_page_from_upload_to_slider(page, tmp_path):
     assert page.log.read_text().count("looked at") == 1, "the networks run once"
     page.type("#names textarea", "sea, sea")
     page.segment()
-    page.wait(lambda: "Class name 'sea' is given twice" in page.find("body").text)
+    page.wait(lambda: "class name 'sea' is given twice" in page.find("body").text)
     page.find(".gallery button, .gallery-item").click()
     page.wait(lambda: not page.overlay())
     page.type("#names textarea", "sea, sand")
     page.segment()
     page.wait(page.overlay)
     assert page.log.read_text().count("looked at") == 2
-    asked = [
-        json.loads(entry["message"])["message"] for entry in page.browser.get_log("performance")
-    ]
+    (tmp_path / "broken.png").write_text("no image")
+    page.script("document.querySelector('#image .icon-button-wrapper button').click()")
+    page.wait(lambda: not page.script("return document.querySelector('#image img')"))
+    page.find("#image input[type=file]").send_keys(str(tmp_path / "broken.png"))
+    page.wait(lambda: page.script("return document.querySelector('#image img')"))
+    page.segment()
+    page.wait(lambda: "broken.png is no image" in page.find("body").text)
+    assert "Traceback" not in page.log.read_text()
+    asked = (json.loads(entry["message"]) for entry in page.browser.get_log("performance"))
     addresses = {
-        message["params"]["request"]["url"]
-        for message in asked
-        if message["method"] == "Network.requestWillBeSent"
+        entry["message"]["params"]["request"]["url"]
+        for entry in asked
+        if entry["message"]["method"] == "Network.requestWillBeSent"
     }
     assert len(addresses) > 10
     assert not [a for a in addresses if not a.startswith((page.address, "data:", "blob:"))]
 
 
-def test_a_broken_upload_and_an_attempt_to_read_files():
-    from scan_core.errors import InputError
-    from scan_core.web.viewer import Viewer
-
+def test_the_networks_run_once_and_files_of_the_server_are_not_read(tmp_path):
+    Image.fromarray(_picture(90, 120)).save(tmp_path / "photo.png")
     viewer = Viewer(_scan())
-    seen = viewer.look(Image.fromarray(_picture(90, 120)))
-    assert viewer.look(Image.fromarray(_picture(90, 120)), seen) is seen
+    seen = viewer.look(tmp_path / "photo.png")
+    assert viewer.look(tmp_path / "photo.png", seen) is seen
     with pytest.raises(InputError, match="type the class names"):
         viewer.answer(seen, "@/etc/passwd", "", 0.5, 0.9, 0)
     with pytest.raises(InputError, match="no class names"):

@@ -2,6 +2,7 @@
 
 import html
 import os
+from pathlib import Path
 from typing import Any
 
 # Before the import, which would report it.
@@ -64,11 +65,11 @@ def build_page(viewer: Viewer, about: str) -> gr.Blocks:
         found = viewer.answer(seen, *words_and_settings)
         return found.picture, table(found)
 
-    def segment(image: Image.Image | None, seen: Seen | None, *rest: Any) -> tuple[Any, ...]:
+    def segment(file: dict[str, Any] | None, seen: Seen | None, *rest: Any) -> tuple[Any, ...]:
         try:
-            if image is None:
+            if file is None:
                 raise InputError("choose an image first: upload one, or take one of the examples")
-            seen = viewer.look(image, seen)
+            seen = viewer.look(Path(file["path"]), seen)
             return (seen, *answer(seen, *rest))
         except InputError as error:
             raise _shown(error) from None
@@ -92,8 +93,6 @@ def build_page(viewer: Viewer, about: str) -> gr.Blocks:
             with gr.Column(scale=4, min_width=320):
                 image = gr.Image(
                     label="Image",
-                    type="pil",
-                    image_mode=None,
                     sources=["upload", "clipboard"],
                     height=320,
                     buttons=[],
@@ -168,6 +167,7 @@ def build_page(viewer: Viewer, about: str) -> gr.Blocks:
             [image, seen, *words_and_settings],
             [seen, overlay, classes],
             show_progress_on=overlay,
+            preprocess=False,  # the uploaded file as it is: our reader says what is wrong with it
         )
         gr.on(
             [weight.input, threshold.input, least.input],
@@ -225,9 +225,8 @@ def _row(row: Row) -> str:
 
 
 def _shown(error: InputError) -> gr.Error:
-    message = str(error)
     return gr.Error(
-        html.escape(message[0].upper() + message[1:]),
+        html.escape(str(error)),
         duration=None,
         title="That cannot be segmented",
         print_exception=False,

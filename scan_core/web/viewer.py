@@ -3,6 +3,7 @@
 import logging
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,14 +88,21 @@ class Viewer:
         """A mask threshold below that of the crops is no other than that."""
         return self.settings.pixel_threshold
 
-    def look(self, image: Image.Image, seen: Seen | None = None) -> Seen:
+    def look(self, path: Path, seen: Seen | None = None) -> Seen:
         """Run the networks, unless the image is the one that they have just seen.
 
         Args:
-            image: any Pillow image.
+            path: of any image.
             seen: what was seen last.
+
+        Raises:
+            InputError: unreadable.
         """
-        array = read_image(image)
+        try:
+            array = read_image(path)
+        except InputError as error:
+            # Where the server keeps the file is nothing to a visitor.
+            raise InputError(str(error).replace(str(path), path.name)) from None
         longest = max(array.shape[:2])
         if longest > LONGEST_SIDE:
             scale = LONGEST_SIDE / longest
