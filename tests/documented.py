@@ -16,12 +16,12 @@ _PROGRAMS = (
 def code_blocks(page: Path) -> list[tuple[str, str]]:
     """The code blocks of a page: title (may be empty) and text."""
     text = page.read_text(encoding="utf-8")
-    pattern = r'^```\w*(?: title="([^"]*)")?\n(.*?)^```$|((?:^ {4}[^\n]*\S[^\n]*\n)+)'
+    pattern = r'^```\w*(?: title="([^"]*)")?\n(.*?)^```$|((?:^ {4}[^\n]*\n|^\n(?= {4}))+)'
     blocks = []
     for match in re.finditer(pattern, text, re.MULTILINE | re.DOTALL):
         title, fenced, indented = match.groups()
         body = fenced if fenced is not None else re.sub(r"^    ", "", indented, flags=re.MULTILINE)
-        blocks.append((title or "", body))
+        blocks.append((title or "", body.strip("\n") + "\n"))
     return blocks
 
 
@@ -43,6 +43,15 @@ def commands(page: Path) -> list[str]:
     return found
 
 
+def mentioned(page: Path) -> list[str]:
+    """The commands within a page's sentences: `make docs`, `python -m benchmarks.inference`."""
+    prose = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    spans = re.findall(r"`([^`\n]+)`", prose)
+    return [span for span in spans if span.split()[0] in _PROGRAMS[:6] and len(span.split()) > 1]
+
+
 def arguments(command: str) -> list[str]:
     """A command's words, as a shell splits them, without what goes on with its output."""
-    return shlex.split(re.split(r"\s(?:[|;>&]|2>)", command)[0])
+    words = shlex.split(command)
+    ends = [number for number, word in enumerate(words) if word in ("|", ";", ">", "2>", "&&", "&")]
+    return words[: min(ends, default=len(words))]
