@@ -33,8 +33,9 @@ lint: .venv/installed  ## style, types, and Snakemake's own checks
 	mypy
 	snakemake --lint
 
-docs: .venv/installed  ## the pages that are generated
+docs: .venv/installed  ## the documentation as a site, links checked: results/docs/index.html
 	python -m docs.generate
+	NO_MKDOCS_2_WARNING=1 mkdocs build --quiet
 
 # The lock is resolved for every platform and Python at once; it holds no addresses.
 lock:

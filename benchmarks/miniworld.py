@@ -6,6 +6,7 @@ Prints images/s of one process, drawn and compressed, as a ratio to a baseline i
 (noise of the same size, compressed in the same way).
 """
 
+import argparse
 import io
 import time
 from collections.abc import Callable
@@ -37,6 +38,7 @@ def speed(draw: Callable[[int], np.ndarray]) -> float:
 
 def main() -> None:
     """Print the table."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     print(f"{'picture':20} {'images/s':>9} {'noise':>9} {'ratio':>6}")
     for size in (128, 64):
         drawn = speed(partial(_scene, size))

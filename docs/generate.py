@@ -1,10 +1,14 @@
-"""Generate the documentation pages that follow from code: `make docs`."""
+"""Generate the documentation's pages and diagrams that follow from code: `make docs`."""
 
 from pathlib import Path
 
+from docs.diagrams import DIAGRAMS
 from scan_core.reporting.parameters import parameter_reference
 
-PARAMETERS = Path(__file__).parent / "parameters.md"
+FOLDER = Path(__file__).parent
+PARAMETERS = FOLDER / "parameters.md"
 
 if __name__ == "__main__":
     PARAMETERS.write_text(parameter_reference(Path("params.yaml")), encoding="utf-8")
+    for name, draw in DIAGRAMS.items():
+        (FOLDER / f"pictures/{name}.svg").write_text(draw(), encoding="utf-8")

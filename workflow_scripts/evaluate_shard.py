@@ -25,7 +25,8 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--chance", action="store_true", help="also random classes")
     result.add_argument("--flip", action="store_true", help="test-time augmentation: mirror")
     result.add_argument("--scales", type=float, nargs="+", default=[1.0], help="likewise: scales")
-    result.add_argument("--predictions", type=Path, help="folder for label maps")
+    result.add_argument("--predictions", type=Path, help="folder for predictions")
+    result.add_argument("--prediction-format", default="png", choices=["png", "coco_rle", "both"])
     result.add_argument("--most-predictions", type=int, help="of how many images (default: all)")
     result.add_argument("--text-cache", type=Path, help="folder for text features")
     result.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
@@ -67,6 +68,7 @@ def main(arguments: argparse.Namespace) -> None:
         arguments.chance,
         arguments.flip,
         arguments.scales,
+        arguments.prediction_format,
     )
     save_shard(arguments.output, matrices, timing)
     logging.info("%d images, %.1f images/s", timing["images"], timing["images"] / timing["seconds"])

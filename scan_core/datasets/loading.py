@@ -36,6 +36,10 @@ class BenchmarkImages:
         """The name of an image, unique within the split."""
         return self._split.samples[number].stem
 
+    def file_name(self, number: int) -> str:
+        """The name of an image's file, without its folder."""
+        return Path(self._split.samples[number].image).name
+
     def image(self, number: int) -> NDArray[np.uint8]:
         """(H, W, 3) uint8, RGB.
 

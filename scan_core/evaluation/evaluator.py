@@ -1,27 +1,32 @@
 """Evaluation on a shard of a benchmark: many settings in one pass over the images."""
 
+import json
 import time
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from scan_core.atomic import atomic_path
+from scan_core.atomic import atomic_path, write_text
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.evaluation.confusion import ConfusionMatrix, as_evaluated
 from scan_core.evaluation.merging import CHANCE, WAYS
 from scan_core.inference.class_map import class_maps
+from scan_core.inference.coco_results import coco_results
 from scan_core.inference.ensemble import InferenceSettings
 from scan_core.inference.evidence import ImageEvidence
 from scan_core.inference.scan import Scan, with_clip_weight
 from scan_core.vocabulary.classes import ClassList, load_class_list
+
+PredictionFormat = Literal["png", "coco_rle", "both"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ def evaluate(
     chance: bool = False,
     flip: bool = False,
     scales: Sequence[float] = (1.0,),
+    prediction_format: PredictionFormat = "png",
 ) -> tuple[dict[str, ConfusionMatrix], dict[str, float]]:
     """Count the pixels of one shard, under all settings at once.
 
@@ -59,12 +65,13 @@ def evaluate(
         classes: what it is scored by; the names of `predict_with`, if any, are predicted.
         settings: by a label of one's choice.
         shard: which images.
-        predictions: folder to write the label maps of each way to classify to, as
-            `<way>/<stem>.png`; None: none.
+        predictions: folder to write what each way to classify predicts to; None: none.
         most_predictions: of how many images; None: all.
         chance: also count, as `chance`, the right masks with a random class for each.
         flip: test-time augmentation: also the mirror image.
         scales: test-time augmentation: of the resized image.
+        prediction_format: label maps `<way>/<stem>.png`; or `<way>.json`, the results of all
+            images in COCO's format, with training ids; or both.
 
     Returns:
         confusion matrices by label, and `images` and `seconds`.
@@ -83,6 +90,7 @@ def evaluate(
     if predictions is not None:
         predictions.mkdir(parents=True, exist_ok=True)
     written = 0
+    results: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS if way in settings}
     start = time.perf_counter()
     for number in tqdm(numbers, desc="images", mininterval=10):
         image, truth = images.image(number), torch.from_numpy(images.label(number))
@@ -95,10 +103,18 @@ def evaluate(
         for label, class_map in zip(labels, maps, strict=True):
             found = as_evaluated(class_map, classes)
             matrices[label].add(found, truth.to(found.device))
-            if predictions is not None and label in WAYS and written != most_predictions:
-                _write_prediction(predictions / label / f"{images.stem(number)}.png", found)
+            if predictions is None or label not in WAYS or written == most_predictions:
+                continue
+            array = found.cpu().numpy()
+            if prediction_format != "coco_rle":
+                _write_prediction(predictions / label / f"{images.stem(number)}.png", array)
+            if prediction_format != "png":
+                results[label] += coco_results(images.file_name(number), array, classes.names)
         written += written != most_predictions
     seconds = time.perf_counter() - start
+    if predictions is not None and prediction_format != "png":
+        for way, found_by_it in results.items():
+            write_text(predictions / f"{way}.json", json.dumps(found_by_it) + "\n")
     return matrices, {"images": len(numbers), "seconds": seconds}
 
 
@@ -161,9 +177,8 @@ def _random_scores(evidence: ImageEvidence, classes: int, stem: str) -> Tensor:
     return scores
 
 
-def _write_prediction(path: Path, class_map: Tensor) -> None:
+def _write_prediction(path: Path, array: NDArray[np.integer[Any]]) -> None:
     """A label map as PNG: 8 bits where the ids fit."""
-    array = class_map.cpu().numpy()
     kind = np.uint8 if array.max() < 256 else np.uint16
     with atomic_path(path) as temporary:
         Image.fromarray(array.astype(kind)).save(temporary)

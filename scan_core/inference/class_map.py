@@ -73,6 +73,27 @@ def class_maps(
     return maps
 
 
+def pixel_scores(masks: Tensor, scores: Tensor, class_map: Tensor) -> Tensor:
+    """The score of each pixel's own class: the sum over the proposals of mask times score.
+
+    Args:
+        masks: (Q, H, W), probabilities.
+        scores: (Q, K).
+        class_map: (H', W') from `class_maps`.
+
+    Returns:
+        (H', W') float32; near 0 where no proposal claims the pixel.
+    """
+    height, width = class_map.shape
+    elements = _CHUNK_ELEMENTS.get(masks.device.type, _CHUNK_ELEMENTS["cpu"])
+    rows = max(1, elements // (len(masks) * width))
+    found = masks.new_empty(height, width)
+    for first, part in _resized_rows(masks, (height, width), rows):
+        part_of_map = class_map[first : first + rows].long()
+        found[first : first + rows] = (part * scores[:, part_of_map]).sum(dim=0)
+    return found
+
+
 def _resized_rows(
     masks: Tensor, output_size: tuple[int, int], rows: int
 ) -> Iterator[tuple[int, Tensor]]:

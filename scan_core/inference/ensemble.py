@@ -1,5 +1,6 @@
 """How the two classifiers' scores become one."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,6 +33,24 @@ class InferenceSettings:
     def pixel_threshold(self) -> float:
         """The probability above which a pixel belongs to the crop."""
         return self.mask_threshold if self.crop_threshold is None else self.crop_threshold
+
+
+def merge_synonyms(logits: Tensor, owners: Sequence[int]) -> Tensor:
+    """One logit for each class: that of its best synonym.
+
+    Merged before the softmax, as ODISE and FC-CLIP do, so that a class loses nothing to its own
+    synonyms.
+
+    Args:
+        logits: (Q, W), of all words.
+        owners: for each word its class, 0..K-1, each at least once.
+
+    Returns:
+        (Q, K).
+    """
+    index = torch.tensor(owners, device=logits.device).expand(len(logits), -1)
+    merged = logits.new_full((len(logits), max(owners) + 1), -torch.inf)
+    return merged.scatter_reduce(1, index, logits, "amax")
 
 
 def combine_scores(

@@ -18,7 +18,7 @@ from torch import Tensor
 from scan_core.config import Inference, Recipe, ReleasedDefects
 from scan_core.errors import InputError
 from scan_core.inference.class_map import class_maps
-from scan_core.inference.ensemble import InferenceSettings, combine_scores
+from scan_core.inference.ensemble import InferenceSettings, combine_scores, merge_synonyms
 from scan_core.inference.evidence import CropSetting, ImageEvidence, Observer
 from scan_core.inference.images import ImageLike, read_image, resize
 from scan_core.inference.segmentation import Segmentation, as_array
@@ -279,13 +279,21 @@ class Scan:
         return resize(read_image(image), short, longest)
 
     @torch.inference_mode()
-    def score(self, evidence: ImageEvidence, text: Tensor, settings: InferenceSettings) -> Tensor:
+    def score(
+        self,
+        evidence: ImageEvidence,
+        text: Tensor,
+        settings: InferenceSettings,
+        owners: Sequence[int] | None = None,
+    ) -> Tensor:
         """Score every proposal for every class.
 
         Args:
             evidence: from `observe`, with the crops that `settings` needs.
             text: from `embed`.
             settings: how to combine.
+            owners: for each name its class, 0..K-1, where classes have several names; None:
+                every name is a class of its own.
 
         Returns:
             (Q, K) float32.
@@ -299,6 +307,9 @@ class Scan:
             peak = max(settings.mask_threshold, settings.pixel_threshold)
             valid = evidence.peaks > peak
             outside = class_logits(features, text[:-1], self.logit_scale)
+        if owners is not None:
+            inside = merge_synonyms(inside, [*owners, max(owners) + 1])
+            outside = merge_synonyms(outside, owners)
         return combine_scores(
             inside,
             outside,

@@ -1,5 +1,7 @@
 """Label maps as people read them: coloured over the image, with names, mistakes hatched."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -73,16 +75,29 @@ def draw_label_map(
     diagonals = np.add.outer(np.arange(labels.shape[0]), np.arange(labels.shape[1])) % _HATCH == 0
     pixels[edges | (diagonals & counted & (labels != target))] = _EDGE
     picture = Image.fromarray(pixels.astype(np.uint8))
-    _write_names(picture, np.where(counted, labels, -1), classes)
+    names = [short_name(classes, class_id) for class_id in range(len(classes))]
+    write_names(picture, np.where(counted, labels, -1), names, ImageFont.load_default(size=14))
     return picture
 
 
-def _write_names(picture: Image.Image, labels: NDArray[np.int32], classes: ClassList) -> None:
-    """Write each class where it is widest, and after that again on its other wide regions."""
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=14)
+def write_names(
+    picture: Image.Image,
+    labels: NDArray[np.int32],
+    names: Sequence[str],
+    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
+) -> None:
+    """Write each class where it is widest, and after that again on its other wide regions.
+
+    Args:
+        picture: to write on.
+        labels: (H, W), of its size: an index of `names`, −1 for none.
+        names: of the classes.
+        font: about 14 pixels high.
+    """
+    draw = ImageDraw.Draw(picture)
     taken: list[tuple[float, float, float, float]] = []
     for y, center, class_id in _places(labels):
-        name = short_name(classes, class_id)
+        name = names[class_id]
         half = draw.textlength(name, font) / 2 + 2
         x = min(max(center, half), picture.width - half)
         box = (x - half, y - 8.0, x + half, y + 8.0)

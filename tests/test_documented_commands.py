@@ -1,0 +1,122 @@
+"""Every command of the README and the documentation is one that exists, with options that exist.
+
+`make` and `snakemake` are asked what they would do, a script's command line is parsed by its own
+parser. Pages whose commands are run word by word are listed with the test that does it, and so is
+every command of another program: a new one fails here until it is.
+"""
+
+import importlib
+import io
+import re
+import runpy
+import subprocess
+import sys
+from contextlib import redirect_stdout
+
+import pytest
+from documented import PAGES, ROOT, arguments, code_blocks, commands, mentioned
+from test_pipeline import reduced
+from test_scan import _picture, _scan
+from test_workflow import Project
+
+# A page -> the test that runs all its commands; it has to name the page.
+RUN_BY = {"own_data.md": "test_own_data.py"}
+# Other commands -> the test that runs them (`file::function`), or why none can.
+ELSEWHERE = {
+    r"source \.venv/bin/activate": "the shell's own",
+    r"\$EDITOR params\.yaml": "a person's editor",
+}
+
+_ALL = [(page.name, command) for page in PAGES for command in commands(page) + mentioned(page)]
+_OF = {
+    program: sorted({command for _, command in _ALL if command.split()[0] == program})
+    for program in ("make", "snakemake", "python")
+}
+
+
+def test_there_are_commands_to_check():
+    assert len(_OF["snakemake"]) >= 6
+    assert len(_OF["python"]) >= 8
+    assert "make demo" in _OF["make"]
+
+
+@pytest.mark.parametrize("command", _OF["make"])
+def test_make_knows_the_target(command):
+    ran = subprocess.run([*arguments(command), "-n"], cwd=ROOT, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize("command", _OF["python"])
+def test_a_script_takes_these_arguments(command, monkeypatch):
+    python, flag, module, *options = arguments(command)
+    assert (python, flag) == ("python", "-m")
+    name = f"{module}.__main__" if (ROOT / module.replace(".", "/")).is_dir() else module
+    source = (ROOT / f"{name.replace('.', '/')}.py").read_text()
+    if found := re.search(r"^def (_?parser)\(", source, re.MULTILINE):
+        getattr(importlib.import_module(name), found[1])().parse_args(options)
+        return
+    assert "ArgumentParser" in source or "run_converter" in source, "a script explains itself"
+    monkeypatch.setattr(sys, "argv", [module, "--help"])
+    with redirect_stdout(io.StringIO()) as said, pytest.raises(SystemExit) as end:
+        runpy.run_module(module, run_name="__main__")
+    assert end.value.code == 0
+    flags = {option for option in options if option.startswith("--")}
+    assert flags <= set(re.findall(r"--[\w-]+", said.getvalue()))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    project = Project(tmp_path_factory.mktemp("documented"))
+    project.edit(reduced)
+    return project
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command",
+    sorted({re.sub(" -n| --profile local", "", command) for command in _OF["snakemake"]}),
+)
+def test_snakemake_has_a_plan_for_it(project, command):
+    program, *options = arguments(command)
+    if "--unlock" in options:
+        assert project.snakemake(*options).returncode == 0
+        return
+    # First, because after `--` come targets.
+    ran = project.snakemake("-n", "--quiet", "rules", "--profile", "local", *options)
+    assert ran.returncode == 0, ran.stdout
+    assert program == "snakemake"
+
+
+def test_other_commands_are_run_by_a_test_that_is_named():
+    for page, test in RUN_BY.items():
+        assert page in (ROOT / "tests" / test).read_text(), f"{test} does not read {page}"
+    for reason in ELSEWHERE.values():
+        if "::" in reason:
+            file, function = reason.split("::")
+            assert f"def {function}(" in (ROOT / "tests" / file).read_text(), reason
+    for page, command in _ALL:
+        known = command.split()[0] in _OF or page in RUN_BY
+        assert known or any(re.fullmatch(pattern, command) for pattern in ELSEWHERE), (
+            f"{page} shows `{command}`: say in ELSEWHERE or RUN_BY which test runs it"
+        )
+
+
+def test_the_lines_of_python_run(tmp_path, monkeypatch):
+    """Those that the pages show, on files of the names that they use."""
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    scan = _scan()
+    for model in ("model.safetensors", "results/mini/model/seed=0/model.safetensors"):
+        scan.save(model)
+    for photo in ("my_photo.jpg", "beach.jpg"):
+        Image.fromarray(_picture(60, 80)).save(photo)
+    ran = 0
+    for page in PAGES:
+        for _, block in code_blocks(page):
+            if block.startswith("from ") and "scan_core" in block:
+                names: dict[str, object] = {}
+                exec(compile(block, page.name, "exec"), names)
+                assert names["result"].class_map.shape == (60, 80)
+                ran += 1
+    assert ran >= 2
