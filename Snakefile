@@ -26,6 +26,7 @@ rule all:
         expand(f"{RESULTS}/ablations/{{grid}}.csv", grid=GRIDS_OF_RECIPE),
         rules.tables.output,
         rules.figures.output,
+        rules.release.output,
         expand(f"{RESULTS}/qualitative/{{benchmark}}.png", benchmark=EVALUATED),
     message:
         f"Everything of the recipe {RECIPE_NAME} is made"

@@ -6,6 +6,7 @@ include: "report_common.smk"
 
 rule tables:
     input:
+        recipe=RECIPE_FILE,
         metrics=of_every_benchmark("metrics.json"),
         grids=grid_tables,
     output:
@@ -28,19 +29,19 @@ rule tables:
         mem_mb=1000,
         runtime=10,
     params:
-        recipe=RECIPE_NAME,
         architecture=architecture_name(),
         code=code("scan_core/reporting/*.py", "scan_core/reporting/*.csv"),
     message:
         "Writing the tables"
     shell:
         "python -m workflow_scripts.tables --evaluation {input.metrics} --ablation {input.grids}"
-        " --recipe {params.recipe} --architecture {params.architecture}"
+        " --recipe-file {input.recipe} --architecture {params.architecture}"
         " --output-folder {output.folder} --metrics-json {output.metrics} 2> {log}"
 
 
 rule figures:
     input:
+        recipe=RECIPE_FILE,
         metrics=of_every_benchmark("metrics.json"),
         per_class=of_every_benchmark("per_class.csv"),
         confusion=of_every_benchmark("confusion.npz"),
@@ -107,3 +108,30 @@ rule qualitative:
     shell:
         "python -m workflow_scripts.qualitative --index {input.index} --classes {params.classes}"
         " --predictions {input.predictions} --images 6 --output {output} 2> {log}"
+
+
+rule release:
+    input:
+        recipe=RECIPE_FILE,
+        model=f"{RESULTS}/model/{MAIN_MODEL}/model.safetensors",
+        manifest=f"{RESULTS}/dataset_manifest.json",
+        metrics=of_every_benchmark("metrics.json"),
+    output:
+        directory(f"{RESULTS}/release"),
+    log:
+        f"{LOGS}/release.log",
+    benchmark:
+        f"{TIMINGS}/release.tsv"
+    localrule: True
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=2000,
+        runtime=20,
+    params:
+        code=code("scan_core/reporting/*.py"),
+    message:
+        "Putting the release together"
+    shell:
+        "python -m workflow_scripts.release --model {input.model} --manifest {input.manifest}"
+        " --recipe-file {input.recipe} --evaluation {input.metrics} --output-folder {output} 2> {log}"

@@ -32,6 +32,8 @@ def write_tables(
 ) -> None:
     """Write `main`, `details`, `published` (CSV, Markdown, LaTeX) and `ablation_<grid>`.
 
+    `combined.csv`, for programs that draw, has a row for each benchmark.
+
     Args:
         evaluations: of one model, at least one.
         grids: of the same recipe.
@@ -60,6 +62,7 @@ def write_tables(
         write_text(output_folder / f"{name}.csv", table.csv())
         write_text(output_folder / f"{name}.md", table.markdown())
         write_text(output_folder / f"{name}.tex", table.latex())
+    write_text(output_folder / "combined.csv", combined_values(evaluations).csv())
     for grid in grids:
         stem = f"ablation_{grid.name}"
         write_text(output_folder / f"{stem}.csv", grid_values(grid).csv())
@@ -112,6 +115,23 @@ def detail_table(evaluations: Sequence[Evaluation]) -> Table:
         ),
         text_columns=2,
         note=f"Per cent. {_EXPLAINED}.",
+    )
+
+
+def combined_values(evaluations: Sequence[Evaluation]) -> Table:
+    """Both classifiers combined: a row for each benchmark, a column for each metric, per cent.
+
+    Args:
+        evaluations: of one model, at least one.
+    """
+    return Table(
+        title="Both classifiers combined",
+        header=("benchmark", *METRICS),
+        rows=tuple(
+            (e.benchmark, *(per_cent(_metric(e, "combined", metric)) for metric in METRICS))
+            for e in evaluations
+        ),
+        text_columns=1,
     )
 
 
