@@ -13,6 +13,7 @@ include: "rules/segmenter.smk"
 include: "rules/fuse.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
+include: "rules/search.smk"
 
 
 rule all:
@@ -44,3 +45,10 @@ rule ablations:
         expand(f"{RESULTS}/ablations/{{grid}}.csv", grid=GRIDS_FOR_RECIPE),
     message:
         f"Every grid of the recipe {RECIPE_NAME} is made"
+
+
+rule searches:
+    input:
+        expand(f"{RESULTS}/search/{{search}}/best.yaml", search=SEARCHES),
+    message:
+        f"Every search of the recipe {RECIPE_NAME} is made"

@@ -22,6 +22,7 @@ def resolved_recipe(params: Params) -> dict[str, Any]:
     return {
         "recipe": params.recipe,
         "ablations": [g.model_dump() for g in params.ablations if g.name in recipe.grids],
+        "searches": [],
         "recipes": {params.recipe: recipe.model_dump()},
     }
 

@@ -30,6 +30,7 @@ def reduced(params) -> None:
     ]
     for grid in params["ablations"]:
         grid["seeds"] = [0]
+    params["searches"][0].update(trials=12, benchmarks=BENCHMARKS)
     recipe = params["recipes"]["mini"]
     recipe["grids"] = ["ensemble_weight"]
     recipe["inference"]["benchmarks"] = BENCHMARKS
@@ -209,6 +210,18 @@ def test_training_grids_are_planned_with_what_they_share(made):
     assert jobs["train_segmenter"] == 1, "the one without semantic integration"
     assert jobs["finetune_clip"] == 3
     assert "clip_weights" not in jobs
+
+
+def test_settings_are_searched_on_the_splits_that_are_for_it(made):
+    ran = made.snakemake("--profile", "local", "searches")
+    assert ran.returncode == 0, ran.stdout
+    folder = made.folder / "results/mini/search/settings"
+    with (folder / "trials.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 12
+    best = float(max(rows, key=lambda row: float(row["mean"]))["mean"])
+    assert f"# {best:.4f} with these settings" in (folder / "best.yaml").read_text()
+    assert made.jobs("searches") == {}
 
 
 def test_a_deleted_result_is_made_again_from_what_is_there(made):
