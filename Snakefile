@@ -42,7 +42,11 @@ rule train:
 
 rule ablations:
     input:
-        expand(f"{RESULTS}/ablations/{{grid}}.csv", grid=GRIDS_FOR_RECIPE),
+        expand(
+            f"{RESULTS}/ablations/{{grid}}.{{kind}}",
+            grid=GRIDS_FOR_RECIPE,
+            kind=["csv", "md", "png"],
+        ),
     message:
         f"Every grid of the recipe {RECIPE_NAME} is made"
 

@@ -110,6 +110,39 @@ rule qualitative:
         " --predictions {input.predictions} --images 6 --output {output} 2> {log}"
 
 
+rule grid_report:
+    input:
+        f"{RESULTS}/ablations/{{grid}}.csv",
+    output:
+        figure=report(
+            f"{RESULTS}/ablations/{{grid}}.png",
+            caption="../docs/report/grid.rst",
+            category="Grids",
+            labels={"grid": "{grid}"},
+        ),
+        vector_figure=f"{RESULTS}/ablations/{{grid}}.svg",
+        table=f"{RESULTS}/ablations/{{grid}}.md",
+    log:
+        f"{LOGS}/grid_report/{{grid}}.log",
+    benchmark:
+        f"{TIMINGS}/grid_report/{{grid}}.tsv"
+    wildcard_constraints:
+        grid=one_of(GRIDS_FOR_RECIPE),
+    localrule: True
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        stem=subpath(output.figure, strip_suffix=".png"),
+        code=code("scan_core/reporting/*.py"),
+    message:
+        "Presenting the grid {wildcards.grid}"
+    shell:
+        "python -m workflow_scripts.grid_report --grid {input} --output {params.stem} 2> {log}"
+
+
 rule release:
     input:
         recipe=RECIPE_FILE,
