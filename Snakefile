@@ -13,6 +13,7 @@ include: "rules/segmenter.smk"
 include: "rules/fuse.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
+include: "rules/search.smk"
 
 
 rule all:
@@ -26,6 +27,7 @@ rule all:
         expand(f"{RESULTS}/ablations/{{grid}}.csv", grid=GRIDS_OF_RECIPE),
         rules.tables.output,
         rules.figures.output,
+        rules.release.output,
         expand(f"{RESULTS}/qualitative/{{benchmark}}.png", benchmark=EVALUATED),
     message:
         f"Everything of the recipe {RECIPE_NAME} is made"
@@ -40,6 +42,17 @@ rule train:
 
 rule ablations:
     input:
-        rules.ablation_report.output,
+        expand(
+            f"{RESULTS}/ablations/every_seed/{{grid}}.{{kind}}",
+            grid=GRIDS_FOR_RECIPE,
+            kind=["csv", "md", "png"],
+        ),
     message:
         f"Every grid of the recipe {RECIPE_NAME} is made, with all seeds"
+
+
+rule searches:
+    input:
+        expand(f"{RESULTS}/search/{{search}}/best.yaml", search=SEARCHES),
+    message:
+        f"Every search of the recipe {RECIPE_NAME} is made"

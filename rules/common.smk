@@ -10,6 +10,7 @@ sys.path.insert(0, str(workflow.basedir))
 
 from scan_core.datasets.archives import ARCHIVES, BACKBONE_ARCHIVES, FORMAT_ARCHIVES
 from scan_core.errors import InputError
+from scan_core.frozen_recipe import freeze_recipe
 from scan_core.recipes import select_params, snapshot_params
 from scan_core.source_hash import source_hash
 from scan_core.vocabulary.classes import load_class_list
@@ -37,6 +38,12 @@ ENVIRONMENT = "../envs/scan.yaml"
 RESULTS = f"results/{RECIPE_NAME}"
 LOGS = f"logs/{RECIPE_NAME}"
 TIMINGS = f"{RESULTS}/timings"
+# An input of the leaves: newer than tables that came from elsewhere, such as by `dvc pull`.
+RECIPE_FILE = str(
+    freeze_recipe(
+        PARAMS, Path(f"{RESULTS}/tables/recipe.json"), workflow.is_main_process
+    )
+)
 
 
 def code(*modules: str) -> str:

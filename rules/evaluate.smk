@@ -95,8 +95,7 @@ rule ablate:
         f"{TIMINGS}/ablate/{{seeds}}{{grid}}.tsv"
     wildcard_constraints:
         grid=one_of(GRIDS_FOR_RECIPE),
-        # Nothing: the recipe's own seed.
-        seeds="(every_seed/)?",
+        seeds=SEEDS,
     localrule: True
     conda:
         ENVIRONMENT

@@ -7,6 +7,8 @@ EVALUATED = list(RECIPE.inference.benchmarks)
 IMAGES_PER_SHARD = 500
 # Label maps that each shard keeps, for the pictures.
 KEPT_PREDICTIONS = 30
+# Wildcard of a grid's table: with every seed of the grid, or only the recipe's own.
+SEEDS = "(every_seed/)?"
 
 
 def shard_count(wildcards):

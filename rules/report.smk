@@ -6,6 +6,7 @@ include: "report_common.smk"
 
 rule tables:
     input:
+        recipe=RECIPE_FILE,
         metrics=of_every_benchmark("metrics.json"),
         grids=grid_tables,
     output:
@@ -28,19 +29,19 @@ rule tables:
         mem_mb=1000,
         runtime=10,
     params:
-        recipe=RECIPE_NAME,
         architecture=architecture_name(),
         code=code("scan_core/reporting/*.py", "scan_core/reporting/*.csv"),
     message:
         "Writing the tables"
     shell:
         "python -m workflow_scripts.tables --evaluation {input.metrics} --ablation {input.grids}"
-        " --recipe {params.recipe} --architecture {params.architecture}"
+        " --recipe-file {input.recipe} --architecture {params.architecture}"
         " --output-folder {output.folder} --metrics-json {output.metrics} 2> {log}"
 
 
 rule figures:
     input:
+        recipe=RECIPE_FILE,
         metrics=of_every_benchmark("metrics.json"),
         per_class=of_every_benchmark("per_class.csv"),
         confusion=of_every_benchmark("confusion.npz"),
@@ -76,45 +77,6 @@ rule figures:
         " --output-folder {output} 2> {log}"
 
 
-rule ablation_report:
-    input:
-        grids=expand(
-            f"{RESULTS}/ablations/every_seed/{{grid}}.csv", grid=GRIDS_FOR_RECIPE
-        ),
-    output:
-        tables=report(
-            directory(f"{RESULTS}/ablations/every_seed/tables"),
-            patterns=["{table}.md"],
-            caption="../docs/report/table.rst",
-            category="Ablations over seeds",
-            labels={"table": "{table}"},
-        ),
-        figures=report(
-            directory(f"{RESULTS}/ablations/every_seed/figures"),
-            patterns=["{figure}.png"],
-            caption="../docs/report/figure.rst",
-            category="Ablations over seeds",
-            labels={"figure": "{figure}"},
-        ),
-    log:
-        f"{LOGS}/ablation_report.log",
-    benchmark:
-        f"{TIMINGS}/ablation_report.tsv"
-    localrule: True
-    conda:
-        ENVIRONMENT
-    resources:
-        mem_mb=2000,
-        runtime=20,
-    params:
-        code=code("scan_core/reporting/*.py"),
-    message:
-        "Tables and figures of the grids, over all seeds"
-    shell:
-        "python -m workflow_scripts.ablation_report --ablation {input.grids}"
-        " --tables {output.tables} --figures {output.figures} 2> {log}"
-
-
 rule qualitative:
     input:
         index=f"{DATA}/benchmarks/{{benchmark}}/index.json",
@@ -146,3 +108,64 @@ rule qualitative:
     shell:
         "python -m workflow_scripts.qualitative --index {input.index} --classes {params.classes}"
         " --predictions {input.predictions} --images 6 --output {output} 2> {log}"
+
+
+rule grid_report:
+    input:
+        f"{RESULTS}/ablations/{{seeds}}{{grid}}.csv",
+    output:
+        figure=report(
+            f"{RESULTS}/ablations/{{seeds}}{{grid}}.png",
+            caption="../docs/report/grid.rst",
+            category="Grids",
+            labels={"grid": "{seeds}{grid}"},
+        ),
+        vector_figure=f"{RESULTS}/ablations/{{seeds}}{{grid}}.svg",
+        table=f"{RESULTS}/ablations/{{seeds}}{{grid}}.md",
+    log:
+        f"{LOGS}/grid_report/{{seeds}}{{grid}}.log",
+    benchmark:
+        f"{TIMINGS}/grid_report/{{seeds}}{{grid}}.tsv"
+    wildcard_constraints:
+        grid=one_of(GRIDS_FOR_RECIPE),
+        seeds=SEEDS,
+    localrule: True
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        stem=subpath(output.figure, strip_suffix=".png"),
+        code=code("scan_core/reporting/*.py"),
+    message:
+        "Presenting the grid {wildcards.grid}"
+    shell:
+        "python -m workflow_scripts.grid_report --grid {input} --output {params.stem} 2> {log}"
+
+
+rule release:
+    input:
+        recipe=RECIPE_FILE,
+        model=f"{RESULTS}/model/{MAIN_MODEL}/model.safetensors",
+        manifest=f"{RESULTS}/dataset_manifest.json",
+        metrics=of_every_benchmark("metrics.json"),
+    output:
+        directory(f"{RESULTS}/release"),
+    log:
+        f"{LOGS}/release.log",
+    benchmark:
+        f"{TIMINGS}/release.tsv"
+    localrule: True
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=2000,
+        runtime=20,
+    params:
+        code=code("scan_core/reporting/*.py"),
+    message:
+        "Putting the release together"
+    shell:
+        "python -m workflow_scripts.release --model {input.model} --manifest {input.manifest}"
+        " --recipe-file {input.recipe} --evaluation {input.metrics} --output-folder {output} 2> {log}"

@@ -502,11 +502,75 @@ class Ablation(Block):
     """Seeds to repeat every cell with."""
 
 
+class Steps(Block):
+    """Numbers from `low` to `high`, `step` apart."""
+
+    low: float
+    high: float
+    step: PositiveFloat
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Steps":
+        if self.low >= self.high:
+            raise ValueError("'low' must be less than 'high'")
+        return self
+
+
+SearchedKey = Annotated[
+    str,
+    _source(
+        "inference.mask_threshold",
+        "inference.crop_threshold",
+        "inference.clip_weight",
+        "inference.replace_ratio",
+        "inference.ensemble",
+        prefixes=(),
+    ),
+]
+
+
+class Search(Block):
+    """A search of test-time settings on the benchmarks' `train` splits, by Optuna."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+    """Names the search in paths."""
+    recipe: str | None
+    """The recipe whose model is tested; `null`: the one that runs."""
+    vary: Annotated[
+        dict[
+            SearchedKey,
+            Annotated[
+                Annotated[list[float | str], Field(min_length=1), Tag("[value]")]
+                | Annotated[Steps, Tag("[table]")],
+                _TABLE_OR_VALUE,
+            ],
+        ],
+        Field(min_length=1),
+    ]
+    """Key -> a list of values, or `{low, high, step}`: `inference.` `mask_threshold`,
+    `crop_threshold`, `clip_weight`, `replace_ratio`, `ensemble`. What CLIP's crops depend on needs
+    a list: every value costs a pass of CLIP over the images, a trial next to nothing."""
+    benchmarks: list[str] | None
+    """Benchmarks to test on; `null`: those of `inference.benchmarks` that have a `train` split."""
+    images: PositiveInt | None
+    """Images of each benchmark, the first ones; `null`: all."""
+    metric: Literal["miou", "miou_d2_v06", "sg_iou", "miou_seen", "miou_unseen"]
+    """Its mean over the benchmarks is what is searched for the largest of."""
+    sampler: Literal["tpe", "random"]
+    """`tpe` learns from the trials so far, `random` does not."""
+    trials: PositiveInt
+    """How many. A larger number continues the search."""
+    seed: Count
+    """Of the sampler."""
+
+
 class Params(Block):
-    """The whole file: which recipe to run, the grids, and one block for each recipe."""
+    """The whole file: recipe to run, grids, searches, and one block for each recipe."""
 
     recipe: str
     """The recipe to run; `snakemake --config recipe=...` overrides it."""
     ablations: list[Ablation]
     """The grids that a recipe's `grids`, or `snakemake ablations`, can ask for."""
+    searches: list[Search]
+    """The searches that `snakemake searches` makes."""
     recipes: Annotated[dict[str, Recipe], Field(min_length=1)]

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from scan_core.atomic import write_text
-from scan_core.config import Params, Recipe
+from scan_core.config import Ablation, Params, Recipe, Search, Steps
 from scan_core.errors import InputError
 
 SNAPSHOT_VARIABLE = "SCAN_PARAMS_SNAPSHOT"
@@ -144,37 +144,46 @@ def nested_blocks(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def _check_grids(params: Params, document: dict[str, Any], source: str) -> None:
-    names = [grid.name for grid in params.ablations]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise InputError(f"{source}: ablations: the name '{min(twice)}' is given twice")
-    for grid in params.ablations:
-        base_name = grid.recipe or params.recipe
-        where = f"{source}: ablations.{grid.name}"
-        if base_name not in params.recipes:
+    for list_name, members in (("ablations", params.ablations), ("searches", params.searches)):
+        names = [member.name for member in members]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise InputError(f"{source}: {list_name}: the name '{min(twice)}' is given twice")
+        for member in members:
+            _check_grid(member, params, document, f"{source}: {list_name}.{member.name}")
+
+
+def _check_grid(
+    grid: Ablation | Search, params: Params, document: dict[str, Any], where: str
+) -> None:
+    base_name = grid.recipe or params.recipe
+    if base_name not in params.recipes:
+        raise InputError(
+            f"{where}.recipe: '{base_name}' is unknown"
+            f"{_nearest(base_name, params.recipes)}; there are {', '.join(params.recipes)}"
+        )
+    known = params.recipes[base_name].datasets.benchmarks
+    for name in grid.benchmarks or ():
+        if name not in known:
             raise InputError(
-                f"{where}.recipe: '{base_name}' is unknown"
-                f"{_nearest(base_name, params.recipes)}; there are {', '.join(params.recipes)}"
+                f"{where}.benchmarks: recipe {base_name} has no benchmark '{name}'"
+                f"{_nearest(name, known)}; it has {', '.join(known)}"
             )
-        known = params.recipes[base_name].datasets.benchmarks
-        for name in grid.benchmarks or ():
-            if name not in known:
-                raise InputError(
-                    f"{where}.benchmarks: recipe {base_name} has no benchmark '{name}'"
-                    f"{_nearest(name, known)}; it has {', '.join(known)}"
-                )
-        choices = [
-            *(("vary", key, value) for key, values in grid.vary.items() for value in values),
-            *(("fixed", key, value) for key, value in grid.fixed.items()),
-        ]
-        for block, key_path, value in choices:
-            try:
-                Recipe.model_validate(override(document["recipes"][base_name], key_path, value))
-            except ValidationError as error:
-                raise InputError(f"{where}.{block}: {_report(error, base_name)}") from None
-            except InputError as error:
-                raise InputError(f"{where}.{block}: {error}") from None
+    choices: list[tuple[str, str, Any]] = [
+        ("vary", key, value)
+        for key, values in grid.vary.items()
+        for value in ([values.low, values.high] if isinstance(values, Steps) else values)
+    ]
+    if isinstance(grid, Ablation):
+        choices += [("fixed", key, value) for key, value in grid.fixed.items()]
         if both := grid.vary.keys() & grid.fixed.keys():
             raise InputError(f"{where}: '{min(both)}' is both fixed and varied")
+    for block, key_path, value in choices:
+        try:
+            Recipe.model_validate(override(document["recipes"][base_name], key_path, value))
+        except ValidationError as error:
+            raise InputError(f"{where}.{block}: {_report(error, base_name)}") from None
+        except InputError as error:
+            raise InputError(f"{where}.{block}: {error}") from None
 
 
 def _retyped(value: Any, frozen: Any) -> Any:

@@ -1,6 +1,7 @@
 """The whole pipeline through real Snakemake, on a reduced miniature world."""
 
 import csv
+import hashlib
 import json
 import os
 import shutil
@@ -12,10 +13,12 @@ import time
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from test_workflow import Project, small
 
 from scan_core.checkpoint_io import load_tensors
 from scan_core.config import Recipe
+from scan_core.inference.scan import Scan
 from scan_core.stages import as_text, clip_part, model_part, segmenter_part
 
 pytestmark = pytest.mark.slow
@@ -30,6 +33,7 @@ def reduced(params) -> None:
     ]
     for grid in params["ablations"]:
         grid["seeds"] = [0]
+    params["searches"][0].update(trials=12, benchmarks=BENCHMARKS)
     recipe = params["recipes"]["mini"]
     recipe["grids"] = ["ensemble_weight"]
     recipe["inference"]["benchmarks"] = BENCHMARKS
@@ -93,8 +97,6 @@ def test_shards_add_up_to_every_image(made):
         with np.load(folder / "confusion.npz") as file:
             counts = file["counts"]
         labels = made.folder / f"data/mini/benchmarks/{benchmark}/labels/val"
-        from PIL import Image
-
         pixels = sum(np.asarray(Image.open(path)).size for path in labels.iterdir())
         assert counts.sum() == pixels
 
@@ -210,6 +212,51 @@ def test_training_grids_are_planned_with_what_they_share(made):
     assert jobs["finetune_clip"] == 1, "the one without contextual shift"
     assert jobs["fuse_weights"] == 3
     assert "clip_weights" not in jobs
+
+
+def test_the_release_is_complete_and_says_how_it_was_made(made, tmp_path):
+    release = made.folder / "results/mini/release"
+    sums = [line.split("  ") for line in (release / "SHA256SUMS").read_text().splitlines()]
+    for digest, name in sums:
+        assert hashlib.sha256((release / name).read_bytes()).hexdigest() == digest
+    assert {name for _, name in sums} | {"SHA256SUMS"} == {p.name for p in release.iterdir()}
+    card = (release / "README.md").read_text()
+    header = load_tensors(release / "model.safetensors")[1]
+    assert sums[0][0] in card
+    assert f"torch {header['versions']['torch']}" in card
+    metrics = json.loads((made.folder / "results/mini/metrics.json").read_text())
+    assert f"{100 * metrics['mini_ade_36.combined.miou']:.2f}" in card
+    weights = made.folder / "results/mini/model/seed=0/model.safetensors"
+    assert weights.stat().st_nlink == 1, "what happens to the release does not happen to the model"
+    picture = Image.fromarray(np.zeros((40, 60, 3), np.uint8))
+    result = Scan.from_checkpoint(release / "model.safetensors").segment(picture, ["sky", "sea"])
+    assert result.class_map.shape == (40, 60)
+    # The recipe of the release, in the place of params.yaml, makes the same.
+    text = (made.folder / "params.yaml").read_text()
+    shutil.copy(release / "params.yaml", made.folder / "params.yaml")
+    jobs = made.jobs("all")
+    (made.folder / "params.yaml").write_text(text)
+    assert jobs == {}
+
+
+def test_a_grid_has_a_figure_and_a_table(made):
+    stem = made.folder / "results/mini/ablations/ensemble_weight"
+    ran = made.snakemake("--profile", "local", f"results/mini/ablations/{stem.name}.png")
+    assert ran.returncode == 0, ran.stdout
+    assert stem.with_suffix(".png").stat().st_size > 10_000
+    assert "| 0.45 |" in stem.with_suffix(".md").read_text()
+
+
+def test_settings_are_searched_on_the_splits_that_are_for_it(made):
+    ran = made.snakemake("--profile", "local", "searches")
+    assert ran.returncode == 0, ran.stdout
+    folder = made.folder / "results/mini/search/settings"
+    with (folder / "trials.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 12
+    best = float(max(rows, key=lambda row: float(row["mean"]))["mean"])
+    assert f"# {best:.4f} with these settings" in (folder / "best.yaml").read_text()
+    assert made.jobs("searches") == {}
 
 
 def test_a_deleted_result_is_made_again_from_what_is_there(made):

@@ -229,8 +229,10 @@ def test_flat_metrics(tmp_path):
 def test_tables_of_the_command_line(tmp_path):
     paths = [evaluation(tmp_path, "mini_ade_36"), evaluation(tmp_path, "mini_voc_10")]
     grid = grid_file(tmp_path / "weights.csv", ["w"], [(0, "a", (0.5,), 0.1)])
+    frozen = tmp_path / "recipe.json"
+    frozen.write_text(json.dumps({"params": {"recipe": "mini"}}))
     command = [
-        *(sys.executable, "-m", "workflow_scripts.tables", "--recipe", "mini"),
+        *(sys.executable, "-m", "workflow_scripts.tables", "--recipe-file", str(frozen)),
         *("--evaluation", *map(str, paths), "--ablation", str(grid), "--architecture", "small"),
         *("--output-folder", str(tmp_path / "out"), "--metrics-json", str(tmp_path / "all.json")),
     ]
@@ -239,6 +241,7 @@ def test_tables_of_the_command_line(tmp_path):
     stems = ("main", "details", "published")
     expected = {f"{stem}.{kind}" for stem in stems for kind in ("csv", "md", "tex")}
     expected |= {"ablation_weights.csv", "ablation_weights.md"}
+    expected |= {"combined.csv", "recipe.json"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == expected
     assert (tmp_path / "all.json").is_file()
     paths[1].write_text("{}")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from scan_core.atomic import write_text
 from scan_core.command_line import run
+from scan_core.frozen_recipe import load_frozen
 from scan_core.reporting.grids import load_grid
 from scan_core.reporting.results import load_evaluations
 from scan_core.reporting.tables import metrics_json, write_tables
@@ -25,7 +26,13 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--ablation", nargs="*", type=Path, default=[], metavar="FILE", help="CSV of each grid"
     )
-    result.add_argument("--recipe", required=True, help="name of the recipe")
+    result.add_argument(
+        "--recipe-file",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="the recipe, as the workflow freezes it; recipe.json beside the tables repeats it",
+    )
     result.add_argument(
         "--architecture",
         required=True,
@@ -44,11 +51,12 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> None:
     """Read, then write."""
+    recipe, text = load_frozen(arguments.recipe_file)
     evaluations = load_evaluations(arguments.evaluation)
     grids = [load_grid(path) for path in arguments.ablation]
-    write_tables(
-        evaluations, grids, arguments.recipe, arguments.architecture, arguments.output_folder
-    )
+    folder = arguments.output_folder
+    write_tables(evaluations, grids, recipe["recipe"], arguments.architecture, folder)
+    write_text(folder / "recipe.json", text)
     write_text(arguments.metrics_json, metrics_json(evaluations))
     logging.info("tables of %d benchmarks and %d grids", len(evaluations), len(grids))
 

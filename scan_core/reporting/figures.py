@@ -1,10 +1,11 @@
-"""All figures of a report, each as PNG and SVG."""
+"""All figures of a report, each as PNG and SVG; of the curves the numbers as well."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from scan_core.atomic import write_text
 from scan_core.errors import InputError
 from scan_core.reporting.grid_figures import grid_figure
 from scan_core.reporting.grids import load_grid
@@ -20,7 +21,7 @@ from scan_core.reporting.results import (
     load_evaluations,
     load_per_class,
 )
-from scan_core.reporting.training_figures import training_figure
+from scan_core.reporting.training_figures import curve_values, training_figure
 
 
 def draw_figures(
@@ -39,7 +40,8 @@ def draw_figures(
         confusions: `<benchmark>/confusion.npz`: `confusion_<benchmark>`; its names are those of
             the benchmark's class table.
         grids: CSV of each grid: `ablation_<grid>`.
-        curves: name of a training -> its `metrics.jsonl`: `curves_<name>`.
+        curves: name of a training -> its `metrics.jsonl`: `curves_<name>`, and its numbers as
+            CSV.
         output_folder: where to write, each file atomically.
 
     Returns:
@@ -66,7 +68,9 @@ def draw_figures(
         grid = load_grid(path)
         figures[f"ablation_{grid.name}"] = grid_figure(grid)
     for name, path in curves.items():
-        figures[f"curves_{name}"] = training_figure(load_curves(path), name)
+        values = load_curves(path)
+        figures[f"curves_{name}"] = training_figure(values, name)
+        write_text(output_folder / f"curves_{name}.csv", curve_values(values).csv())
     for name, figure in figures.items():
         save_figure(figure, output_folder, name)
     return list(figures)

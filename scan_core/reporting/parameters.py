@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from scan_core.config import Ablation, Recipe
+from scan_core.config import Ablation, Block, Recipe, Search
 from scan_core.recipes import nested_blocks, read_params, validate
 
 INTRODUCTION = """\
@@ -16,9 +16,9 @@ INTRODUCTION = """\
 Every key of `params.yaml`. This page is generated (`make docs`): meanings and bounds come from
 `scan_core/config.py`, values from `params.yaml`.
 
-The file has three top keys: `recipe`, the name of the recipe to run; `recipes`, one block for
-each recipe; and `ablations`, the list of grids. All recipes have the same keys, and none has a
-default. A key may be overridden for one run:
+The file has four top keys: `recipe`, the name of the recipe to run; `recipes`, one block for each
+recipe; `ablations`, the list of grids; and `searches`, the list of searches. All recipes have the
+same keys, and none has a default. A key may be overridden for one run:
 
     snakemake --profile local --config recipe=vitl14 -- all
     snakemake --profile local --config 'recipes={mini: {seed: 3}}' -- all
@@ -40,15 +40,17 @@ def parameter_reference(params_file: Path) -> str:
     recipes: dict[str, dict[str, Any]] = document["recipes"]
     lines = [INTRODUCTION.rstrip(), "", "## A recipe", ""]
     lines += _section(Recipe, (), recipes)
-    lines += ["", "## A grid", "", _text(Ablation.__doc__), ""]
-    lines += _table(
-        ["key", "allowed", "meaning"],
-        [
-            [f"`{name}`", _allowed(Ablation, name), _text(field.description)]
-            for name, field in Ablation.model_fields.items()
-        ],
-    )
+    for title, block in (("A grid", Ablation), ("A search", Search)):
+        lines += ["", f"## {title}", "", _text(block.__doc__), "", *_meanings(block)]
     return "\n".join(lines) + "\n"
+
+
+def _meanings(block: type[Block]) -> Iterator[str]:
+    rows = [
+        [f"`{name}`", _allowed(block, name), _text(field.description)]
+        for name, field in block.model_fields.items()
+    ]
+    return _table(["key", "allowed", "meaning"], rows)
 
 
 def _section(

@@ -32,6 +32,8 @@ def write_tables(
 ) -> None:
     """Write `main`, `details`, `published` (CSV, Markdown, LaTeX) and `ablation_<grid>`.
 
+    `combined.csv`, for programs that draw, has a row for each benchmark.
+
     Args:
         evaluations: of one model, at least one.
         grids: of the same recipe.
@@ -48,6 +50,9 @@ def write_tables(
                 f"{evaluation.file} is of the recipe '{evaluation.recipe}', expected '{recipe}'; "
                 "evaluate that recipe, or name the other"
             )
+    names = [grid.name for grid in grids]
+    if repeated := next((name for name in names if names.count(name) > 1), None):
+        raise InputError(f"the grid '{repeated}' is given twice; give each grid's file once")
     tables = {
         "main": main_table(evaluations),
         "details": detail_table(evaluations),
@@ -57,22 +62,7 @@ def write_tables(
         write_text(output_folder / f"{name}.csv", table.csv())
         write_text(output_folder / f"{name}.md", table.markdown())
         write_text(output_folder / f"{name}.tex", table.latex())
-    write_grid_tables(grids, output_folder)
-
-
-def write_grid_tables(grids: Sequence[Grid], output_folder: Path) -> None:
-    """Write `ablation_<grid>` (CSV, Markdown).
-
-    Args:
-        grids: of one recipe.
-        output_folder: where to write, each file atomically.
-
-    Raises:
-        InputError: a grid that is there twice.
-    """
-    names = [grid.name for grid in grids]
-    if repeated := next((name for name in names if names.count(name) > 1), None):
-        raise InputError(f"the grid '{repeated}' is given twice; give each grid's file once")
+    write_text(output_folder / "combined.csv", combined_values(evaluations).csv())
     for grid in grids:
         stem = f"ablation_{grid.name}"
         write_text(output_folder / f"{stem}.csv", grid_values(grid).csv())
@@ -125,6 +115,23 @@ def detail_table(evaluations: Sequence[Evaluation]) -> Table:
         ),
         text_columns=2,
         note=f"Per cent. {_EXPLAINED}.",
+    )
+
+
+def combined_values(evaluations: Sequence[Evaluation]) -> Table:
+    """Both classifiers combined: a row for each benchmark, a column for each metric, per cent.
+
+    Args:
+        evaluations: of one model, at least one.
+    """
+    return Table(
+        title="Both classifiers combined",
+        header=("benchmark", *METRICS),
+        rows=tuple(
+            (e.benchmark, *(per_cent(_metric(e, "combined", metric)) for metric in METRICS))
+            for e in evaluations
+        ),
+        text_columns=1,
     )
 
 

@@ -1,4 +1,4 @@
-"""Figures of training curves."""
+"""Figures of training curves, and their numbers."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from scan_core.reporting.plotting import PALETTE, new_figure, styled
+from scan_core.reporting.table_text import Table
 
 # Kind of quantity, by how its name begins -> label of its axis.
 _AXES = {"loss": "loss", "validation": "validation", "learning_rate": "learning rate"}
@@ -41,6 +42,24 @@ def training_figure(curves: dict[str, dict[int, float]], name: str) -> Figure:
             axis.set_ylim(bottom=0)
     figure.suptitle(name)
     return figure
+
+
+def curve_values(curves: dict[str, dict[int, float]]) -> Table:
+    """A row for each step, a column for each quantity; empty where it was not measured.
+
+    Args:
+        curves: quantity -> step -> value.
+    """
+    steps = sorted({step for points in curves.values() for step in points})
+    return Table(
+        title="Training",
+        header=("step", *curves),
+        rows=tuple(
+            (str(step), *(f"{p[step]:.6g}" if step in p else "" for p in curves.values()))
+            for step in steps
+        ),
+        text_columns=0,
+    )
 
 
 def _curve(axis: Axes, points: dict[int, float], label: str, color: str) -> None:

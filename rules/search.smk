@@ -1,0 +1,48 @@
+"""Search of test-time settings, on splits that no result is reported on."""
+
+
+include: "search_common.smk"
+
+
+rule search_settings:
+    input:
+        model=f"{RESULTS}/model/{MAIN_MODEL}/model.safetensors",
+        indexes=indexes_of_search,
+        verifications=verifications_of_search,
+    output:
+        trials=f"{RESULTS}/search/{{search}}/trials.csv",
+        best=f"{RESULTS}/search/{{search}}/best.yaml",
+        best_per_benchmark=f"{RESULTS}/search/{{search}}/best_per_benchmark.yaml",
+        figure=report(
+            f"{RESULTS}/search/{{search}}/search.png",
+            caption="../docs/report/search.rst",
+            category="Searches",
+            labels={"search": "{search}"},
+        ),
+        vector_figure=f"{RESULTS}/search/{{search}}/search.svg",
+    log:
+        f"{LOGS}/search_settings/{{search}}.log",
+    benchmark:
+        f"{TIMINGS}/search_settings/{{search}}.tsv"
+    wildcard_constraints:
+        search=one_of(SEARCHES),
+    conda:
+        ENVIRONMENT
+    threads: 2
+    resources:
+        mem_mb=16000,
+        runtime=720,
+    params:
+        search=search_as_text,
+        recipe=RECIPE_NAME,
+        benchmarks=benchmarks_of_search,
+        layers=RECIPE.inference.replace_layers,
+        folder=subpath(output.trials, parent=True),
+        code=code(*EVALUATION_CODE, "scan_core/search/*.py"),
+    message:
+        "Searching settings ({wildcards.search})"
+    shell:
+        "python -m workflow_scripts.search_settings --search {params.search:q}"
+        " --recipe {params.recipe} --model {input.model} --benchmarks {params.benchmarks:q}"
+        " --replace-layers {params.layers} --code {params.code} --work {params.folder}/work"
+        " --output-folder {params.folder} 2> {log}"

@@ -1,0 +1,1 @@
+"""Search of test-time settings."""

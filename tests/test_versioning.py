@@ -1,0 +1,258 @@
+"""DVC around the workflow: reproduce, compare, share; nothing is recorded that was not made."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from test_pipeline import reduced
+from test_workflow import Project
+
+pytestmark = pytest.mark.slow
+WEIGHT = "recipes.mini.inference.clip_weight"
+RATE = "recipes.mini.segmenter.training.learning_rate"
+TRAINING = "Training the segmenter"
+
+
+def tiny(params) -> None:
+    """One benchmark, a few images, two steps."""
+    reduced(params)
+    (grid,) = [grid for grid in params["ablations"] if grid["name"] == "ensemble_weight"]
+    grid["vary"]["inference.clip_weight"] = [0, 0.5, 1]
+    params["ablations"] = [grid]
+    params["searches"] = []
+    recipe = params["recipes"]["mini"]
+    datasets = recipe["datasets"]
+    datasets["miniworld"].update(training_images=6, tuning_images=2, test_images=4)
+    for name in set(datasets["benchmarks"]) - {"mini_coco_24", "mini_ade_36"}:
+        del datasets["benchmarks"][name]
+    datasets["benchmarks"]["mini_coco_24"]["images"] = {"train": 6, "val": 4}
+    datasets["benchmarks"]["mini_ade_36"]["images"] = {"train": 2, "val": 4}
+    recipe["inference"]["benchmarks"] = ["mini_ade_36"]
+    recipe["clip"]["pretraining"].update(images=24, steps=2)
+    recipe["segmenter"]["training"].update(steps=2, validate_every=2)
+
+
+class Repository:
+    """A git repository with DVC, and the programs as a person runs them there."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.results = folder / "results/mini"
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        self.environment = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "true"}
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, *command: str) -> str:
+        process = self.start(*command)
+        text, _ = process.communicate()
+        assert process.returncode == 0, text
+        return text
+
+    def set(self, key: str, value: float) -> None:
+        def change(params):
+            *blocks, last = key.split(".")
+            for block in blocks:
+                params = params[block]
+            params[last] = value
+
+        Project.edit(self, change)
+
+    def metrics(self) -> dict[str, float]:
+        return json.loads((self.results / "metrics.json").read_text())
+
+    def metrics_of(self, revision: str) -> dict[str, float]:
+        return json.loads(self.run("git", "show", f"{revision}:results/mini/metrics.json"))
+
+    def experiment(self) -> str:
+        """The commit of the only experiment."""
+        (name,) = self.run("dvc", "exp", "list", "--name-only").split()
+        return self.run("git", "for-each-ref", "--format=%(objectname)", f"refs/exps/**/{name}")[
+            :40
+        ]
+
+    def back(self) -> None:
+        """To what was committed, results included."""
+        self.run("git", "checkout", "--quiet", ".")
+        self.run("dvc", "checkout", "--quiet")
+
+    def clone(self, folder: Path) -> "Repository":
+        self.run("git", "clone", "--quiet", ".", str(folder))
+        return Repository(folder)
+
+    def tables(self) -> dict[str, bytes]:
+        files = sorted((self.results / "tables").iterdir())
+        return {path.name: path.read_bytes() for path in files}
+
+
+@pytest.fixture(scope="module")
+def edited(tmp_path_factory) -> tuple[Repository, str]:
+    """The workflow run by DVC, with an edit in the middle, and what DVC said."""
+    project = Project(tmp_path_factory.mktemp("repository"))
+    project.edit(tiny)
+    repository = Repository(project.folder)
+    repository.run("git", "init", "--quiet")
+    repository.run("git", "config", "user.name", "A Person")
+    repository.run("git", "config", "user.email", "person@example.org")
+    repository.run("git", "add", ".")
+    repository.run("git", "commit", "--quiet", "--message", "A small recipe")
+    process = repository.start("dvc", "repro")
+    while process.poll() is None and not (repository.results / "clip").exists():
+        time.sleep(0.1)
+    repository.set(WEIGHT, 0.3)
+    text, _ = process.communicate()
+    assert process.returncode != 0, text
+    assert not (project.folder / "dvc.lock").exists()
+    return repository, text
+
+
+@pytest.fixture(scope="module")
+def made(edited) -> Repository:
+    """After the edit was taken back, and the results committed."""
+    repository, _ = edited
+    repository.run("git", "checkout", "--quiet", "params.yaml")
+    text = repository.run("dvc", "repro")
+    assert "Writing the tables" in text
+    assert TRAINING not in text, "only the leaves are made again"
+    repository.run("git", "add", "dvc.lock", "results")
+    repository.run("git", "commit", "--quiet", "--message", "Its results")
+    return repository
+
+
+def test_an_edit_during_the_run_is_not_recorded(edited):
+    repository, text = edited
+    assert "error: params.yaml changed during the run" in text
+    evaluated = json.loads(
+        (repository.results / "eval/seed=0/mini_ade_36/metrics.json").read_text()
+    )
+    assert evaluated["settings"]["clip_weight"] == 0.6, "what the run began with"
+    if not (repository.folder / "dvc.lock").exists():
+        return
+    # `made` may have run before.
+    assert "clip_weight: 0.3" not in (repository.folder / "dvc.lock").read_text()
+
+
+def test_only_leaves_and_numbers_are_kept(made):
+    tracked = made.run("git", "ls-files", "results", "dvc.lock").split()
+    assert tracked == ["dvc.lock", "results/mini/metrics.json"]
+    assert made.run("git", "status", "--porcelain") == ""
+
+
+def test_a_second_repro_does_nothing(made):
+    assert "didn't change, skipping" in made.run("dvc", "repro")
+    assert "up to date" in made.run("dvc", "status")
+    assert "Nothing to be done" in made.run("snakemake", "-n", "--profile", "local", "all")
+
+
+def test_an_experiment_on_a_setting(made):
+    text = made.run("dvc", "exp", "run", "--set-param", f"{WEIGHT}=0.5")
+    assert "Evaluating" in text
+    assert TRAINING not in text
+    table = (made.results / "ablations/ensemble_weight.csv").read_text().splitlines()
+    (row,) = [line for line in table if ",0.5," in line]
+    in_grid = float(row.split(",")[4])
+    name = "mini_ade_36.combined.miou"
+    assert made.metrics()[name] == pytest.approx(in_grid, abs=1e-6)
+    assert made.metrics() == made.metrics_of(made.experiment())
+    changes = json.loads(made.run("dvc", "params", "diff", "--json"))
+    assert list(changes["params.yaml"]) == [WEIGHT]
+    assert (changes["params.yaml"][WEIGHT]["old"], changes["params.yaml"][WEIGHT]["new"]) == (
+        0.6,
+        0.5,
+    )
+    changes = json.loads(made.run("dvc", "metrics", "diff", "--json"))
+    shown = changes["results/mini/metrics.json"]
+    base, now = made.metrics_of("HEAD"), made.metrics()
+    assert shown
+    assert shown == {
+        key: {"old": base[key], "new": now[key], "diff": pytest.approx(now[key] - base[key])}
+        for key in now
+        if now[key] != base[key]
+    }
+    made.run("dvc", "plots", "diff", "HEAD")
+    page = (made.folder / "dvc_plots/index.html").read_text()
+    assert "Training of the segmenter" in page
+    assert "seen_unseen.png" in page
+    # Tables of one recipe, restored over those of another, are not taken for the other's.
+    made.back()
+    made.set(WEIGHT, 0.5)
+    plan = made.run("snakemake", "-n", "--profile", "local", "all")
+    assert "Writing the tables" in plan
+    assert "Evaluating" not in plan
+    made.back()
+    made.run("dvc", "exp", "remove", "--all-commits")
+
+
+def test_an_experiment_on_the_training_has_the_numbers_of_a_plain_run(made):
+    before = made.metrics()
+    made.set(RATE, 0.002)
+    assert TRAINING in made.run("snakemake", "--profile", "local", "all")
+    plain = made.metrics()
+    assert plain != before
+    made.back()
+    assert made.metrics() == before
+    made.run("dvc", "exp", "run", "--set-param", f"{RATE}=2e-3")
+    assert made.metrics() == plain
+    made.back()
+    # In a folder of its own, from nothing; without what DVC remembers of the run above.
+    shutil.rmtree(made.folder / ".dvc/cache/runs")
+    made.run("dvc", "exp", "remove", "--all-commits")
+    text = made.run("dvc", "exp", "run", "--temp", "--set-param", f"{RATE}=2e-3")
+    assert TRAINING in text
+    assert made.metrics() == before, "the workspace is left alone"
+    assert made.metrics_of(made.experiment()) == plain
+
+
+def test_a_clone_pulls_the_tables_and_computes_nothing(made, tmp_path):
+    made.run("dvc", "remote", "add", "--local", "folder", str(tmp_path / "storage"))
+    made.run("dvc", "push", "--remote", "folder")
+    clone = made.clone(tmp_path / "clone")
+    clone.run("dvc", "remote", "add", "--local", "--default", "folder", str(tmp_path / "storage"))
+    clone.run("dvc", "pull")
+    assert clone.tables() == made.tables()
+    clone_weights = clone.results / "release/model.safetensors"
+    assert clone_weights.read_bytes() == (made.results / "release/model.safetensors").read_bytes()
+    assert "didn't change, skipping" in clone.run("dvc", "repro")
+    # Snakemake, which has made nothing here, does not take the pulled tables for other recipes'.
+    clone.set(WEIGHT, 0.5)
+    assert TRAINING in clone.run("snakemake", "-n", "--profile", "local", "tables")
+
+
+def test_a_server_that_speaks_s3_stores_and_gives_back(made, tmp_path, monkeypatch):
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    server = ThreadedMotoServer("127.0.0.1", port=0)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        address = f"http://{host}:{port}"
+        boto3.client("s3", endpoint_url=address).create_bucket(Bucket="lab")
+        clone = made.clone(tmp_path / "clone")
+        for repository in (made, clone):
+            repository.environment.update(
+                {k: v for k, v in os.environ.items() if k.startswith("AWS_")}
+            )
+            repository.run("dvc", "remote", "add", "--local", "s3", "s3://lab/scan")
+            repository.run("dvc", "remote", "modify", "--local", "s3", "endpointurl", address)
+        made.run("dvc", "push", "--remote", "s3")
+        clone.run("dvc", "pull", "--remote", "s3")
+    finally:
+        server.stop()
+    assert clone.tables() == made.tables()
