@@ -27,7 +27,7 @@ def resolved_recipe(params: Params) -> dict[str, Any]:
     }
 
 
-def freeze_recipe(params: Params, shown: Path, may_renew: bool) -> Path:
+def freeze_recipe(params: Params, shown: Path, may_write: bool) -> Path:
     """Write the resolved recipe beside the snapshots, and return the file.
 
     The leaves of the workflow have it as an input. It is written once for each recipe, so leaves
@@ -39,14 +39,14 @@ def freeze_recipe(params: Params, shown: Path, may_renew: bool) -> Path:
     Args:
         params: as it runs.
         shown: the resolved recipe that the tables were made with, if there are any.
-        may_renew: false in the processes of jobs, which find the file as their run left it.
+        may_write: false in the processes of jobs, which find the file as their run left it.
     """
     document = resolved_recipe(params)
     text = json.dumps(document, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     frozen = SNAPSHOT_FOLDER / f"{params.recipe}-{digest}.json"
-    replaced = may_renew and shown.is_file() and shown.read_text(encoding="utf-8") != text
-    if replaced or not frozen.is_file():
+    replaced = shown.is_file() and shown.read_text(encoding="utf-8") != text
+    if may_write and (replaced or not frozen.is_file()):
         write_text(frozen, json.dumps({"frozen": time.time(), "params": document}))
     return frozen
 
