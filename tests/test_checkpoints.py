@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from parity_pack import ARCHITECTURE, named_weights, released_keys, tiny_network
+from parity_pack import ARCHITECTURE, image, named_weights, released_keys, tiny_network
+from PIL import Image
 
+from scan_core import segment
 from scan_core.errors import InputError
 from scan_core.models.build import build_network
 from scan_core.models.checkpoints import (
@@ -227,7 +229,7 @@ def test_every_name_has_one_counterpart(network):
     assert report.loaded == len(weights)
 
 
-def test_the_command_line_imports(tmp_path):
+def test_the_command_line_imports_what_segment_takes(tmp_path):
     """With a fine-tuned CLIP laid over a whole model, as the release is put together."""
     params = read_params(ROOT / "params.yaml")
     recipe = params["recipes"]["mini"]
@@ -257,3 +259,11 @@ def test_the_command_line_imports(tmp_path):
     loaded, _ = load_network(tmp_path / "model.safetensors")
     assert float(loaded.clip.logit_scale) == 3.0
     assert _equal(loaded.proposal_network, network.proposal_network)
+    Image.fromarray(image(3, 64, 80).transpose(1, 2, 0)).save(tmp_path / "photo.png")
+    options = ["--checkpoint", tmp_path / "model.safetensors", "--params", tmp_path / "params.yaml"]
+    options += ["--recipe", "mini", "--classes", "sea, sand", "--out", tmp_path / "out"]
+    words = [str(word) for word in (tmp_path / "photo.png", *options)]
+    segment.main(segment.parser().parse_args(words))
+    record = json.loads((tmp_path / "out/photo.json").read_text())
+    assert record["settings"]["clip_weight"] == recipe["inference"]["clip_weight"]
+    assert sum(found["area"] for found in record["segments"]) == 64 * 80

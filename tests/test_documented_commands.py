@@ -81,8 +81,9 @@ def test_snakemake_has_a_plan_for_it(project, command):
     if "--unlock" in options:
         assert project.snakemake(*options).returncode == 0
         return
+    profile = [] if "--profile" in options else ["--profile", "local"]
     # First, because after `--` come targets.
-    ran = project.snakemake("-n", "--quiet", "rules", "--profile", "local", *options)
+    ran = project.snakemake("-n", "--quiet", "rules", *profile, *options)
     assert ran.returncode == 0, ran.stdout
     assert program == "snakemake"
 

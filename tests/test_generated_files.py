@@ -1,9 +1,15 @@
 """What is generated and kept in the repository is in step with what it is made from."""
 
+import os
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
+
+from docs.diagrams import DIAGRAMS
 from scan_core.reporting.parameters import parameter_reference
 
 ROOT = Path(__file__).parents[1]
@@ -13,6 +19,42 @@ LOCK = (ROOT / "envs/requirements.lock").read_text(encoding="utf-8")
 def test_the_reference_of_parameters_is_current():
     page = (ROOT / "docs/parameters.md").read_text(encoding="utf-8")
     assert page == parameter_reference(ROOT / "params.yaml"), "run `make docs`"
+
+
+@pytest.mark.parametrize("name", DIAGRAMS)
+def test_the_diagrams_are_current(name):
+    picture = (ROOT / f"docs/pictures/{name}.svg").read_text(encoding="utf-8")
+    assert picture == DIAGRAMS[name](), "run `make docs`"
+
+
+def test_the_documentation_builds_without_a_broken_link_and_asks_no_other_server(tmp_path):
+    """mkdocs is strict: a link to nowhere, or a page that no other leads to, fails the build."""
+    mkdocs = Path(sys.executable).with_name("mkdocs")
+    ran = subprocess.run(
+        [mkdocs, "build", "--quiet", "--site-dir", tmp_path / "site"],
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    pages = sorted((tmp_path / "site").glob("*.html"))
+    assert {"index.html", "quickstart.html", "own_data.html"} <= {page.name for page in pages}
+    for page in pages:
+        loads = re.findall(
+            r"<(?:script|img|iframe|source)\b[^>]*\bsrc=[\"']?(?:https?:)?//[^>]*|"
+            r"<link\b[^>]*rel=[\"']?(?:stylesheet|preconnect)[^>]*//[^>]*",
+            page.read_text(encoding="utf-8"),
+        )
+        assert not loads, f"{page.name} loads {loads}"
+    assert not list((tmp_path / "site").rglob("*.py"))
+
+
+def test_the_readme_links_to_files_that_are_there():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+    assert len(links) > 8
+    assert not [link for link in links if not (ROOT / link).is_file()]
 
 
 def test_the_conda_environment_holds_the_pins_of_the_lock():
