@@ -128,6 +128,12 @@ class ClusterProject(Project):
         copied.folder = folder
         return copied
 
+    def forget(self, *results: str) -> None:
+        """Remove what was made, and whatever Snakemake would take as a sign of it."""
+        for name in (*results, "figures", "qualitative"):
+            shutil.rmtree(self.folder / "results/mini" / name)
+        (self.folder / "results/mini/metrics.json").unlink()
+
     def jobs_of(self, rule: str) -> dict[str, str]:
         """State of every job of a rule that was submitted in this folder, by number."""
         lines = slurm(
@@ -288,9 +294,7 @@ class Story:
 @pytest.fixture(scope="module")
 def story(cluster, undisturbed, tmp_path_factory) -> Story:
     project = undisturbed.copy(tmp_path_factory.mktemp("disturbed"))
-    for path in (project.folder / "results/mini/segmenter/seed=0").iterdir():
-        path.unlink()
-    shutil.rmtree(project.folder / "results/mini/tables")
+    project.forget("segmenter", "pairs", "model", "eval", "ablations", "tables")
     _starve(project)
     story = Story(cluster, project)
     story.tell()
