@@ -11,6 +11,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,7 @@ from test_workflow import Project
 from scan_core.checkpoint_io import load_tensors
 
 SCRIPT = Path(__file__).with_name("slurm_cluster.sh")
-STEPS = 120
+STEPS = 60
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
 
@@ -64,6 +66,18 @@ def _processes():
                 continue
 
 
+def _is_training(process: int) -> bool:
+    words = Path(f"/proc/{process}/cmdline").read_text().split("\0")
+    return words[1:3] == ["-m", "workflow_scripts.train_segmenter"]
+
+
+def _is_pending(process: int, number: int) -> bool:
+    """Whether a signal waits for a stopped process."""
+    status = Path(f"/proc/{process}/status").read_text()
+    mask = next(line.split()[1] for line in status.splitlines() if line.startswith("ShdPnd:"))
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
 def slurm(*command: str) -> str:
     return subprocess.run(
         command, capture_output=True, text=True, timeout=60, check=True
@@ -96,7 +110,7 @@ class ClusterProject(Project):
         profile = yaml.load(path)
         profile["__variables__"].update(
             partition="main", account="test", gpu="gpu:none",
-            nodes=2, gpus_per_node=1, cpus_per_gpu=1, longest=20,
+            nodes=2, gpus_per_node=1, cpus_per_gpu=2, longest=20,
         )  # fmt: skip
         profile["jobs"] = 4
         profile["slurm-init-seconds-before-status-checks"] = 5
@@ -218,7 +232,6 @@ class Story:
         self.log = project.folder / "driver.log"
         self.states: dict[str, str] = {}
         self.reached: dict[str, int] = {}
-        self.seconds_to_checkpoint = 0.0
 
     def step(self) -> int:
         """Of the last checkpoint."""
@@ -247,6 +260,28 @@ class Story:
         until(end, 90)
         self.states[job] = state(job)
 
+    @contextmanager
+    def held(self, job: str) -> Iterator[None]:
+        """Keep a training from ending by itself before SLURM's signal has come."""
+        processes = [
+            process
+            for process, variables in _processes()
+            if f"SLURM_JOB_ID={job}" in variables
+            and _is_training(process)
+            # Not the processes that it has for reading images.
+            and not _is_training(_parent(process))
+        ]
+        for process in processes:
+            os.kill(process, signal.SIGSTOP)
+
+        def told() -> bool:
+            return all(_is_pending(process, signal.SIGUSR1) for process in processes)
+
+        yield
+        until(told, 90)
+        for process in processes:
+            os.kill(process, signal.SIGCONT)
+
     def tell(self) -> None:
         project = self.project
         self.driver = project.start("snakemake", "--profile", "slurm", "all", log=self.log)
@@ -260,7 +295,8 @@ class Story:
         self.reached["scancel"] = self.step()
         # 3. The job meets its time limit: SLURM says so beforehand.
         third = self.training_job(3)
-        slurm("scontrol", "update", f"job={third}", "TimeLimit=1")
+        with self.held(third):
+            slurm("scontrol", "update", f"job={third}", "TimeLimit=1")
         self.until_over(third)
         self.reached["time limit"] = self.step()
         # 4. A node dies, and the controller is away while the job that was put back runs.
