@@ -1,7 +1,7 @@
 """One maker of a file at a time, over all machines that share the file system.
 
-A workflow whose Snakemake died leaves jobs running; started again carelessly it makes the same
-files a second time, at the same time. Whoever makes a file therefore holds a lock beside it.
+A workflow that died leaves jobs running; started again carelessly it makes the same files a
+second time, at the same time. Whoever makes a file therefore holds a lock beside it.
 """
 
 import errno
@@ -45,9 +45,9 @@ def exclusive(target: Path, patience: float = PATIENCE) -> Iterator[None]:
     while (descriptor := _acquired(path)) is None:
         if time.monotonic() > deadline:
             raise InputError(
-                f"{target} is being made by {_spoken(_record(path))}. Wait for it, or end it: "
-                "`python -m workflow_scripts.resume wait` and `… cancel` do so for a workflow "
-                f"whose Snakemake has died. If nothing of the kind runs, delete {path}."
+                f"{target} is being made by {_spoken(_record(path))}. Wait for it, or end it; for "
+                "a workflow that died, `python -m workflow_scripts.resume` does so. If nothing "
+                f"of the kind runs, delete {path}."
             )
         time.sleep(_POLL)
     try:

@@ -44,7 +44,7 @@ def test_one_makes_it_at_a_time(tmp_path):
     target = tmp_path / "results/model.safetensors"
     first = _start(target, 60, SLURM_JOB_ID="17")
     with (
-        pytest.raises(InputError, match=rf"made by job 17, process {first.pid} on .*resume wait"),
+        pytest.raises(InputError, match=rf"made by job 17, process {first.pid} on .*\.resume"),
         exclusive(target, patience=0.2),
     ):
         pass

@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 
 from scan_core.command_line import run
-from scan_core.orphans import Orphans
+from scan_core.errors import InputError
+from scan_core.leftovers import Leftovers, processes_in
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,16 +30,25 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> None:
     """Clear the way, then become Snakemake."""
-    orphans = Orphans(Path.cwd())
-    orphans.refuse_if_alive()
+    folder = Path.cwd().resolve()
+    for process in processes_in(folder):
+        # Snakemakes that jobs start for themselves are given a `--mode`.
+        names = [Path(word).name for word in process.words[:3]]
+        if "snakemake" in names and "--mode" not in process.words:
+            raise InputError(
+                f"Snakemake still runs in {folder} (process {process.number}): there is nothing "
+                "to resume. If it is to be restarted, end it first, by Ctrl-C once."
+            )
+    # So Snakemake's executor names what it submits, and so our rules call their scripts.
+    left = Leftovers(folder, comment="rule_", module="workflow_scripts.")
     if arguments.how == "cancel":
-        orphans.cancel()
-    orphans.wait()
-    command = ["snakemake", "--profile", arguments.profile]
-    again = [*command, "--rerun-incomplete", *arguments.snakemake]
-    subprocess.run([*again, "--unlock"], check=True, stdout=sys.stderr)
-    logging.info("%s", " ".join(again))
-    os.execvp(again[0], again)
+        left.cancel()
+    left.wait()
+    command = ["snakemake", "--profile", arguments.profile, "--rerun-incomplete"]
+    command += arguments.snakemake
+    subprocess.run([*command, "--unlock"], check=True, stdout=sys.stderr)
+    logging.info("%s", " ".join(command))
+    os.execvp(command[0], command)
 
 
 if __name__ == "__main__":
