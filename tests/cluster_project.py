@@ -88,6 +88,12 @@ def state(job: str) -> str:
     return slurm("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T")
 
 
+def minutes_run(job: str) -> int:
+    """Whole minutes that a job has run."""
+    clock = slurm("squeue", "--noheader", f"--jobs={job}", "--format=%M")
+    return int(clock.split(":")[-2])
+
+
 def until(what, seconds: float, driver: subprocess.Popen | None = None):
     """What a function returns, once it is true."""
     end = time.monotonic() + seconds

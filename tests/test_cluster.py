@@ -19,6 +19,7 @@ from cluster_project import (
     ClusterProject,
     is_pending,
     is_training,
+    minutes_run,
     parent,
     processes,
     slurm,
@@ -151,7 +152,8 @@ class Story:
         # 3. The job meets its time limit: SLURM says so beforehand.
         third = self.training_job(3)
         with self.held(third):
-            slurm("scontrol", "update", f"job={third}", "TimeLimit=1")
+            limit = minutes_run(third) + 2  # SLURM's unit; at least one whole minute from now
+            slurm("scontrol", "update", f"job={third}", f"TimeLimit={limit}")
         self.until_over(third)
         self.reached["time limit"] = self.step()
         # 4. A node dies, and the controller is away while the job that was put back runs.
