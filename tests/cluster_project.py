@@ -71,13 +71,6 @@ def is_training(process: int) -> bool:
     return words[1:3] == ["-m", "workflow_scripts.train_segmenter"]
 
 
-def is_pending(process: int, number: int) -> bool:
-    """Whether a signal waits for a stopped process."""
-    status = Path(f"/proc/{process}/status").read_text()
-    mask = next(line.split()[1] for line in status.splitlines() if line.startswith("ShdPnd:"))
-    return bool(int(mask, 16) >> (number - 1) & 1)
-
-
 def slurm(*command: str) -> str:
     return subprocess.run(
         command, capture_output=True, text=True, timeout=60, check=True
