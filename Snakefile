@@ -14,6 +14,7 @@ include: "rules/fuse.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
 include: "rules/search.smk"
+include: "rules/plan.smk"
 
 
 rule all:

@@ -11,6 +11,8 @@ rule clip_weights:
         f"{TIMINGS}/clip_weights/{{clip}}.tsv"
     wildcard_constraints:
         clip=one_of(CLIPS),
+    # A download, like those of archives, runs where Snakemake runs.
+    localrule: CLIP_IS_DOWNLOADED
     conda:
         ENVIRONMENT
     threads: 8

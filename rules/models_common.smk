@@ -72,6 +72,11 @@ def model_recipe(wildcards):
     return as_text(model_part(MODELS[wildcards.model].recipe))
 
 
+CLIP_IS_DOWNLOADED = any(
+    cell.recipe.clip.source.startswith("open_clip:") for cell in CLIPS.values()
+)
+
+
 def clip_file(cell):
     return f"{RESULTS}/clip/{cell.names['clip']}/clip.safetensors"
 

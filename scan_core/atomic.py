@@ -2,6 +2,7 @@
 
 import errno
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     """Yield a temporary path beside `target` and rename it to `target` on success.
 
     The temporary name keeps the target's suffix (libraries choose a format by it) and holds
-    the process id, so that two writers of the same file never share one. On any exception the
+    host and process id, so that two writers of the same file never share one. On any exception the
     temporary file is removed and whatever stood at `target` before is left as it was.
 
     Args:
@@ -27,7 +28,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
         DiskFullError: there is no space for it.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
+    writer = f"{socket.gethostname()}-{os.getpid()}"
+    temporary = target.with_name(f".{target.stem}.{writer}.tmp{target.suffix}")
     try:
         yield temporary
         temporary.replace(target)

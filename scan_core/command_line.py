@@ -5,13 +5,17 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 from scan_core.errors import InputError
+from scan_core.exclusive import exclusive, is_first_process
 
 
 def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None]) -> None:
     """Parse the command line, run `main`, and end the log with the time it took.
 
+    Only one command at a time makes an `--output`: see `scan_core.exclusive`.
     An `InputError`, a full disk or another failure of the operating system exits with status 1
     and one message; a defect of ours keeps its traceback. The log goes to standard error.
 
@@ -25,7 +29,12 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
     )
     start = time.monotonic()
     try:
-        main(arguments)
+        output = getattr(arguments, "output", None)
+        lock: AbstractContextManager[None] = nullcontext()
+        if isinstance(output, Path) and is_first_process():
+            lock = exclusive(output)
+        with lock:
+            main(arguments)
     except (InputError, OSError) as error:
         sys.exit(f"error: {error}")
     logging.info("done in %.1f s", time.monotonic() - start)

@@ -143,6 +143,8 @@ end() { # end PIDFILE...: TERM, and KILL after ten seconds
 
 stop() {
     local name controller
+    # Never the jobs of another cluster.
+    [[ $(readlink "$etc/slurm.conf") == "$home/etc/slurm.conf" ]] || return 0
     if timeout 5 scontrol ping 2> /dev/null | grep -q 'is UP'; then
         timeout 20 scancel --user="$(id -un)" || true
         timeout 20 scancel --signal=KILL --user="$(id -un)" || true

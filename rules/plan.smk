@@ -1,0 +1,21 @@
+"""What a recipe takes, before it is run."""
+
+
+rule plan:
+    log:
+        f"{LOGS}/plan.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        # As it is to be run: the frozen file with what the command line put over it.
+        parameters=json.dumps(PARAMS.model_dump()),
+        snakefile=workflow.main_snakefile,
+    message:
+        f"What the recipe {RECIPE_NAME} takes"
+    shell:
+        "python -m workflow_scripts.plan --params {params.parameters:q}"
+        " --snakefile {params.snakefile:q} 2> {log}"

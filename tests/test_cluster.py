@@ -1,0 +1,214 @@
+"""A real SLURM on this machine: the whole workflow, and everything that goes wrong on a cluster.
+
+Run by `python -m pytest -m cluster`. Where SLURM is not installed or cannot be started, the tests
+say so and are skipped.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+
+import pytest
+import torch
+from cluster_project import (
+    Cluster,
+    ClusterProject,
+    is_training,
+    minutes_run,
+    parent,
+    processes,
+    slurm,
+    state,
+    until,
+)
+from ruamel.yaml import YAML
+from test_pipeline import BENCHMARKS
+
+from scan_core.checkpoint_io import load_tensors
+
+# Seconds that anything may take on a machine that has other things to do, too.
+PATIENCE = 180
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    cluster = Cluster()
+    if reason := cluster.why_not():
+        pytest.skip(reason)
+    cluster("stop")  # what a killed run of the tests has left
+    cluster("start")
+    yield cluster
+    cluster("stop")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cluster, tmp_path_factory) -> ClusterProject:
+    project = ClusterProject(tmp_path_factory.mktemp("undisturbed"))
+    project.configure()
+    project.run("snakemake", "--profile", "slurm", "all", seconds=600)
+    return project
+
+
+def test_the_whole_workflow_runs_on_a_cluster(undisturbed):
+    for benchmark in BENCHMARKS:
+        folder = undisturbed.folder / f"results/mini/eval/seed=0/{benchmark}"
+        assert json.loads((folder / "metrics.json").read_text())["images"] == 8
+    assert "main.md" in undisturbed.tables()
+
+
+def test_the_training_runs_on_two_nodes(undisturbed):
+    (job,) = undisturbed.jobs_of("train_segmenter")
+    about = slurm("scontrol", "show", "job", job)
+    assert "NumNodes=2" in about
+    assert "TresPerNode=gres:gpu:none:1" in about
+    log = (undisturbed.folder / "logs/mini/train_segmenter/seed=0.log").read_text()
+    assert "Starting with 2 processes" in log
+    assert log.count("made results") == 1, "the first process alone writes"
+
+
+def test_small_jobs_share_submissions(undisturbed):
+    assert len(undisturbed.jobs_of("evaluation")) == 1
+    assert len(undisturbed.jobs_of("benchmark")) == 3
+    for local in ("evaluate_wildcards", "ablate", "tables", "figures"):
+        assert not undisturbed.jobs_of(local)
+
+
+class Story:
+    """One run in which everything goes wrong with the training, one thing after the other."""
+
+    def __init__(self, cluster: Cluster, project: ClusterProject):
+        self.cluster, self.project = cluster, project
+        self.work = project.folder / "results/mini/segmenter/seed=0/work"
+        self.log = project.folder / "driver.log"
+        self.states: dict[str, str] = {}
+        self.reached: dict[str, int] = {}
+
+    def step(self) -> int:
+        """Of the last checkpoint."""
+        path = self.work / "checkpoint.pt"
+        return torch.load(path, weights_only=True)["step"] if path.exists() else 0
+
+    def training_job(self, number: int) -> str:
+        """The job of the training's n-th submission, once it has gone further than before."""
+        before = self.step()
+
+        def submission() -> str | None:
+            jobs = list(self.project.jobs_of("train_segmenter"))
+            return jobs[number - 1] if len(jobs) >= number else None
+
+        def progress() -> bool:
+            return self.step() > before
+
+        job = until(submission, PATIENCE, self.driver)
+        until(progress, PATIENCE, self.driver)
+        return job
+
+    def until_over(self, job: str) -> None:
+        def end() -> bool:
+            return state(job) not in ("RUNNING", "COMPLETING", "PENDING")
+
+        until(end, PATIENCE)
+        self.states[job] = state(job)
+
+    def hold(self, job: str) -> None:
+        """Keep a training from ending before its limit; SLURM's signal makes it go on."""
+        for process, variables in processes():
+            if (
+                f"SLURM_JOB_ID={job}" in variables
+                and is_training(process)
+                # Not the processes that it has for reading images.
+                and not is_training(parent(process))
+            ):
+                os.kill(process, signal.SIGSTOP)
+
+    def tell(self) -> None:
+        project = self.project
+        self.driver = project.start("snakemake", "--profile", "slurm", "all", log=self.log)
+        # 1. The first submission has too little memory: see `starved`.
+        # 2. A person cancels the job.
+        second = self.training_job(2)
+        (first, _) = project.jobs_of("train_segmenter")
+        self.states[first] = state(first)
+        slurm("scancel", second)
+        self.until_over(second)
+        self.reached["scancel"] = self.step()
+        # 3. The job meets its time limit: SLURM says so beforehand.
+        third = self.training_job(3)
+        self.hold(third)
+        limit = minutes_run(third) + 2  # SLURM's unit; at least one whole minute from now
+        slurm("scontrol", "update", f"job={third}", f"TimeLimit={limit}")
+        self.until_over(third)
+        self.reached["time limit"] = self.step()
+        # 4. A node dies, and the controller is away while the job that was put back runs.
+        fourth = self.training_job(4)
+        nodes = slurm("squeue", "--noheader", f"--jobs={fourth}", "--format=%N")
+        dying = slurm("scontrol", "show", "hostnames", nodes).splitlines()[1]
+        self.cluster.kill_node(dying)
+        self.reached["node"] = self.step()
+
+        def requeued() -> bool:
+            return "Restarts=1" in slurm("scontrol", "show", "job", fourth)
+
+        until(requeued, PATIENCE, self.driver)
+        self.training_job(4)
+        self.cluster.kill_controller()
+        time.sleep(45)
+        self.cluster("controller")
+        self.cluster("node", dying)
+        self.until_over(fourth)
+
+        # 5. Snakemake dies, and leaves the next job behind.
+        def pairs() -> list[str]:
+            return list(project.jobs_of("mine_mask_text_pairs"))
+
+        until(pairs, PATIENCE, self.driver)
+        os.killpg(self.driver.pid, signal.SIGKILL)
+        self.driver.wait()
+        (self.orphan,) = pairs()
+
+
+@pytest.fixture(scope="module")
+def story(cluster, undisturbed, tmp_path_factory) -> Story:
+    project = undisturbed.copy(tmp_path_factory.mktemp("disturbed"))
+    project.forget("segmenter", "pairs", "model", "eval", "ablations", "tables")
+    _starve(project)
+    story = Story(cluster, project)
+    story.tell()
+    story.resumed = project.run(
+        sys.executable, "-m", "workflow_scripts.resume", "wait", "all", seconds=400
+    )
+    return story
+
+
+def _starve(project: ClusterProject) -> None:
+    yaml = YAML()
+    path = project.folder / "slurm/profile.yaml"
+    profile = yaml.load(path)
+    profile["set-resources"]["train_segmenter"]["mem_mb"] = "300 if attempt == 1 else 20000"
+    yaml.dump(profile, path)
+
+
+def test_everything_goes_wrong_and_the_tables_are_the_same(story, undisturbed):
+    assert story.project.tables() == undisturbed.tables()
+    name = "results/mini/segmenter/seed=0/segmenter.safetensors"
+    ours, _ = load_tensors(story.project.folder / name)
+    theirs, _ = load_tensors(undisturbed.folder / name)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_each_fault_was_what_it_was_meant_to_be(story):
+    first, second, third, fourth = story.states.items()
+    assert first[1] in ("OUT_OF_MEMORY", "FAILED")
+    assert second[1] == "CANCELLED"
+    assert third[1] in ("FAILED", "TIMEOUT")
+    assert fourth[1] == "COMPLETED"
+    assert 0 < story.reached["scancel"] < story.reached["time limit"] < story.reached["node"]
+
+
+def test_a_dead_snakemake_is_resumed_without_doing_anything_twice(story):
+    assert story.project.jobs_of("mine_mask_text_pairs") == {story.orphan: "COMPLETED"}
+    assert f"waiting for {story.orphan}" in story.resumed
+    assert len(story.project.jobs_of("train_segmenter")) == 4

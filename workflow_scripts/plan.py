@@ -1,0 +1,54 @@
+"""Say what a recipe takes before it is run: jobs, steps, GPU hours, disk, and what to fetch."""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from scan_core.command_line import run
+from scan_core.errors import InputError
+from scan_core.planning import as_text, plan_of
+from scan_core.recipes import SNAPSHOT_VARIABLE, validate
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the command line."""
+    result = argparse.ArgumentParser(description=__doc__)
+    result.add_argument("--params", required=True, help="JSON of the whole of params.yaml")
+    result.add_argument("--snakefile", type=Path, default=Path("Snakefile"))
+    return result
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Print the plan."""
+    plan = plan_of(validate(json.loads(arguments.params)))
+    print(as_text(plan, jobs(arguments.params, arguments.snakefile)))
+
+
+def jobs(params: str, snakefile: Path) -> dict[str, tuple[int, int]]:
+    """Rule -> its jobs in `all`, altogether and left to do, by two dry runs of Snakemake."""
+    with tempfile.TemporaryDirectory() as folder:
+        snapshot = Path(folder, "params.json")
+        snapshot.write_text(params, encoding="utf-8")
+        counts = []
+        for option in (["--forceall"], []):
+            ran = subprocess.run(
+                [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "rules", *option,
+                 "--cores", "1", "--snakefile", str(snakefile), "all"],
+                env={**os.environ, SNAPSHOT_VARIABLE: str(snapshot)},
+                capture_output=True,
+                text=True,
+            )  # fmt: skip
+            if ran.returncode:
+                raise InputError(f"Snakemake cannot plan this: {ran.stderr}{ran.stdout}")
+            found = re.findall(r"^(\w+) +(\d+)$", ran.stdout + ran.stderr, re.MULTILINE)
+            counts.append({rule: int(number) for rule, number in found if rule != "total"})
+    return {rule: (number, counts[1].get(rule, 0)) for rule, number in counts[0].items()}
+
+
+if __name__ == "__main__":
+    run(parser(), main)
