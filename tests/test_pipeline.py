@@ -219,7 +219,7 @@ def test_the_release_is_complete_and_says_how_it_was_made(made, tmp_path):
     sums = [line.split("  ") for line in (release / "SHA256SUMS").read_text().splitlines()]
     for digest, name in sums:
         assert hashlib.sha256((release / name).read_bytes()).hexdigest() == digest
-    assert {name for _, name in sums} | {"SHA256SUMS"} == {p.name for p in release.iterdir()}
+    assert {name for _, name in sums} | {"SHA256SUMS"} == {p.name for p in release.glob("[!.]*")}
     card = (release / "README.md").read_text()
     header = load_tensors(release / "model.safetensors")[1]
     assert sums[0][0] in card

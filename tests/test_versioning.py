@@ -94,7 +94,8 @@ class Repository:
         return Repository(folder)
 
     def tables(self) -> dict[str, bytes]:
-        files = sorted((self.results / "tables").iterdir())
+        # Without .snakemake_timestamp, which DVC leaves where it is.
+        files = sorted((self.results / "tables").glob("[!.]*"))
         return {path.name: path.read_bytes() for path in files}
 
 
