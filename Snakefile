@@ -13,6 +13,7 @@ include: "rules/segmenter.smk"
 include: "rules/fuse.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
+include: "rules/tracking.smk"
 
 
 rule all:
@@ -27,6 +28,7 @@ rule all:
         rules.tables.output,
         rules.figures.output,
         expand(f"{RESULTS}/qualitative/{{benchmark}}.png", benchmark=EVALUATED),
+        rules.mlflow_sync.output,
     message:
         f"Everything of the recipe {RECIPE_NAME} is made"
 
@@ -41,5 +43,7 @@ rule train:
 rule ablations:
     input:
         expand(f"{RESULTS}/ablations/{{grid}}.csv", grid=GRIDS_FOR_RECIPE),
+        rules.mlflow_sync.output,
+        rules.mlflow_sync_ablations.output if OTHER_GRIDS else [],
     message:
         f"Every grid of the recipe {RECIPE_NAME} is made"

@@ -20,12 +20,14 @@ rule clip_weights:
     params:
         recipe=clip_recipe,
         work=subpath(output.clip, parent=True),
+        run=f"{RECIPE_NAME}/clip/{{clip}}",
         code=code(*CLIP_CODE),
     message:
         "Obtaining CLIP ({wildcards.clip})"
     shell:
         "python -m workflow_scripts.clip_weights --recipe-part {params.recipe:q}"
-        " --work {params.work}/work --output {output.clip} --metrics {output.metrics} 2> {log}"
+        " --work {params.work}/work --output {output.clip} --metrics {output.metrics}"
+        " --run {params.run} 2> {log}"
 
 
 rule mine_mask_text_pairs:
@@ -85,10 +87,12 @@ rule finetune_clip:
     params:
         recipe=model_recipe,
         work=subpath(output.clip, parent=True),
+        run=f"{RECIPE_NAME}/clip_finetune/{{model}}",
         code=code(*FINETUNE_CODE),
     message:
         "Fine-tuning CLIP with masks ({wildcards.model})"
     shell:
         "python -m workflow_scripts.finetune_clip --recipe-part {params.recipe:q}"
         " --clip {input.clip} --pairs {input.pairs} --index {input.index}"
-        " --work {params.work}/work --output {output.clip} --metrics {output.metrics} 2> {log}"
+        " --work {params.work}/work --output {output.clip} --metrics {output.metrics}"
+        " --run {params.run} 2> {log}"

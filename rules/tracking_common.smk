@@ -1,0 +1,32 @@
+"""What is recorded in MLflow, and where."""
+
+import json
+
+from scan_core.tracking_store import failures, target
+
+OTHER_GRIDS = [name for name in GRIDS_FOR_RECIPE if name not in GRIDS_OF_RECIPE]
+TRACKING_CODE = (
+    "scan_core/tracking*.py",
+    "scan_core/reporting/*.py",
+    "scan_core/inference/pyfunc.py",
+)
+
+
+def cells_of_grids(grids):
+    return [cell for grid in grids for cell in CELLS[grid]]
+
+
+def records_of_trainings(cells):
+    """The curves of every training that cells of grids come from."""
+    folders = []
+    for cell in cells:
+        folders += [
+            f"{RESULTS}/clip/{cell.names['clip']}/metrics.jsonl",
+            f"{RESULTS}/segmenter/{cell.names['segmenter']}/metrics.jsonl",
+            f"{RESULTS}/model/{cell.names['model']}/finetuned_clip.jsonl",
+        ]
+    return list(dict.fromkeys(folders))
+
+
+def as_json(grids):
+    return json.dumps([GRIDS[grid].model_dump() for grid in grids])
