@@ -54,7 +54,7 @@ _MOST_PARAMS, _MOST_METRICS = 100, 900  # in one call
 _LOCK_SECONDS = 120.0
 _FOLLOW_SECONDS = 2.0
 # Measured beside the numbers of the training: never compared to its record.
-_MEASURED = ("system/", "resources/")
+_MEASURED = "system/"
 _MODEL_PACKAGES = (
     *("numpy", "open_clip_torch", "pillow", "pydantic", "requests", "ruamel.yaml"),
     *("safetensors", "scipy", "torch", "torchvision", "tqdm", "transformers"),
@@ -115,7 +115,6 @@ class Store:
         tags = {
             **run.tags,
             "recipe": self.recipe,
-            "workspace": self.workspace,
             _KEY: run.key,
             _ORIGIN: self.origin,
             _IDENTITY: run.identity(),
@@ -123,6 +122,8 @@ class Store:
             "mlflow.source.type": "PROJECT",
             "mlflow.source.name": "scan-pipeline",
         }
+        if self.workspace:
+            tags["workspace"] = self.workspace
         if commit := checked_out_commit():
             tags |= {"git_commit": commit, "mlflow.source.git.commit": commit}
         if parent is not None:
@@ -254,7 +255,7 @@ def _complete(
     measured = run.measured()
     if begun is None:
         end = _milliseconds(run.resources.stat().st_mtime if run.resources and measured else None)
-        start = end - round(1000 * measured.get("resources/seconds", 0))
+        start = end - round(1000 * measured.get("system/job/seconds", 0))
         run_id, there = store.begin(run, start, parent), {}
     else:
         run_id, there = begun.info.run_id, store.points(begun)

@@ -57,14 +57,14 @@ def origin() -> tuple[str, str]:
     Runs of one origin replace each other; those of an experiment of DVC stay beside the others.
 
     Returns:
-        12 hexadecimal digits, and what people read.
+        12 hexadecimal digits, and what people read; empty in the project's own store.
     """
     words = []
     if os.environ.get("MLFLOW_TRACKING_URI"):
         words.append(f"{getpass.getuser()}:{project_root()}")
     if experiment := os.environ.get("DVC_EXP_NAME"):
         words.append(experiment)
-    text = " ".join(words) or "this project"
+    text = " ".join(words)
     return hashlib.sha256(text.encode()).hexdigest()[:12], text
 
 

@@ -38,17 +38,21 @@ def views_of(run: Run) -> dict[str, str]:
 
 
 def _state(wanted: str, columns: Sequence[str]) -> dict[str, Any]:
+    widths = {"attributes.`Run Name`": 240}  # pixels
+    widths |= {column: 8 * len(column.split("`")[1]) + 40 for column in columns}
+    widths |= {"runDateAndNestInfo": 160, "duration": 90}
     return {
         "searchFilter": wanted,
-        "orderByKey": "attributes.start_time",
+        # By any key but the time: by time, the page hides runs below their parent.
+        "orderByKey": columns[0],
         "orderByAsc": True,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
         "selectedColumns": list(columns),
-        "columnOrder": [],
-        "columnWidths": {},
+        "columnOrder": list(widths),
+        "columnWidths": widths,
         "runsHiddenMode": "FIRST_20_RUNS",
         "viewMaximized": False,
         "runListHidden": False,

@@ -15,7 +15,7 @@ from scan_core.config import Ablation, Recipe
 from scan_core.errors import InputError
 from scan_core.reporting.grids import load_grid, shown
 from scan_core.reporting.reading import read_text
-from scan_core.reporting.results import load_curves, load_evaluations
+from scan_core.reporting.results import MODES, load_curves, load_evaluations
 from scan_core.reporting.tables import grid_tables
 from scan_core.stages import RecipePart
 from scan_core.variants import STAGES, Cell, cell_of, cells_of
@@ -28,7 +28,7 @@ TRAININGS = {
     "clip_finetune": ("model", "finetuned_clip.jsonl", "finetune_clip"),
 }
 # Way of classifying -> what stands between benchmark and metric in a number's name.
-_WAYS = {"combined": "", "in_vocabulary": "in_vocabulary/", "clip_only": "clip_only/"}
+_WAYS = {"combined": "", **{way: f"{way}/" for way in MODES if way != "combined"}}
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Run:
         found = {}
         for column, name in wanted.items():
             try:
-                found[f"resources/{name}"] = float(columns[column])
+                found[f"system/job/{name}"] = float(columns[column])
             except (KeyError, ValueError):
                 continue  # a job that was too short to be measured
         return found
