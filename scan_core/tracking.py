@@ -83,7 +83,7 @@ class Store:
         self.uri = tracking_store.store_uri()
         self.origin, self.workspace = tracking_store.origin()
         self.recipe = recipe
-        with locked("open"):  # the first use of a new file makes its tables
+        with locked("open"), _short_patience():  # the first use of a new file makes its tables
             self.client = MlflowClient(tracking_uri=self.uri)
             self.experiment = self._experiment()
 
@@ -352,7 +352,7 @@ def follow(recipe: str, run: Run, record: Path, stale: int, ended: Event) -> Non
             if not warned:
                 warned = True
                 print(
-                    f"warning: {tracking_store.shown_uri()} does not answer ({spoken(error)}); "
+                    f"warning: {tracking_store.shown_uri()} does not record: {spoken(error)}; "
                     "the training goes on, and mlflow_sync records it afterwards",
                     file=sys.stderr,
                 )
@@ -429,8 +429,22 @@ def locked(purpose: str) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _short_patience() -> Iterator[None]:
+    """Take a server that does not answer at once for one that does not answer."""
+    patience = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    before = {name: os.environ[name] for name in patience}
+    os.environ.update(patience)
+    try:
+        yield
+    finally:
+        os.environ.update(before)
+
+
 def spoken(error: Exception) -> str:
     """The first line of an error, short."""
+    if " failed with exception " in str(error):  # and then the whole history of a connection
+        return "no answer"
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
     return line if len(line) < 160 else f"{line[:157]}..."
 

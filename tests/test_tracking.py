@@ -51,14 +51,14 @@ class Project:
         chosen = {"MLFLOW_TRACKING_URI": self.store} if self.store else {}
         return {**kept, "PYTHONPATH": str(ROOT), **chosen}
 
-    def sync(self, grid=GRID, **environment: str):
+    def sync(self, recipe: str = "mini", **environment: str):
         """`mlflow_sync`, as the rule calls it; what it prints, and its record."""
         output = self.results / "mlflow.json"
         ran = subprocess.run(
             [
                 *(sys.executable, "-m", "workflow_scripts.mlflow_sync", "--report"),
-                *("--name", "mini", "--recipe", mini_recipe().model_dump_json()),
-                *("--grids", json.dumps([grid.model_dump()])),
+                *("--name", recipe, "--recipe", mini_recipe().model_dump_json()),
+                *("--grids", json.dumps([GRID.model_dump()])),
                 *("--results", "results/mini", "--output", str(output)),
                 *("--failures", str(tracking_store.failures(output))),
             ],
@@ -229,20 +229,37 @@ def test_a_changed_result_takes_the_place_of_the_old_one(tmp_path, monkeypatch):
     assert len([key for key in synced(weight_grid(0.2)) if key.startswith("grid/weight/")]) == 2
 
 
-def test_a_store_that_is_down_is_one_warning_and_a_later_sync(project, tmp_path):
+def test_a_server_that_is_down_is_one_warning_and_a_later_sync(project, server, tmp_path):
+    from mlflow import MlflowClient
+
     shutil.copytree(project.results, tmp_path / "results/mini", symlinks=True)
     (tmp_path / "results/mini/mlflow.json").unlink()
     other = Project(tmp_path, f"http://127.0.0.1:{_free_port()}")
-    said, record = other.sync()
+    said, record = other.sync("remote")
     assert len(said.splitlines()) == 1
     assert said.startswith("warning: the runs are not recorded")
     assert (record["synced"], record["failures"]) == (False, 1)
-    assert other.sync(SCAN_TRACKING="off")[1]["reason"] == "SCAN_TRACKING is off"
-    other.store = None
-    said, record = other.sync()
+    assert other.sync("remote", SCAN_TRACKING="off")[1]["reason"] == "SCAN_TRACKING is off"
+    other.store = f"http://127.0.0.1:{server}"
+    said, record = other.sync("remote")
     assert (said, record["synced"], record["failures"]) == ("", True, 1)
-    (tmp_path / "mlflow.db").unlink()
-    assert tracking_store.failures(tmp_path / "results/mini/mlflow.json") == 2, "sync again"
+    runs = {key: found for key, (found,) in other.runs("remote").items()}
+    assert runs.keys() == project.runs().keys()
+    assert runs["model/seed=0"].outputs.model_outputs
+    headline = runs["evaluation/seed=0"]
+    assert headline.data.tags["workspace"].endswith(f":{tmp_path}")
+    assert not (tmp_path / "mlruns").exists(), "files are to be at the server"
+    assert len(MlflowClient(other.store).list_artifacts(headline.info.run_id, "pictures")) == 2
+
+
+def test_a_lost_store_is_filled_again(tmp_path):
+    record = tmp_path / "mlflow.json"
+    assert tracking_store.failures(record) == 0
+    known = {"store": f"sqlite:///{tmp_path}/mlflow.db", "synced": True, "failures": 3}
+    record.write_text(json.dumps(known))
+    assert tracking_store.failures(record) == 4
+    (tmp_path / "mlflow.db").touch()
+    assert tracking_store.failures(record) == 3
 
 
 @pytest.mark.parametrize("remote", [False, True], ids=["file", "server"])
