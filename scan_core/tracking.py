@@ -29,12 +29,13 @@ from scan_core.reporting.runs import Run
 from scan_core.tracking_views import views_of
 
 # MLflow's defaults would hold a process for minutes at a server that is gone, report to its makers,
-# and log every migration of a new store.
+# and print where every run can be seen.
 for _name, _value in {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false",
 }.items():
     os.environ.setdefault(_name, _value)
