@@ -2,11 +2,11 @@
 
 import json
 
-from scan_core.tracking_store import failures, target
+from scan_core.tracking.place import failures, target
 
 OTHER_GRIDS = [name for name in GRIDS_FOR_RECIPE if name not in GRIDS_OF_RECIPE]
 TRACKING_CODE = (
-    "scan_core/tracking*.py",
+    "scan_core/tracking/*.py",
     "scan_core/reporting/*.py",
     "scan_core/inference/pyfunc.py",
 )

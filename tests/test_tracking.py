@@ -25,11 +25,11 @@ from tracked_results import (
     write_results,
 )
 
-from scan_core import tracking_store
 from scan_core.config import Recipe
 from scan_core.reporting.results import load_curves
 from scan_core.reporting.runs import runs_of, training_run
 from scan_core.stages import as_text, clip_part
+from scan_core.tracking import place
 
 pytestmark = pytest.mark.slow
 GRID = weight_grid(0.2, 0.6)
@@ -60,7 +60,7 @@ class Project:
                 *("--name", recipe, "--recipe", mini_recipe().model_dump_json()),
                 *("--grids", json.dumps([GRID.model_dump()])),
                 *("--results", "results/mini", "--output", str(output)),
-                *("--failures", str(tracking_store.failures(output))),
+                *("--failures", str(place.failures(output))),
             ],
             cwd=self.folder, env={**self.environment, **environment},
             capture_output=True, text=True,
@@ -203,7 +203,7 @@ def test_a_changed_result_takes_the_place_of_the_old_one(tmp_path, monkeypatch):
     """Without the model and its report, in this process: quick."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    from scan_core.tracking import sync
+    from scan_core.tracking.sync import sync
 
     made = Project(tmp_path)
 
@@ -254,12 +254,12 @@ def test_a_server_that_is_down_is_one_warning_and_a_later_sync(project, server, 
 
 def test_a_lost_store_is_filled_again(tmp_path):
     record = tmp_path / "mlflow.json"
-    assert tracking_store.failures(record) == 0
+    assert place.failures(record) == 0
     known = {"store": f"sqlite:///{tmp_path}/mlflow.db", "synced": True, "failures": 3}
     record.write_text(json.dumps(known))
-    assert tracking_store.failures(record) == 4
+    assert place.failures(record) == 4
     (tmp_path / "mlflow.db").touch()
-    assert tracking_store.failures(record) == 3
+    assert place.failures(record) == 3
 
 
 @pytest.mark.parametrize("remote", [False, True], ids=["file", "server"])
@@ -269,7 +269,7 @@ def test_eight_processes_at_once_lose_nothing(tmp_path, server, monkeypatch, rem
     if not remote:
         monkeypatch.delenv("MLFLOW_TRACKING_URI")
     Path("metrics.jsonl").write_text(curve())
-    import scan_core.tracking  # once, before there are eight  # noqa: F401
+    import scan_core.tracking.live  # once, before there are eight  # noqa: F401
 
     fork = multiprocessing.get_context("fork")
     processes = [fork.Process(target=_follow, args=(f"seed={n}",)) for n in range(8)]
@@ -287,7 +287,7 @@ def test_eight_processes_at_once_lose_nothing(tmp_path, server, monkeypatch, rem
 
 
 def _follow(variant: str) -> None:
-    from scan_core.tracking import follow
+    from scan_core.tracking.live import follow
 
     ended = threading.Event()
     ended.set()
@@ -339,7 +339,7 @@ class Gate:
 _TRAINING = textwrap.dedent("""
     import sys, time
     from pathlib import Path
-    from scan_core.following import followed
+    from scan_core.tracking.following import followed
 
     part, name, lines, work = *sys.argv[1:], sys.stdin.readlines(), Path("work")
     work.mkdir()
@@ -395,7 +395,7 @@ def test_a_server_that_fails_holds_no_training_up(server, tmp_path, monkeypatch,
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", direct.store)
-    from scan_core.tracking import sync
+    from scan_core.tracking.sync import sync
 
     whole = replace(training_run("clip", "seed=0", PART), curves=load_curves(record))
     for _ in range(2):

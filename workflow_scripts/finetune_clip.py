@@ -6,8 +6,8 @@ from pathlib import Path
 
 from scan_core.atomic import write_text
 from scan_core.command_line import run
-from scan_core.following import followed
 from scan_core.stages import parse
+from scan_core.tracking.following import followed
 
 
 def parser() -> argparse.ArgumentParser:

@@ -6,11 +6,11 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from scan_core import tracking_store
 from scan_core.atomic import write_text
 from scan_core.command_line import run
 from scan_core.config import Ablation, Recipe
 from scan_core.reporting.runs import runs_of
+from scan_core.tracking import place
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,16 +37,17 @@ def main(arguments: argparse.Namespace) -> None:
     recipe = Recipe.model_validate_json(arguments.recipe)
     grids = [Ablation.model_validate(grid) for grid in json.loads(arguments.grids)]
     record: dict[str, Any] = {
-        "store": tracking_store.shown_uri(),
+        "store": place.shown_uri(),
         "synced": False,
         "failures": arguments.failures,
     }
-    if tracking_store.when() == "off":
+    if place.when() == "off":
         record["reason"] = "SCAN_TRACKING is off"
     else:
         runs = runs_of(recipe, grids, arguments.results, arguments.report)
 
-        from scan_core.tracking import STORE_ERRORS, spoken, sync  # imports MLflow
+        from scan_core.tracking.store import STORE_ERRORS, spoken  # imports MLflow
+        from scan_core.tracking.sync import sync
 
         try:
             recorded = sync(arguments.name, runs)

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from threading import Event, Thread
 
-from scan_core import tracking_store
 from scan_core.reporting.runs import TRAININGS, training_run
 from scan_core.stages import parse
+from scan_core.tracking import place
 
 GRACE_SECONDS = 5.0
 # How launchers number processes; only the first of a training is followed.
@@ -39,7 +39,7 @@ def followed(run: str | None, part: str, work: Path) -> Iterator[None]:
         InputError: `SCAN_TRACKING` is none of its values.
     """
     is_first = all(os.environ.get(rank, "0") == "0" for rank in _RANKS)
-    if run is None or not is_first or tracking_store.when() != "live":
+    if run is None or not is_first or place.when() != "live":
         yield
         return
     record = work / "metrics.jsonl"
@@ -49,7 +49,7 @@ def followed(run: str | None, part: str, work: Path) -> Iterator[None]:
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
     )
-    _log.info("recorded while it runs: %s, at %s", run, tracking_store.shown_uri())
+    _log.info("recorded while it runs: %s, at %s", run, place.shown_uri())
     try:
         yield
     finally:
@@ -78,7 +78,7 @@ def main() -> None:
     if stage not in TRAININGS:
         parser.error(f"stage '{stage}' is unknown; there are {', '.join(TRAININGS)}")
 
-    from scan_core.tracking import follow  # imports MLflow
+    from scan_core.tracking.live import follow  # imports MLflow
 
     run = training_run(stage, variant, parse(arguments.part))
     follow(recipe, run, arguments.record, arguments.stale, ended)
