@@ -17,6 +17,7 @@ demo: .venv/installed  ## the whole pipeline on the miniature world
 	@echo "  results/mini/qualitative/             images, ground truth, predictions"
 	@echo "  results/mini/figures/                 seen and unseen classes, confusions, curves"
 	@echo "  data/mini/benchmarks/*/sheet.png      the benchmarks, as pictures"
+	@echo "  mlflow ui                             every run and curve, ablations beside each other"
 	@echo "  params.yaml                           what to change"
 	@echo "  make report                           one HTML page of it all: results/mini/report.html"
 

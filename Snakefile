@@ -15,6 +15,7 @@ include: "rules/evaluate.smk"
 include: "rules/report.smk"
 include: "rules/search.smk"
 include: "rules/plan.smk"
+include: "rules/tracking.smk"
 
 
 rule all:
@@ -30,6 +31,7 @@ rule all:
         rules.figures.output,
         rules.release.output,
         expand(f"{RESULTS}/qualitative/{{benchmark}}.png", benchmark=EVALUATED),
+        rules.mlflow_sync.output,
     message:
         f"Everything of the recipe {RECIPE_NAME} is made"
 
@@ -48,6 +50,7 @@ rule ablations:
             grid=GRIDS_FOR_RECIPE,
             kind=["csv", "md", "png"],
         ),
+        rules.mlflow_sync_ablations.output,
     message:
         f"Every grid of the recipe {RECIPE_NAME} is made, with all seeds"
 

@@ -22,12 +22,14 @@ rule clip_weights:
     params:
         recipe=clip_recipe,
         work=subpath(output.clip, parent=True),
+        run=f"{RECIPE_NAME}/clip/{{clip}}",
         code=code(*CLIP_CODE),
     message:
         "Obtaining CLIP ({wildcards.clip})"
     shell:
         "python -m workflow_scripts.clip_weights --recipe-part {params.recipe:q}"
-        " --work {params.work}/work --output {output.clip} --metrics {output.metrics} 2> {log}"
+        " --work {params.work}/work --output {output.clip} --metrics {output.metrics}"
+        " --run {params.run} 2> {log}"
 
 
 rule mine_mask_text_pairs:
@@ -88,6 +90,7 @@ rule finetune_clip:
     params:
         recipe=finetune_recipe,
         work=subpath(output.clip, parent=True),
+        run=f"{RECIPE_NAME}/clip_finetune/{{finetuned}}",
         code=code(*FINETUNE_CODE),
     message:
         "Fine-tuning CLIP with masks ({wildcards.finetuned})"
@@ -95,4 +98,5 @@ rule finetune_clip:
         "{resources.launcher} python -m workflow_scripts.finetune_clip --recipe-part {params.recipe:q}"
         " --clip {input.clip} --pairs {input.pairs} --index {input.index}"
         " --devices {resources.devices} --nodes {resources.nodes} --workers {resources.workers}"
-        " --work {params.work}/work --output {output.clip} --metrics {output.metrics} 2> {log}"
+        " --work {params.work}/work --output {output.clip} --metrics {output.metrics}"
+        " --run {params.run} 2> {log}"

@@ -28,6 +28,7 @@ rule train_segmenter:
         recipe=segmenter_recipe,
         backbone=backbone_option,
         work=subpath(output.segmenter, parent=True),
+        run=f"{RECIPE_NAME}/segmenter/{{segmenter}}",
         code=code(*SEGMENTER_CODE),
     message:
         "Training the segmenter ({wildcards.segmenter})"
@@ -35,4 +36,5 @@ rule train_segmenter:
         "{resources.launcher} python -m workflow_scripts.train_segmenter --recipe-part {params.recipe:q}"
         " --clip {input.clip} {params.backbone} --index {input.index}"
         " --devices {resources.devices} --nodes {resources.nodes} --workers {resources.workers}"
-        " --work {params.work}/work --output {output.segmenter} --metrics {output.metrics} 2> {log}"
+        " --work {params.work}/work --output {output.segmenter} --metrics {output.metrics}"
+        " --run {params.run} 2> {log}"

@@ -83,7 +83,9 @@ def plan_of(params: Params) -> Plan:
     recipe = params.recipes[params.recipe]
     grids = [grid for grid in params.ablations if grid.name in recipe.grids]
     cells = [cell_of(recipe, {}, recipe.seed)]
-    cells += [cell for grid in grids for cell in cells_of(recipe, grid)]
+    cells += [
+        cell for grid in grids for cell in cells_of(recipe, grid) if cell.seed == recipe.seed
+    ]
     archives = _archives(recipe)
     return Plan(
         params.recipe,

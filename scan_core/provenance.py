@@ -17,12 +17,12 @@ def provenance(manifest: Path) -> dict[str, Any]:
     """
     return {
         "versions": {name: version(name) for name in _PACKAGES},
-        "commit": _commit(),
+        "commit": checked_out_commit(),
         "data": hashlib.sha256(manifest.read_bytes()).hexdigest(),
     }
 
 
-def _commit() -> str | None:
+def checked_out_commit() -> str | None:
     """The checked-out commit; None outside of a checkout."""
     root = Path(__file__).parent
     git = ["git", "-C", str(root), "rev-parse", "HEAD"]

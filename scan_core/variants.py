@@ -58,6 +58,14 @@ class Cell:
     recipe: Recipe
     mining_recipe: Recipe
 
+    def part(self, stage: str) -> RecipePart:
+        """Of the recipe, what a stage depends on; see `names`."""
+        of_segmenter = {"clip": clip_part, "segmenter": segmenter_part, "model": model_part}
+        if stage in of_segmenter:
+            return of_segmenter[stage](self.recipe)
+        of_miner = {"miner": segmenter_part, "pairs": pairs_part, "finetuned": finetune_part}
+        return of_miner[stage](self.mining_recipe)
+
 
 def cell_of(
     recipe: Recipe,
@@ -88,13 +96,13 @@ def cell_of(
 
 
 def cells_of(recipe: Recipe, grid: Ablation) -> list[Cell]:
-    """All cells of a grid, every combination with every seed."""
+    """All cells of a grid, every combination with every seed, the recipe's own included."""
     keys = list(grid.vary)
     combinations = itertools.product(*grid.vary.values())
     return [
         cell_of(recipe, dict(zip(keys, combination, strict=True)), seed, grid.fixed)
         for combination in combinations
-        for seed in grid.seeds
+        for seed in sorted({*grid.seeds, recipe.seed})
     ]
 
 

@@ -105,6 +105,24 @@ def test_a_second_call_does_nothing(made):
     assert made.jobs("all") == {}
 
 
+def test_the_runs_are_recorded_where_the_page_finds_them(made):
+    record = json.loads((made.folder / "results/mini/mlflow.json").read_text())
+    assert record["synced"]
+    assert record["store"] == f"sqlite:///{made.folder}/mlflow.db"
+    assert {"evaluation/seed=0", "grid/ensemble_weight", "segmenter/seed=0"} < set(record["runs"])
+
+
+def test_a_tracking_server_that_is_down_fails_nothing_and_is_tried_again(made, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    ran = made.snakemake("--profile", "local", "all")
+    assert ran.returncode == 0, ran.stdout
+    assert "warning: the runs are not recorded in http://127.0.0.1:9 (no answer)" in ran.stdout
+    assert made.jobs("all") == {"mlflow_sync": 1, "all": 1}
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert made.snakemake("--profile", "local", "all").returncode == 0
+    assert made.jobs("all") == {}
+
+
 def _recipe(made):
     from ruamel.yaml import YAML
 
@@ -120,7 +138,10 @@ TRAINING = {"clip_weights", "train_segmenter", "mine_mask_text_pairs", "finetune
         (
             "inference.clip_weight",
             0.4,
-            {"evaluate_shard", "evaluate", "ablate", "tables", "figures", "qualitative"},
+            {
+                *("evaluate_shard", "evaluate", "ablate"),
+                *("tables", "figures", "qualitative", "mlflow_sync"),
+            },
             TRAINING | {"fuse_weights"},
         ),
         (

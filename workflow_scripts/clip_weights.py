@@ -7,6 +7,7 @@ from pathlib import Path
 from scan_core.atomic import write_text
 from scan_core.command_line import run
 from scan_core.stages import parse
+from scan_core.tracking.following import followed
 
 
 def parser() -> argparse.ArgumentParser:
@@ -16,6 +17,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--output", type=Path, required=True, help="a .safetensors file")
     result.add_argument("--metrics", type=Path, required=True, help="record of the training")
     result.add_argument("--work", type=Path, required=True, help="folder for checkpoints")
+    result.add_argument(
+        "--run", metavar="NAME", help="in MLflow, RECIPE/STAGE/VARIANT; see SCAN_TRACKING"
+    )
     return result
 
 
@@ -30,7 +34,8 @@ def main(arguments: argparse.Namespace) -> None:
     part = parse(arguments.recipe_part)
     fabric = Fabric(accelerator="auto", devices=1)
     fabric.launch()
-    clip, metrics = obtain_clip(fabric, part.clip, part.seed, arguments.work)
+    with followed(arguments.run, arguments.recipe_part, arguments.work):
+        clip, metrics = obtain_clip(fabric, part.clip, part.seed, arguments.work)
     record = "" if metrics is None else metrics.read_text(encoding="utf-8")
     write_text(arguments.metrics, record)
     save_clip(arguments.output, clip, {"clip": part.clip.model_dump(), "seed": part.seed})

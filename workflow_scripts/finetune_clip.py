@@ -7,6 +7,7 @@ from pathlib import Path
 from scan_core.atomic import write_text
 from scan_core.command_line import run
 from scan_core.stages import parse
+from scan_core.tracking.following import followed
 
 
 def parser() -> argparse.ArgumentParser:
@@ -19,6 +20,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--output", type=Path, required=True, help="a .safetensors file")
     result.add_argument("--metrics", type=Path, required=True, help="record of the training")
     result.add_argument("--work", type=Path, required=True, help="folder for checkpoints")
+    result.add_argument(
+        "--run", metavar="NAME", help="in MLflow, RECIPE/STAGE/VARIANT; see SCAN_TRACKING"
+    )
     result.add_argument("--devices", default="auto", help="for each node (default: auto)")
     result.add_argument("--nodes", type=int, default=1, help="machines (default: 1)")
     result.add_argument("--workers", type=int, default=1, help="processes that read images")
@@ -32,16 +36,17 @@ def main(arguments: argparse.Namespace) -> None:
     from scan_core.training.run import finetune_clip
 
     part = parse(arguments.recipe_part)
-    scan, metrics, is_first = finetune_clip(
-        part,
-        arguments.clip,
-        arguments.pairs,
-        arguments.index,
-        arguments.work,
-        devices=arguments.devices,
-        nodes=arguments.nodes,
-        workers=arguments.workers,
-    )
+    with followed(arguments.run, arguments.recipe_part, arguments.work):
+        scan, metrics, is_first = finetune_clip(
+            part,
+            arguments.clip,
+            arguments.pairs,
+            arguments.index,
+            arguments.work,
+            devices=arguments.devices,
+            nodes=arguments.nodes,
+            workers=arguments.workers,
+        )
     if is_first:
         write_text(arguments.metrics, metrics.read_text(encoding="utf-8"))
         save_clip(arguments.output, scan.network.clip, {"clip": part.clip.model_dump()})

@@ -1,0 +1,72 @@
+"""Every run in MLflow: the last leaf, which nothing depends on."""
+
+
+include: "tracking_common.smk"
+
+
+rule mlflow_sync:
+    input:
+        manifest=f"{RESULTS}/dataset_manifest.json",
+        trainings=records_of_trainings([MAIN, *cells_of_grids(GRIDS_OF_RECIPE, False)]),
+        model=f"{RESULTS}/model/{MAIN_MODEL}/model.safetensors",
+        evaluations=of_every_benchmark("metrics.json"),
+        per_class=of_every_benchmark("per_class.csv"),
+        grids=grid_tables,
+        tables=f"{RESULTS}/tables",
+        figures=f"{RESULTS}/figures",
+        pictures=expand(f"{RESULTS}/qualitative/{{benchmark}}.png", benchmark=EVALUATED),
+    output:
+        f"{RESULTS}/mlflow.json",
+    log:
+        f"{LOGS}/mlflow_sync.log",
+    benchmark:
+        f"{TIMINGS}/mlflow_sync.tsv"
+    localrule: True
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        name=RECIPE_NAME,
+        recipe=RECIPE.model_dump_json(),
+        grids=as_json(GRIDS_OF_RECIPE),
+        results=subpath(input.manifest, parent=True),
+        store=target(),
+        failures=failures(Path(f"{RESULTS}/mlflow.json")),
+        report="--report",
+        code=code(*TRACKING_CODE),
+    message:
+        "Recording the runs in MLflow"
+    shell:
+        "python -m workflow_scripts.mlflow_sync {params.report} --name {params.name}"
+        " --recipe {params.recipe:q} --grids {params.grids:q} --results {params.results}"
+        " --failures {params.failures} --output {output} 2> {log}"
+
+
+use rule mlflow_sync as mlflow_sync_ablations with:
+    input:
+        manifest=f"{RESULTS}/dataset_manifest.json",
+        trainings=records_of_trainings(cells_of_grids(GRIDS_FOR_RECIPE, True)),
+        grids=expand(
+            f"{RESULTS}/ablations/every_seed/{{grid}}.{{kind}}",
+            grid=GRIDS_FOR_RECIPE,
+            kind=["csv", "png"],
+        ),
+    output:
+        f"{RESULTS}/mlflow_ablations.json",
+    log:
+        f"{LOGS}/mlflow_sync_ablations.log",
+    benchmark:
+        f"{TIMINGS}/mlflow_sync_ablations.tsv"
+    params:
+        name=RECIPE_NAME,
+        recipe=RECIPE.model_dump_json(),
+        grids=as_json(GRIDS_FOR_RECIPE),
+        results=subpath(input.manifest, parent=True),
+        store=target(),
+        failures=failures(Path(f"{RESULTS}/mlflow_ablations.json")),
+        report="--every-seed",
+        code=code(*TRACKING_CODE),
+    message:
+        "Recording the runs of every grid and seed in MLflow"

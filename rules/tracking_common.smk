@@ -1,0 +1,36 @@
+"""What is recorded in MLflow, and where."""
+
+import json
+
+from scan_core.tracking.place import failures, target
+
+TRACKING_CODE = (
+    "scan_core/tracking/*.py",
+    "scan_core/reporting/*.py",
+    "scan_core/inference/pyfunc.py",
+)
+
+
+def cells_of_grids(grids, every_seed):
+    return [
+        cell
+        for grid in grids
+        for cell in CELLS[grid]
+        if every_seed or cell.seed == RECIPE.seed
+    ]
+
+
+def records_of_trainings(cells):
+    """The curves of every training that cells of grids come from."""
+    folders = []
+    for cell in cells:
+        folders += [
+            f"{RESULTS}/clip/{cell.names['clip']}/metrics.jsonl",
+            f"{RESULTS}/segmenter/{cell.names['segmenter']}/metrics.jsonl",
+            f"{RESULTS}/finetuned_clip/{cell.names['finetuned']}/metrics.jsonl",
+        ]
+    return list(dict.fromkeys(folders))
+
+
+def as_json(grids):
+    return json.dumps([GRIDS[grid].model_dump() for grid in grids])

@@ -1,0 +1,94 @@
+"""Results of a recipe as the workflow leaves them, small, for what is made from them."""
+
+import csv
+import json
+from pathlib import Path
+
+from PIL import Image
+
+from scan_core.config import Ablation, Recipe
+from scan_core.evaluation.grid import METRICS, Row, grid_table
+from scan_core.recipes import override, read_params
+from scan_core.variants import cells_of
+
+ROOT = Path(__file__).parents[1]
+BENCHMARKS = ["mini_ade_36", "mini_voc_10b"]
+STEPS = range(10, 310, 10)
+
+
+def mini_recipe() -> Recipe:
+    document = read_params(ROOT / "params.yaml")["recipes"]["mini"]
+    document = override(document, "inference.benchmarks", BENCHMARKS)
+    return Recipe.model_validate(override(document, "grids", ["weight"]))
+
+
+def weight_grid(*weights: float) -> Ablation:
+    return Ablation(
+        name="weight",
+        recipe=None,
+        vary={"inference.clip_weight": list(weights)},
+        fixed={},
+        benchmarks=None,
+        seeds=[0, 1],
+    )
+
+
+def curve(offset: float = 0.0) -> str:
+    """The record of a training."""
+    rows = [{"step": s, "loss": 8 / s + offset, "learning_rate": 1e-3 - 1e-6 * s} for s in STEPS]
+    rows.append({"step": STEPS[-1], "validation_miou": 0.25})
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def numbers(miou: float) -> dict[str, float]:
+    return {name: round(miou * (1 - number / 20), 6) for number, name in enumerate(METRICS)}
+
+
+def write_results(results: Path, grid: Ablation, model: Path | None) -> None:
+    """Everything that `mlflow_sync` reads.
+
+    Args:
+        results: folder of the recipe.
+        grid: from `weight_grid`.
+        model: a checkpoint, to be linked to.
+    """
+    recipe = mini_recipe()
+    _write(results / "dataset_manifest.json", json.dumps({"hash": "0123456789ab"}))
+    for seed in grid.seeds:
+        variant = f"seed={seed}"
+        for file in ("clip/{}/metrics.jsonl", "segmenter/{}/metrics.jsonl"):
+            _write(results / file.format(variant), curve(seed))
+        _write(results / f"finetuned_clip/{variant}/metrics.jsonl", curve(seed))
+        _write(
+            results / f"timings/train_segmenter/{variant}.tsv",
+            "s\th:m:s\tmax_rss\tmean_load\n90.5\t0:01:30\t1599.02\t144.75\n",
+        )
+    if model is not None and not (link := results / "model/seed=0/model.safetensors").exists():
+        link.symlink_to(model)
+    rows = []
+    for number, cell in enumerate(cells_of(recipe, grid)):
+        for benchmark in BENCHMARKS:
+            label = f"weight.{number}"
+            place = results / f"eval/{cell.names['model']}/{benchmark}/evaluation.json"
+            known = json.loads(place.read_text()) if place.exists() else {}
+            miou = 0.2 + 0.1 * cell.values["inference.clip_weight"] + 0.01 * cell.seed
+            _write(place, json.dumps({**known, label: numbers(miou)}))
+            rows.append(Row(cell.seed, benchmark, dict(cell.values), cell.names["model"], label))
+    _write(results / "ablations/weight.csv", grid_table("weight", rows, results / "eval"))
+    for benchmark in BENCHMARKS:
+        folder = results / f"eval/seed=0/{benchmark}"
+        ways = {"combined": 0.3, "in_vocabulary": 0.2, "clip_only": 0.25, "chance": 0.01}
+        about = {"recipe": "mini", "variant": "seed=0", "benchmark": benchmark, "class_count": 2}
+        ways = {way: numbers(value) for way, value in ways.items()}
+        _write(folder / "metrics.json", json.dumps({**about, "images": 8, "results": ways}))
+        with (folder / "per_class.csv").open("w") as file:
+            csv.writer(file).writerows([["id", "name", "seen", "iou"], [0, "sky", "true", 0.5]])
+        for kind in ("qualitative", "figures"):
+            (results / kind).mkdir(exist_ok=True)
+            Image.new("RGB", (40, 30), "red").save(results / kind / f"{benchmark}.png")
+    _write(results / "tables/main.md", "# Mean IoU\n")
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
