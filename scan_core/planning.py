@@ -83,9 +83,7 @@ def plan_of(params: Params) -> Plan:
     recipe = params.recipes[params.recipe]
     grids = [grid for grid in params.ablations if grid.name in recipe.grids]
     cells = [cell_of(recipe, {}, recipe.seed)]
-    cells += [
-        cell for grid in grids for cell in cells_of(recipe, grid) if cell.seed == recipe.seed
-    ]
+    cells += [cell for grid in grids for cell in cells_of(recipe, grid) if cell.seed == recipe.seed]
     archives = _archives(recipe)
     return Plan(
         params.recipe,
@@ -171,13 +169,12 @@ def _work(recipe: Recipe, cells: Sequence[Cell]) -> list[Work]:
         for cell in segmenters
     )
     miners = _distinct(cells, "pairs")
-    mined = sum(_mined_images(cell.recipe) for cell in miners)
+    mined = sum(_mined_images(cell.mining_recipe) for cell in miners)
     models = _distinct(cells, "model")
-    pairs = [_mined_images(cell.recipe) * PAIRS_PER_IMAGE for cell in models]
-    seen = sum(n * cell.recipe.clip_finetune.epochs for n, cell in zip(pairs, models, strict=True))
+    tuned = [cell.mining_recipe for cell in _distinct(cells, "finetuned")]
+    passes_over = [_mined_images(one) * PAIRS_PER_IMAGE * one.clip_finetune.epochs for one in tuned]
     tuning_steps = sum(
-        int(n * cell.recipe.clip_finetune.epochs) // cell.recipe.clip_finetune.batch_size
-        for n, cell in zip(pairs, models, strict=True)
+        int(n) // one.clip_finetune.batch_size for n, one in zip(passes_over, tuned, strict=True)
     )
     images = sum(
         recipe.datasets.benchmarks[name].images["val"] or 0 for name in recipe.inference.benchmarks
@@ -186,7 +183,12 @@ def _work(recipe: Recipe, cells: Sequence[Cell]) -> list[Work]:
     return [
         Work("train_segmenter", len(segmenters), f"{steps:,} steps", hours(trained, "training")),
         Work("mine_mask_text_pairs", len(miners), f"{mined:,} images", hours(mined, "mining")),
-        Work("finetune_clip", len(models), f"about {tuning_steps:,} steps", hours(seen, "pairs")),
+        Work(
+            "finetune_clip",
+            len(tuned),
+            f"about {tuning_steps:,} steps",
+            hours(sum(passes_over), "pairs"),
+        ),
         Work(
             "evaluate_shard",
             len(models),

@@ -17,7 +17,8 @@ from scan_core.config import ReleasedDefects, Search
 from scan_core.datasets.index import BenchmarkIndex, Sample, Split
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
-from scan_core.evaluation.evaluator import Shard, evaluate, numbers_of
+from scan_core.evaluation.evaluator import Shard, evaluate
+from scan_core.evaluation.merging import numbers_of
 from scan_core.inference.ensemble import InferenceSettings
 from scan_core.inference.scan import Scan, settings_for
 from scan_core.models.build import tokenizer_for
@@ -59,6 +60,7 @@ def scan():
             "longest_side": 256,
             "replace_layers": [1],
             "logit_scale": 100.0,
+            "crop_expansion": 1.0,
         },
     }
     return Scan(tiny_network(text_heads=False), tokenizer_for(ARCHITECTURE), header)
