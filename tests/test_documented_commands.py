@@ -12,6 +12,7 @@ import runpy
 import subprocess
 import sys
 from contextlib import redirect_stdout
+from pathlib import Path
 
 import pytest
 from documented import PAGES, ROOT, arguments, code_blocks, commands, mentioned
@@ -25,13 +26,33 @@ RUN_BY = {"own_data.md": "test_own_data.py"}
 ELSEWHERE = {
     r"source \.venv/bin/activate": "the shell's own",
     r"\$EDITOR params\.yaml": "a person's editor",
-}
+    r"python -m pytest -m cluster": ".ci/run",
+    r"git (add|clone|commit|checkout) .*": "the reader's own repository",
+    r"dvc repro|dvc exp run( -S recipe=\w+)?":
+        "test_versioning.py::test_a_second_repro_does_nothing",
+    r"dvc exp run (-S|--set-param) (key=value|recipes\.mini\.inference\.clip_weight=0\.4)":
+        "test_versioning.py::test_an_experiment_on_a_setting",
+    r"dvc exp run (-S recipes\.mini\.clip_finetune\.learning_rate=2e-4|--temp)":
+        "test_versioning.py::test_an_experiment_on_the_training_has_the_numbers_of_a_plain_run",
+    r"dvc (params|metrics|plots) diff( HEAD)?|dvc exp remove --all-commits":
+        "test_versioning.py::test_an_experiment_on_a_setting",
+    r"dvc (push|pull|checkout)|dvc remote add --default storage /mnt/lab/scan":
+        "test_versioning.py::test_a_clone_pulls_the_tables_and_computes_nothing",
+    r"dvc remote (add --default|modify) storage (s3|endpointurl).*":
+        "test_versioning.py::test_a_server_that_speaks_s3_stores_and_gives_back",
+    r"mlflow ui":
+        "test_tracking.py::test_the_page_lists_the_runs_of_an_ablation_with_their_metrics",
+}  # fmt: skip
+# Commands that no test runs: their programs are asked whether they have the options.
+HELP = r"dvc (exp apply|exp show|metrics show|repro --no-run-cache).*|mlflow (server|gc).*"
 
 _ALL = [(page.name, command) for page in PAGES for command in commands(page) + mentioned(page)]
 _OF = {
     program: sorted({command for _, command in _ALL if command.split()[0] == program})
     for program in ("make", "snakemake", "python")
 }
+_OF["python"] = [c for c in _OF["python"] if not any(re.fullmatch(e, c) for e in ELSEWHERE)]
+_ASKED = sorted({command for _, command in _ALL if re.fullmatch(HELP, command)})
 
 
 def test_there_are_commands_to_check():
@@ -96,10 +117,22 @@ def test_other_commands_are_run_by_a_test_that_is_named():
             file, function = reason.split("::")
             assert f"def {function}(" in (ROOT / "tests" / file).read_text(), reason
     for page, command in _ALL:
-        known = command.split()[0] in _OF or page in RUN_BY
+        known = command.split()[0] in _OF or page in RUN_BY or command in _ASKED
         assert known or any(re.fullmatch(pattern, command) for pattern in ELSEWHERE), (
             f"{page} shows `{command}`: say in ELSEWHERE or RUN_BY which test runs it"
         )
+
+
+@pytest.mark.parametrize("command", _ASKED)
+def test_another_program_has_these_options(command):
+    program, *words = arguments(command)
+    verbs = [word for word in words[:2] if re.fullmatch(r"[a-z]+", word)]
+    ran = subprocess.run(
+        [Path(sys.executable).with_name(program), *verbs, "--help"], capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    flags = {word for word in words if word.startswith("--")}
+    assert flags <= set(re.findall(r"--[\w-]+", ran.stdout))
 
 
 def test_the_lines_of_python_run(tmp_path, monkeypatch):
