@@ -59,7 +59,7 @@ class Project:
                 *(sys.executable, "-m", "workflow_scripts.mlflow_sync", "--report"),
                 *("--name", recipe, "--recipe", mini_recipe().model_dump_json()),
                 *("--grids", json.dumps([GRID.model_dump()])),
-                *("--results", "results/mini", "--output", str(output)),
+                *("--results", "results/mini", "--output", str(output), "--every-seed"),
                 *("--failures", str(place.failures(output))),
             ],
             cwd=self.folder, env={**self.environment, **environment},
@@ -142,8 +142,8 @@ def test_every_result_is_a_run(project):
     assert len(runs) == len(trainings) + 2 + 1 + CELLS
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
 
-    parent = runs["grid/weight"]
-    cell = runs["grid/weight/[0.6]/1"]
+    parent = runs["every_seed/weight"]
+    cell = runs["every_seed/weight/[0.6]/1"]
     assert cell.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert cell.info.run_name == "clip_weight=0.6 seed=1"
     assert cell.data.params["inference.clip_weight"] == "0.6"
@@ -208,25 +208,25 @@ def test_a_changed_result_takes_the_place_of_the_old_one(tmp_path, monkeypatch):
     made = Project(tmp_path)
 
     def synced(grid):
-        sync("mini", runs_of(mini_recipe(), [grid], made.results, with_report=False))
+        sync("mini", runs_of(mini_recipe(), [grid], made.results, False, every_seed=True))
         return {key: found for key, (found,) in made.runs().items()}
 
     write_results(made.results, GRID, None)
     before = synced(GRID)
-    table = made.results / "ablations/weight.csv"
+    table = made.results / "ablations/every_seed/weight.csv"
     table.write_text(table.read_text().replace("0.260000", "0.555500"))
     after = synced(GRID)
     assert before.keys() == after.keys()
-    cell = "grid/weight/[0.6]/0"
+    cell = "every_seed/weight/[0.6]/0"
     assert after[cell].data.metrics["mini_ade_36/miou"] == 0.5555
-    assert after[cell].data.tags["mlflow.parentRunId"] == after["grid/weight"].info.run_id
+    assert after[cell].data.tags["mlflow.parentRunId"] == after["every_seed/weight"].info.run_id
     same = [k for k in before if before[k].info.run_id == after[k].info.run_id]
     assert cell not in same
-    assert {"clip/seed=0", "grid/weight/[0.2]/1"} < set(same)
+    assert {"clip/seed=0", "every_seed/weight/[0.2]/1"} < set(same)
 
     shutil.rmtree(made.results / "eval")
     write_results(made.results, weight_grid(0.2), None)
-    assert len([key for key in synced(weight_grid(0.2)) if key.startswith("grid/weight/")]) == 2
+    assert len([key for key in synced(weight_grid(0.2)) if key.startswith("every_seed/weight/")]) == 2
 
 
 def test_a_server_that_is_down_is_one_warning_and_a_later_sync(project, server, tmp_path):
@@ -481,7 +481,7 @@ def test_the_page_lists_the_runs_of_an_ablation_with_their_metrics(server):
         options.add_argument(argument)
     browser = webdriver.Chrome(options=options, service=Service(DRIVER))
     try:
-        page = f"http://127.0.0.1:{server}/#/experiments/1/runs?viewStateShareKey=grid_weight"
+        page = f"http://127.0.0.1:{server}/#/experiments/1/runs?viewStateShareKey=every_seed_weight"
         browser.get(page)
         wait = WebDriverWait(browser, 90)
         wait.until(lambda b: "clip_weight=0.6 seed=1" in b.find_element(By.TAG_NAME, "body").text)

@@ -139,7 +139,7 @@ def test_an_edit_during_the_run_is_not_recorded(edited):
     evaluated = json.loads(
         (repository.results / "eval/seed=0/mini_ade_36/metrics.json").read_text()
     )
-    assert evaluated["settings"]["clip_weight"] == 0.6, "what the run began with"
+    assert evaluated["settings"]["clip_weight"] == 0.75, "what the run began with"
     if not (repository.folder / "dvc.lock").exists():
         return
     # `made` may have run before.
@@ -179,7 +179,7 @@ def test_an_experiment_on_a_setting(made):
     changes = json.loads(made.run("dvc", "params", "diff", "--json"))
     assert list(changes["params.yaml"]) == [WEIGHT]
     assert (changes["params.yaml"][WEIGHT]["old"], changes["params.yaml"][WEIGHT]["new"]) == (
-        0.6,
+        0.75,
         0.5,
     )
     changes = json.loads(made.run("dvc", "metrics", "diff", "--json"))

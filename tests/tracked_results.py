@@ -64,6 +64,7 @@ def write_results(results: Path, grid: Ablation, model: Path | None) -> None:
             "s\th:m:s\tmax_rss\tmean_load\n90.5\t0:01:30\t1599.02\t144.75\n",
         )
     if model is not None and not (link := results / "model/seed=0/model.safetensors").exists():
+        link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(model)
     rows = []
     for number, cell in enumerate(cells_of(recipe, grid)):
@@ -74,7 +75,7 @@ def write_results(results: Path, grid: Ablation, model: Path | None) -> None:
             miou = 0.2 + 0.1 * cell.values["inference.clip_weight"] + 0.01 * cell.seed
             _write(place, json.dumps({**known, label: numbers(miou)}))
             rows.append(Row(cell.seed, benchmark, dict(cell.values), cell.names["model"], label))
-    _write(results / "ablations/weight.csv", grid_table("weight", rows, results / "eval"))
+    _write(results / "ablations/every_seed/weight.csv", grid_table("weight", rows, results / "eval"))
     for benchmark in BENCHMARKS:
         folder = results / f"eval/seed=0/{benchmark}"
         ways = {"combined": 0.3, "in_vocabulary": 0.2, "clip_only": 0.25, "chance": 0.01}
