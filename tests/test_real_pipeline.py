@@ -14,6 +14,7 @@ from test_workflow import REAL, Project
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.skipif(not REAL.is_dir(), reason="the real images are not at hand"),
 ]
 
