@@ -226,7 +226,8 @@ def test_a_changed_result_takes_the_place_of_the_old_one(tmp_path, monkeypatch):
 
     shutil.rmtree(made.results / "eval")
     write_results(made.results, weight_grid(0.2), None)
-    assert len([key for key in synced(weight_grid(0.2)) if key.startswith("every_seed/weight/")]) == 2
+    left = [key for key in synced(weight_grid(0.2)) if key.startswith("every_seed/weight/")]
+    assert len(left) == 2
 
 
 def test_a_server_that_is_down_is_one_warning_and_a_later_sync(project, server, tmp_path):

@@ -75,7 +75,8 @@ def write_results(results: Path, grid: Ablation, model: Path | None) -> None:
             miou = 0.2 + 0.1 * cell.values["inference.clip_weight"] + 0.01 * cell.seed
             _write(place, json.dumps({**known, label: numbers(miou)}))
             rows.append(Row(cell.seed, benchmark, dict(cell.values), cell.names["model"], label))
-    _write(results / "ablations/every_seed/weight.csv", grid_table("weight", rows, results / "eval"))
+    table = grid_table("weight", rows, results / "eval")
+    _write(results / "ablations/every_seed/weight.csv", table)
     for benchmark in BENCHMARKS:
         folder = results / f"eval/seed=0/{benchmark}"
         ways = {"combined": 0.3, "in_vocabulary": 0.2, "clip_only": 0.25, "chance": 0.01}
