@@ -155,7 +155,8 @@ def test_embedding_encoder_equals_torch_on_sequences_of_one():
     torch.testing.assert_close(ours(x), theirs(x[:, None])[:, 0], rtol=0, atol=1e-6)
 
 
-def test_convolutional_linear_is_linear():
+def test_convolutional_linear_is_linear(monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     torch.manual_seed(0)
     layer, x = nn.Linear(40, 24), torch.randn(3, 100, 40, requires_grad=True)
     inputs = (x, *layer.parameters())
@@ -169,6 +170,9 @@ def test_convolutional_linear_is_linear():
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-5)
     for gradient, reference in zip(gradients, references, strict=True):
         torch.testing.assert_close(gradient, reference, rtol=0, atol=1e-4)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    with ConvolutionalLinear():
+        assert torch.equal(layer(x), expected)
 
 
 def _read(mask, points):

@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+from matplotlib.font_manager import fontManager
 from PIL import Image
 from pycocotools import mask as coco_mask
 from test_scan import NAMES, ROOT, SETTINGS, _picture, _scan
@@ -18,6 +21,7 @@ from scan_core.command_line import run
 from scan_core.errors import InputError
 from scan_core.image_files import find_images, segment_files
 from scan_core.inference.own_images import classify
+from scan_core.reporting.lettering import lettering_for
 from scan_core.vocabulary.own_classes import own_classes, parse_classes
 
 
@@ -164,6 +168,32 @@ def test_names_in_other_languages_are_segmented_with_a_warning(
     record = json.loads((tmp_path / "0.json").read_text(encoding="utf-8"))
     assert [c["name"] for c in record["classes"]] == ["Straße", "猫", "море"]
     assert (tmp_path / "0_overlay.png").is_file()
+
+
+def test_names_are_written_in_a_font_of_this_machine_that_has_their_letters(tmp_path, monkeypatch):
+    own = "\U0010abcd"  # in nobody's alphabet
+    names = ["cat", "море", own]
+    assert lettering_for(names).written(names) == ["cat", "море", "class 2"]
+    glyph = TTGlyphPen(None)
+    glyph.moveTo((0, 0))
+    glyph.lineTo((500, 0))
+    glyph.lineTo((250, 700))
+    glyph.closePath()
+    shapes = dict.fromkeys([".notdef", "a", "c", "t", "own"], glyph.glyph())
+    font = FontBuilder(1000)
+    font.setupGlyphOrder(list(shapes))
+    font.setupCharacterMap({ord("a"): "a", ord("c"): "c", ord("t"): "t", ord(own): "own"})
+    font.setupGlyf(shapes)
+    font.setupHorizontalMetrics(dict.fromkeys(shapes, (600, 0)))
+    font.setupHorizontalHeader(ascent=800, descent=-200)
+    font.setupNameTable({"familyName": "Own", "styleName": "Regular"})
+    font.setupOS2()
+    font.setupPost()
+    font.save(tmp_path / "own.ttf")
+    monkeypatch.setattr(fontManager, "ttflist", list(fontManager.ttflist))
+    fontManager.addfont(tmp_path / "own.ttf")
+    assert lettering_for(["cat", own]).written(["cat", own]) == ["cat", own]
+    assert lettering_for(["cat"]).path is None
 
 
 def test_a_damaged_image_does_not_stop_the_others(scan, photos, tmp_path):

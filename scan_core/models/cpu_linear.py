@@ -3,7 +3,8 @@
 PyTorch sends a linear layer in float32 to its BLAS library and a convolution to oneDNN. On AMD
 processors the BLAS of the public builds does not use AVX-512 and oneDNN does: the same product
 of a (1576, 768) and a (768, 3072) matrix runs at 216 against 480 GFLOP/s on two EPYC cores,
-forwards and backwards alike. Both are exact float32 products; only the order of sums differs.
+forwards and backwards alike. Without AVX-512 the convolution is the slower one, and nothing is
+changed. Both are exact float32 products; only the order of sums differs.
 """
 
 from collections.abc import Callable, Iterable
@@ -19,7 +20,7 @@ _FEWEST_ROWS = 128
 
 
 class ConvolutionalLinear(TorchFunctionMode):
-    """While active, `F.linear` of float32 tensors on the CPU runs as a 1×1 convolution.
+    """While active, `F.linear` of float32 tensors runs as a 1×1 convolution on AVX-512 processors.
 
     It reaches the linear layers of library modules without touching these. Everything else,
     other devices and precisions included, is left as it is:
@@ -47,6 +48,7 @@ def _worthwhile(x: Tensor) -> bool:
         and not torch.is_autocast_enabled("cpu")
         and x.numel() >= _FEWEST_ROWS * x.shape[-1]
         and torch.backends.mkldnn.is_available()
+        and torch.backends.cpu.get_cpu_capability() == "AVX512"
     )
 
 

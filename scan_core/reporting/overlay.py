@@ -1,7 +1,6 @@
 """A segmentation as one picture: colours over the image, names on them, a legend below."""
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from scan_core.datasets.sheet import class_colors
 from scan_core.reporting.label_map import write_names
+from scan_core.reporting.lettering import Lettering, lettering_for
 
 _OPACITY = 0.6
 _EDGE = (30, 30, 30)
@@ -16,9 +16,6 @@ _SIDES = (640, 1280)  # the longer side is brought between these, pixels
 _LINE, _GAP, _SWATCH = 28, 14, 18
 _MOST = 24  # classes in the legend
 _PAPER = (255, 255, 255)
-_LATIN = 0x24F  # what Pillow's own font has glyphs for
-
-Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 
 
 def colors_of(number: int, background: int | None = None) -> NDArray[np.uint8]:
@@ -72,8 +69,8 @@ def blend(
     painted[edges] = _EDGE
     picture = Image.fromarray(painted.astype(np.uint8))
     named = labels if background is None else np.where(labels == background, -1, labels)
-    shown = [readable(name, number) for number, name in enumerate(names)]
-    write_names(picture, named, shown, font_for(shown, 15))
+    lettering = lettering_for(names)
+    write_names(picture, named, lettering.written(names), lettering.font(15))
     return picture
 
 
@@ -98,45 +95,18 @@ def draw_overlay(
     ids, areas = np.unique(class_map, return_counts=True)
     order = [int(ids[i]) for i in np.argsort(-areas, kind="stable")]
     share = dict(zip(ids.tolist(), (areas / class_map.size).tolist(), strict=True))
+    lettering = lettering_for(names)
+    written = lettering.written(names)
     entries = [
-        (readable(names[c], c), f"{_per_cent(share[c])}, score {scores[c]:.2f}", colors[c])
+        (written[c], f"{_per_cent(share[c])}, score {scores[c]:.2f}", colors[c])
         for c in order[:_MOST]
     ]
-    legend = _legend(entries, len(order) - len(entries), max(picture.width, 360))
+    further = len(order) - len(entries)
+    legend = _legend(entries, lettering, further, max(picture.width, 360))
     sheet = Image.new("RGB", (legend.width, picture.height + legend.height), _PAPER)
     sheet.paste(picture, ((legend.width - picture.width) // 2, 0))
     sheet.paste(legend, (0, picture.height))
     return sheet
-
-
-def readable(name: str, number: int) -> str:
-    """A name as a picture can show it: its number where the font has no letters for it."""
-    return name if all(_drawable(letter) for letter in name) else f"class {number}"
-
-
-def font_for(texts: Sequence[str], size: int) -> Font:
-    """Pillow's font, or one with Greek and Cyrillic letters where these are needed."""
-    wide = _wide_font()
-    if wide is not None and any(ord(letter) > _LATIN for text in texts for letter in text):
-        return ImageFont.truetype(wide[0], size)
-    return ImageFont.load_default(size=size)
-
-
-def _drawable(letter: str) -> bool:
-    wide = _wide_font()
-    return ord(letter) <= _LATIN or (wide is not None and ord(letter) in wide[1])
-
-
-@cache
-def _wide_font() -> tuple[str, frozenset[int]] | None:
-    """Matplotlib's font and the letters in it; None where matplotlib is not installed."""
-    try:
-        from matplotlib.font_manager import findfont
-        from matplotlib.ft2font import FT2Font
-    except ImportError:
-        return None
-    path = findfont("DejaVu Sans")
-    return path, frozenset(FT2Font(path).get_charmap())
 
 
 def _per_cent(share: float) -> str:
@@ -144,9 +114,12 @@ def _per_cent(share: float) -> str:
 
 
 def _legend(
-    entries: Sequence[tuple[str, str, NDArray[np.uint8]]], further: int, width: int
+    entries: Sequence[tuple[str, str, NDArray[np.uint8]]],
+    lettering: Lettering,
+    further: int,
+    width: int,
 ) -> Image.Image:
-    names, numbers = font_for([e[0] for e in entries], 17), ImageFont.load_default(size=14)
+    names, numbers = lettering.font(17), ImageFont.load_default(size=14)
     ruler = ImageDraw.Draw(Image.new("RGB", (1, 1)))
     widest = max(
         _SWATCH + 8 + ruler.textlength(name, names) + 10 + ruler.textlength(text, numbers)

@@ -163,6 +163,7 @@ class FinetuneTask(Task):
             lr=settings.learning_rate,
             betas=(0.9, 0.98),
             eps=1e-6,
+            fused=True,
         )
         nouns = sorted({pair.noun for pair in pairs})
         self.row = {noun: row for row, noun in enumerate(nouns)}

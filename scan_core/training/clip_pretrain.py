@@ -95,6 +95,7 @@ class ClipTask(Task):
             lr=settings.learning_rate,
             betas=(0.9, 0.98),
             eps=1e-6,
+            fused=True,
         )
 
     def learning_rate(self, step: int) -> float:

@@ -79,7 +79,7 @@ def mine_pairs(
         largest_number: of images with captions, the first ones; None: all.
 
     Raises:
-        InputError: no image has a caption.
+        InputError: no image has a caption, or there is no pair in any of them.
     """
     told = [number for number in range(len(images)) if images.stem(number) in captions]
     told = told[:largest_number]
@@ -87,6 +87,7 @@ def mine_pairs(
         raise InputError("no training image has a caption; are captions and images of one dataset?")
     threshold = scan.settings.pixel_threshold
     visual = scan.network.original_clip
+    mined = False
     no_object = scan.network.with_no_object(scan.text_encoder(images.index.names))
     with ConvolutionalLinear():
         for number in tqdm(told, desc="images", mininterval=10):
@@ -109,6 +110,7 @@ def mine_pairs(
             scores = class_logits(features, scan.text_encoder(nouns), 1.0)
             for noun, (score, row) in zip(nouns, zip(*scores.max(dim=0), strict=True), strict=True):
                 chosen = crops.queries[row]
+                mined = True
                 yield _pair(
                     number,
                     images.stem(number),
@@ -117,6 +119,12 @@ def mine_pairs(
                     int(best[chosen]),
                     masks[chosen].cpu().numpy(),
                 )
+    if not mined:
+        raise InputError(
+            f"no pair in {len(told)} images: no caption has a noun, or no proposal has a pixel "
+            f"above {threshold:g}; train the segmenter longer, or lower the threshold "
+            "(crop_threshold, or where there is none mask_threshold)"
+        )
 
 
 def _pair(

@@ -38,6 +38,7 @@ def build_adamw(module: nn.Module, learning_rate: float, weight_decay: float) ->
             {"params": list(exempt.values()), "weight_decay": 0.0},
         ],
         lr=learning_rate,
+        fused=True,
     )
 
 
