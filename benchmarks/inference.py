@@ -78,7 +78,7 @@ class Bench:
 
         pixels = backbone_input([self.image])
         small = clip_view([self.image], network.original_clip.image_size[0], as_released=False)
-        with ConvolutionalLinear():
+        with ConvolutionalLinear(network):
             stage("backbone and decoders", lambda: network.proposal_network(pixels))
             stage("frozen CLIP, whole image", lambda: network.view(small))
             proposals, view = network.proposal_network(pixels), network.view(small)

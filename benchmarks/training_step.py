@@ -89,7 +89,7 @@ def main() -> None:
         times = list(marks.items())
         return {b[0]: b[1] - a[1] for a, b in pairwise(times)}
 
-    with ConvolutionalLinear():
+    with ConvolutionalLinear(network):
         with FlopCounterMode(display=False) as counter:
             step()
         runs = [step() for _ in range(STEPS)]

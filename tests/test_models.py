@@ -167,6 +167,8 @@ def test_convolutional_linear_is_linear(monkeypatch):
         ours = layer(x)
         assert "Convolution" in ours.grad_fn.next_functions[0][0].next_functions[0][0].name()
         gradients = torch.autograd.grad((ours * noise).sum(), inputs)
+    with ConvolutionalLinear(layer):
+        assert torch.equal(layer(x), expected), "a small network"
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-5)
     for gradient, reference in zip(gradients, references, strict=True):
         torch.testing.assert_close(gradient, reference, rtol=0, atol=1e-4)

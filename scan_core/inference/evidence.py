@@ -140,7 +140,7 @@ class Observer:
         on_device = [image.to(self.device) for image in images]
         together = self.defects.nearest_padded_view or self.defects.first_image_context
         groups = [on_device] if together else [[image] for image in on_device]
-        with ConvolutionalLinear():
+        with ConvolutionalLinear(self.network):
             seen = [found for group in groups for found in self.propose(group)]
             first_cls = seen[0][1]
             return [

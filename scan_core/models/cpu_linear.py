@@ -8,15 +8,17 @@ changed. Both are exact float32 products; only the order of sums differs.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 # Below this many rows the call costs more than the faster product saves.
 _FEWEST_ROWS = 128
+_FEWEST_PARAMETERS = 20_000_000
 
 
 class ConvolutionalLinear(TorchFunctionMode):
@@ -25,9 +27,39 @@ class ConvolutionalLinear(TorchFunctionMode):
     It reaches the linear layers of library modules without touching these. Everything else,
     other devices and precisions included, is left as it is:
 
-        with ConvolutionalLinear():
+        with ConvolutionalLinear(backbone):
             features = backbone(pixels)
+
+    Args:
+        network: what will run. One with few parameters is left as it is: every call of PyTorch
+            costs a little more within, and its products are too small to make up for that.
+            None: active for whatever runs.
     """
+
+    def __init__(self, network: nn.Module | None = None) -> None:
+        super().__init__()
+        self.network = network
+        self.active = False
+
+    def __enter__(self) -> Self:
+        """Take over, where something is gained."""
+        self.active = torch.backends.cpu.get_cpu_capability() == "AVX512" and (
+            self.network is None
+            or sum(p.numel() for p in self.network.parameters()) >= _FEWEST_PARAMETERS
+        )
+        if self.active:
+            super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave everything as it was."""
+        if self.active:
+            super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
 
     def __torch_function__(
         self,
@@ -48,7 +80,6 @@ def _worthwhile(x: Tensor) -> bool:
         and not torch.is_autocast_enabled("cpu")
         and x.numel() >= _FEWEST_ROWS * x.shape[-1]
         and torch.backends.mkldnn.is_available()
-        and torch.backends.cpu.get_cpu_capability() == "AVX512"
     )
 
 

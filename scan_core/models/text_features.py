@@ -71,7 +71,7 @@ class TextEncoder:
         self._forget_if_changed()
         new = [name for name in dict.fromkeys(stripped) if name not in self._known]
         if new:
-            with ConvolutionalLinear():
+            with ConvolutionalLinear(self.clip):
                 self._known.update((name, self._encode(name)) for name in new)
             if self._file is not None:
                 save_tensors(self._file, self._known, {})

@@ -126,7 +126,7 @@ def train(
         _cut(metrics, first)
     started = last_line = time.monotonic()
     module.train()
-    with _stop_signals() as stop, ConvolutionalLinear():
+    with _stop_signals() as stop, ConvolutionalLinear(task.module):
         for step, batches in zip(range(first, settings.steps), task.batches(first)):  # noqa: B905
             rate = task.learning_rate(step)
             for group in optimizer.param_groups:

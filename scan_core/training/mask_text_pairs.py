@@ -89,7 +89,7 @@ def mine_pairs(
     visual = scan.network.original_clip
     mined = False
     no_object = scan.network.with_no_object(scan.text_encoder(images.index.names))
-    with ConvolutionalLinear():
+    with ConvolutionalLinear(scan.network):
         for number in tqdm(told, desc="images", mininterval=10):
             first = captions[images.stem(number)][:captions_per_image]
             nouns = list(dict.fromkeys(noun for text in first for noun in caption_nouns(text)))
