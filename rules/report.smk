@@ -12,7 +12,7 @@ rule tables:
     output:
         folder=report(
             directory(f"{RESULTS}/tables"),
-            patterns=["{table}.md"],
+            patterns=["{table}.html"],
             caption="../docs/report/table.rst",
             category="Tables",
             labels={"table": "{table}"},

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from io import StringIO
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ from scan_core.reporting.results import (
     load_evaluations,
     load_per_class,
 )
-from scan_core.reporting.table_text import Table, difference, per_cent
+from scan_core.reporting.table_text import Table, difference, html_page, per_cent
 from scan_core.reporting.tables import (
     detail_table,
     grid_tables,
@@ -210,6 +211,9 @@ def test_formats():
     assert r"a\_b|c & $-$1.50 \\" in latex
     assert r"d & -- \\" in latex
     assert r"\caption{A \& B. x $\pm$ y.}" in latex
+    page = ElementTree.fromstring(html_page([table, table]))
+    assert [cell.text for cell in page.find("body/table/tbody/tr")] == ["a_b|c", "−1.50"]
+    assert [title.text for title in page.iter("h1")] == ["A & B"] * 2
     assert per_cent(0.12345) == "12.35"
     assert [difference(v) for v in (1.234, -0.004, -2, math.nan)] == [
         "+1.23",
@@ -239,8 +243,8 @@ def test_tables_of_the_command_line(tmp_path):
     root = Path(__file__).parents[1]
     subprocess.run(command, check=True, cwd=root, capture_output=True)
     stems = ("main", "details", "published")
-    expected = {f"{stem}.{kind}" for stem in stems for kind in ("csv", "md", "tex")}
-    expected |= {"ablation_weights.csv", "ablation_weights.md"}
+    expected = {f"{stem}.{kind}" for stem in stems for kind in ("csv", "md", "tex", "html")}
+    expected |= {f"ablation_weights.{kind}" for kind in ("csv", "md", "html")}
     expected |= {"combined.csv", "recipe.json"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == expected
     assert (tmp_path / "all.json").is_file()

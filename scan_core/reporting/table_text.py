@@ -1,8 +1,11 @@
-"""Tables as CSV, Markdown and LaTeX."""
+"""Tables as CSV, Markdown, LaTeX and HTML."""
 
 import csv
 import math
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from io import StringIO
 
 MISSING = "–"
@@ -19,6 +22,17 @@ _LATEX = str.maketrans(
         "≤": r"$\leq$",
     }
 )
+
+_STYLE = """
+body { font: 15px/1.4 system-ui, sans-serif; color: #1f2933; margin: 2em; }
+h1 { font-size: 1.3em; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: 0.3em 0.8em; text-align: left; border-bottom: 1px solid #e4e7eb; }
+th { border-bottom: 2px solid #9aa5b1; vertical-align: bottom; }
+tr:hover td { background: #f5f7fa; }
+.number { text-align: right; white-space: nowrap; }
+p { max-width: 60em; color: #52606d; }
+"""
 
 
 @dataclass(frozen=True)
@@ -83,6 +97,39 @@ class Table:
                 "",
             ]
         )
+
+    def html(self) -> str:
+        """Title, table and note, for `html_page`."""
+
+        def line(kind: str, cells: tuple[str, ...]) -> str:
+            texts = "".join(
+                f"<{kind}>{escape(cell)}</{kind}>" for cell in cells[: self.text_columns]
+            )
+            numbers = "".join(
+                f'<{kind} class="number">{escape(cell)}</{kind}>'
+                for cell in cells[self.text_columns :]
+            )
+            return f"<tr>{texts}{numbers}</tr>"
+
+        rows = "\n".join(line("td", row) for row in self.rows)
+        note = re.sub("`(.*?)`", r"<code>\1</code>", escape(self.note))
+        return (
+            f"<h1>{escape(self.title)}</h1>\n<table>\n<thead>{line('th', self.header)}</thead>\n"
+            f"<tbody>\n{rows}\n</tbody>\n</table>\n" + (f"<p>{note}</p>\n" if note else "")
+        )
+
+
+def html_page(tables: Sequence[Table]) -> str:
+    """A page that needs nothing else, as the workflow's HTML report shows it.
+
+    Args:
+        tables: one below the other; at least one.
+    """
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8" />\n'
+        f"<title>{escape(tables[0].title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f"{''.join(table.html() for table in tables)}</body>\n</html>\n"
+    )
 
 
 def per_cent(fraction: float) -> str:

@@ -15,7 +15,14 @@ from scan_core.reporting.published import (
     paper_result,
 )
 from scan_core.reporting.results import METRICS, MODES, Evaluation
-from scan_core.reporting.table_text import MISSING, Table, difference, number, per_cent
+from scan_core.reporting.table_text import (
+    MISSING,
+    Table,
+    difference,
+    html_page,
+    number,
+    per_cent,
+)
 
 _RULES = ("miou_d2_v06", "miou")
 _GRID_METRICS = (*_RULES, "sg_iou", "miou_seen", "miou_unseen")
@@ -30,7 +37,7 @@ def write_tables(
     architecture: str,
     output_folder: Path,
 ) -> None:
-    """Write `main`, `details`, `published` (CSV, Markdown, LaTeX) and `ablation_<grid>`.
+    """Write `main`, `details`, `published` (CSV, Markdown, LaTeX, HTML) and `ablation_<grid>`.
 
     `combined.csv`, for programs that draw, has a row for each benchmark.
 
@@ -62,12 +69,15 @@ def write_tables(
         write_text(output_folder / f"{name}.csv", table.csv())
         write_text(output_folder / f"{name}.md", table.markdown())
         write_text(output_folder / f"{name}.tex", table.latex())
+        write_text(output_folder / f"{name}.html", html_page([table]))
     write_text(output_folder / "combined.csv", combined_values(evaluations).csv())
     for grid in grids:
         stem = f"ablation_{grid.name}"
         write_text(output_folder / f"{stem}.csv", grid_values(grid).csv())
-        text = "\n".join(table.markdown() for table in grid_tables(grid))
+        shown = grid_tables(grid)
+        text = "\n".join(table.markdown() for table in shown)
         write_text(output_folder / f"{stem}.md", text)
+        write_text(output_folder / f"{stem}.html", html_page(shown))
 
 
 def main_table(evaluations: Sequence[Evaluation]) -> Table:
