@@ -55,7 +55,10 @@ def _released(network):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("recipe", "size"), [("vitb16", "vitB"), ("vitl14", "vitL")])
+@pytest.mark.parametrize(
+    ("recipe", "size"),
+    [("vitb16", "vitB"), pytest.param("vitl14", "vitL", marks=pytest.mark.long)],
+)
 def test_a_released_state_dict_of_full_size_round_trips(recipe, size, tmp_path):
     """Every name, shape and type, through a file, into the network and out again."""
     from scan_core.models.build import architecture_of

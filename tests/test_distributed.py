@@ -210,6 +210,7 @@ def _is_second(process: str) -> bool:
     return b"LOCAL_RANK=1\0" in Path(f"/proc/{process}/environ").read_bytes()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_two_processes_finetune_clip_as_one_does(trainings):
     """Every crop has to find its noun among those of both processes."""

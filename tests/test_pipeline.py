@@ -286,3 +286,20 @@ def test_a_deleted_result_is_made_again_from_what_is_there(made):
     shutil.move(path, kept)
     assert "train_segmenter" not in made.jobs("all")
     shutil.move(kept, path)
+
+
+@pytest.mark.long
+def test_every_grid_is_made_with_all_its_seeds(made):
+    ran = made.snakemake("--profile", "local", "ablations")
+    assert ran.returncode == 0, ran.stdout
+    results = made.folder / "results/mini"
+    with (results / "ablations/every_seed/components.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 4 * len(BENCHMARKS)
+    assert "semantic_integration" in (results / "ablations/every_seed/components.md").read_text()
+    assert (results / "ablations/every_seed/components.png").stat().st_size > 10_000
+    runs = set(json.loads((results / "mlflow_ablations.json").read_text())["runs"])
+    assert {"every_seed/components", "every_seed/ensemble_weight"} < runs
+    # Cells that a training grid has in common with the recipe are not trained again.
+    assert len([run for run in runs if run.startswith("segmenter/")]) == 2
+    assert made.jobs("ablations") == {}
