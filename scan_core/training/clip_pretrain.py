@@ -47,8 +47,9 @@ class _Towers(nn.Module):
     def forward(self, images: Tensor, texts: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Features of unit length: (B, E) of the images, (U_i, E) of each set of tokens."""
         features = F.normalize(encode_images(self.clip.visual, images), dim=-1)
-        embedded = [F.normalize(encode_texts(self.clip, tokens), dim=-1) for tokens in texts]
-        return features, embedded
+        # Together: the gradient of the token embedding, most of the parameters, is made once.
+        embedded = F.normalize(encode_texts(self.clip, torch.cat(list(texts))), dim=-1)
+        return features, list(embedded.split([len(tokens) for tokens in texts]))
 
 
 class ClipTask(Task):
