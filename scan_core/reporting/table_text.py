@@ -27,10 +27,11 @@ _STYLE = """
 body { font: 15px/1.4 system-ui, sans-serif; color: #1f2933; margin: 2em; }
 h1 { font-size: 1.3em; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.3em 0.8em; text-align: left; border-bottom: 1px solid #e4e7eb; }
+th, td { padding: 0.3em 0.8em; text-align: left; white-space: nowrap; }
+th, td { border-bottom: 1px solid #e4e7eb; }
 th { border-bottom: 2px solid #9aa5b1; vertical-align: bottom; }
 tr:hover td { background: #f5f7fa; }
-.number { text-align: right; white-space: nowrap; }
+.number { text-align: right; }
 p { max-width: 60em; color: #52606d; }
 """
 
