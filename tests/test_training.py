@@ -11,15 +11,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from test_scan import _picture, _scan
 from torch.nn import functional as F
 
 from scan_core.checkpoint_io import load_tensors
 from scan_core.config import Recipe
+from scan_core.datasets.index import BenchmarkIndex, Sample, Split
+from scan_core.datasets.loading import BenchmarkImages
 from scan_core.datasets.transforms import PADDING_VALUE, SegmenterAugmentation, ssd_color_jitter
 from scan_core.errors import InputError
 from scan_core.recipes import override, read_params, validate
 from scan_core.stages import as_text, clip_part, model_part, pairs_part, parse, segmenter_part
 from scan_core.training.contrastive import contrastive_loss, multi_positive_loss
+from scan_core.training.mask_text_pairs import load_pairs, mine_pairs, save_pairs
 from scan_core.training.nouns import caption_nouns
 from scan_core.training.positions import MicroBatches, sample_at, seeded
 from scan_core.variants import cell_of, cells_of, needs_training
@@ -165,6 +170,28 @@ def test_two_pictures_of_one_word_do_not_push_each_other_away():
 )
 def test_nouns_of_captions(caption, nouns):
     assert caption_nouns(caption) == nouns
+
+
+@pytest.mark.parametrize(
+    ("caption", "says"), [("A sea and some sand.", None), ("Oh, and so on.", "no pair in 1 images")]
+)
+def test_a_pair_for_every_noun_and_a_word_where_there_is_none(tmp_path, caption, says):
+    for name, pixels in (("image", _picture(90, 120)), ("label", np.zeros((90, 120), np.uint8))):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    split = Split("", "", (Sample("0", "image.png", "label.png", 120, 90),), {})
+    index = BenchmarkIndex("one", "coco_stuff", "one", ("sea", "sand"), 255, {"train": split})
+    index.save(tmp_path / "index.json")
+    images = BenchmarkImages(tmp_path / "index.json", "train")
+    mining = mine_pairs(_scan(), images, {"0": [caption]}, 1, 20, None)
+    if says:
+        with pytest.raises(InputError, match=says):
+            save_pairs(tmp_path / "pairs.jsonl", mining)
+        assert not (tmp_path / "pairs.jsonl").exists()
+        return
+    save_pairs(tmp_path / "pairs.jsonl", mining)
+    pairs = load_pairs(tmp_path / "pairs.jsonl")
+    assert [pair.noun for pair in pairs] == ["sea", "sand"]
+    assert {pair.size for pair in pairs} == {(96, 128)}
 
 
 # Stages and variants
