@@ -99,7 +99,7 @@ class Bench:
         return rows, replace(evidence, peaks=peaks, crop_features=seen)
 
     def _describe(self, crops: MaskedCrops, cls: Tensor) -> Tensor:
-        return self.scan.observer.describe(crops, cls, RATIO, 100, 0)
+        return self.scan.observer.describe(crops, cls, [RATIO], 100, 0)[0]
 
     @torch.inference_mode()
     def combine(

@@ -10,7 +10,13 @@ from torch.nn import functional as F
 from scan_core.errors import InputError
 from scan_core.models.attention import Attention
 from scan_core.models.build import build_network
-from scan_core.models.clip import build_clip, encode_images, encode_texts, view_whole_images
+from scan_core.models.clip import (
+    build_clip,
+    encode_images,
+    encode_images_each_way,
+    encode_texts,
+    view_whole_images,
+)
 from scan_core.models.contextual_shift import ContextualShift, choose_tokens, draw_keys
 from scan_core.models.cpu_linear import ConvolutionalLinear
 from scan_core.models.deformable_attention import gather_and_sum, sample_and_sum
@@ -82,8 +88,15 @@ def test_contextual_shift_by_hand():
         for crop, places in enumerate(chosen.get(number, torch.zeros(3, 36, dtype=torch.bool))):
             x[crop, 1:][places] = cls[number, 0]
     expected = visual.ln_post(x[:, 0]) @ visual.proj
-    shifted = encode_images(visual, images, ContextualShift(chosen, cls))
+    shift = ContextualShift(chosen, cls)
+    shifted = encode_images(visual, images, shift)
     torch.testing.assert_close(shifted, expected, rtol=0, atol=2e-6)
+    late = ContextualShift({3: chosen[3]}, cls)
+    for first, ways in ((1, [shift, late]), (3, [late, ContextualShift({}, cls)])):
+        for way, found in zip(
+            ways, encode_images_each_way(visual, images, ways, first), strict=True
+        ):
+            assert torch.equal(found, encode_images(visual, images, way))
 
 
 def test_drawn_tokens():

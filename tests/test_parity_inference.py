@@ -54,7 +54,7 @@ class Run:
     def crop_features(self, ratio):
         random.seed(self.settings["rseed"])
         with ConvolutionalLinear():
-            return self.observer.describe(self.crops, self.cls, ratio, 100, 0)
+            return self.observer.describe(self.crops, self.cls, [ratio], 100, 0)[0]
 
     def combined(self, features, weight, ensemble="geometric"):
         settings = InferenceSettings(self.settings["thr"], weight, 0.05, ensemble)

@@ -250,6 +250,10 @@ def test_class_maps_are_the_argmax_of_class_scores(output, monkeypatch):
     chosen = whole.gather(0, found[None].long())[0]
     torch.testing.assert_close(chosen, best, rtol=0, atol=1e-5)
     assert (found == whole.argmax(0)).float().mean() > 0.999
+    first, other, same = class_maps(masks, [scores, 1 - scores, scores.clone()], output)
+    assert torch.equal(first, found)
+    assert torch.equal(same, found)
+    assert torch.equal(other, class_maps(masks, [1 - scores], output)[0])
 
 
 @pytest.mark.slow

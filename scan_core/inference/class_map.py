@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from scan_core.models.cpu_linear import ConvolutionalLinear
 
-# Class scores of this many pixels × classes are held at once: 4 MB, which fit a CPU's cache.
-_CHUNK_ELEMENTS = {"cpu": 2**20, "cuda": 2**27}
+# Class scores of this many pixels × classes are held at once: 1 MB, which stay in a CPU's cache.
+_CHUNK_ELEMENTS = {"cpu": 2**18, "cuda": 2**27}
 
 
 def mask_probabilities(logits: Tensor, padded: tuple[int, int], size: tuple[int, int]) -> Tensor:
@@ -49,7 +49,8 @@ def class_maps(
 
     Equal to the argmax of `class_scores`. Resizing is linear, so it is the masks that are
     resized, a few rows at a time and once for all sets; scores of all classes exist only for
-    these rows. Of equal scores the first class wins.
+    these rows. Of equal scores the first class wins. Sets that are equal, such as those of two
+    thresholds between which no mask falls, share one map.
 
     Args:
         masks: (Q, H, W), probabilities.
@@ -57,20 +58,25 @@ def class_maps(
         output_size: height and width of the maps.
 
     Returns:
-        for each set (*output_size) int32.
+        for each set (*output_size) int32, not to be changed: it may be that of another set too.
     """
+    contents = [scores.cpu().numpy().tobytes() for scores in score_sets]
+    distinct = dict(zip(contents, score_sets, strict=True))
     most_classes = max(scores.shape[1] for scores in score_sets)
     elements = _CHUNK_ELEMENTS.get(masks.device.type, _CHUNK_ELEMENTS["cpu"])
     rows = max(1, elements // (most_classes * output_size[1]))
-    maps = [torch.empty(output_size, dtype=torch.int32, device=masks.device) for _ in score_sets]
-    weights = [scores.T.contiguous() for scores in score_sets]
+    maps = {
+        content: torch.empty(output_size, dtype=torch.int32, device=masks.device)
+        for content in distinct
+    }
+    weights = {content: scores.T.contiguous() for content, scores in distinct.items()}
     with ConvolutionalLinear():
         for first, part in _resized_rows(masks, output_size, rows):
             pixels = part.flatten(1).T.contiguous()
-            for weight, class_map in zip(weights, maps, strict=True):
+            for content, weight in weights.items():
                 best = F.linear(pixels, weight).argmax(dim=1)
-                class_map[first : first + rows] = best.view(part.shape[1:])
-    return maps
+                maps[content][first : first + rows] = best.view(part.shape[1:])
+    return [maps[content] for content in contents]
 
 
 def pixel_scores(masks: Tensor, scores: Tensor, class_map: Tensor) -> Tensor:

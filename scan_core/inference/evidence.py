@@ -16,7 +16,12 @@ from scan_core.errors import InputError
 from scan_core.inference.class_map import mask_probabilities
 from scan_core.inference.crops import MaskedCrops, masked_crops
 from scan_core.inference.images import backbone_input, clip_view, padded_size
-from scan_core.models.clip import WholeImageTokens, blocks, chunk_size, encode_images
+from scan_core.models.clip import (
+    WholeImageTokens,
+    blocks,
+    chunk_size,
+    encode_images_each_way,
+)
 from scan_core.models.clip import lower_precision as keep_weights_in
 from scan_core.models.contextual_shift import (
     ContextualShift,
@@ -198,36 +203,37 @@ class Observer:
                     f"no mask of the image has a pixel above the threshold {threshold}, which "
                     "the released model does not survive; set 'fail_without_masks: false'"
                 )
-            for setting in settings:
-                if setting.pixel_threshold == threshold:
-                    features[setting] = self.describe(
-                        crops, cls, setting.replace_ratio, len(masks), key
-                    )
+            at_threshold = [s for s in settings if s.pixel_threshold == threshold]
+            ratios = [setting.replace_ratio for setting in at_threshold]
+            described = self.describe(crops, cls, ratios, len(masks), key)
+            features.update(zip(at_threshold, described, strict=True))
         return replace(evidence, peaks=masks.flatten(1).amax(1), crop_features=features)
 
     def describe(
-        self, crops: MaskedCrops, cls: Tensor, ratio: float, queries: int, key: int
-    ) -> Tensor:
+        self, crops: MaskedCrops, cls: Tensor, ratios: Sequence[float], queries: int, key: int
+    ) -> list[Tensor]:
         """CLIP's features of crops, with contextual shift.
 
         Args:
             crops: of one image.
             cls: (blocks + 1, 1, D), the image's [CLS] tokens.
-            ratio: of the shift.
+            ratios: of the shift; what comes before it is computed once for all.
             queries: Q, proposals of the image.
             key: identifies the image.
 
         Returns:
-            (Q, E) float32, zero where there is no crop.
+            for each ratio (Q, E) float32, zero where there is no crop.
         """
-        features = cls.new_zeros(queries, self.visual.proj.shape[1])
-        shift = self.shift(crops, cls, ratio, queries, key)
+        features = [cls.new_zeros(queries, self.visual.proj.shape[1]) for _ in ratios]
+        shifts = [self.shift(crops, cls, ratio, queries, key) for ratio in ratios]
+        first = min(self.layers, default=len(blocks(self.visual)))
         step = chunk_size(self.visual, self.device)
         for start in range(0, len(crops.queries), step):
             part = slice(start, start + step)
-            features[crops.queries[part]] = encode_images(
-                self.visual, crops.images[part], shift.part(part)
-            )
+            ways = [shift.part(part) for shift in shifts]
+            found = encode_images_each_way(self.visual, crops.images[part], ways, first)
+            for of_ratio, of_part in zip(features, found, strict=True):
+                of_ratio[crops.queries[part]] = of_part
         return features
 
     def shift(

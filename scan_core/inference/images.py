@@ -138,36 +138,45 @@ def clip_view(images: Sequence[Tensor], size: int, as_released: bool) -> Tensor:
     if as_released:
         padded = _normalised_and_padded(images, clip.PIXEL_MEAN, clip.PIXEL_STD)
         return F.interpolate(padded, (size, size), mode="nearest")
-    small = [
-        F.interpolate(
-            normalise(image, clip.PIXEL_MEAN, clip.PIXEL_STD)[None],
-            (size, size),
-            mode="bilinear",
-            align_corners=False,
-            antialias=True,
-        )
-        for image in images
-    ]
-    return torch.cat(small)
+    return torch.cat(
+        [
+            F.interpolate(
+                normalise(batch, clip.PIXEL_MEAN, clip.PIXEL_STD),
+                (size, size),
+                mode="bilinear",
+                align_corners=False,
+                antialias=True,
+            )
+            for batch in _of_one_size(images)
+        ]
+    )
 
 
-def normalise(image: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """(3, H, W) uint8 to float32 with the given mean and standard deviation per channel."""
+def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """(..., 3, H, W) uint8 to float32 with the given mean and standard deviation per channel."""
     channels = (-1, 1, 1)
-    shift = torch.tensor(mean, device=image.device).view(channels)
-    scale = torch.tensor(std, device=image.device).view(channels)
-    return (image.float() - shift) / scale
+    shift = torch.tensor(mean, device=images.device).view(channels)
+    scale = torch.tensor(std, device=images.device).view(channels)
+    return (images.float() - shift) / scale
 
 
 def _normalised_and_padded(
     images: Sequence[Tensor], mean: Sequence[float], std: Sequence[float]
 ) -> Tensor:
     height, width = padded_size(images)
-    return torch.stack(
+    return torch.cat(
         [
             F.pad(
-                normalise(image, mean, std), (0, width - image.shape[2], 0, height - image.shape[1])
+                normalise(batch, mean, std),
+                (0, width - batch.shape[3], 0, height - batch.shape[2]),
             )
-            for image in images
+            for batch in _of_one_size(images)
         ]
     )
+
+
+def _of_one_size(images: Sequence[Tensor]) -> list[Tensor]:
+    """All images as one batch where they have one size, as crops of a training do; or each."""
+    if len({image.shape for image in images}) == 1:
+        return [torch.stack(list(images))]
+    return [image[None] for image in images]

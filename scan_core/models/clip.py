@@ -6,7 +6,7 @@ reads: of the last image block everything but the [CLS] token, of a text everyth
 end token.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -202,13 +202,43 @@ def encode_images(
     Returns:
         (B, E) float32, not normalised.
     """
-    x = embed_patches(visual, images)
+    return encode_images_each_way(visual, images, [between_blocks or _unchanged], 1)[0]
+
+
+def encode_images_each_way(
+    visual: VisionTransformer,
+    images: Tensor,
+    ways: Sequence[Callable[[int, Tensor], Tensor]],
+    first: int,
+) -> list[Tensor]:
+    """Image features of the same images, their tokens changed in several ways.
+
+    The blocks before the first change, and the patch embedding, are run once for all.
+
+    Args:
+        visual: image tower.
+        images: (B, 3, S, S), normalised.
+        ways: each called as `between_blocks` of `encode_images`, from block `first` on.
+        first: no way changes the tokens of an earlier block (1-based).
+
+    Returns:
+        for each way (B, E) float32, not normalised.
+    """
     *others, last = blocks(visual)
-    for number, block in enumerate(others, start=1):
-        x = run_block(block, x)
-        if between_blocks is not None:
-            x = between_blocks(number, x)
-    return project_cls(visual, run_last_block(last, x))
+    tokens = embed_patches(visual, images)
+    for block in others[:first]:
+        tokens = run_block(block, tokens)
+    features = []
+    for change in ways:
+        x = tokens
+        for number, block in enumerate(others[first - 1 :], start=first):
+            x = change(number, x if number == first else run_block(block, x))
+        features.append(project_cls(visual, run_last_block(last, x)))
+    return features
+
+
+def _unchanged(number: int, tokens: Tensor) -> Tensor:
+    return tokens
 
 
 def view_whole_images(

@@ -139,7 +139,7 @@ class ClipTask(Task):
         """See `Task`."""
         device = self.fabric.device
         mean, std = clip_module.PIXEL_MEAN, clip_module.PIXEL_STD
-        images = torch.stack([normalise(image, mean, std) for image in batch.images.to(device)])
+        images = normalise(batch.images.to(device), mean, std)
         unique = [sorted(set(texts)) for texts in batch.texts]
         tokens = [self.tokenizer(texts).to(device) for texts in unique]
         features, embedded = module(images, tokens)
