@@ -79,8 +79,8 @@ def test_nothing_labelled_gives_nan():
     assert np.isnan([result.miou, result.miou_d2_v06, result.pacc]).all()
 
 
-def test_the_matrix_of_label_maps_is_that_of_the_release(released, tmp_path):
-    """Scores to class maps to counts; in two shards, saved, loaded and merged."""
+def test_the_matrix_of_label_maps_is_that_of_the_release(released):
+    """Scores to class maps to counts; in two shards, merged."""
     arrays, tables = released
     shards = []
     for shard, size in enumerate(((17, 23), (30, 12))):
@@ -88,8 +88,7 @@ def test_the_matrix_of_label_maps_is_that_of_the_release(released, tmp_path):
         truth = arrays[f"metric.proc_gt{shard}"].reshape(size)
         matrix = ConfusionMatrix(20)
         matrix.add(torch.from_numpy(scores.argmax(0)), torch.from_numpy(truth))
-        matrix.save(tmp_path / f"{shard}.npz")
-        shards.append(ConfusionMatrix.load(tmp_path / f"{shard}.npz"))
+        shards.append(matrix)
     whole = ConfusionMatrix(20)
     whole.merge(shards)
     counts = whole.counts()
@@ -107,14 +106,11 @@ def test_counts_are_exact_beyond_what_floats_hold():
     assert matrix.counts().tolist() == [[2**53 + 1, 0, 0], [0, 0, 1], [0, 0, 0]]
 
 
-def test_matrices_that_do_not_fit_are_refused(tmp_path):
+def test_matrices_that_do_not_fit_are_refused():
     with pytest.raises(InputError, match=r"\(3, 4\) and \(4, 3\)"):
         ConfusionMatrix(2).add(torch.zeros(3, 4), torch.zeros(4, 3))
     with pytest.raises(InputError, match="2 and 3 classes"):
         ConfusionMatrix(2).merge([ConfusionMatrix(3)])
-    (tmp_path / "cut.npz").write_bytes(b"PK")
-    with pytest.raises(InputError, match=r"cut\.npz cannot be read"):
-        ConfusionMatrix.load(tmp_path / "cut.npz")
 
 
 def test_voc_20b_counts_all_other_context_classes_as_background():

@@ -109,7 +109,7 @@ def test_a_trial_has_the_number_of_an_evaluation(scan, benchmarks, monkeypatch):
         images, classes = BenchmarkImages(benchmark.index, "train"), load_class_list(name)
         matrices, _ = evaluate(scan, images, classes, settings, Shard())
         for matrix, scores in zip(matrices.values(), found, strict=True):
-            assert scores[name] == numbers_of(matrix, classes)["miou"]
+            assert scores[name] == numbers_of(matrix.counts(), classes)["miou"]
     assert len({scores["voc_20"] for scores in found}) == 4, "settings that change something"
 
 

@@ -27,13 +27,20 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> None:
     """Merge, and write."""
-    from scan_core.evaluation.merging import CHANCE, WAYS, merge_shards, numbers_of, write_metrics
+    from scan_core.evaluation.merging import (
+        CHANCE,
+        WAYS,
+        merge_shards,
+        numbers_of,
+        save_confusion,
+        write_metrics,
+    )
     from scan_core.evaluation.per_class import per_class_table
     from scan_core.vocabulary.classes import load_class_list
 
     classes = load_class_list(arguments.classes)
-    matrices, timing = merge_shards(arguments.shards)
-    ways = {label: matrices[label] for label in (*WAYS, CHANCE)}
+    counts, timing = merge_shards(arguments.shards)
+    ways = {way: counts[way] for way in (*WAYS, CHANCE)}
     settings = json.loads(arguments.settings)["combined"]
     about = {
         "recipe": arguments.recipe,
@@ -41,10 +48,10 @@ def main(arguments: argparse.Namespace) -> None:
         "benchmark": arguments.benchmark,
     }
     write_metrics(arguments.metrics, ways, timing, classes, settings, about)
-    numbers = {label: numbers_of(matrix, classes) for label, matrix in matrices.items()}
+    numbers = {label: numbers_of(one, classes) for label, one in counts.items()}
     write_text(arguments.everything, json.dumps(numbers, indent=1) + "\n")
-    write_text(arguments.per_class, per_class_table(matrices["combined"].counts(), classes))
-    matrices["combined"].save(arguments.confusion)
+    write_text(arguments.per_class, per_class_table(counts["combined"], classes))
+    save_confusion(arguments.confusion, counts["combined"])
     logging.info("%s: mIoU %.4f", arguments.benchmark, numbers["combined"]["miou"] or 0)
 
 

@@ -70,7 +70,8 @@ def main(arguments: argparse.Namespace) -> None:
         arguments.scales,
         arguments.prediction_format,
     )
-    save_shard(arguments.output, matrices, timing)
+    counts = {label: matrix.counts() for label, matrix in matrices.items()}
+    save_shard(arguments.output, counts, timing)
     logging.info("%d images, %.1f images/s", timing["images"], timing["images"] / timing["seconds"])
 
 

@@ -1,15 +1,12 @@
 """Confusion matrices: counted where the class maps are, exact, and mergeable."""
 
 from collections.abc import Iterable
-from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scan_core.atomic import atomic_path
 from scan_core.errors import InputError
 from scan_core.vocabulary.classes import ClassList
 
@@ -75,34 +72,6 @@ class ConfusionMatrix:
         side = self.classes + 1
         table: NDArray[np.int64] = self._counts.view(side, side).cpu().numpy()
         return table
-
-    def save(self, path: Path) -> None:
-        """Write the counts to a `.npz` file, atomically."""
-        with atomic_path(path) as temporary:
-            np.savez_compressed(temporary, counts=self.counts())
-
-    @classmethod
-    def load(cls, path: Path) -> "ConfusionMatrix":
-        """Read a matrix that `save` wrote.
-
-        Raises:
-            InputError: missing or damaged.
-        """
-        try:
-            with np.load(path) as file:
-                counts = file["counts"]
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise InputError(
-                f"confusion matrix {path} cannot be read ({error}); evaluate again"
-            ) from None
-        return cls.from_counts(counts)
-
-    @classmethod
-    def from_counts(cls, counts: NDArray[np.int64]) -> "ConfusionMatrix":
-        """A matrix with counts from elsewhere, (K + 1, K + 1)."""
-        matrix = cls(len(counts) - 1)
-        matrix._counts = torch.from_numpy(counts.astype(np.int64)).flatten()
-        return matrix
 
 
 def as_evaluated(prediction: Tensor, classes: ClassList) -> Tensor:

@@ -1,4 +1,8 @@
-"""From the counts of shards to the numbers of a benchmark, without a network at hand."""
+"""From the counts of shards to the numbers of a benchmark, without a network or PyTorch at hand.
+
+Counts are (K + 1, K + 1) int64 by prediction and ground truth, as `ConfusionMatrix.counts` gives
+them.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,39 +11,44 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scan_core.atomic import atomic_path, write_text
 from scan_core.errors import InputError
-from scan_core.evaluation.confusion import ConfusionMatrix
 from scan_core.evaluation.metrics import SegmentationMetrics, segmentation_metrics
 from scan_core.evaluation.sg_iou import sg_metrics
 from scan_core.vocabulary.classes import ClassList
 
+Counts = NDArray[np.int64]
 # The model as a whole, and each of its two classifiers alone.
 WAYS = ("combined", "in_vocabulary", "clip_only")
 # The right masks with a random class for each.
 CHANCE = "chance"
 
 
-def save_shard(
-    path: Path, matrices: Mapping[str, ConfusionMatrix], timing: Mapping[str, float]
-) -> None:
-    """Write a shard's counts to one `.npz` file, atomically."""
+def save_shard(path: Path, counts: Mapping[str, Counts], timing: Mapping[str, float]) -> None:
+    """Write a shard's counts, by label, to one `.npz` file, atomically."""
     with atomic_path(path) as temporary:
-        arrays: dict[str, Any] = {label: matrix.counts() for label, matrix in matrices.items()}
+        arrays: dict[str, Any] = dict(counts)
         np.savez_compressed(temporary, __timing__=np.array(json.dumps(dict(timing))), **arrays)
 
 
-def merge_shards(paths: Sequence[Path]) -> tuple[dict[str, ConfusionMatrix], dict[str, float]]:
+def save_confusion(path: Path, counts: Counts) -> None:
+    """Write the counts of one setting to a `.npz` file, atomically."""
+    with atomic_path(path) as temporary:
+        np.savez_compressed(temporary, counts=counts)
+
+
+def merge_shards(paths: Sequence[Path]) -> tuple[dict[str, Counts], dict[str, float]]:
     """Add up the shards of one benchmark.
 
     Returns:
-        confusion matrices by label, and the sums of `images` and `seconds`.
+        counts by label, and the sums of `images` and `seconds`.
 
     Raises:
         InputError: a file is missing or damaged, or the shards have different labels.
     """
-    total: dict[str, ConfusionMatrix] = {}
+    total: dict[str, Counts] = {}
     timing = {"images": 0.0, "seconds": 0.0}
     for path in paths:
         try:
@@ -51,18 +60,12 @@ def merge_shards(paths: Sequence[Path]) -> tuple[dict[str, ConfusionMatrix], dic
             raise InputError(f"shard {path} cannot be read ({error}); evaluate it again") from None
         if total and parts.keys() != total.keys():
             raise InputError(f"shard {path} has other settings than {paths[0]}")
-        for label, counts in parts.items():
-            matrix = ConfusionMatrix.from_counts(counts)
-            if label in total:
-                total[label].merge([matrix])
-            else:
-                total[label] = matrix
+        total = {label: counts + total.get(label, 0) for label, counts in parts.items()}
     return total, timing
 
 
-def numbers_of(matrix: ConfusionMatrix, classes: ClassList) -> dict[str, float | None]:
+def numbers_of(counts: Counts, classes: ClassList) -> dict[str, float | None]:
     """Every metric of a confusion matrix by its name; fractions, None where it has no meaning."""
-    counts = matrix.counts()
     plain: SegmentationMetrics = segmentation_metrics(counts)
     guided = sg_metrics(counts, classes.fathers)
     seen = classes.seen or ()
@@ -81,7 +84,7 @@ def numbers_of(matrix: ConfusionMatrix, classes: ClassList) -> dict[str, float |
 
 def write_metrics(
     path: Path,
-    matrices: Mapping[str, ConfusionMatrix],
+    counts: Mapping[str, Counts],
     timing: Mapping[str, float],
     classes: ClassList,
     settings: Mapping[str, Any],
@@ -91,7 +94,7 @@ def write_metrics(
 
     Args:
         path: the file.
-        matrices: by way to classify.
+        counts: by way to classify.
         timing: sums over the shards.
         classes: of the benchmark.
         settings: of the combined model.
@@ -103,7 +106,7 @@ def write_metrics(
         "class_count": len(classes),
         "images": int(timing["images"]),
         "settings": dict(settings),
-        "results": {label: numbers_of(matrix, classes) for label, matrix in matrices.items()},
+        "results": {way: numbers_of(of_way, classes) for way, of_way in counts.items()},
         "timing": {
             "seconds": round(timing["seconds"], 3),
             "images_per_second": round(timing["images"] / max(timing["seconds"], 1e-9), 3),

@@ -86,7 +86,7 @@ class BenchmarkEvidence:
                 matrices, class_maps(evidence.masks(), scores, size), strict=True
             ):
                 matrix.add(as_evaluated(found, self._classes), truth.to(device))
-        return [numbers_of(matrix, self._classes)[metric] or 0.0 for matrix in matrices]
+        return [numbers_of(matrix.counts(), self._classes)[metric] or 0.0 for matrix in matrices]
 
 
 def _tensors(evidence: ImageEvidence) -> list[Tensor]:
