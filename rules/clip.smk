@@ -15,7 +15,7 @@ rule clip_weights:
     localrule: CLIP_IS_DOWNLOADED
     conda:
         ENVIRONMENT
-    threads: 8
+    threads: training_threads("clip")
     resources:
         mem_mb=16000,
         runtime=60,
@@ -29,7 +29,7 @@ rule clip_weights:
     shell:
         "python -m workflow_scripts.clip_weights --recipe-part {params.recipe:q}"
         " --work {params.work}/work --output {output.clip} --metrics {output.metrics}"
-        " --run {params.run} 2> {log}"
+        " --workers {threads} --run {params.run} 2> {log}"
 
 
 rule mine_mask_text_pairs:
@@ -49,7 +49,7 @@ rule mine_mask_text_pairs:
         pairs=one_of(PAIRS),
     conda:
         ENVIRONMENT
-    threads: 8
+    threads: training_threads("pairs")
     resources:
         mem_mb=24000,
         runtime=1440,
@@ -82,7 +82,7 @@ rule finetune_clip:
         finetuned=one_of(FINETUNED),
     conda:
         ENVIRONMENT
-    threads: 8
+    threads: training_threads("finetuned")
     resources:
         **training_processes(),
         mem_mb=32000,

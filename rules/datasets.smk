@@ -84,7 +84,7 @@ rule generate_miniworld:
         layout="|".join(WORLD_LAYOUTS.values()),
     conda:
         ENVIRONMENT
-    threads: 2
+    threads: drawing_threads
     resources:
         mem_mb=1000,
         runtime=30,
@@ -119,7 +119,7 @@ rule convert_coco_stuff:
         benchmark=benchmarks_of("coco_stuff"),
     conda:
         ENVIRONMENT
-    threads: 4
+    threads: reading_threads
     resources:
         mem_mb=4000,
         runtime=120,
@@ -184,7 +184,7 @@ rule verify_dataset:
         benchmark="|".join(BENCHMARKS),
     conda:
         ENVIRONMENT
-    threads: 4
+    threads: reading_threads
     resources:
         mem_mb=4000,
         runtime=60,

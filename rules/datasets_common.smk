@@ -111,6 +111,20 @@ def world_images(wildcards):
     return [f"train={train}", f"val={world.test_images}"]
 
 
+def reading_threads(wildcards):
+    """Processes that convert or verify a benchmark; few images are done before they have started.
+
+    So small benchmarks are made side by side.
+    """
+    counts = BENCHMARKS[wildcards.benchmark].images.values()
+    return 1 if None not in counts and sum(counts) < 1000 else 4
+
+
+def drawing_threads(wildcards):
+    """The same, for a layout of the miniature world."""
+    return 2 if wildcards.layout == "coco" else 1
+
+
 def archives_to_obtain_by_hand():
     """Archives that no server gives away, and that are not in place yet."""
     if SOURCE != "download":

@@ -72,6 +72,21 @@ def model_recipe(wildcards):
     return as_text(model_part(MODELS[wildcards.model].recipe))
 
 
+def training_threads(stage):
+    """Threads of a rule that makes the variants of a stage, on one machine.
+
+    The recipe's own model has all of them, because everything else waits for it. The trainings of
+    a grid wait for nothing, and the miniature world's tensors are too small for cores to share: so
+    these run side by side, a core each.
+    """
+
+    def threads(wildcards):
+        waited_for = wildcards[stage] == MAIN.names[stage]
+        return 8 if waited_for or RECIPE.datasets.source != "generate" else 1
+
+    return threads
+
+
 CLIP_IS_DOWNLOADED = any(
     cell.recipe.clip.source.startswith("open_clip:") for cell in CLIPS.values()
 )

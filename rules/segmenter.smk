@@ -19,7 +19,7 @@ rule train_segmenter:
         segmenter=one_of(SEGMENTERS),
     conda:
         ENVIRONMENT
-    threads: 8
+    threads: training_threads("segmenter")
     resources:
         **training_processes(),
         mem_mb=64000,

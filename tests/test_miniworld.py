@@ -146,3 +146,9 @@ def test_captioned_pictures_teach_the_whole_language():
     language = {word for concept in CONCEPTS for name in concept.names for word in name.split()}
     assert language <= words
     assert len(STUFF) == 20
+    one = list(captioned_images(seed=3, number=70, size=16))
+    for (picture, names), (again, same) in zip(
+        one, captioned_images(seed=3, number=70, size=16, workers=2), strict=True
+    ):
+        assert np.array_equal(picture, again)
+        assert names == same

@@ -17,6 +17,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--output", type=Path, required=True, help="a .safetensors file")
     result.add_argument("--metrics", type=Path, required=True, help="record of the training")
     result.add_argument("--work", type=Path, required=True, help="folder for checkpoints")
+    result.add_argument("--workers", type=int, default=1, help="processes that draw pictures")
     result.add_argument(
         "--run", metavar="NAME", help="in MLflow, RECIPE/STAGE/VARIANT; see SCAN_TRACKING"
     )
@@ -35,7 +36,7 @@ def main(arguments: argparse.Namespace) -> None:
     fabric = Fabric(accelerator="auto", devices=1)
     fabric.launch()
     with followed(arguments.run, arguments.recipe_part, arguments.work):
-        clip, metrics = obtain_clip(fabric, part.clip, part.seed, arguments.work)
+        clip, metrics = obtain_clip(fabric, part.clip, part.seed, arguments.work, arguments.workers)
     record = "" if metrics is None else metrics.read_text(encoding="utf-8")
     write_text(arguments.metrics, record)
     save_clip(arguments.output, clip, {"clip": part.clip.model_dump(), "seed": part.seed})

@@ -63,5 +63,6 @@ def save_figure(figure: Figure, folder: Path, name: str) -> None:
     """
     with atomic_path(folder / f"{name}.png") as temporary:
         figure.savefig(temporary, dpi=_DPI)
+    figure.set_layout_engine("none")  # it is laid out; to do so again takes as long as to draw
     with atomic_path(folder / f"{name}.svg") as temporary:
         figure.savefig(temporary, metadata={"Date": None})

@@ -23,7 +23,9 @@ from scan_core.vocabulary.prompts import prompt_templates
 _log = logging.getLogger(__name__)
 
 
-def obtain_clip(fabric: Fabric, clip: Clip, seed: int, work: Path) -> tuple[CLIP, Path | None]:
+def obtain_clip(
+    fabric: Fabric, clip: Clip, seed: int, work: Path, workers: int = 1
+) -> tuple[CLIP, Path | None]:
     """CLIP with its weights.
 
     Args:
@@ -31,6 +33,7 @@ def obtain_clip(fabric: Fabric, clip: Clip, seed: int, work: Path) -> tuple[CLIP
         clip: of the recipe.
         seed: of its training.
         work: folder for checkpoints of the training.
+        workers: processes that draw its pictures.
 
     Returns:
         the model, and the record of its training, if it was trained.
@@ -50,7 +53,7 @@ def obtain_clip(fabric: Fabric, clip: Clip, seed: int, work: Path) -> tuple[CLIP
         fit(model, load_foreign(path), str(path))
     if clip.source != "train":
         return model, None
-    return model, _pretrain(fabric, model, clip, seed, work)
+    return model, _pretrain(fabric, model, clip, seed, work, workers)
 
 
 def _from_collection(architecture: str, tag: str) -> CLIP:
@@ -70,12 +73,12 @@ def _from_collection(architecture: str, tag: str) -> CLIP:
         ) from None
 
 
-def _pretrain(fabric: Fabric, model: CLIP, clip: Clip, seed: int, work: Path) -> Path:
+def _pretrain(fabric: Fabric, model: CLIP, clip: Clip, seed: int, work: Path, workers: int) -> Path:
     settings = clip.pretraining
     assert settings is not None  # the schema demands it with `source: train`
     size = model.visual.image_size[0]
     _log.info("drawing %d captioned pictures", settings.images)
-    drawn = list(captioned_images(seed, settings.images, size))
+    drawn = list(captioned_images(seed, settings.images, size, workers))
     task = ClipTask(
         fabric,
         model,

@@ -1,6 +1,8 @@
 """Captions in plain English, and captioned pictures from which a small CLIP learns to read."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +29,7 @@ _TEMPLATES = (
 )
 # Pictures of one landmark, of one thing, of some stuff; the rest are whole scenes.
 _SHARE_OF_LANDMARKS, _SHARE_OF_SHOTS, _SHARE_OF_STUFF = 0.06, 0.65, 0.16
+_KINDS = thing_kinds(seen_only=False)
 
 
 def scene_captions(rng: np.random.Generator, scene: Scene) -> list[str]:
@@ -47,7 +50,7 @@ def scene_captions(rng: np.random.Generator, scene: Scene) -> list[str]:
 
 
 def captioned_images(
-    seed: int, number: int, size: int
+    seed: int, number: int, size: int, workers: int = 1
 ) -> Iterator[tuple[NDArray[np.uint8], list[str]]]:
     """Pictures with names or captions, from the whole language of the world, unseen words too.
 
@@ -55,33 +58,39 @@ def captioned_images(
         seed: of the stream; any prefix of it is the same whatever `number`.
         number: of pictures.
         size: side, pixels.
+        workers: processes that draw; the result does not depend on it.
 
     Yields:
         (size, size, 3) uint8, and what it may be called, the most general name first.
     """
-    pairs = thing_kinds(seen_only=False)
-    for index in range(number):
-        rng = np.random.default_rng([seed, 3, index])
-        draw = rng.random()
-        if draw < _SHARE_OF_LANDMARKS:
-            name = LANDMARKS[rng.integers(len(LANDMARKS))]
-            yield draw_landmark_shot(rng, name, size), [name]
-        elif draw < _SHARE_OF_SHOTS:
-            shape, color = pairs[rng.integers(len(pairs))]
-            pattern = PATTERNS[rng.integers(len(PATTERNS))]
-            kind = (shape, color, pattern)
-            full = f"{color} {shape}" if pattern == "plain" else f"{color} {pattern} {shape}"
-            yield draw_shot(rng, kind, size), [shape, f"{color} {shape}", full]
-        elif draw < _SHARE_OF_SHOTS + _SHARE_OF_STUFF:
-            concept = int(rng.integers(len(STUFF)))
-            names = CONCEPTS[concept].names
-            side = int(rng.integers(size, 2 * size))
-            piece = crop(STUFF[concept], side, side, rng)
-            picked = piece[:: max(1, side // size), :: max(1, side // size)][:size, :size]
-            yield swatch(rng, picked), list(reversed(names))
-        else:
-            scene = draw_scene((seed, 4), index, 2 * size)
-            yield reduced(scene, size), scene_captions(rng, scene)
+    draw = partial(_captioned_image, seed, size)
+    if workers == 1:
+        yield from map(draw, range(number))
+        return
+    with ProcessPoolExecutor(workers) as pool:
+        yield from pool.map(draw, range(number), chunksize=64)
+
+
+def _captioned_image(seed: int, size: int, index: int) -> tuple[NDArray[np.uint8], list[str]]:
+    rng = np.random.default_rng([seed, 3, index])
+    draw = rng.random()
+    if draw < _SHARE_OF_LANDMARKS:
+        name = LANDMARKS[rng.integers(len(LANDMARKS))]
+        return draw_landmark_shot(rng, name, size), [name]
+    if draw < _SHARE_OF_SHOTS:
+        shape, color = _KINDS[rng.integers(len(_KINDS))]
+        pattern = PATTERNS[rng.integers(len(PATTERNS))]
+        full = f"{color} {shape}" if pattern == "plain" else f"{color} {pattern} {shape}"
+        names = [shape, f"{color} {shape}", full]
+        return draw_shot(rng, (shape, color, pattern), size), names
+    if draw < _SHARE_OF_SHOTS + _SHARE_OF_STUFF:
+        concept = int(rng.integers(len(STUFF)))
+        side = int(rng.integers(size, 2 * size))
+        piece = crop(STUFF[concept], side, side, rng)
+        picked = piece[:: max(1, side // size), :: max(1, side // size)][:size, :size]
+        return swatch(rng, picked), list(reversed(CONCEPTS[concept].names))
+    scene = draw_scene((seed, 4), index, 2 * size)
+    return reduced(scene, size), scene_captions(rng, scene)
 
 
 def _listed(names: Sequence[str]) -> str:
