@@ -163,7 +163,7 @@ def test_override_changes_one_key_of_a_copy(document):
     mini = document["recipes"]["mini"]
     changed = override(mini, "inference.clip_weight", 0.25)
     assert Recipe.model_validate(changed).inference.clip_weight == 0.25
-    assert mini["inference"]["clip_weight"] == 0.75
+    assert mini["inference"]["clip_weight"] == 0.7
 
 
 def test_a_run_keeps_the_parameters_it_began_with(tmp_path):

@@ -34,8 +34,8 @@ def tiny(params) -> None:
     datasets["benchmarks"]["mini_context_24"]["images"] = {"train": 2, "val": 8}
     recipe["inference"]["benchmarks"] = ["mini_context_24"]
     # Two steps teach the segmenter nothing; CLIP alone has numbers to compare.
-    recipe["inference"]["clip_weight"] = 1.0
-    recipe["clip"]["pretraining"].update(images=60, steps=8)
+    recipe["inference"].update(clip_weight=1.0, ensemble="log")
+    recipe["clip"]["pretraining"].update(images=300, steps=40, warmup_steps=4)
     recipe["segmenter"]["training"].update(steps=2, validate_every=2)
 
 

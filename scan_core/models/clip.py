@@ -89,6 +89,8 @@ def build_clip(architecture: str | dict[str, Any]) -> CLIP:
         if architecture["stem"] == "convolutional":
             patch, width = architecture["patch_size"], architecture["vision_width"]
             model.visual.conv1 = ConvStem(width, patch)
+        # With a tenth of this spread, open_clip's, places are seen only after many steps.
+        nn.init.normal_(model.visual.positional_embedding)
     check_tower(getattr(model, "visual", None), str(architecture))
     return model.eval()
 

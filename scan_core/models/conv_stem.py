@@ -11,14 +11,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 LEAST_CHANNELS = 8
+_MIXED = 2
 
 
 class ConvStem(nn.Module):
     """Takes the place of a vision transformer's patch embedding.
 
-    Every step halves the size; the last one has `width` channels. Batch norms,
-    whose statistics are fixed after training: those of a single image would depend on how much of
-    a masked crop is empty.
+    Every step halves the size; the last one has `width` channels. The last two have a residual
+    convolution behind them: shapes are told apart there, and an earlier one costs more than it
+    brings. Batch norms, whose statistics are fixed after training: those of a single image would
+    depend on how much of a masked crop is empty.
 
     Args:
         width: channels of the tokens.
@@ -37,14 +39,18 @@ class ConvStem(nn.Module):
             for inputs, outputs in pairwise(depths)
         )
         self.norms = nn.ModuleList(nn.BatchNorm2d(depth) for depth in depths[1:])
-        self.mix = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.mix_norm = nn.BatchNorm2d(width)
+        mixed = depths[1:][-_MIXED:]
+        self.mixes = nn.ModuleList(nn.Conv2d(d, d, 3, padding=1, bias=False) for d in mixed)
+        self.mix_norms = nn.ModuleList(nn.BatchNorm2d(depth) for depth in mixed)
         self.project = nn.Conv2d(width, width, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) to (B, width, S / patch, S / patch)."""
         x = images
-        for halve, norm in zip(self.halvings, self.norms, strict=True):
+        unmixed = len(self.halvings) - len(self.mixes)
+        for step, (halve, norm) in enumerate(zip(self.halvings, self.norms, strict=True)):
             x = F.gelu(norm(halve(x)))
-        x = x + F.gelu(self.mix_norm(self.mix(x)))
+            if step >= unmixed:
+                mix, mix_norm = self.mixes[step - unmixed], self.mix_norms[step - unmixed]
+                x = x + F.gelu(mix_norm(mix(x)))
         return self.project(x)
