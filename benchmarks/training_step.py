@@ -1,7 +1,7 @@
 """Speed of one training step of the segmenter, part by part.
 
     python -m benchmarks.training_step                       # ViT-B/16, one 640 × 640 image
-    python -m benchmarks.training_step --recipe mini --batch 16
+    python -m benchmarks.training_step --recipe mini --batch 8
 
 Random weights and targets. The floor is the step's FLOPs, forwards and backwards, at the rate of
 a large matrix product (`@`) in the same run. `released` is the time of the released

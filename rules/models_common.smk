@@ -75,14 +75,15 @@ def model_recipe(wildcards):
 def training_threads(stage):
     """Threads of a rule that makes the variants of a stage, on one machine.
 
-    The recipe's own model has all of them, because everything else waits for it. The trainings of
-    a grid wait for nothing, and the miniature world's tensors are too small for cores to share: so
-    these run side by side, a core each.
+    The miniature world's tensors are too small for many cores to share, and sums over another
+    number of threads end in other digits. Its own model, which everything waits for, has two; the
+    trainings of its grids wait for nothing and run side by side, a core each.
     """
 
     def threads(wildcards):
-        waited_for = wildcards[stage] == MAIN.names[stage]
-        return 8 if waited_for or RECIPE.datasets.source != "generate" else 1
+        if RECIPE.datasets.source != "generate":
+            return 8
+        return 2 if wildcards[stage] == MAIN.names[stage] else 1
 
     return threads
 

@@ -129,3 +129,6 @@ def test_damaged_shards_are_named(tmp_path):
     save_shard(tmp_path / "2.npz", {"other": ConfusionMatrix(3).counts()}, {"images": 1})
     with pytest.raises(InputError, match="other settings"):
         merge_shards([tmp_path / "1.npz", tmp_path / "2.npz"])
+    save_shard(tmp_path / "3.npz", {"combined": ConfusionMatrix(4).counts()}, {"images": 1})
+    with pytest.raises(InputError, match=r"3\.npz has another number of classes"):
+        merge_shards([tmp_path / "1.npz", tmp_path / "3.npz"])

@@ -152,6 +152,13 @@ def test_the_paper_is_planned_and_says_what_to_obtain_by_hand(made):
     assert re.search(r"^verify_dataset +7$", ran.stdout, re.MULTILINE)
 
 
+def test_threads_of_the_miniature_world_do_not_follow_the_number_of_cores(made):
+    """Or numbers would: two for the recipe's own model, one for those of grids."""
+    ran = made.snakemake("-n", "-p", "--cores", "6", "--", "ablations")
+    threads = re.findall(r"/clip/seed=(\d)/work .*--workers (\d)", ran.stdout)
+    assert dict(threads) == {"0": "2", "1": "1", "2": "1"}, ran.stdout
+
+
 def test_an_archive_that_must_be_placed_by_hand(made):
     target = "data/paper/raw/extracted/ADE20K_2021_17_01.zip.json"
     run = ("--profile", "local", "--config", "recipe=vitb16", "--", target)

@@ -46,7 +46,8 @@ def merge_shards(paths: Sequence[Path]) -> tuple[dict[str, Counts], dict[str, fl
         counts by label, and the sums of `images` and `seconds`.
 
     Raises:
-        InputError: a file is missing or damaged, or the shards have different labels.
+        InputError: a file is missing or damaged, or the shards have different labels or numbers
+            of classes.
     """
     total: dict[str, Counts] = {}
     timing = {"images": 0.0, "seconds": 0.0}
@@ -60,6 +61,8 @@ def merge_shards(paths: Sequence[Path]) -> tuple[dict[str, Counts], dict[str, fl
             raise InputError(f"shard {path} cannot be read ({error}); evaluate it again") from None
         if total and parts.keys() != total.keys():
             raise InputError(f"shard {path} has other settings than {paths[0]}")
+        if any(counts.shape != total.get(label, counts).shape for label, counts in parts.items()):
+            raise InputError(f"shard {path} has another number of classes than {paths[0]}")
         total = {label: counts + total.get(label, 0) for label, counts in parts.items()}
     return total, timing
 
