@@ -16,10 +16,10 @@ import torch
 from PIL import Image
 from test_workflow import Project, small
 
-from scan_core.checkpoint_io import load_tensors
-from scan_core.config import Recipe
 from scan_core.inference.scan import Scan
-from scan_core.stages import as_text, clip_part, model_part, segmenter_part
+from scan_core.params.schema.recipe import Recipe
+from scan_core.params.stages import clip_part, model_part, segmenter_part, write_part
+from scan_core.storage.tensors import load_tensors
 
 pytestmark = pytest.mark.slow
 BENCHMARKS = ["mini_ade_36", "mini_voc_10b"]
@@ -148,7 +148,7 @@ TRAINING = {"clip_weights", "train_segmenter", "mine_mask_text_pairs", "finetune
             "segmenter.training.learning_rate",
             0.002,
             {"train_segmenter", "mine_mask_text_pairs", "finetune_clip", "fuse_weights"},
-            {"clip_weights", "convert_coco_stuff", "generate_miniworld"},
+            {"clip_weights", "convert_benchmark", "generate_miniworld"},
         ),
         (
             "clip_finetune.epochs",
@@ -187,13 +187,15 @@ def _training_commands(made, folder):
     pairs = results / "pairs/seed=0/pairs.jsonl"
     common = ["--output", folder / "result.safetensors", "--metrics", folder / "metrics.jsonl"]
     common += ["--work", folder / "work", "--recipe-part"]
+
+    def part(of_stage):
+        return write_part(of_stage(recipe), folder / "parts")
+
     return {
-        "clip_weights": [*common, as_text(clip_part(recipe))],
-        "train_segmenter": [
-            *(*common, as_text(segmenter_part(recipe)), "--clip", clip, "--index", index)
-        ],
+        "clip_weights": [*common, part(clip_part)],
+        "train_segmenter": [*(*common, part(segmenter_part), "--clip", clip, "--index", index)],
         "finetune_clip": [
-            *(*common, as_text(model_part(recipe)), "--clip", clip, "--index", index),
+            *(*common, part(model_part), "--clip", clip, "--index", index),
             *("--pairs", pairs),
         ],
     }

@@ -9,13 +9,13 @@ import torch
 from lightning_fabric import Fabric
 from open_clip.model import CLIP
 
-from scan_core.checkpoint_io import load_foreign
-from scan_core.config import Clip, ClipArchitecture
 from scan_core.datasets.miniworld.captions import captioned_images
 from scan_core.errors import InputError
 from scan_core.models.build import tokenizer_for
 from scan_core.models.checkpoints import fit
 from scan_core.models.clip import build_clip
+from scan_core.params.schema.clip import Clip, ClipArchitecture
+from scan_core.storage.tensors import load_foreign
 from scan_core.training.clip_pretrain import ClipTask
 from scan_core.training.loop import LoopSettings, train
 from scan_core.vocabulary.prompts import prompt_templates
