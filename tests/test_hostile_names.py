@@ -7,7 +7,7 @@ import pytest
 from test_workflow import ROOT, Project, small
 
 # A space, quotes, a command, a variable, a pattern, a comment, and a separator.
-ROOT_OF_DATA = "my data's \"best\" $(touch ran) $HOME *#;&"
+ROOT_OF_DATA = 'my data\'s "best" $(touch ran) $HOME *#;&'
 
 
 def test_every_word_of_a_command_is_quoted():
@@ -60,5 +60,3 @@ def test_what_a_later_rule_reads_of_ones_own_data_is_missed_before_anything_runs
     assert str(captions) in missing("train")
     captions.write_text("{}")
     assert str(raw / "VOCdevkit/VOC2010") in missing("all")
-    (raw / "VOCdevkit/VOC2010").mkdir()
-    assert project.jobs("all")
