@@ -17,9 +17,9 @@ from scan_core.apps.own_classes import OwnClasses
 from scan_core.apps.own_images import OwnSegmentation, classify
 from scan_core.errors import InputError
 from scan_core.inference.scan import Scan
-from scan_core.models.preprocessing import read_image
 from scan_core.reporting.pictures.overlay import colors_of, draw_overlay
 from scan_core.storage.atomic import atomic_path, write_text
+from scan_core.storage.images import read_image
 
 SUFFIXES = frozenset(Image.registered_extensions()) - {".pdf", ".eps", ".ps", ".mpg", ".mpeg"}
 

@@ -11,8 +11,7 @@ import logging
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,10 +21,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from scan_core.datasets.each_file import each_file
 from scan_core.datasets.index import BenchmarkIndex, Sample, Split
-from scan_core.datasets.raw_format import DAMAGE, RawFormat, RawSplit, unreadable
+from scan_core.datasets.raw_format import RawFormat, RawSplit
 from scan_core.errors import DiskFullError, InputError
 from scan_core.storage.atomic import atomic_path, remove_leftovers, write_text
+from scan_core.storage.images import check_image, check_name, read_image, read_label
 from scan_core.vocabulary.classes import ClassList
 
 _SHOWN_PROBLEMS = 5
@@ -82,7 +83,7 @@ def convert(
         InputError: the raw data is incomplete, damaged, or out of range. Every image that can
             be converted is, before the problems are reported, and is not converted again.
     """
-    if (largest := max(classes.raw_ids)) >= raw_format.raw_values:
+    if classes.built_in and (largest := max(classes.raw_ids)) >= raw_format.raw_values:
         raise InputError(
             f"class list '{classes.name}' has the raw id {largest}, but {raw_format.name} has "
             f"only 0..{raw_format.raw_values - 1}"
@@ -126,7 +127,8 @@ def _fingerprint(raw_format: RawFormat, classes: ClassList, listed: dict[str, Ra
                     status = path.stat()
                 except FileNotFoundError:
                     continue  # reported when its turn comes
-                digest.update(f"{split} {path} {status.st_size} {status.st_mtime_ns}".encode())
+                line = f"{split} {path} {status.st_size} {status.st_mtime_ns}"
+                digest.update(line.encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
@@ -167,15 +169,9 @@ def _tasks(raw_format: RawFormat, raw: RawSplit, partial_folder: Path, split: st
 
 def _run(work: "partial[_Outcome]", tasks: list[_Task], workers: int, split: str) -> list[_Outcome]:
     """Do every task, in order of the tasks; raise once at the end if any had a problem."""
-
-    def outcomes() -> Iterator[_Outcome]:
-        if workers == 1:
-            yield from map(work, tasks)
-            return
-        with ProcessPoolExecutor(workers) as pool:
-            yield from pool.map(work, tasks, chunksize=8)
-
-    done = list(tqdm(outcomes(), desc=split, total=len(tasks), unit="img", mininterval=5))
+    found = each_file(work, tasks, workers)
+    bar = tqdm(found, desc=split, total=len(tasks), unit="img", mininterval=5)
+    done = [outcome or _died(task) for task, outcome in zip(tasks, bar, strict=True)]
     if problems := [outcome.problem for outcome in done if outcome.problem]:
         shown = "\n".join(f"  {problem}" for problem in problems[:_SHOWN_PROBLEMS])
         more = len(problems) - _SHOWN_PROBLEMS
@@ -187,8 +183,16 @@ def _run(work: "partial[_Outcome]", tasks: list[_Task], workers: int, split: str
     return done
 
 
+def _died(task: _Task) -> _Outcome:
+    return _Outcome(
+        problem=f"the process that decoded {task.label} and {task.image} died: one of them is "
+        "damaged, or larger than the memory; extract or copy both again"
+    )
+
+
 def _convert_one(raw_format: RawFormat, classes: ClassList, task: _Task) -> _Outcome:
     try:
+        check_name(task.image)
         if finished := _finished(task):
             return finished
         raw = raw_format.decode(task.label)
@@ -212,24 +216,27 @@ def _convert_one(raw_format: RawFormat, classes: ClassList, task: _Task) -> _Out
 
 def _finished(task: _Task) -> _Outcome | None:
     """What an earlier run made of the task, unless a power cut left its files without content."""
-    sizes = set()
-    for path in filter(None, (task.new_label, task.new_image)):
-        try:
-            with Image.open(path) as image:
-                image.verify()
-                sizes.add(image.size)
-        except DAMAGE:
+    try:
+        height, width = read_label(task.new_label).shape
+        if task.new_image is not None and check_image(task.new_image)[0] != (width, height):
             return None
-    return _Outcome(size=sizes.pop()) if len(sizes) == 1 else None
+    except InputError:
+        return None
+    return _Outcome(size=(width, height))
 
 
 def _training_ids(
     raw_format: RawFormat, classes: ClassList, raw: NDArray[np.integer], path: Path
 ) -> NDArray[np.unsignedinteger]:
+    """Label values as training ids.
+
+    A built-in list belongs to a published data set, whose values are known: another one is a sign
+    of the wrong file. The values of a list of one's own are its owner's choice.
+    """
     if raw.ndim != 2:
         raise InputError(f"{path}: expected one value a pixel, got an array of shape {raw.shape}")
-    void = raw_format.void
-    if raw.min() < 0 or raw.max() >= raw_format.raw_values:
+    if classes.built_in:
+        void = raw_format.void
         outside = raw[(raw < 0) | (raw >= raw_format.raw_values)]
         strangers = np.unique(outside if void is None else outside[outside != void])
         if strangers.size:
@@ -238,8 +245,7 @@ def _training_ids(
                 f"{path}: label value {strangers[0]} is out of range; {raw_format.name} has "
                 f"0..{raw_format.raw_values - 1}{also}. Is this the right file?"
             )
-    table = classes.lookup_table(max(raw_format.raw_values, (void or 0) + 1))
-    return np.take(table, raw)
+    return classes.training_ids(raw)
 
 
 def _target_size(raw_format: RawFormat, size: tuple[int, int]) -> tuple[int, int]:
@@ -252,27 +258,28 @@ def _target_size(raw_format: RawFormat, size: tuple[int, int]) -> tuple[int, int
 
 def _check_image(task: _Task, size: tuple[int, int], new_size: tuple[int, int]) -> None:
     """Decode the image to find damage now, not in the middle of training; resize it if asked."""
-    try:
-        with Image.open(task.image) as image:
-            if image.size != size:
-                raise InputError(
-                    f"{task.image} is {image.size[0]}x{image.size[1]} pixels, but its label "
-                    f"{task.label} is {size[0]}x{size[1]}; they must agree"
-                )
-            if task.new_image is None:
-                # An eighth of the resolution reads every byte at a third of the cost.
-                image.draft(None, (max(image.width // 8, 1), max(image.height // 8, 1)))
-                image.load()
-                return
-            pixels = image.convert("RGB")
-    except InputError:
-        raise
-    except DAMAGE as error:
-        raise InputError(unreadable(task.image, error)) from None
+    image_size, orientation = check_image(task.image)
+    if image_size != size:
+        raise InputError(
+            f"{task.image} is {image_size[0]}x{image_size[1]} pixels, but its label {task.label} "
+            f"is {size[0]}x{size[1]}; they must agree{_about_orientation(orientation)}"
+        )
+    if task.new_image is None:
+        return
+    picture = Image.fromarray(read_image(task.image))
     if new_size != size:
-        pixels = pixels.resize(new_size, Image.Resampling.BILINEAR)
+        picture = picture.resize(new_size, Image.Resampling.BILINEAR)
     with atomic_path(task.new_image) as temporary:
-        pixels.save(temporary, quality=_JPEG_QUALITY)
+        picture.save(temporary, quality=_JPEG_QUALITY)
+
+
+def _about_orientation(orientation: int) -> str:
+    if orientation == 1:
+        return ""
+    return (
+        f". The image has the EXIF orientation {orientation}, which is applied wherever it is "
+        "read; turn the label likewise, or save the image upright, without the tag"
+    )
 
 
 def _split(

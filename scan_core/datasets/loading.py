@@ -1,13 +1,15 @@
 """Images and label maps of a converted benchmark, read from its index."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from scan_core.datasets.index import BenchmarkIndex, load_index
 from scan_core.errors import InputError
+from scan_core.storage.images import read_image, read_label
 
 
 class BenchmarkImages:
@@ -46,9 +48,8 @@ class BenchmarkImages:
         Raises:
             InputError: the file is missing or damaged.
         """
-        path = self._images / self._split.samples[number].image
-        array = _read(path, "RGB")
-        return array.astype(np.uint8, copy=False)
+        with _advice():
+            return read_image(self._images / self._split.samples[number].image)
 
     def label(self, number: int) -> NDArray[np.int32]:
         """(H, W) int32: training ids, −1 without ground truth.
@@ -56,18 +57,16 @@ class BenchmarkImages:
         Raises:
             InputError: the file is missing or damaged.
         """
-        path = self._labels / self._split.samples[number].label
-        array = _read(path, None).astype(np.int32)
+        with _advice():
+            raw = read_label(self._labels / self._split.samples[number].label)
+        array = raw.astype(np.int32)
         array[array == self.index.ignore_label] = -1
         return array
 
 
-def _read(path: Path, mode: str | None) -> NDArray[np.generic]:
+@contextmanager
+def _advice() -> Iterator[None]:
     try:
-        with Image.open(path) as image:
-            return np.array(image if mode is None else image.convert(mode))
-    except (OSError, SyntaxError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(
-            f"{path} cannot be read: {reason}. Delete its benchmark's folder to convert it again."
-        ) from None
+        yield
+    except InputError as error:
+        raise InputError(f"{error}. Delete its benchmark's folder to convert it again.") from None

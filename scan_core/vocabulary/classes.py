@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from scan_core.errors import InputError
 
 DATA_FOLDER = Path(__file__).parent / "data"
+_MOST_RAW_ID = 2**24 - 1  # of three bytes, as colours code them
 _KEYS = {"names", "raw_ids", "seen", "fathers", "predict_with", "source"}
 
 
@@ -39,6 +40,7 @@ class ClassList:
         fathers: training id of a class -> training ids of its semantic fathers. A relation,
             not a tree: pairs may point both ways.
         predict_with: class list to predict with, or None for this one.
+        built_in: whether it comes with the package and is that of a published data set.
     """
 
     name: str
@@ -47,6 +49,7 @@ class ClassList:
     seen: tuple[bool, ...] | None
     fathers: dict[int, tuple[int, ...]]
     predict_with: str | None
+    built_in: bool = False
 
     def __len__(self) -> int:
         return len(self.names)
@@ -74,6 +77,17 @@ class ClassList:
         table = np.full(size, self.ignore_label, dtype=self.label_dtype)
         table[list(self.raw_ids)] = np.arange(len(self), dtype=self.label_dtype)
         return table
+
+    def training_ids(self, raw: NDArray[np.integer[Any]]) -> NDArray[np.unsignedinteger[Any]]:
+        """Raw label values of any range as training ids.
+
+        Returns:
+            an array of the same shape, of `label_dtype`: the training id, or `ignore_label` where
+            the raw value belongs to no class of this list.
+        """
+        stranger = max(self.raw_ids) + 1
+        known = (raw >= 0) & (raw < stranger)
+        return np.take(self.lookup_table(stranger + 1), np.where(known, raw, stranger))
 
 
 def builtin_class_lists() -> list[str]:
@@ -122,16 +136,32 @@ def _checked(path: Path, record: Any) -> ClassList:
         raise refuse("'names' must be a non-empty list of strings")
     if len({name.strip() for name in names}) != len(names):
         raise refuse("'names' holds a name twice")
-    if not (isinstance(raw_ids, list) and all(type(i) is int and i >= 0 for i in raw_ids)):
-        raise refuse("'raw_ids' must be a list of whole numbers >= 0")
+    if not (
+        isinstance(raw_ids, list)
+        and all(type(i) is int and 0 <= i <= _MOST_RAW_ID for i in raw_ids)
+    ):
+        raise refuse(f"'raw_ids' must be a list of whole numbers >= 0, at most {_MOST_RAW_ID}")
     if len(raw_ids) != len(names) or len(set(raw_ids)) != len(names):
         raise refuse(f"'raw_ids' must hold one number for each of the {len(names)} names, once")
-    if seen is not None and (len(seen) != len(names) or any(type(s) is not bool for s in seen)):
+    if seen is not None and (
+        not isinstance(seen, list)
+        or len(seen) != len(names)
+        or any(type(s) is not bool for s in seen)
+    ):
         raise refuse(f"'seen' must hold true or false for each of the {len(names)} names")
+    relation = record.get("fathers", {})
+    if not isinstance(relation, dict) or not all(
+        isinstance(of_one, list) and all(isinstance(n, str) for n in of_one)
+        for of_one in relation.values()
+    ):
+        raise refuse("'fathers' must be an object: for a class a list of its fathers")
+    predict_with = record.get("predict_with")
+    if not isinstance(predict_with, str | None):
+        raise refuse("'predict_with' must be the name of a class list")
 
     position = {name: index for index, name in enumerate(names)}
     fathers = {}
-    for child, its_fathers in record.get("fathers", {}).items():
+    for child, its_fathers in relation.items():
         if stranger := next((n for n in [child, *its_fathers] if n not in position), None):
             raise refuse(f"'fathers' names '{stranger}', which is not among 'names'")
         fathers[position[child]] = tuple(position[father] for father in its_fathers)
@@ -141,5 +171,6 @@ def _checked(path: Path, record: Any) -> ClassList:
         raw_ids=tuple(raw_ids),
         seen=None if seen is None else tuple(seen),
         fathers=fathers,
-        predict_with=record.get("predict_with"),
+        predict_with=predict_with,
+        built_in=path.parent == DATA_FOLDER,
     )
