@@ -115,6 +115,12 @@ def test_the_server_has_no_other_addresses(server, method, where):
     assert "root:" not in answer.text
 
 
+def test_nothing_goes_round_the_queue(visitor, photo):
+    body = {"data": [{"path": visitor.upload(photo)}, None, "sea", "", 0.5, 0.9, 0]}
+    body |= {"fn_index": visitor.functions["segment"], "session_hash": visitor.hash}
+    assert visitor.post("/gradio_api/run/predict", json=body).status_code == 404
+
+
 def test_images_that_take_much_memory_are_refused_with_words(server, visitor, photo, tmp_path):
     shown(visitor.ask({"path": visitor.upload(photo)}))
     before = server.memory()

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -10,6 +11,10 @@ from pathlib import Path
 
 from scan_core.errors import InputError
 from scan_core.storage.locks import exclusive, is_first_process
+
+# A command has no windows. What a notebook that it is started from has set here is unknown to
+# Matplotlib outside of the notebook, which then cannot even be imported.
+os.environ["MPLBACKEND"] = "agg"
 
 
 def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None]) -> None:

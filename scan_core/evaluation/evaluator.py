@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from scan_core.apps.coco_results import coco_results
+from scan_core.apps.coco_results import coco_results, image_ids
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.evaluation.confusion import ConfusionMatrix, as_evaluated
 from scan_core.evaluation.merging import CHANCE, WAYS
@@ -87,6 +87,7 @@ def evaluate(
     labels = [*settings, CHANCE] if chance else list(settings)
     matrices = {label: ConfusionMatrix(len(classes), scan.observer.device) for label in labels}
     numbers = range(shard.number, len(images), shard.count)
+    ids = image_ids([images.stem(number) for number in range(len(images))])
     if predictions is not None:
         predictions.mkdir(parents=True, exist_ok=True)
     written = 0
@@ -109,7 +110,12 @@ def evaluate(
             if prediction_format != "coco_rle":
                 _write_prediction(predictions / label / f"{images.stem(number)}.png", array)
             if prediction_format != "png":
-                results[label] += coco_results(images.file_name(number), array, classes.names)
+                results[label] += coco_results(
+                    images.file_name(number),
+                    array,
+                    classes.names,
+                    image_id=ids[images.stem(number)],
+                )
         written += written != most_predictions
     seconds = time.perf_counter() - start
     if predictions is not None and prediction_format != "png":

@@ -199,8 +199,12 @@ def _orientation(image: Image.Image) -> int:
     if image.format == "TIFF":
         return 1  # Pillow turns these itself
     try:
-        value = image.getexif().get(_ORIENTATION)
-        return int(value) if value in _TURNS else 1
+        exif = image.getexif()
+        value = exif.get(_ORIENTATION)
+        if value not in _TURNS:
+            return 1
+        exif.tobytes()  # raises where what stands around it is damaged: then it may be, too
+        return int(value)
     except Exception as error:
         raise ValueError(
             f"its EXIF data, which says which way up it is, cannot be read ({error})"

@@ -26,7 +26,7 @@ _GET = re.compile(
     rf"|{_GRADIO}/(info/?|app_id/?|startup-events|queue/data|upload_progress|theme\.css)"
     rf"|{_GRADIO}/heartbeat/\w+|{_GRADIO}/file=.*"
 )
-_POST = re.compile(rf"{_GRADIO}/(queue/join|upload|cancel|reset/?)")
+_POST = re.compile(rf"{_GRADIO}/(queue/join|run/predict|upload|cancel|reset/?)")
 
 
 class Gate:
