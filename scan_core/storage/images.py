@@ -171,7 +171,7 @@ def read_label(path: Path) -> NDArray[np.integer]:
 
 @contextmanager
 def _opened(path: Path, formats: Sequence[str], most_pixels: int) -> Iterator[Image.Image]:
-    with _regular_file(path) as file, Image.open(file, formats=formats) as image:
+    with _regular_file(path) as file, Image.open(file, formats=list(formats)) as image:
         _check_size(path, image, most_pixels)
         yield image
 

@@ -44,7 +44,8 @@ class _Array(np.ndarray[Any, Any]):
         shape, data = _shape_and_data(shape, _checked(dtype, _DType), data)
         if self.size:
             raise pickle.UnpicklingError("it fills an array twice")
-        super().__setstate__((1, shape, dtype.dtype, bool(fortran), data))
+        checked: Any = (1, shape, dtype.dtype, bool(fortran), data)
+        super().__setstate__(checked)
 
 
 def _reconstruct(kind: Any, _shape: Any, _typecode: Any) -> NDArray[Any]:
@@ -67,7 +68,7 @@ def _scalar(dtype: Any, data: Any) -> Any:
 def _encode(text: Any, encoding: Any = "latin1") -> bytes:
     if encoding not in ("latin1", "latin-1"):
         raise pickle.UnpicklingError(f"it asks for the codec {encoding}")
-    return _checked(text, str).encode("latin1")
+    return str(_checked(text, str)).encode("latin1")
 
 
 def _checked(value: Any, kind: type | tuple[type, ...]) -> Any:
