@@ -135,8 +135,12 @@ class ClipPretraining(Block):
 
     images: PositiveInt
     """Captioned images."""
+    cutouts: PositiveInt
+    """Segments of scenes under imperfect masks, with their names."""
     steps: PositiveInt
     """Optimiser steps."""
+    cutout_steps: Count
+    """The last steps, three quarters of whose pictures are such segments."""
     batch_size: PositiveInt
     """Images a step."""
     learning_rate: PositiveFloat

@@ -3,7 +3,6 @@
 import logging
 from pathlib import Path
 
-import numpy as np
 import open_clip
 import torch
 from lightning_fabric import Fabric
@@ -11,7 +10,7 @@ from open_clip.model import CLIP
 
 from scan_core.checkpoint_io import load_foreign
 from scan_core.config import Clip, ClipArchitecture
-from scan_core.datasets.miniworld.captions import captioned_images
+from scan_core.datasets.miniworld.captions import captioned_cutouts, captioned_images
 from scan_core.errors import InputError
 from scan_core.models.build import tokenizer_for
 from scan_core.models.checkpoints import fit
@@ -77,15 +76,14 @@ def _pretrain(fabric: Fabric, model: CLIP, clip: Clip, seed: int, work: Path, wo
     settings = clip.pretraining
     assert settings is not None  # the schema demands it with `source: train`
     size = model.visual.image_size[0]
-    _log.info("drawing %d captioned pictures", settings.images)
-    drawn = list(captioned_images(seed, settings.images, size, workers))
+    _log.info("drawing %d captioned pictures", settings.images + settings.cutouts)
     task = ClipTask(
         fabric,
         model,
         tokenizer_for({"clip": clip.model_dump()["architecture"]}),
         prompt_templates("vild"),
-        np.stack([picture for picture, _ in drawn]),
-        [names for _, names in drawn],
+        list(captioned_images(seed, settings.images, size, workers)),
+        list(captioned_cutouts(seed, settings.cutouts, size, workers)),
         settings,
         seed,
     )
