@@ -23,15 +23,15 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.machine import product_rate, seconds
-from scan_core.config import Recipe
 from scan_core.inference.class_map import class_maps
-from scan_core.inference.crops import MaskedCrops, masked_crops
 from scan_core.inference.ensemble import InferenceSettings
-from scan_core.inference.evidence import CropSetting, ImageEvidence
-from scan_core.inference.images import backbone_input, clip_view
+from scan_core.inference.image_features import CropSetting, ImageEvidence
 from scan_core.inference.scan import Scan, crop_setting
 from scan_core.models.cpu_linear import ConvolutionalLinear
-from scan_core.recipes import read_params, validate
+from scan_core.models.crops import MaskedCrops, masked_crops
+from scan_core.models.preprocessing import backbone_input, clip_view
+from scan_core.params.reading import read_params, validate
+from scan_core.params.schema.recipe import Recipe
 
 SIZE = (640, 853)
 RATIO = 0.05

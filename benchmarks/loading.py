@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 from scan_core.datasets.loading import BenchmarkImages
-from scan_core.recipes import read_params, validate
-from scan_core.training.positions import MicroBatches
+from scan_core.params.reading import read_params, validate
+from scan_core.training.sampler import MicroBatches
 from scan_core.training.segmenter import training_loader
 
 BATCHES = 12

@@ -19,10 +19,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.inference import peak_memory
 from benchmarks.machine import product_rate, wait_for
-from scan_core.inference.images import backbone_input, clip_view
 from scan_core.models.build import architecture_of, build_network
 from scan_core.models.cpu_linear import ConvolutionalLinear
-from scan_core.recipes import read_params, validate
+from scan_core.models.preprocessing import backbone_input, clip_view
+from scan_core.params.reading import read_params, validate
 from scan_core.training.criterion import SetCriterion
 from scan_core.training.matcher import Target
 from scan_core.training.optimizer import build_adamw, clip_gradients

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from docs.diagrams import DIAGRAMS
-from scan_core.reporting.parameters import parameter_reference
+from scan_core.reporting.tables.parameters import parameter_reference
 
 FOLDER = Path(__file__).parent
 PARAMETERS = FOLDER / "parameters.md"

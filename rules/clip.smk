@@ -23,7 +23,7 @@ rule clip_weights:
         recipe=clip_recipe,
         work=subpath(output.clip, parent=True),
         run=f"{RECIPE_NAME}/clip/{{clip}}",
-        code=code(*CLIP_CODE),
+        code=code("clip_weights"),
     message:
         "Obtaining CLIP ({wildcards.clip})"
     shell:
@@ -56,7 +56,7 @@ rule mine_mask_text_pairs:
     params:
         recipe=pairs_recipe,
         captions=CAPTIONS,
-        code=code(*PAIRS_CODE),
+        code=code("mine_mask_text_pairs"),
     message:
         "Mining mask-noun pairs ({wildcards.pairs})"
     shell:
@@ -91,7 +91,7 @@ rule finetune_clip:
         recipe=finetune_recipe,
         work=subpath(output.clip, parent=True),
         run=f"{RECIPE_NAME}/clip_finetune/{{finetuned}}",
-        code=code(*FINETUNE_CODE),
+        code=code("finetune_clip"),
     message:
         "Fine-tuning CLIP with masks ({wildcards.finetuned})"
     shell:

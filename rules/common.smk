@@ -1,5 +1,6 @@
 """What the rules share: the recipe, where things lie, and what a job depends on."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -8,11 +9,15 @@ from snakemake.exceptions import WorkflowError
 # The workflow imports only the light floor of the package, from where the Snakefile lies.
 sys.path.insert(0, str(workflow.basedir))
 
-from scan_core.datasets.archives import ARCHIVES, BACKBONE_ARCHIVES, FORMAT_ARCHIVES
+from scan_core.datasets.download.archives import (
+    ARCHIVES,
+    BACKBONE_ARCHIVES,
+    FORMAT_ARCHIVES,
+)
 from scan_core.errors import InputError
-from scan_core.frozen_recipe import freeze_recipe
-from scan_core.recipes import select_params, snapshot_params
-from scan_core.source_hash import source_hash
+from scan_core.params.frozen_recipe import freeze_recipe
+from scan_core.params.reading import SNAPSHOT_FOLDER, select_params, snapshot_params
+from scan_core.provenance.source_hash import source_hash
 from scan_core.vocabulary.classes import load_class_list
 
 try:
@@ -46,9 +51,14 @@ RECIPE_FILE = str(
 )
 
 
-def code(*modules: str) -> str:
-    """Hash of the modules that a rule runs, so that a change of code, not of time stamps, counts."""
-    return source_hash(Path(workflow.basedir), modules)
+def code(script: str, *data: str) -> str:
+    """Hash of what a script of `workflow_scripts` runs: a change of code, not of times, counts."""
+    return source_hash(Path(workflow.basedir), f"workflow_scripts.{script}", data)
+
+
+def one_of(names) -> str:
+    """Wildcard constraint: one of these names."""
+    return "|".join(map(re.escape, sorted(names))) or "(?!)"
 
 
 def training_processes():

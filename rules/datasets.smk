@@ -93,10 +93,7 @@ rule generate_miniworld:
         seed=RECIPE.seed,
         image_size=RECIPE.datasets.miniworld and RECIPE.datasets.miniworld.image_size,
         images=world_images,
-        code=code(
-            "scan_core/datasets/miniworld/*.py",
-            "scan_core/vocabulary/data/mini_*.json",
-        ),
+        code=code("generate_miniworld", "scan_core/vocabulary/data/mini_*.json"),
     message:
         "Drawing the miniature world in the layout {wildcards.layout}"
     shell:
@@ -105,18 +102,18 @@ rule generate_miniworld:
         " --workers {threads} --output {output} 2> {log}"
 
 
-rule convert_coco_stuff:
+rule convert_benchmark:
     input:
         raw_records,
     output:
         labels=directory(f"{DATA}/benchmarks/{{benchmark}}/labels"),
         index=f"{DATA}/benchmarks/{{benchmark}}/index.json",
     log:
-        f"{LOGS}/convert/{{benchmark}}.log",
+        f"{LOGS}/convert_benchmark/{{benchmark}}.log",
     benchmark:
-        f"{TIMINGS}/convert/{{benchmark}}.tsv"
+        f"{TIMINGS}/convert_benchmark/{{benchmark}}.tsv"
     wildcard_constraints:
-        benchmark=benchmarks_of("coco_stuff"),
+        benchmark=one_of(set(BENCHMARKS) - set(WITH_IMAGES)),
     conda:
         ENVIRONMENT
     threads: reading_threads
@@ -124,44 +121,30 @@ rule convert_coco_stuff:
         mem_mb=4000,
         runtime=120,
     params:
-        script=converter,
         raw=RAW,
+        format=raw_format,
         folder=subpath(output.index, parent=True),
         classes=class_list_name,
         class_list=class_list_contents,
         splits=splits,
-        code=converter_code,
+        code=code("convert_benchmark"),
     message:
         "Converting {wildcards.benchmark}"
     shell:
-        "python -m {params.script} --raw-root {params.raw} --class-list {params.classes}"
+        "python -m workflow_scripts.convert_benchmark --format {params.format}"
+        " --raw-root {params.raw:q} --class-list {params.classes:q}"
         " --name {wildcards.benchmark} --splits {params.splits} --workers {threads}"
-        " --output {params.folder} 2> {log}"
+        " --output {params.folder:q} 2> {log:q}"
 
 
-use rule convert_coco_stuff as convert_ade20k_150 with:
-    wildcard_constraints:
-        benchmark=benchmarks_of("ade20k_150"),
-
-
-use rule convert_coco_stuff as convert_ade20k_847 with:
+use rule convert_benchmark as convert_benchmark_with_images with:
     output:
         # The raw photos are large; the benchmark is defined on smaller ones.
         images=directory(f"{DATA}/benchmarks/{{benchmark}}/images"),
         labels=directory(f"{DATA}/benchmarks/{{benchmark}}/labels"),
         index=f"{DATA}/benchmarks/{{benchmark}}/index.json",
     wildcard_constraints:
-        benchmark=benchmarks_of("ade20k_847"),
-
-
-use rule convert_coco_stuff as convert_pascal_voc with:
-    wildcard_constraints:
-        benchmark=benchmarks_of("pascal_voc"),
-
-
-use rule convert_coco_stuff as convert_pascal_context with:
-    wildcard_constraints:
-        benchmark=benchmarks_of("pascal_context"),
+        benchmark=one_of(WITH_IMAGES),
 
 
 rule verify_dataset:
@@ -190,7 +173,7 @@ rule verify_dataset:
         runtime=60,
     params:
         expected=expected_images,
-        code=code("scan_core/datasets/verification.py", "scan_core/datasets/sheet.py"),
+        code=code("verify_dataset"),
     message:
         "Verifying {wildcards.benchmark}"
     shell:
@@ -221,7 +204,7 @@ rule dataset_manifest:
         runtime=10,
     params:
         source=SOURCE,
-        code=code("scan_core/datasets/manifest.py"),
+        code=code("dataset_manifest"),
     message:
         "Recording what the benchmarks were made from"
     shell:

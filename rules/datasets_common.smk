@@ -16,16 +16,6 @@ WORLD_LAYOUTS = {
 }
 
 
-# The module that knows each raw format.
-FORMAT_MODULES = {
-    "coco_stuff": "coco_stuff",
-    "ade20k_150": "ade20k",
-    "ade20k_847": "ade20k",
-    "pascal_voc": "pascal",
-    "pascal_context": "pascal",
-}
-
-
 def records_of(formats):
     """What must have been extracted or generated before these raw formats can be read."""
     if SOURCE == "download":
@@ -52,20 +42,19 @@ def converted_files():
     files = []
     for name, benchmark in BENCHMARKS.items():
         kinds = ["index.json", "labels"]
-        if benchmark.format == "ade20k_847":
+        if name in WITH_IMAGES:
             kinds.append("images")
         files += [f"{DATA}/benchmarks/{name}/{kind}" for kind in kinds]
     return files
 
 
-def benchmarks_of(format_name):
-    """Wildcard constraint: the benchmarks that are converted from one raw format."""
-    names = [
-        name
-        for name, benchmark in BENCHMARKS.items()
-        if benchmark.format == format_name
-    ]
-    return "|".join(names) or "(?!)"
+# Benchmarks whose images are copied: the raw ones are larger than the benchmark's definition.
+WITH_IMAGES = [name for name, b in BENCHMARKS.items() if b.format == "ade20k_847"]
+
+
+def raw_format(wildcards):
+    """The raw layout that a benchmark is converted from."""
+    return BENCHMARKS[wildcards.benchmark].format
 
 
 def class_list_name(wildcards):
@@ -77,18 +66,6 @@ def class_list_contents(wildcards):
     """The class list itself, so that editing it converts its benchmark again."""
     classes = CLASS_LISTS[wildcards.benchmark]
     return dict(zip(classes.names, classes.raw_ids))
-
-
-def converter(wildcards):
-    """The script of a benchmark's conversion, which has the name of the rule."""
-    return f"workflow_scripts.convert_{BENCHMARKS[wildcards.benchmark].format}"
-
-
-def converter_code(wildcards):
-    """Hash of the code that converts a benchmark: the engine and its own format's module."""
-    own = FORMAT_MODULES[BENCHMARKS[wildcards.benchmark].format]
-    engine = ("conversion", "raw_format", "index")
-    return code(*(f"scan_core/datasets/{name}.py" for name in (*engine, own)))
 
 
 def splits(wildcards):

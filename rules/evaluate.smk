@@ -35,7 +35,7 @@ rule evaluate_shard:
         shards=shard_count,
         cache=f"{RESULTS}/text",
         kept=KEPT_PREDICTIONS,
-        code=code(*EVALUATION_CODE),
+        code=code("evaluate_shard"),
     message:
         "Evaluating {wildcards.model} on {wildcards.benchmark}, shard {wildcards.shard}"
     shell:
@@ -73,7 +73,7 @@ rule evaluate:
         classes=classes_of,
         vocabulary=vocabulary,
         recipe=RECIPE_NAME,
-        code=code("scan_core/evaluation/*.py", "scan_core/vocabulary/*.py"),
+        code=code("evaluate"),
     message:
         "Merging the evaluation of {wildcards.model} on {wildcards.benchmark}"
     shell:
@@ -105,7 +105,7 @@ rule ablate:
     params:
         plan=plan_of_grid,
         root=f"{RESULTS}/eval",
-        code=code("scan_core/evaluation/grid.py"),
+        code=code("ablate"),
     message:
         "Table of the grid {wildcards.grid}"
     shell:

@@ -22,7 +22,7 @@ rule fuse_weights:
         runtime=30,
     params:
         recipe=model_recipe,
-        code=code(*MODEL_CODE, "scan_core/provenance.py"),
+        code=code("fuse_weights"),
     message:
         "Putting the model together ({wildcards.model})"
     shell:

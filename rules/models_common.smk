@@ -1,14 +1,14 @@
 """Which models are made, and the helper functions of the rules that make them."""
 
-from scan_core.stages import (
-    as_text,
+from scan_core.params.stages import (
     clip_part,
     finetune_part,
     model_part,
     pairs_part,
     segmenter_part,
+    write_part,
 )
-from scan_core.variants import cell_of, cells_of, needs_training, test_settings
+from scan_core.params.grid import cell_of, cells_of, needs_training, test_settings
 
 GRIDS = {grid.name: grid for grid in PARAMS.ablations}
 # `grids: [...]` of the recipe; `snakemake ablations` builds every grid that is for this recipe.
@@ -47,29 +47,41 @@ SEGMENTERS = {
 CELL_OF_SEGMENTER = {**of_stage("miner"), **of_stage("segmenter")}
 
 
-def one_of(names):
-    """Wildcard constraint: one of these names."""
-    return "|".join(map(re.escape, names)) or "(?!)"
+def part_file(part):
+    """A stage's part of the recipe as a file: longer than a command line may be, and named by its
+    contents, so that a change counts.
+    """
+    return str(write_part(part, SNAPSHOT_FOLDER / "parts"))
 
 
 def clip_recipe(wildcards):
-    return as_text(clip_part(CLIPS[wildcards.clip].recipe))
+    return part_file(clip_part(CLIPS[wildcards.clip].recipe))
+
+
+def packaged_clip_recipe(wildcards):
+    """Of a training of the small CLIP that comes with the package."""
+    if RECIPE.clip.pretraining is None:
+        raise WorkflowError(
+            f"the recipe {RECIPE_NAME} has no small CLIP to train: --config recipe=mini"
+        )
+    training = RECIPE.clip.model_copy(update={"source": "train"})
+    return part_file(clip_part(RECIPE.model_copy(update={"clip": training})))
 
 
 def segmenter_recipe(wildcards):
-    return as_text(segmenter_part(SEGMENTERS[wildcards.segmenter]))
+    return part_file(segmenter_part(SEGMENTERS[wildcards.segmenter]))
 
 
 def pairs_recipe(wildcards):
-    return as_text(pairs_part(PAIRS[wildcards.pairs].mining_recipe))
+    return part_file(pairs_part(PAIRS[wildcards.pairs].mining_recipe))
 
 
 def finetune_recipe(wildcards):
-    return as_text(finetune_part(FINETUNED[wildcards.finetuned].mining_recipe))
+    return part_file(finetune_part(FINETUNED[wildcards.finetuned].mining_recipe))
 
 
 def model_recipe(wildcards):
-    return as_text(model_part(MODELS[wildcards.model].recipe))
+    return part_file(model_part(MODELS[wildcards.model].recipe))
 
 
 def training_threads(stage):
@@ -160,61 +172,3 @@ def backbone_file(wildcards):
 
 def backbone_option(wildcards, input):
     return f"--backbone {input.backbone}" if input.backbone else ""
-
-
-# What each stage runs, so that a change of code redoes it.
-MODEL_CODE = (
-    "scan_core/models/*.py",
-    "scan_core/inference/*.py",
-    "scan_core/checkpoint_io.py",
-    "scan_core/stages.py",
-)
-LOOP_CODE = (
-    "scan_core/training/loop.py",
-    "scan_core/training/positions.py",
-    "scan_core/training/processes.py",
-    "scan_core/checkpoint_io.py",
-)
-CLIP_CODE = (
-    *LOOP_CODE,
-    "scan_core/models/clip.py",
-    "scan_core/models/conv_stem.py",
-    "scan_core/training/clip_pretrain.py",
-    "scan_core/training/clip_source.py",
-    "scan_core/training/contrastive.py",
-    "scan_core/datasets/miniworld/*.py",
-)
-SEGMENTER_CODE = (
-    *LOOP_CODE,
-    *MODEL_CODE,
-    "scan_core/training/criterion.py",
-    "scan_core/training/matcher.py",
-    "scan_core/training/optimizer.py",
-    "scan_core/training/points.py",
-    "scan_core/training/run.py",
-    "scan_core/training/segmenter.py",
-    "scan_core/datasets/loading.py",
-    "scan_core/datasets/transforms.py",
-)
-PAIRS_CODE = (
-    *MODEL_CODE,
-    "scan_core/training/mask_text_pairs.py",
-    "scan_core/training/nouns.py",
-    "scan_core/datasets/captions.py",
-    "scan_core/datasets/loading.py",
-)
-FINETUNE_CODE = (
-    *LOOP_CODE,
-    *MODEL_CODE,
-    "scan_core/training/clip_finetune.py",
-    "scan_core/training/contrastive.py",
-    "scan_core/training/mask_text_pairs.py",
-    "scan_core/training/run.py",
-    "scan_core/datasets/loading.py",
-)
-EVALUATION_CODE = (
-    *MODEL_CODE,
-    "scan_core/evaluation/*.py",
-    "scan_core/datasets/loading.py",
-    "scan_core/vocabulary/*.py",
-)

@@ -30,7 +30,7 @@ rule tables:
         runtime=10,
     params:
         architecture=architecture_name(),
-        code=code("scan_core/reporting/*.py", "scan_core/reporting/*.csv"),
+        code=code("tables"),
     message:
         "Writing the tables"
     shell:
@@ -67,7 +67,7 @@ rule figures:
         mem_mb=2000,
         runtime=20,
     params:
-        code=code("scan_core/reporting/*.py"),
+        code=code("figures"),
     message:
         "Drawing the figures"
     shell:
@@ -102,7 +102,7 @@ rule qualitative:
         runtime=20,
     params:
         classes=classes_of,
-        code=code("scan_core/reporting/*.py"),
+        code=code("qualitative"),
     message:
         "Pictures of {wildcards.benchmark}"
     shell:
@@ -137,7 +137,7 @@ rule grid_report:
         runtime=10,
     params:
         stem=subpath(output.figure, strip_suffix=".png"),
-        code=code("scan_core/reporting/*.py"),
+        code=code("grid_report"),
     message:
         "Presenting the grid {wildcards.grid}"
     shell:
@@ -163,7 +163,7 @@ rule release:
         mem_mb=2000,
         runtime=20,
     params:
-        code=code("scan_core/reporting/*.py"),
+        code=code("release"),
     message:
         "Putting the release together"
     shell:

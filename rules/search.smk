@@ -38,7 +38,7 @@ rule search_settings:
         benchmarks=benchmarks_of_search,
         layers=RECIPE.inference.replace_layers,
         folder=subpath(output.trials, parent=True),
-        code=code(*EVALUATION_CODE, "scan_core/search/*.py"),
+        code=code("search_settings"),
     message:
         "Searching settings ({wildcards.search})"
     shell:

@@ -1,6 +1,6 @@
 """What is searched, and on what."""
 
-from scan_core.search.space import searched_benchmarks
+from scan_core.params.search_space import searched_benchmarks
 
 SEARCHES = {
     search.name: search

@@ -29,7 +29,7 @@ rule train_segmenter:
         backbone=backbone_option,
         work=subpath(output.segmenter, parent=True),
         run=f"{RECIPE_NAME}/segmenter/{{segmenter}}",
-        code=code(*SEGMENTER_CODE),
+        code=code("train_segmenter"),
     message:
         "Training the segmenter ({wildcards.segmenter})"
     shell:

@@ -35,7 +35,7 @@ rule mlflow_sync:
         store=target(),
         failures=failures(Path(f"{RESULTS}/mlflow.json")),
         report="--report",
-        code=code(*TRACKING_CODE),
+        code=code("mlflow_sync"),
     message:
         "Recording the runs in MLflow"
     shell:
@@ -67,6 +67,6 @@ use rule mlflow_sync as mlflow_sync_ablations with:
         store=target(),
         failures=failures(Path(f"{RESULTS}/mlflow_ablations.json")),
         report="--every-seed",
-        code=code(*TRACKING_CODE),
+        code=code("mlflow_sync"),
     message:
         "Recording the runs of every grid and seed in MLflow"

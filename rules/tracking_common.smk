@@ -4,12 +4,6 @@ import json
 
 from scan_core.tracking.place import failures, target
 
-TRACKING_CODE = (
-    "scan_core/tracking/*.py",
-    "scan_core/reporting/*.py",
-    "scan_core/inference/pyfunc.py",
-)
-
 
 def cells_of_grids(grids, every_seed):
     return [

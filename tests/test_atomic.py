@@ -2,8 +2,8 @@
 
 import pytest
 
-from scan_core.atomic import atomic_path, write_text
 from scan_core.errors import DiskFullError
+from scan_core.storage.atomic import atomic_path, write_text
 
 
 def test_a_failure_leaves_what_was_there(tmp_path):

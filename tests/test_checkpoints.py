@@ -12,7 +12,7 @@ import torch
 from parity_pack import ARCHITECTURE, image, named_weights, released_keys, tiny_network
 from PIL import Image
 
-from scan_core import segment
+from scan_core.apps import segment
 from scan_core.errors import InputError
 from scan_core.models.build import build_network
 from scan_core.models.checkpoints import (
@@ -29,7 +29,7 @@ from scan_core.models.released_names import (
     to_ours,
     to_theirs,
 )
-from scan_core.recipes import read_params, validate
+from scan_core.params.reading import read_params, validate
 
 ROOT = Path(__file__).parents[1]
 

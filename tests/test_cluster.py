@@ -26,7 +26,7 @@ from cluster_project import (
 from ruamel.yaml import YAML
 from test_pipeline import BENCHMARKS
 
-from scan_core.checkpoint_io import load_tensors
+from scan_core.storage.tensors import load_tensors
 
 # Seconds that anything may take on a machine that has other things to do, too.
 PATIENCE = 180

@@ -20,7 +20,7 @@ from scan_core.datasets.index import load_index
 from scan_core.datasets.raw_format import decode_png
 from scan_core.datasets.verification import verify
 from scan_core.errors import InputError
-from scan_core.safe_pickle import load_plain_pickle
+from scan_core.storage.safe_pickle import load_plain_pickle
 from scan_core.vocabulary.classes import load_class_list
 
 ROOT = Path(__file__).parents[1]
@@ -198,7 +198,8 @@ def test_a_killed_conversion_continues(tmp_path):
         photo(ade_file(raw, number, "image"), 320, 240)
         png(ade_file(raw, number, "label"), np.full((240, 320), number % 151, np.uint8))
     command = [
-        sys.executable, "-m", "workflow_scripts.convert_ade20k_150", "--raw-root", str(raw),
+        sys.executable, "-m", "workflow_scripts.convert_benchmark",
+        "--format", "ade20k_150", "--raw-root", str(raw),
         "--class-list", "ade20k_150", "--name", "b", "--splits", "val", "--output", str(output),
     ]  # fmt: skip
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)

@@ -13,16 +13,16 @@ import pytest
 import torch
 from pycocotools import mask as coco_mask
 
-from scan_core.checkpoint_io import load_tensors
-from scan_core.config import Recipe
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.inference.assembly import save_clip
 from scan_core.models.build import architecture_of
 from scan_core.models.clip import build_clip
-from scan_core.models.image_noise import ImageNoise, image_noise
+from scan_core.models.dropout import ImageNoise, image_noise
 from scan_core.models.mask_decoder import Proposals
-from scan_core.recipes import read_params
-from scan_core.stages import as_text, model_part, segmenter_part
+from scan_core.params.reading import read_params
+from scan_core.params.schema.recipe import Recipe
+from scan_core.params.stages import model_part, segmenter_part, write_part
+from scan_core.storage.tensors import load_tensors
 from scan_core.training.criterion import SetCriterion
 from scan_core.training.mask_text_pairs import MaskTextPair
 from scan_core.training.matcher import Target
@@ -103,7 +103,8 @@ class Trainings:
             "--image-size", 64, "--images", "train=12", "val=4", "--output", folder / "raw.json",
         )  # fmt: skip
         self._script(
-            "convert_coco_stuff", "--raw-root", raw, "--class-list", "mini_coco_24",
+            "convert_benchmark", "--format", "coco_stuff",
+            "--raw-root", raw, "--class-list", "mini_coco_24",
             "--name", "mini", "--splits", "train", "val", "--output", benchmark,
         )  # fmt: skip
         self.index, self.clip = benchmark / "index.json", folder / "clip.safetensors"
@@ -135,9 +136,11 @@ class Trainings:
             "--output", folder / "result.safetensors", "--metrics", folder / "metrics.jsonl",
         ]  # fmt: skip
         if script == "train_segmenter":
-            command += ["--recipe-part", as_text(segmenter_part(self.recipe))]
+            part = segmenter_part(self.recipe)
         else:
-            command += ["--recipe-part", as_text(model_part(self.recipe)), "--pairs", self.pairs]
+            part = model_part(self.recipe)
+            command += ["--pairs", self.pairs]
+        command += ["--recipe-part", write_part(part, folder / "parts")]
         return [sys.executable, "-m", f"workflow_scripts.{script}", *map(str, command), *options]
 
     def run(self, *arguments: str) -> "Result":

@@ -15,8 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from scan_core.datasets.archives import ARCHIVES, BACKBONE_ARCHIVES, FORMAT_ARCHIVES, Archive
-from scan_core.datasets.download import Retries, download
+from scan_core.datasets.download.archives import (
+    ARCHIVES,
+    BACKBONE_ARCHIVES,
+    FORMAT_ARCHIVES,
+    Archive,
+)
+from scan_core.datasets.download.fetch import Retries, download
 from scan_core.errors import InputError
 
 CONTENT = random.Random(0).randbytes(300_000)
@@ -330,8 +335,8 @@ def test_a_killed_download_is_continued_by_the_next_process(
 ) -> None:
     server.behaviour.chunk_pause = 0.05
     script = (
-        "from pathlib import Path; from scan_core.datasets.download import download;"
-        "from scan_core.datasets.archives import Archive;"
+        "from pathlib import Path; from scan_core.datasets.download.fetch import download;"
+        "from scan_core.datasets.download.archives import Archive;"
         f"download({server.archive()!r}, Path({str(target)!r}), Path({str(tmp_path)!r}))"
     )
     process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)

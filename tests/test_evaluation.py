@@ -8,7 +8,6 @@ import torch
 from parity_pack import ARCHITECTURE, image, tiny_network
 from PIL import Image
 
-from scan_core.config import ReleasedDefects
 from scan_core.datasets.index import BenchmarkIndex, Sample, Split
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
@@ -18,6 +17,7 @@ from scan_core.evaluation.merging import merge_shards, numbers_of, save_shard
 from scan_core.inference.ensemble import InferenceSettings
 from scan_core.inference.scan import Scan
 from scan_core.models.build import tokenizer_for
+from scan_core.params.schema.released_defects import ReleasedDefects
 from scan_core.vocabulary.classes import load_class_list
 
 SETTINGS = InferenceSettings(mask_threshold=0.9, clip_weight=0.5, replace_ratio=0.1)

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from scan_core.errors import InputError
-from scan_core.exclusive import exclusive
+from scan_core.storage.locks import exclusive
 
 ROOT = Path(__file__).parents[1]
 COMMAND = """
 import argparse, sys, time
 from pathlib import Path
-from scan_core import command_line
+from scan_core.command import command_line
 
 def main(arguments):
     print("made", flush=True)

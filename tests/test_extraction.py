@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scan_core.datasets.extraction import extract
+from scan_core.datasets.download.extraction import extract
 from scan_core.errors import InputError
 
 FILES = {f"images/{number:02}.jpg": bytes([number]) * 700 * number for number in range(12)}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from docs.diagrams import DIAGRAMS
-from scan_core.reporting.parameters import parameter_reference
+from scan_core.reporting.tables.parameters import parameter_reference
 
 ROOT = Path(__file__).parents[1]
 LOCK = (ROOT / "envs/requirements.lock").read_text(encoding="utf-8")

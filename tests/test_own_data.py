@@ -105,4 +105,4 @@ def test_the_entry_of_the_guide_is_planned_by_the_workflow(followed):
 
     followed.edit(add)
     jobs = followed.jobs("datasets")
-    assert jobs["convert_ade20k_150"] == 2, "the recipe's own, and that of the guide"
+    assert jobs["convert_benchmark"] == 6, "the recipe's own, and that of the guide"

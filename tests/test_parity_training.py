@@ -10,13 +10,13 @@ from parity_pack import ARCHITECTURE, image, named_weights, set_text_heads, tiny
 from torch import nn
 from torch.nn import functional as F
 
-from scan_core.inference.images import backbone_input, clip_view, normalise
 from scan_core.models import clip as clip_module
 from scan_core.models.checkpoints import fit
 from scan_core.models.clip import build_clip, encode_texts, view_whole_images
 from scan_core.models.contextual_shift import background_patches, replaced_counts
 from scan_core.models.cpu_linear import ConvolutionalLinear
-from scan_core.models.image_noise import ImageNoise
+from scan_core.models.dropout import ImageNoise
+from scan_core.models.preprocessing import backbone_input, clip_view, normalise
 from scan_core.models.released_names import FINETUNED_CLIP, SCAN, to_ours, to_theirs
 from scan_core.models.text_features import TextEncoder
 from scan_core.training.contrastive import contrastive_loss, shifted_image_features

@@ -16,10 +16,10 @@ import torch
 from PIL import Image
 from test_workflow import Project, small
 
-from scan_core.checkpoint_io import load_tensors
-from scan_core.config import Recipe
 from scan_core.inference.scan import Scan
-from scan_core.stages import as_text, clip_part, model_part, segmenter_part
+from scan_core.params.schema.recipe import Recipe
+from scan_core.params.stages import clip_part, model_part, segmenter_part, write_part
+from scan_core.storage.tensors import load_tensors
 
 pytestmark = pytest.mark.slow
 BENCHMARKS = ["mini_ade_36", "mini_voc_10b"]
@@ -37,7 +37,10 @@ def reduced(params) -> None:
     recipe = params["recipes"]["mini"]
     recipe["grids"] = ["ensemble_weight"]
     recipe["inference"].update(benchmarks=BENCHMARKS, clip_weight=0.75)  # one of the grid's
-    recipe["clip"]["pretraining"].update(images=60, steps=4, batch_size=12, warmup_steps=1)
+    recipe["clip"]["source"] = "train"
+    recipe["clip"]["pretraining"].update(
+        images=60, cutouts=20, steps=4, cutout_steps=2, batch_size=12, warmup_steps=1
+    )
     recipe["segmenter"]["training"].update(
         steps=4, batch_size=2, warmup_steps=1, checkpoint_every=2, validate_every=4
     )
@@ -148,7 +151,7 @@ TRAINING = {"clip_weights", "train_segmenter", "mine_mask_text_pairs", "finetune
             "segmenter.training.learning_rate",
             0.002,
             {"train_segmenter", "mine_mask_text_pairs", "finetune_clip", "fuse_weights"},
-            {"clip_weights", "convert_coco_stuff", "generate_miniworld"},
+            {"clip_weights", "convert_benchmark", "generate_miniworld"},
         ),
         (
             "clip_finetune.epochs",
@@ -187,13 +190,15 @@ def _training_commands(made, folder):
     pairs = results / "pairs/seed=0/pairs.jsonl"
     common = ["--output", folder / "result.safetensors", "--metrics", folder / "metrics.jsonl"]
     common += ["--work", folder / "work", "--recipe-part"]
+
+    def part(of_stage):
+        return write_part(of_stage(recipe), folder / "parts")
+
     return {
-        "clip_weights": [*common, as_text(clip_part(recipe))],
-        "train_segmenter": [
-            *(*common, as_text(segmenter_part(recipe)), "--clip", clip, "--index", index)
-        ],
+        "clip_weights": [*common, part(clip_part)],
+        "train_segmenter": [*(*common, part(segmenter_part), "--clip", clip, "--index", index)],
         "finetune_clip": [
-            *(*common, as_text(model_part(recipe)), "--clip", clip, "--index", index),
+            *(*common, part(model_part), "--clip", clip, "--index", index),
             *("--pairs", pairs),
         ],
     }

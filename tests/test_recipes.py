@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from scan_core.config import Recipe
 from scan_core.errors import InputError
-from scan_core.recipes import override, read_params, select_params, validate
+from scan_core.params.reading import override, read_params, select_params, validate
+from scan_core.params.schema.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
 
@@ -169,7 +169,7 @@ def test_override_changes_one_key_of_a_copy(document):
 def test_a_run_keeps_the_parameters_it_began_with(tmp_path):
     (tmp_path / "params.yaml").write_text("recipe: a\n")
     program = (
-        "import pathlib, scan_core.recipes as r\n"
+        "import pathlib, scan_core.params.reading as r\n"
         "path = pathlib.Path('params.yaml')\n"
         "first = r.snapshot_params(path)\n"
         "path.write_text('recipe: b')\n"

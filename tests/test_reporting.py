@@ -17,17 +17,17 @@ from scan_core.datasets.index import BenchmarkIndex, Sample, Split
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
 from scan_core.evaluation.per_class import per_class_table
-from scan_core.reporting.figures import draw_figures
-from scan_core.reporting.grid_figures import grid_figure
-from scan_core.reporting.grids import estimate, load_grid
-from scan_core.reporting.plotting import save_figure
-from scan_core.reporting.published import PAPER_BENCHMARKS, load_published, paper_result
-from scan_core.reporting.qualitative import PREDICTIONS, choose_images, draw_panels
-from scan_core.reporting.result_figures import (
+from scan_core.reporting.figures.figures import draw_figures
+from scan_core.reporting.figures.grid_figures import grid_figure
+from scan_core.reporting.figures.plotting import save_figure
+from scan_core.reporting.figures.result_figures import (
     confusion_figure,
     per_class_figure,
     seen_unseen_figure,
 )
+from scan_core.reporting.figures.training_figures import training_figure
+from scan_core.reporting.pictures.qualitative import PREDICTIONS, choose_images, draw_panels
+from scan_core.reporting.published import PAPER_BENCHMARKS, load_published, paper_result
 from scan_core.reporting.results import (
     METRICS,
     ClassResult,
@@ -36,8 +36,9 @@ from scan_core.reporting.results import (
     load_evaluations,
     load_per_class,
 )
-from scan_core.reporting.table_text import Table, difference, html_page, per_cent
-from scan_core.reporting.tables import (
+from scan_core.reporting.tables.grids import estimate, load_grid
+from scan_core.reporting.tables.table_text import Table, difference, html_page, per_cent
+from scan_core.reporting.tables.tables import (
     detail_table,
     grid_tables,
     grid_values,
@@ -46,7 +47,6 @@ from scan_core.reporting.tables import (
     published_table,
     write_tables,
 )
-from scan_core.reporting.training_figures import training_figure
 from scan_core.vocabulary.classes import load_class_list
 
 MODES = ("combined", "in_vocabulary", "clip_only", "chance")

@@ -11,16 +11,16 @@ import torch
 from parity_pack import ARCHITECTURE, image, tiny_network
 from PIL import Image
 
-from scan_core.config import Recipe, ReleasedDefects
 from scan_core.errors import InputError
 from scan_core.inference.class_map import class_maps, class_scores
-from scan_core.inference.crops import masked_crops
 from scan_core.inference.ensemble import InferenceSettings, combine_scores
-from scan_core.inference.images import read_image, resized_shape
 from scan_core.inference.scan import Scan, settings_for
-from scan_core.inference.sweep import sweep_image
 from scan_core.models.build import tokenizer_for
-from scan_core.recipes import override, read_params, validate
+from scan_core.models.crops import masked_crops
+from scan_core.models.preprocessing import read_image, resized_shape
+from scan_core.params.reading import override, read_params, validate
+from scan_core.params.schema.recipe import Recipe
+from scan_core.params.schema.released_defects import ReleasedDefects
 
 ROOT = Path(__file__).parents[1]
 NAMES = ["sea", "sand", "red ball", "brick wall", "tent"]
@@ -235,7 +235,11 @@ def test_a_sweep_gives_what_single_runs_give(scan, picture):
         for crop_threshold in (None, 0.92)
     ]
     text = scan.embed(NAMES)
-    for settings, class_map in zip(grid, sweep_image(scan, picture, text, grid), strict=True):
+    array = read_image(picture)
+    (evidence,) = scan.observe([array], grid)
+    scores = [scan.score(evidence, text, settings) for settings in grid]
+    found = class_maps(evidence.masks(), scores, array.shape[:2])
+    for settings, class_map in zip(grid, found, strict=True):
         assert np.array_equal(class_map, scan.segment(picture, NAMES, settings).class_map)
 
 

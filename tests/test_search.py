@@ -13,7 +13,6 @@ import pytest
 from parity_pack import ARCHITECTURE, image, tiny_network
 from PIL import Image
 
-from scan_core.config import ReleasedDefects, Search
 from scan_core.datasets.index import BenchmarkIndex, Sample, Split
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
@@ -22,10 +21,12 @@ from scan_core.evaluation.merging import numbers_of
 from scan_core.inference.ensemble import InferenceSettings
 from scan_core.inference.scan import Scan, settings_for
 from scan_core.models.build import tokenizer_for
-from scan_core.recipes import override, read_params, validate
+from scan_core.params.reading import override, read_params, validate
+from scan_core.params.schema.grids import Search
+from scan_core.params.schema.released_defects import ReleasedDefects
+from scan_core.params.search_space import searched_benchmarks
 from scan_core.search.benchmarks import SearchedBenchmark, SearchedBenchmarks
 from scan_core.search.report import best_of_each, best_settings, trials_table, write_report
-from scan_core.search.space import searched_benchmarks
 from scan_core.search.study import run_study
 from scan_core.vocabulary.classes import load_class_list
 
@@ -151,7 +152,7 @@ def test_the_top_is_found_and_can_be_pasted(tmp_path):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from scan_core.config import Search
+from scan_core.params.schema.grids import Search
 from scan_core.search.study import run_study
 
 passes = []

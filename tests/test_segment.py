@@ -16,13 +16,13 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from test_scan import NAMES, ROOT, SETTINGS, _picture, _scan
 
-from scan_core import segment
-from scan_core.command_line import run
+from scan_core.apps import segment
+from scan_core.apps.image_files import find_images, segment_files
+from scan_core.apps.own_classes import own_classes, parse_classes
+from scan_core.apps.own_images import classify
+from scan_core.command.command_line import run
 from scan_core.errors import InputError
-from scan_core.image_files import find_images, segment_files
-from scan_core.inference.own_images import classify
-from scan_core.reporting.lettering import lettering_for
-from scan_core.vocabulary.own_classes import own_classes, parse_classes
+from scan_core.reporting.pictures.fonts import lettering_for
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,14 @@ def photos(tmp_path_factory):
 def test_the_command_segments_a_folder(checkpoint, photos, tmp_path, caplog):
     """Overlay, label map and JSON say the same; a second run with --resume has nothing to do."""
     command = [
-        *(sys.executable, "-m", "scan_core.segment", photos, "--classes", "sea, sand, red ball"),
+        *(
+            sys.executable,
+            "-m",
+            "scan_core.apps.segment",
+            photos,
+            "--classes",
+            "sea, sand, red ball",
+        ),
         *("--checkpoint", checkpoint, "--out", tmp_path, "--device", "auto", "--resume"),
     ]
     ran = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True)
@@ -272,7 +279,7 @@ def test_bad_input_has_one_clear_message(
 
 
 def test_settings_of_the_recipe_and_of_the_command_line(scan, checkpoint, monkeypatch):
-    from scan_core.inference.chosen_model import chosen_model
+    from scan_core.apps.chosen_model import chosen_model
 
     monkeypatch.chdir(ROOT)
     own = chosen_model(checkpoint)

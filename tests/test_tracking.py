@@ -25,11 +25,11 @@ from tracked_results import (
     write_results,
 )
 
-from scan_core.config import Recipe
+from scan_core.params.schema.recipe import Recipe
+from scan_core.params.stages import clip_part, write_part
 from scan_core.reporting.results import load_curves
-from scan_core.reporting.runs import runs_of, training_run
-from scan_core.stages import as_text, clip_part
 from scan_core.tracking import place
+from scan_core.tracking.runs import runs_of, training_run
 
 pytestmark = pytest.mark.slow
 GRID = weight_grid(0.2, 0.6)
@@ -340,12 +340,12 @@ class Gate:
 _TRAINING = textwrap.dedent("""
     import sys, time
     from pathlib import Path
-    from scan_core.tracking.following import followed
+    from scan_core.command.following import followed
 
     part, name, lines, work = *sys.argv[1:], sys.stdin.readlines(), Path("work")
     work.mkdir()
     start = time.monotonic()
-    with followed(name, part, work):
+    with followed(name, Path(part), work):
         begin = time.monotonic()
         for half in (lines[:15], lines[15:]):
             with (work / "metrics.jsonl").open("a") as file:
@@ -371,7 +371,7 @@ def test_a_server_that_fails_holds_no_training_up(server, tmp_path, monkeypatch,
     direct = Project(tmp_path, f"http://127.0.0.1:{server}")
     recipe = f"mini_{fault}"
     training = subprocess.Popen(
-        [sys.executable, "-c", _TRAINING, as_text(PART), f"{recipe}/clip/seed=0"],
+        [sys.executable, "-c", _TRAINING, write_part(PART, tmp_path), f"{recipe}/clip/seed=0"],
         cwd=tmp_path, env=Project(tmp_path, f"http://127.0.0.1:{gate.port}").environment,
         text=True, stdin=record.open(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
@@ -419,8 +419,11 @@ def _has_points(project: Project, recipe: str) -> bool:
 def test_a_followed_training_has_the_same_result_to_the_bit(server, tmp_path):
     """The real script, with and without."""
     document = mini_recipe().model_dump()
-    document["clip"]["pretraining"].update(images=24, steps=12, batch_size=8, warmup_steps=1)
-    part = as_text(clip_part(Recipe.model_validate(document)))
+    document["clip"]["source"] = "train"
+    document["clip"]["pretraining"].update(
+        images=24, cutouts=8, steps=12, cutout_steps=4, batch_size=8, warmup_steps=1
+    )
+    part = write_part(clip_part(Recipe.model_validate(document)), tmp_path / "parts")
     made = Project(tmp_path, f"http://127.0.0.1:{server}")
     scripts = {}
     for when in ("off", "live"):

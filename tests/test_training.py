@@ -15,20 +15,28 @@ from PIL import Image
 from test_scan import _picture, _scan
 from torch.nn import functional as F
 
-from scan_core.checkpoint_io import load_tensors
-from scan_core.config import Recipe
 from scan_core.datasets.index import BenchmarkIndex, Sample, Split
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.datasets.transforms import PADDING_VALUE, SegmenterAugmentation, ssd_color_jitter
 from scan_core.errors import InputError
-from scan_core.recipes import override, read_params, validate
-from scan_core.stages import as_text, clip_part, model_part, pairs_part, parse, segmenter_part
+from scan_core.params.grid import cell_of, cells_of, needs_training
+from scan_core.params.grid import test_settings as settings_at_test
+from scan_core.params.reading import override, read_params, validate
+from scan_core.params.schema.recipe import Recipe
+from scan_core.params.stages import (
+    as_text,
+    clip_part,
+    model_part,
+    pairs_part,
+    read_part,
+    segmenter_part,
+    write_part,
+)
+from scan_core.storage.tensors import load_tensors
 from scan_core.training.contrastive import contrastive_loss, multi_positive_loss
 from scan_core.training.mask_text_pairs import load_pairs, mine_pairs, save_pairs
 from scan_core.training.nouns import caption_nouns
-from scan_core.training.positions import MicroBatches, sample_at, seeded
-from scan_core.variants import cell_of, cells_of, needs_training
-from scan_core.variants import test_settings as settings_at_test
+from scan_core.training.sampler import MicroBatches, sample_at, seeded
 
 ROOT = Path(__file__).parents[1]
 
@@ -197,7 +205,7 @@ def test_a_pair_for_every_noun_and_a_word_where_there_is_none(tmp_path, caption,
 # Stages and variants
 
 
-def test_a_stage_depends_on_its_keys_alone():
+def test_a_stage_depends_on_its_keys_alone(tmp_path):
     base = _recipe()
     at_test_time = _recipe(inference__clip_weight=0.1, inference__mask_threshold=0.3, grids=[])
     segmenter = _recipe(segmenter__training__steps=7)
@@ -208,9 +216,10 @@ def test_a_stage_depends_on_its_keys_alone():
     assert as_text(segmenter_part(segmenter)) != as_text(segmenter_part(base))
     assert as_text(pairs_part(finetune)) == as_text(pairs_part(base))
     assert as_text(model_part(finetune)) != as_text(model_part(base))
-    assert parse(as_text(model_part(base))) == model_part(base)
-    with pytest.raises(InputError, match="seed"):
-        parse('{"seed": "zero"}')
+    assert read_part(write_part(model_part(base), tmp_path)) == model_part(base)
+    (tmp_path / "damaged.json").write_text('{"seed": "zero"}')
+    with pytest.raises(InputError, match=r"damaged\.json.*seed"):
+        read_part(tmp_path / "damaged.json")
 
 
 def test_cells_share_what_they_agree_in():
@@ -262,7 +271,7 @@ PROGRAM = """
 import sys, time, torch
 from pathlib import Path
 from lightning_fabric import Fabric
-from scan_core.checkpoint_io import save_tensors
+from scan_core.storage.tensors import save_tensors
 from scan_core.training.loop import LoopSettings, Task, train
 
 class Toy(Task):

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from test_scan import ROOT, _picture, _scan
 
+from scan_core.apps.page.viewer import Viewer
 from scan_core.errors import InputError
-from scan_core.web.viewer import Viewer
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -67,7 +67,7 @@ def page(tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    command = [sys.executable, "-m", "scan_core.web", "--port", port]
+    command = [sys.executable, "-m", "scan_core.apps.page", "--port", port]
     command += ["--checkpoint", str(folder / "model.safetensors"), "--device", "cpu"]
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM

@@ -100,10 +100,10 @@ def test_a_second_call_does_nothing(made):
 @pytest.mark.parametrize(
     ("output", "remade"),
     [
-        ("raw/generated/coco.json", {"generate_miniworld", "convert_coco_stuff"}),
-        ("benchmarks/mini_ade_36/labels", {"convert_ade20k_150"}),
-        ("benchmarks/mini_ade_87/images", {"convert_ade20k_847"}),
-        ("benchmarks/mini_context_24/index.json", {"convert_pascal_context"}),
+        ("raw/generated/coco.json", {"generate_miniworld", "convert_benchmark"}),
+        ("benchmarks/mini_ade_36/labels", {"convert_benchmark"}),
+        ("benchmarks/mini_ade_87/images", {"convert_benchmark_with_images"}),
+        ("benchmarks/mini_context_24/index.json", {"convert_benchmark"}),
         ("benchmarks/mini_voc_10/verification.json", set()),
         ("benchmarks/mini_voc_10/sheet.png", set()),
     ],

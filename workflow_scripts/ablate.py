@@ -5,9 +5,9 @@ import json
 import logging
 from pathlib import Path
 
-from scan_core.atomic import write_text
-from scan_core.command_line import run
-from scan_core.evaluation.grid import Row, grid_table
+from scan_core.command.command_line import run
+from scan_core.reporting.tables.grid_table import Row, grid_table
+from scan_core.storage.atomic import write_text
 
 
 def parser() -> argparse.ArgumentParser:

@@ -4,16 +4,18 @@ import argparse
 import logging
 from pathlib import Path
 
-from scan_core.atomic import write_text
-from scan_core.command_line import run
-from scan_core.stages import parse
-from scan_core.tracking.following import followed
+from scan_core.command.command_line import run
+from scan_core.command.following import followed
+from scan_core.params.stages import read_part
+from scan_core.storage.atomic import write_text
 
 
 def parser() -> argparse.ArgumentParser:
     """Build the command line."""
     result = argparse.ArgumentParser(description=__doc__)
-    result.add_argument("--recipe-part", required=True, help="JSON, of the clip stage")
+    result.add_argument(
+        "--recipe-part", type=Path, required=True, help="JSON file, of the clip stage"
+    )
     result.add_argument("--output", type=Path, required=True, help="a .safetensors file")
     result.add_argument("--metrics", type=Path, required=True, help="record of the training")
     result.add_argument("--work", type=Path, required=True, help="folder for checkpoints")
@@ -32,7 +34,7 @@ def main(arguments: argparse.Namespace) -> None:
     from scan_core.training.clip_source import obtain_clip
     from scan_core.training.loop import finish
 
-    part = parse(arguments.recipe_part)
+    part = read_part(arguments.recipe_part)
     fabric = Fabric(accelerator="auto", devices=1)
     fabric.launch()
     with followed(arguments.run, arguments.recipe_part, arguments.work):

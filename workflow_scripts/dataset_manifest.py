@@ -4,7 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from scan_core.command_line import run
+from scan_core.command.command_line import run
 from scan_core.datasets.manifest import write_manifest
 
 

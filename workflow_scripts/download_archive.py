@@ -6,10 +6,10 @@ import json
 import logging
 from pathlib import Path
 
-from scan_core.atomic import write_text
-from scan_core.command_line import run
-from scan_core.datasets.archives import ARCHIVES
-from scan_core.datasets.download import download
+from scan_core.command.command_line import run
+from scan_core.datasets.download.archives import ARCHIVES
+from scan_core.datasets.download.fetch import download
+from scan_core.storage.atomic import write_text
 
 
 def parser() -> argparse.ArgumentParser:

@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from scan_core.command_line import run
+from scan_core.command.command_line import run
 from scan_core.errors import InputError
-from scan_core.recipes import SNAPSHOT_VARIABLE, snapshot_params
-from scan_core.source_hash import source_hash
+from scan_core.params.reading import SNAPSHOT_VARIABLE, snapshot_params
+from scan_core.provenance.source_hash import files_hash
 
 PARAMS = Path("params.yaml")
 CODE = (
@@ -58,7 +58,8 @@ def main(arguments: argparse.Namespace) -> None:
 def _state() -> tuple[Path, str]:
     """A snapshot of params.yaml, which the workflow then reads instead, and a hash of the code."""
     os.environ.pop(SNAPSHOT_VARIABLE, None)
-    return snapshot_params(PARAMS), source_hash(Path(), CODE)
+    files = {file for pattern in CODE for file in Path().glob(pattern)}
+    return snapshot_params(PARAMS), files_hash(Path(), files)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import json
 import logging
 from pathlib import Path
 
-from scan_core.command_line import run
+from scan_core.command.command_line import run
 from scan_core.errors import InputError
 
 

@@ -4,8 +4,8 @@ import argparse
 import logging
 from pathlib import Path
 
-from scan_core.command_line import run
-from scan_core.reporting.figures import draw_figures
+from scan_core.command.command_line import run
+from scan_core.reporting.figures.figures import draw_figures
 
 
 def _named_file(text: str) -> tuple[str, Path]:

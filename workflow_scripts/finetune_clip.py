@@ -4,16 +4,18 @@ import argparse
 import logging
 from pathlib import Path
 
-from scan_core.atomic import write_text
-from scan_core.command_line import run
-from scan_core.stages import parse
-from scan_core.tracking.following import followed
+from scan_core.command.command_line import run
+from scan_core.command.following import followed
+from scan_core.params.stages import read_part
+from scan_core.storage.atomic import write_text
 
 
 def parser() -> argparse.ArgumentParser:
     """Build the command line."""
     result = argparse.ArgumentParser(description=__doc__)
-    result.add_argument("--recipe-part", required=True, help="JSON, of the fine-tuning stage")
+    result.add_argument(
+        "--recipe-part", type=Path, required=True, help="JSON file, of the fine-tuning stage"
+    )
     result.add_argument("--clip", type=Path, required=True, help="made by clip_weights")
     result.add_argument("--pairs", type=Path, required=True, help="made by mine_mask_text_pairs")
     result.add_argument("--index", type=Path, required=True, help="of the training benchmark")
@@ -35,7 +37,7 @@ def main(arguments: argparse.Namespace) -> None:
     from scan_core.training.loop import finish
     from scan_core.training.run import finetune_clip
 
-    part = parse(arguments.recipe_part)
+    part = read_part(arguments.recipe_part)
     with followed(arguments.run, arguments.recipe_part, arguments.work):
         scan, metrics, is_first = finetune_clip(
             part,

@@ -4,14 +4,16 @@ import argparse
 import logging
 from pathlib import Path
 
-from scan_core.command_line import run
-from scan_core.stages import parse
+from scan_core.command.command_line import run
+from scan_core.params.stages import read_part
 
 
 def parser() -> argparse.ArgumentParser:
     """Build the command line."""
     result = argparse.ArgumentParser(description=__doc__)
-    result.add_argument("--recipe-part", required=True, help="JSON, of the fine-tuning stage")
+    result.add_argument(
+        "--recipe-part", type=Path, required=True, help="JSON file, of the fine-tuning stage"
+    )
     result.add_argument("--clip", type=Path, required=True, help="made by clip_weights")
     result.add_argument("--segmenter", type=Path, required=True, help="made by train_segmenter")
     result.add_argument("--finetuned", type=Path, required=True, help="made by finetune_clip")
@@ -22,12 +24,12 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> None:
     """Fuse, and save."""
-    from scan_core.checkpoint_io import load_tensors
     from scan_core.inference.assembly import assemble
     from scan_core.models.checkpoints import fit
-    from scan_core.provenance import provenance
+    from scan_core.provenance.versions import provenance
+    from scan_core.storage.tensors import load_tensors
 
-    part = parse(arguments.recipe_part)
+    part = read_part(arguments.recipe_part)
     scan = assemble(part, arguments.clip, arguments.segmenter)
     tensors, _ = load_tensors(arguments.finetuned)
     fit(scan.network.clip, tensors, str(arguments.finetuned))

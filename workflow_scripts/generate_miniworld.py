@@ -5,9 +5,9 @@ import json
 import logging
 from pathlib import Path
 
-from scan_core.atomic import write_text
-from scan_core.command_line import counts, run
+from scan_core.command.command_line import counts, run
 from scan_core.datasets.miniworld.raw_layouts import generate
+from scan_core.storage.atomic import write_text
 
 
 def parser() -> argparse.ArgumentParser:

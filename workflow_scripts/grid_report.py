@@ -3,12 +3,12 @@
 import argparse
 from pathlib import Path
 
-from scan_core.atomic import write_text
-from scan_core.command_line import run
-from scan_core.reporting.grid_figures import grid_figure
-from scan_core.reporting.grids import load_grid
-from scan_core.reporting.plotting import save_figure
-from scan_core.reporting.tables import grid_tables
+from scan_core.command.command_line import run
+from scan_core.reporting.figures.grid_figures import grid_figure
+from scan_core.reporting.figures.plotting import save_figure
+from scan_core.reporting.tables.grids import load_grid
+from scan_core.reporting.tables.tables import grid_tables
+from scan_core.storage.atomic import write_text
 
 
 def parser() -> argparse.ArgumentParser:

@@ -11,9 +11,9 @@ import argparse
 import logging
 from pathlib import Path
 
-from scan_core.command_line import run
+from scan_core.command.command_line import run
 from scan_core.errors import InputError
-from scan_core.recipes import read_params, validate
+from scan_core.params.reading import read_params, validate
 
 KINDS = ("scan", "mask2former", "finetuned_clip", "backbone")
 

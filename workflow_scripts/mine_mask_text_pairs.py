@@ -5,16 +5,18 @@ import json
 import logging
 from pathlib import Path
 
-from scan_core.atomic import write_text
-from scan_core.command_line import run
+from scan_core.command.command_line import run
 from scan_core.errors import InputError
-from scan_core.stages import parse
+from scan_core.params.stages import read_part
+from scan_core.storage.atomic import write_text
 
 
 def parser() -> argparse.ArgumentParser:
     """Build the command line."""
     result = argparse.ArgumentParser(description=__doc__)
-    result.add_argument("--recipe-part", required=True, help="JSON, of the fine-tuning stage")
+    result.add_argument(
+        "--recipe-part", type=Path, required=True, help="JSON file, of the fine-tuning stage"
+    )
     result.add_argument("--clip", type=Path, required=True, help="made by clip_weights")
     result.add_argument("--segmenter", type=Path, required=True, help="made by train_segmenter")
     result.add_argument("--index", type=Path, required=True, help="of the training benchmark")
@@ -33,7 +35,7 @@ def main(arguments: argparse.Namespace) -> None:
     from scan_core.inference.devices import chosen_device
     from scan_core.training.mask_text_pairs import load_pairs, mine_pairs, save_pairs, statistics
 
-    part = parse(arguments.recipe_part)
+    part = read_part(arguments.recipe_part)
     if part.clip_finetune is None:
         raise InputError("--recipe-part: this stage needs the key 'clip_finetune'")
     device = chosen_device(arguments.device)

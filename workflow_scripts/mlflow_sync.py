@@ -6,11 +6,13 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from scan_core.atomic import write_text
-from scan_core.command_line import run
-from scan_core.config import Ablation, Recipe
-from scan_core.reporting.runs import runs_of
+from scan_core.command.command_line import run
+from scan_core.command.following import when
+from scan_core.params.schema.grids import Ablation
+from scan_core.params.schema.recipe import Recipe
+from scan_core.storage.atomic import write_text
 from scan_core.tracking import place
+from scan_core.tracking.runs import runs_of
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,7 +46,7 @@ def main(arguments: argparse.Namespace) -> None:
         "synced": False,
         "failures": arguments.failures,
     }
-    if place.when() == "off":
+    if when() == "off":
         record["reason"] = "SCAN_TRACKING is off"
     else:
         runs = runs_of(recipe, grids, arguments.results, arguments.report, arguments.every_seed)

@@ -4,7 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from scan_core.command_line import run
+from scan_core.command.command_line import run
 
 SEGMENTS = 2000  # freshly drawn, that it is tried on
 
@@ -20,12 +20,12 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> None:
     """Pack, try what was packed, and write."""
-    from scan_core.atomic import write_text  # torch takes seconds to import
-    from scan_core.checkpoint_io import load_tensors
     from scan_core.models.build import tokenizer_for
     from scan_core.models.checkpoints import fit
     from scan_core.models.clip import build_clip
-    from scan_core.models.packaged_weights import load_packaged, save_packaged
+    from scan_core.models.packaged.files import load_packaged, save_packaged
+    from scan_core.storage.atomic import write_text  # torch takes seconds to import
+    from scan_core.storage.tensors import load_tensors
     from scan_core.training.packaged_clip import card, tokens_of_the_world
     from scan_core.training.zero_shot import zero_shot_accuracy
 

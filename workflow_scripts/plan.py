@@ -9,10 +9,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from scan_core.command_line import run
+from scan_core.command.command_line import run
 from scan_core.errors import InputError
-from scan_core.planning import as_text, plan_of
-from scan_core.recipes import SNAPSHOT_VARIABLE, validate
+from scan_core.params.plan import as_text, plan_of
+from scan_core.params.reading import SNAPSHOT_VARIABLE, validate
 
 
 def parser() -> argparse.ArgumentParser:

@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from scan_core.command_line import run
+from scan_core.command.command_line import run
 from scan_core.datasets.loading import BenchmarkImages
-from scan_core.reporting.qualitative import draw_panels
+from scan_core.reporting.pictures.qualitative import draw_panels
 from scan_core.vocabulary.classes import load_class_list
 
 

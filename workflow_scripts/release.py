@@ -4,8 +4,8 @@ import argparse
 import logging
 from pathlib import Path
 
-from scan_core.command_line import run
-from scan_core.frozen_recipe import load_frozen
+from scan_core.command.command_line import run
+from scan_core.params.frozen_recipe import load_frozen
 from scan_core.reporting.release import write_release
 from scan_core.reporting.results import load_evaluations
 

@@ -12,9 +12,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from scan_core.command_line import run
+from scan_core.command.command_line import run
+from scan_core.command.leftovers import Leftovers, processes_in
 from scan_core.errors import InputError
-from scan_core.leftovers import Leftovers, processes_in
 
 
 def parser() -> argparse.ArgumentParser:

@@ -9,9 +9,9 @@ import json
 import logging
 from pathlib import Path
 
-from scan_core.command_line import run
-from scan_core.config import Search
+from scan_core.command.command_line import run
 from scan_core.errors import InputError
+from scan_core.params.schema.grids import Search
 
 
 def parser() -> argparse.ArgumentParser:

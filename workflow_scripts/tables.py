@@ -4,12 +4,12 @@ import argparse
 import logging
 from pathlib import Path
 
-from scan_core.atomic import write_text
-from scan_core.command_line import run
-from scan_core.frozen_recipe import load_frozen
-from scan_core.reporting.grids import load_grid
+from scan_core.command.command_line import run
+from scan_core.params.frozen_recipe import load_frozen
 from scan_core.reporting.results import load_evaluations
-from scan_core.reporting.tables import metrics_json, write_tables
+from scan_core.reporting.tables.grids import load_grid
+from scan_core.reporting.tables.tables import metrics_json, write_tables
+from scan_core.storage.atomic import write_text
 
 
 def parser() -> argparse.ArgumentParser:

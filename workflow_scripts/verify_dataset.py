@@ -5,10 +5,10 @@ import json
 import logging
 from pathlib import Path
 
-from scan_core.atomic import write_text
-from scan_core.command_line import counts, run
-from scan_core.datasets.sheet import draw_sheet
+from scan_core.command.command_line import counts, run
 from scan_core.datasets.verification import verify
+from scan_core.reporting.pictures.sheet import draw_sheet
+from scan_core.storage.atomic import write_text
 
 
 def parser() -> argparse.ArgumentParser:

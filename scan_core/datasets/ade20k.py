@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from scan_core.datasets.raw_format import RawFormat, RawPair, RawSplit, decode_png, pair_folders
 from scan_core.errors import InputError
-from scan_core.safe_pickle import load_plain_pickle
+from scan_core.storage.safe_pickle import load_plain_pickle
 
 _FOLDERS = {"train": "training", "val": "validation"}
 _RELEASE = "ADE20K_2021_17_01"

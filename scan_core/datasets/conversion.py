@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from scan_core.atomic import atomic_path, remove_leftovers, write_text
 from scan_core.datasets.index import BenchmarkIndex, Sample, Split
 from scan_core.datasets.raw_format import DAMAGE, RawFormat, RawSplit, unreadable
 from scan_core.errors import DiskFullError, InputError
+from scan_core.storage.atomic import atomic_path, remove_leftovers, write_text
 from scan_core.vocabulary.classes import ClassList
 
 _SHOWN_PROBLEMS = 5

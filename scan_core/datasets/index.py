@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from scan_core.atomic import write_text
 from scan_core.errors import InputError
+from scan_core.storage.atomic import write_text
 
 
 @dataclass(frozen=True)

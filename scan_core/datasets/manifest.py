@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scan_core.atomic import write_text
+from scan_core.storage.atomic import write_text
 
 
 def write_manifest(

@@ -15,15 +15,15 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from scan_core.atomic import atomic_path, write_text
+from scan_core.apps.coco_results import coco_results
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.evaluation.confusion import ConfusionMatrix, as_evaluated
 from scan_core.evaluation.merging import CHANCE, WAYS
 from scan_core.inference.class_map import class_maps
-from scan_core.inference.coco_results import coco_results
 from scan_core.inference.ensemble import InferenceSettings
-from scan_core.inference.evidence import ImageEvidence
+from scan_core.inference.image_features import ImageEvidence
 from scan_core.inference.scan import Scan, with_clip_weight
+from scan_core.storage.atomic import atomic_path, write_text
 from scan_core.vocabulary.classes import ClassList, load_class_list
 
 PredictionFormat = Literal["png", "coco_rle", "both"]

@@ -13,10 +13,10 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from scan_core.atomic import atomic_path, write_text
 from scan_core.errors import InputError
 from scan_core.evaluation.metrics import SegmentationMetrics, segmentation_metrics
 from scan_core.evaluation.sg_iou import sg_metrics
+from scan_core.storage.atomic import atomic_path, write_text
 from scan_core.vocabulary.classes import ClassList
 
 Counts = NDArray[np.int64]

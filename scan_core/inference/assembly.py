@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scan_core.checkpoint_io import load_tensors, save_tensors
 from scan_core.errors import InputError
 from scan_core.inference.ensemble import InferenceSettings
 from scan_core.inference.scan import Scan
 from scan_core.models.build import architecture_of
 from scan_core.models.checkpoints import fit
-from scan_core.stages import RecipePart
+from scan_core.params.stages import RecipePart
+from scan_core.storage.tensors import load_tensors, save_tensors
 
 # For images of no benchmark, unless a recipe says otherwise (`Scan.segment` takes settings).
 COMMON = InferenceSettings(mask_threshold=0.4, clip_weight=0.7, replace_ratio=0.05)

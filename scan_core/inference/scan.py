@@ -15,18 +15,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scan_core.config import Inference, Recipe, ReleasedDefects
 from scan_core.errors import InputError
 from scan_core.inference.class_map import class_maps
 from scan_core.inference.ensemble import InferenceSettings, combine_scores, merge_synonyms
-from scan_core.inference.evidence import CropSetting, ImageEvidence, Observer
-from scan_core.inference.images import ImageLike, read_image, resize
+from scan_core.inference.image_features import CropSetting, ImageEvidence, Observer
 from scan_core.inference.segmentation import Segmentation, as_array
 from scan_core.models.build import architecture_of, build_network, tokenizer_for
 from scan_core.models.checkpoints import load_network, save_network
 from scan_core.models.clip import Tokenizer
+from scan_core.models.preprocessing import ImageLike, read_image, resize
 from scan_core.models.scan import ScanNetwork, class_logits
 from scan_core.models.text_features import TextEncoder
+from scan_core.params.schema.inference import Inference
+from scan_core.params.schema.recipe import Recipe
+from scan_core.params.schema.released_defects import ReleasedDefects
 from scan_core.vocabulary.prompts import prompt_templates
 
 PRECISIONS = {

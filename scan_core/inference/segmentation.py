@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from scan_core.inference.evidence import ImageEvidence
+from scan_core.inference.image_features import ImageEvidence
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from typing import Any
 
 import open_clip
 
-from scan_core.config import Clip, ClipArchitecture, Segmenter
 from scan_core.errors import InputError
 from scan_core.models.clip import Tokenizer, blocks, build_clip
 from scan_core.models.mask_decoder import MaskDecoder
@@ -14,6 +13,8 @@ from scan_core.models.pixel_decoder import PixelDecoder
 from scan_core.models.proposal_network import ProposalNetwork, swin_backbone
 from scan_core.models.scan import ScanNetwork
 from scan_core.models.semantic_integration import SemanticIntegration
+from scan_core.params.schema.clip import Clip, ClipArchitecture
+from scan_core.params.schema.segmenter import Segmenter
 
 _PARTS = ("backbone", "pixel_decoder", "mask_decoder", "semantic_integration")
 

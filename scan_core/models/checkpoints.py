@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scan_core.checkpoint_io import load_foreign, load_tensors, save_tensors
 from scan_core.errors import InputError
 from scan_core.models.build import build_network
 from scan_core.models.released_names import (
@@ -21,6 +20,7 @@ from scan_core.models.released_names import (
     to_ours,
 )
 from scan_core.models.scan import ScanNetwork
+from scan_core.storage.tensors import load_foreign, load_tensors, save_tensors
 
 _log = logging.getLogger(__name__)
 _SHOWN = 8

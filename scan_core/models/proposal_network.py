@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from transformers import SwinBackbone, SwinConfig
 from transformers.models.swin.modeling_swin import SwinDropPath, SwinLayer
 
-from scan_core.models.image_noise import ImageNoise
+from scan_core.models.dropout import ImageNoise
 from scan_core.models.mask_decoder import MaskDecoder, Proposals
 from scan_core.models.pixel_decoder import PixelDecoder
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from scan_core.models.attention import Attention
 from scan_core.models.clip import WholeImageTokens
-from scan_core.models.image_noise import ImageNoise
+from scan_core.models.dropout import ImageNoise
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from open_clip.model import CLIP
 from torch import Tensor
 from torch.nn import functional as F
 
-from scan_core.checkpoint_io import load_tensors, save_tensors
 from scan_core.errors import InputError
 from scan_core.models.clip import Tokenizer, encode_texts, text_weights
 from scan_core.models.cpu_linear import ConvolutionalLinear
+from scan_core.storage.tensors import load_tensors, save_tensors
 
 _log = logging.getLogger(__name__)
 

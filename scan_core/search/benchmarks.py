@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scan_core.config import Search
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
 from scan_core.inference.ensemble import InferenceSettings
 from scan_core.inference.scan import Scan
+from scan_core.params.schema.grids import Search
 from scan_core.search.evidence import BenchmarkEvidence
 from scan_core.search.settings import not_searched, settings_of_crops, settings_with
 from scan_core.search.study import Scores, Values

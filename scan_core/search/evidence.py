@@ -20,7 +20,7 @@ from scan_core.evaluation.confusion import ConfusionMatrix, as_evaluated
 from scan_core.evaluation.merging import numbers_of
 from scan_core.inference.class_map import class_maps
 from scan_core.inference.ensemble import InferenceSettings
-from scan_core.inference.evidence import ImageEvidence
+from scan_core.inference.image_features import ImageEvidence
 from scan_core.inference.scan import Scan
 from scan_core.vocabulary.classes import ClassList, load_class_list
 

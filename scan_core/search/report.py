@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from scan_core.atomic import write_text
-from scan_core.config import Search
-from scan_core.reporting.plotting import PALETTE, new_figure, save_figure, styled
+from scan_core.params.schema.grids import Search
+from scan_core.reporting.figures.plotting import PALETTE, new_figure, save_figure, styled
 from scan_core.search.study import Scores, Trial, mean_of
+from scan_core.storage.atomic import write_text
 
 
 def write_report(

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from scan_core.config import Search
 from scan_core.inference.ensemble import InferenceSettings
+from scan_core.params.schema.grids import Search
 
 _PREFIX = "inference."
 _OF_CROPS = ("inference.mask_threshold", "inference.crop_threshold", "inference.replace_ratio")

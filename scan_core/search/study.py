@@ -12,7 +12,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from scan_core.config import Search, Steps
+from scan_core.params.schema.grids import Search, Steps
 
 _log = logging.getLogger(__name__)
 # Trials that one pass over the images evaluates.

@@ -8,8 +8,8 @@ from threading import Event
 from mlflow.entities import Metric
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-from scan_core.reporting.runs import Run
 from scan_core.tracking import place
+from scan_core.tracking.runs import Run
 from scan_core.tracking.store import (
     FINGERPRINT,
     IDENTITY,

@@ -13,9 +13,7 @@ import os
 import re
 from pathlib import Path
 
-from scan_core.errors import InputError
-
-WHEN = ("off", "end", "live")
+from scan_core.command.following import when
 
 
 def project_root() -> Path:
@@ -36,19 +34,6 @@ def shown_uri() -> str:
 def is_remote() -> bool:
     """Whether the store is a server, which others may use as well."""
     return store_uri().startswith(("http://", "https://"))
-
-
-def when() -> str:
-    """One of `WHEN`.
-
-    Raises:
-        InputError: `SCAN_TRACKING` is something else.
-    """
-    default = "live" if os.environ.get("MLFLOW_TRACKING_URI") else "end"
-    chosen = os.environ.get("SCAN_TRACKING") or default
-    if chosen not in WHEN:
-        raise InputError(f"SCAN_TRACKING: '{chosen}' is unknown; expected {', '.join(WHEN)}")
-    return chosen
 
 
 def origin() -> tuple[str, str]:

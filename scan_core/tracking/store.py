@@ -18,9 +18,9 @@ from mlflow.tracking import MlflowClient
 from requests import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
-from scan_core.provenance import checked_out_commit
-from scan_core.reporting.runs import Run
+from scan_core.provenance.versions import checked_out_commit
 from scan_core.tracking import place
+from scan_core.tracking.runs import Run
 from scan_core.tracking.views import views_of
 
 STORE_ERRORS = (MlflowException, RequestException, SQLAlchemyError, OSError)

@@ -15,7 +15,7 @@ from typing import Any
 from mlflow.entities import Metric, RunTag
 
 from scan_core.errors import InputError
-from scan_core.reporting.runs import Run
+from scan_core.tracking.runs import Run
 from scan_core.tracking.store import FINGERPRINT, IDENTITY, PARENT, Store, locked, milliseconds
 
 _MODEL_PACKAGES = (
@@ -157,7 +157,7 @@ def _log_model(store: Store, run_id: str, checkpoint: Path) -> None:
         )
         mlflow.pyfunc.log_model(
             name="scan",
-            loader_module="scan_core.inference.pyfunc",
+            loader_module="scan_core.tracking.pyfunc",
             data_path=str(checkpoint),
             code_paths=[str(code)],
             pip_requirements=[

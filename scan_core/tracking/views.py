@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Sequence
 from typing import Any
 
-from scan_core.reporting.runs import Run
+from scan_core.tracking.runs import Run
 
 PREFIX = "mlflow.sharedViewState."
 _GRID_METRICS = ("miou", "sg_iou", "miou_unseen")

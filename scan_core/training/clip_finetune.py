@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from scan_core.config import ClipFinetune
 from scan_core.datasets.loading import BenchmarkImages
-from scan_core.inference.crops import masked_crops
-from scan_core.inference.images import clip_view, resize
 from scan_core.inference.scan import Scan
+from scan_core.models.crops import masked_crops
+from scan_core.models.preprocessing import clip_view, resize
+from scan_core.params.schema.clip_finetune import ClipFinetune
 from scan_core.training.clip_pretrain import warmup_cosine
 from scan_core.training.contrastive import (
     contrastive_loss,
@@ -23,13 +23,13 @@ from scan_core.training.contrastive import (
 )
 from scan_core.training.loop import Task
 from scan_core.training.mask_text_pairs import MaskTextPair
-from scan_core.training.positions import (
+from scan_core.training.processes import gathered_rows
+from scan_core.training.sampler import (
     MicroBatches,
     augmentation_stream,
     sample_at,
     seeded,
 )
-from scan_core.training.processes import gathered_rows
 
 # A crop is cut again, at random, to no less than this share of its area.
 SMALLEST_CROP = 0.9

@@ -11,14 +11,14 @@ from open_clip.model import CLIP
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scan_core.config import ClipPretraining
 from scan_core.datasets.miniworld.captions import CaptionedPicture
-from scan_core.inference.images import normalise
 from scan_core.models import clip as clip_module
 from scan_core.models.clip import Tokenizer, encode_images, encode_texts
+from scan_core.models.preprocessing import normalise
+from scan_core.params.schema.clip import ClipPretraining
 from scan_core.training.contrastive import multi_positive_loss
 from scan_core.training.loop import Task
-from scan_core.training.positions import MicroBatches, augmentation_stream, sample_at
+from scan_core.training.sampler import MicroBatches, augmentation_stream, sample_at
 
 # How much each of a picture's names counts: the noun, with its colour, with its pattern too.
 NAME_WEIGHTS = (1.2, 1.2, 0.6)

@@ -1,4 +1,4 @@
-"""Where CLIP's weights come from: a file, open_clip's collection, or training."""
+"""Where CLIP's weights come from: the package, a file, open_clip's collection, or training."""
 
 import logging
 from pathlib import Path
@@ -8,13 +8,14 @@ import torch
 from lightning_fabric import Fabric
 from open_clip.model import CLIP
 
-from scan_core.checkpoint_io import load_foreign
-from scan_core.config import Clip, ClipArchitecture
 from scan_core.datasets.miniworld.captions import captioned_cutouts, captioned_images
 from scan_core.errors import InputError
 from scan_core.models.build import tokenizer_for
 from scan_core.models.checkpoints import fit
 from scan_core.models.clip import build_clip
+from scan_core.models.packaged.files import load_packaged, packaged_file
+from scan_core.params.schema.clip import Clip, ClipArchitecture
+from scan_core.storage.tensors import load_foreign
 from scan_core.training.clip_pretrain import ClipTask
 from scan_core.training.loop import LoopSettings, train
 from scan_core.vocabulary.prompts import prompt_templates
@@ -50,6 +51,9 @@ def obtain_clip(
     if clip.source.startswith("file:"):
         path = Path(clip.source.removeprefix("file:"))
         fit(model, load_foreign(path), str(path))
+    elif clip.source.startswith("packaged:"):
+        path = packaged_file(clip.source.removeprefix("packaged:"), "clip.source")
+        fit(model, load_packaged(path)[0], str(path))
     if clip.source != "train":
         return model, None
     return model, _pretrain(fabric, model, clip, seed, work, workers)

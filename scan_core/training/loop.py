@@ -25,9 +25,9 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from scan_core.atomic import atomic_path, write_text
 from scan_core.errors import InputError
 from scan_core.models.cpu_linear import ConvolutionalLinear
+from scan_core.storage.atomic import atomic_path, write_text
 from scan_core.training.processes import everybodys, largest
 
 _log = logging.getLogger(__name__)

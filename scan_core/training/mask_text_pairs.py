@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
-from scan_core.atomic import atomic_path
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
-from scan_core.inference.crops import masked_crops
 from scan_core.inference.scan import Scan
 from scan_core.models.clip import chunk_size, encode_images
 from scan_core.models.cpu_linear import ConvolutionalLinear
+from scan_core.models.crops import masked_crops
 from scan_core.models.scan import class_logits
+from scan_core.storage.atomic import atomic_path
 from scan_core.training.nouns import caption_nouns
 
 _log = logging.getLogger(__name__)

@@ -15,21 +15,21 @@ from scan_core.vocabulary.prompts import prompt_templates
 _SCENES = 400  # whose captions have all words that captions can have
 _CARD = """# mini_clip: a small CLIP of the miniature world
 
-It stands in the demo where the paper's recipes download OpenAI's or DataComp's CLIP: the image and
-text towers of `open_clip.CLIP`, {parameters:.1f} million parameters in half precision, of them
-{embedding:.1f} million zeros: the embeddings of words that do not occur in the miniature world.
+It stands in the demo where the paper's recipes download a CLIP of the web: both towers of
+`open_clip.CLIP`, {parameters:.1f} million parameters in half precision. {embedding:.1f} million of
+them are zero and not in the file: the embeddings of words that the miniature world does not have.
 
 ## Training
 
 From nothing, on pictures that the miniature world draws, with seed {seed}: {images:,} captioned
-pictures (things, stuff, whole scenes), and for the last {cutout_steps:,} of {steps:,} steps of
-{batch_size} three quarters {cutouts:,} segments of scenes under imperfect masks, as a segmenter
-proposes them. Its words include those that the segmenter is never trained on, as the paper's CLIP
-has read of more than COCO's classes. No picture of a benchmark is among its pictures.
+pictures (things, stuff, whole scenes); in the last {cutout_steps:,} of {steps:,} steps of
+{batch_size} three quarters are from {cutouts:,} segments of scenes under imperfect masks, such as a
+segmenter proposes. Their words include those that the segmenter is never trained on, as the
+paper's CLIP has read of more than COCO's classes. No picture of a benchmark is among them.
 
-    make weights        # trains it again: about {minutes} minutes of two cores
+    make weights        # trains it again: about 10 minutes on two idle cores
 
-`clip.source: train` trains one within a recipe, with its seed, in place of this one; the settings are
+`clip.source: train` trains one with the recipe's own seed in its place. The settings are those of
 `clip.pretraining` in `params.yaml`.
 
 ## Numbers
@@ -42,13 +42,13 @@ Shares of {number:,} freshly drawn segments, under imperfect masks, that get the
 | things, by colour and noun | 104 names | {coloured_things:.1%} |
 | stuff, and things known by their surroundings | 24 names | {stuff:.1%} |
 
-Twelve of the last look exactly like another, such as sun and lamp. Cut out of their surroundings no
-more than every second of them can be told.
+Twelve of the last 24 look exactly like another, such as sun and lamp. Cut out of their surroundings
+no more than every second of them can be told.
 
 ## Limits
 
-It knows the {words} words of the miniature world and nothing else: no photograph, no other word. All
-unknown words are one and the same to it.
+It knows the {words} words of the miniature world and nothing else: no photograph, no other word.
+All unknown words are one and the same to it.
 """
 
 
@@ -66,9 +66,7 @@ def tokens_of_the_world(tokenizer: Tokenizer) -> set[int]:
     return set(np.unique(tokenizer(texts).numpy()).tolist())
 
 
-def card(
-    clip: CLIP, header: Mapping[str, Any], accuracy: Mapping[str, float], tokens: int
-) -> str:
+def card(clip: CLIP, header: Mapping[str, Any], accuracy: Mapping[str, float], tokens: int) -> str:
     """The card of the packaged CLIP, in Markdown.
 
     Args:
@@ -84,7 +82,6 @@ def card(
         embedding=(len(embedding) - tokens) * embedding.shape[1] / 1e6,
         seed=header["seed"],
         words=len(words),
-        minutes=15,
         **accuracy,
         **header["clip"]["pretraining"],
     )

@@ -10,13 +10,13 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 
-from scan_core.config import Segmenter
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
 from scan_core.inference.assembly import assemble
 from scan_core.inference.scan import Scan
 from scan_core.models.checkpoints import import_foreign
-from scan_core.stages import RecipePart, as_text
+from scan_core.params.schema.segmenter import Segmenter
+from scan_core.params.stages import RecipePart, as_text
 from scan_core.training.clip_finetune import FinetuneTask
 from scan_core.training.loop import LoopSettings, train
 from scan_core.training.mask_text_pairs import load_pairs

@@ -10,27 +10,27 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from scan_core.config import Augmentation, Loss, SegmenterTraining
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.datasets.transforms import SegmenterAugmentation
 from scan_core.evaluation.confusion import ConfusionMatrix
 from scan_core.evaluation.metrics import segmentation_metrics
 from scan_core.inference.class_map import class_maps
-from scan_core.inference.images import backbone_input, clip_view
 from scan_core.inference.scan import Scan, with_clip_weight
-from scan_core.models.image_noise import image_noise
+from scan_core.models.dropout import image_noise
+from scan_core.models.preprocessing import backbone_input, clip_view
+from scan_core.params.schema.segmenter import Augmentation, Loss, SegmenterTraining
 from scan_core.training.criterion import SetCriterion
 from scan_core.training.loop import Task
 from scan_core.training.matcher import Target
 from scan_core.training.optimizer import build_adamw, warmup_poly
 from scan_core.training.points import PointDraws, draw_points
-from scan_core.training.positions import (
+from scan_core.training.processes import total
+from scan_core.training.sampler import (
     MicroBatches,
     augmentation_stream,
     sample_at,
     seeded,
 )
-from scan_core.training.processes import total
 
 VALIDATION_IMAGES = 500
 

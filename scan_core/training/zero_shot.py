@@ -1,4 +1,4 @@
-"""What a small CLIP knows of the miniature world: freshly drawn segments, named without training."""
+"""What a small CLIP knows of the miniature world: zero-shot names of freshly drawn segments."""
 
 from collections.abc import Sequence
 
@@ -10,9 +10,9 @@ from torch.nn import functional as F
 
 from scan_core.datasets.miniworld.captions import captioned_cutouts
 from scan_core.datasets.miniworld.concepts import COLORS, LANDMARKS, SHAPES, STUFF
-from scan_core.inference.images import normalise
 from scan_core.models import clip as clip_module
 from scan_core.models.clip import Tokenizer, encode_images
+from scan_core.models.preprocessing import normalise
 from scan_core.models.text_features import TextEncoder
 from scan_core.vocabulary.prompts import prompt_templates
 

@@ -9,7 +9,7 @@ from scan_core.datasets.miniworld.scenes import Scene
 # Proposals are made at a quarter of the image's side.
 _STRIDE = 4
 _SMALLEST_SEGMENT = 30  # pixels
-_LARGEST_EXPANSION = 1.8
+_EXPANSION = (1.0, 1.8)
 _WORST_IOU = 0.5
 
 # CLIP's mean colour: zero, once a picture is normalised.
@@ -35,7 +35,7 @@ def cutout(rng: np.random.Generator, scene: Scene, size: int) -> tuple[NDArray[n
     mask = imperfect(rng, scene.concepts == concept)
     rows, columns = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
     top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-    margin = (rng.uniform(1, _LARGEST_EXPANSION) - 1) / 2
+    margin = (rng.uniform(*_EXPANSION) - 1) / 2
     down, across = round(margin * (bottom - top)), round(margin * (right - left))
     height, width = mask.shape
     box = (
@@ -80,9 +80,7 @@ def imperfect(rng: np.random.Generator, mask: NDArray[np.bool_]) -> NDArray[np.b
     return proposed
 
 
-def _waves(
-    rng: np.random.Generator, shape: tuple[int, ...], cells: int
-) -> NDArray[np.float32]:
+def _waves(rng: np.random.Generator, shape: tuple[int, ...], cells: int) -> NDArray[np.float32]:
     """Smooth noise of mean zero and deviation one half or so."""
     grid = Image.fromarray(rng.standard_normal((cells, cells), dtype=np.float32))
     return np.asarray(grid.resize((shape[1], shape[0]), Image.Resampling.BICUBIC)) * np.float32(0.6)

@@ -1,0 +1,75 @@
+"""Open a page on which the model can be tried on any picture.
+
+    python -m scan_core.apps.page
+
+Then open the address that it prints. Everything stays on this machine: the page loads nothing from
+elsewhere. Without --checkpoint it shows the model that `make demo` has trained, whose small CLIP
+knows only the words of the miniature world.
+"""
+
+import argparse
+import logging
+
+from scan_core.apps.segment import SETTINGS, add_model_options
+from scan_core.command.command_line import run
+from scan_core.errors import InputError
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the command line."""
+    result = argparse.ArgumentParser(
+        prog="python -m scan_core.apps.page",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    result.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="0.0.0.0 shows the page to the whole network (default: this machine alone)",
+    )
+    result.add_argument("--port", type=int, default=7860, help="default: 7860")
+    add_model_options(result)
+    return result
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Load the model and serve the page until interrupted."""
+    from scan_core.apps.chosen_model import chosen_model
+    from scan_core.inference.devices import chosen_device
+
+    try:
+        from scan_core.apps.page.page import CSS, build_page, theme
+        from scan_core.apps.page.viewer import Viewer
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"the page needs {error.name}, which is not installed: pip install '.[web]'"
+        ) from None
+
+    scan = chosen_model(
+        arguments.checkpoint,
+        arguments.recipe,
+        arguments.params,
+        {key: getattr(arguments, key) for key in SETTINGS},
+        device=chosen_device(arguments.device),
+        precision=arguments.precision,
+        text_cache=arguments.text_cache,
+    )
+    about = f"The model is `{scan.header['checkpoint']['path']}`."
+    page = build_page(Viewer(scan), about)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio's calls of itself
+    logging.info("open http://%s:%d, end with Ctrl-C", arguments.host, arguments.port)
+    page.launch(
+        server_name=arguments.host,
+        server_port=arguments.port,
+        theme=theme(),
+        css=CSS,
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        quiet=True,
+        enable_monitoring=False,
+    )
+
+
+if __name__ == "__main__":
+    run(parser(), main)

@@ -1,0 +1,189 @@
+"""What the page shows: the networks look at an image once, all else is worked out each time."""
+
+import logging
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from scan_core.apps.own_classes import OwnClasses, foreign_words, own_classes, parse_classes
+from scan_core.apps.own_images import OwnSegmentation, classify
+from scan_core.datasets.miniworld.scenes import draw_scene
+from scan_core.errors import InputError
+from scan_core.inference.ensemble import InferenceSettings
+from scan_core.inference.image_features import ImageEvidence, pixel_key
+from scan_core.inference.scan import Scan
+from scan_core.models.preprocessing import read_image
+from scan_core.reporting.pictures.overlay import blend, colors_of
+
+_log = logging.getLogger(__name__)
+LONGEST_SIDE = 1024  # of an image on the page, pixels: larger ones are made smaller
+EXAMPLES = 6
+_EXAMPLE_STREAM = (2024, 6)  # of no data set
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An image and what the networks saw in it.
+
+    Attributes:
+        key: identifies the image.
+        image: (H, W, 3) uint8, RGB.
+        evidence: does not depend on words, weight and mask threshold.
+    """
+
+    key: int
+    image: NDArray[np.uint8]
+    evidence: ImageEvidence
+
+
+@dataclass(frozen=True)
+class Row:
+    """A class in the page's table.
+
+    Attributes:
+        name: of the class.
+        color: RGB.
+        share: of the image, 0..1.
+        pixels: number of pixels.
+        score: mean over its pixels, 0..1; None for a class that is nowhere.
+    """
+
+    name: str
+    color: tuple[int, int, int]
+    share: float
+    pixels: int
+    score: float | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The overlay, the table, and words that CLIP may not know."""
+
+    picture: Image.Image
+    rows: tuple[Row, ...]
+    foreign: tuple[str, ...]
+
+
+class Viewer:
+    """Segments images for the page.
+
+    Crops are formed at one threshold, the model's own, so that the mask threshold, which says what
+    CLIP is shown, can move without making new ones.
+
+    Args:
+        scan: the model.
+    """
+
+    def __init__(self, scan: Scan) -> None:
+        self.scan = scan
+        crop_threshold = scan.settings.pixel_threshold
+        self.settings: InferenceSettings = replace(scan.settings, crop_threshold=crop_threshold)
+
+    @property
+    def least_threshold(self) -> float:
+        """A mask threshold below that of the crops is no other than that."""
+        return self.settings.pixel_threshold
+
+    def look(self, path: Path, seen: Seen | None = None) -> Seen:
+        """Run the networks, unless the image is the one that they have just seen.
+
+        Args:
+            path: of any image.
+            seen: what was seen last.
+
+        Raises:
+            InputError: unreadable.
+        """
+        try:
+            array = read_image(path)
+        except InputError as error:
+            # Where the server keeps the file is nothing to a visitor.
+            raise InputError(str(error).replace(str(path), path.name)) from None
+        longest = max(array.shape[:2])
+        if longest > LONGEST_SIDE:
+            scale = LONGEST_SIDE / longest
+            size = tuple(max(1, round(scale * side)) for side in (array.shape[1], array.shape[0]))
+            smaller = Image.fromarray(array).resize((size[0], size[1]), Image.Resampling.LANCZOS)
+            array = np.asarray(smaller)
+        key = pixel_key(self.scan.resize(array))
+        if seen is not None and seen.key == key and seen.image.shape == array.shape:
+            return seen
+        start = time.monotonic()
+        (evidence,) = self.scan.observe([array], [self.settings])
+        _log.info("looked at %d x %d pixels: %.1f s", *array.shape[:2], time.monotonic() - start)
+        return Seen(key, array, evidence)
+
+    def answer(
+        self,
+        seen: Seen,
+        names: str,
+        background: str,
+        clip_weight: float,
+        mask_threshold: float,
+        least_score: float,
+    ) -> Answer:
+        """Combine what was seen with words and settings.
+
+        Args:
+            seen: from `look`.
+            names: see `parse_classes`; without files.
+            background: likewise; words that together are the background.
+            clip_weight: 0 to 1.
+            mask_threshold: at least `least_threshold`.
+            least_score: pixels that score less are background.
+
+        Raises:
+            InputError: names that are none.
+        """
+        classes = _classes(names, background, least_score)
+        settings = replace(self.settings, clip_weight=clip_weight, mask_threshold=mask_threshold)
+        result = classify(
+            self.scan,
+            seen.evidence,
+            self.scan.embed(classes.words),
+            classes,
+            settings,
+            (seen.image.shape[0], seen.image.shape[1]),
+            least_score,
+        )
+        colors = colors_of(len(classes.names), classes.background_id)
+        picture = blend(seen.image, result.class_map, classes.names, colors, classes.background_id)
+        return Answer(picture, _rows(result, colors), tuple(foreign_words(classes.words)))
+
+
+def example_images() -> list[Image.Image]:
+    """Scenes of the miniature world, drawn on the spot; no data set holds them."""
+    return [
+        Image.fromarray(draw_scene(_EXAMPLE_STREAM, number, 128).pixels)
+        for number in range(EXAMPLES)
+    ]
+
+
+def _classes(names: str, background: str, least_score: float) -> OwnClasses:
+    for text in (names, background):
+        # `@FILE` is for command lines: a visitor of the page must not read the server's files.
+        if text.strip().startswith("@"):
+            raise InputError("type the class names, with commas between them")
+    wanted = bool(background.strip()) or least_score > 0
+    return own_classes(parse_classes(names), parse_classes(background) if wanted else None)
+
+
+def _rows(result: OwnSegmentation, colors: NDArray[np.uint8]) -> tuple[Row, ...]:
+    """The classes that are there, the largest first, and then those that are not."""
+    names, scores = result.classes.names, result.scores()
+    pixels = np.bincount(result.class_map.reshape(-1), minlength=len(names))
+    rows = [
+        Row(
+            names[number],
+            (int(colors[number][0]), int(colors[number][1]), int(colors[number][2])),
+            float(pixels[number] / result.class_map.size),
+            int(pixels[number]),
+            scores.get(int(number)),
+        )
+        for number in np.argsort(-pixels, kind="stable")
+    ]
+    return tuple(rows)

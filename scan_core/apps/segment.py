@@ -1,0 +1,150 @@
+"""Segment images of your own into classes of your own.
+
+    python -m scan_core.apps.segment photos/ --classes "cat, dog, sofa | couch" --out segmented
+
+For each image: IMAGE_overlay.png with a legend, IMAGE_labels.png (the number of each pixel's class,
+in the order given, from 0) and IMAGE.json (masks as COCO run lengths, areas, scores). Without
+--checkpoint the model that `make demo` has trained is used; its small CLIP knows only the words of
+the miniature world.
+"""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from scan_core.apps.own_classes import foreign_words, own_classes, parse_classes
+from scan_core.command.command_line import run
+from scan_core.errors import InputError
+
+SETTINGS = ("clip_weight", "mask_threshold", "replace_ratio")
+
+
+def fraction(text: str) -> float:
+    """Parse a number from 0 to 1.
+
+    Raises:
+        argparse.ArgumentTypeError: not such a number.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"'{text}': expected a number from 0 to 1")
+    return value
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """The options that choose a model and its settings."""
+    group = parser.add_argument_group("the model")
+    group.add_argument(
+        "--checkpoint", type=Path, help="a fused or imported model (default: the recipe's)"
+    )
+    group.add_argument(
+        "--recipe",
+        help="use the test-time settings of this recipe (default: those that the checkpoint holds; "
+        "without --checkpoint: mini)",
+    )
+    group.add_argument("--params", type=Path, default=Path("params.yaml"), help="of the recipes")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default: auto)")
+    group.add_argument("--precision", default="float32", help="float32, bfloat16 or float16")
+    group.add_argument("--text-cache", type=Path, help="folder to keep text features in")
+    settings = parser.add_argument_group("settings, instead of the recipe's or the checkpoint's")
+    settings.add_argument(
+        "--clip-weight", type=fraction, help="0: the segmenter alone, 1: CLIP alone"
+    )
+    settings.add_argument(
+        "--mask-threshold", type=fraction, help="CLIP is shown masks above this probability"
+    )
+    settings.add_argument("--replace-ratio", type=fraction, help="of contextual shift")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the command line."""
+    result = argparse.ArgumentParser(
+        prog="python -m scan_core.apps.segment",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    result.add_argument("images", nargs="+", metavar="IMAGE", help="files, folders, or patterns")
+    result.add_argument(
+        "--classes",
+        required=True,
+        help='"cat, dog, sofa | couch": commas between classes, | between synonyms; or @FILE with '
+        "one class a line; or @NAME of a built-in list, such as @ade20k_150",
+    )
+    result.add_argument(
+        "--background",
+        nargs="?",
+        const="",
+        metavar="WORDS",
+        help="one more class, for whatever looks more like one of these words (given as in "
+        "--classes) than like a class, or scores less than --least-score",
+    )
+    result.add_argument(
+        "--least-score",
+        type=fraction,
+        help="pixels below it are background (default: 0.1 with --background, else no background)",
+    )
+    result.add_argument("--out", type=Path, required=True, help="folder for the results")
+    result.add_argument("--batch-size", type=int, default=8, help="images read at once")
+    result.add_argument(
+        "--resume", action="store_true", help="skip images that have the same result already"
+    )
+    add_model_options(result)
+    return result
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Segment every image; one that cannot be read is reported, and the others are made."""
+    background = arguments.background
+    if background is None and arguments.least_score:
+        background = ""
+    classes = own_classes(
+        parse_classes(arguments.classes),
+        None if background is None else parse_classes(background),
+    )
+    if foreign := foreign_words(classes.words):
+        logging.warning(
+            "CLIP has learned from English captions; what it makes of '%s' is a guess",
+            "', '".join(foreign[:5]),
+        )
+    # Torch takes seconds to import: after what can be refused without it.
+    from scan_core.apps.chosen_model import chosen_model
+    from scan_core.apps.image_files import find_images, segment_files
+    from scan_core.inference.devices import chosen_device
+
+    if arguments.batch_size < 1:
+        raise InputError(f"--batch-size {arguments.batch_size}: expected at least 1")
+    images = find_images(arguments.images)
+    scan = chosen_model(
+        arguments.checkpoint,
+        arguments.recipe,
+        arguments.params,
+        {
+            key: getattr(arguments, key)
+            for key in ("clip_weight", "mask_threshold", "replace_ratio")
+        },
+        device=chosen_device(arguments.device),
+        precision=arguments.precision,
+        text_cache=arguments.text_cache,
+    )
+    least_score = 0.1 if arguments.least_score is None else arguments.least_score
+    failed = segment_files(
+        scan,
+        images,
+        classes,
+        arguments.out,
+        least_score,
+        arguments.batch_size,
+        arguments.resume,
+    )
+    logging.info("%d images segmented into %s", len(images) - len(failed), arguments.out)
+    if failed:
+        reasons = "\n  ".join(str(error) for error in failed)
+        sys.exit(f"error: {len(failed)} of {len(images)} images were left out:\n  {reasons}")
+
+
+if __name__ == "__main__":
+    run(parser(), main)

@@ -1,0 +1,52 @@
+"""What every command line of the project shares: logging, and errors for people."""
+
+import argparse
+import logging
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+from scan_core.errors import InputError
+from scan_core.storage.locks import exclusive, is_first_process
+
+
+def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None]) -> None:
+    """Parse the command line, run `main`, and end the log with the time it took.
+
+    Only one command at a time makes an `--output`: see `scan_core.storage.locks`.
+    An `InputError`, a full disk or another failure of the operating system exits with status 1
+    and one message; a defect of ours keeps its traceback. The log goes to standard error.
+
+    Args:
+        parser: the command's parser.
+        main: does the work, given the parsed arguments.
+    """
+    arguments = parser.parse_args()
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
+    )
+    start = time.monotonic()
+    try:
+        output = getattr(arguments, "output", None)
+        lock: AbstractContextManager[None] = nullcontext()
+        if isinstance(output, Path) and is_first_process():
+            lock = exclusive(output)
+        with lock:
+            main(arguments)
+    except (InputError, OSError) as error:
+        sys.exit(f"error: {error}")
+    logging.info("done in %.1f s", time.monotonic() - start)
+
+
+def counts(text: str) -> tuple[str, int]:
+    """Parse one `split=number` argument, such as `val=5000`.
+
+    Raises:
+        argparse.ArgumentTypeError: not of that form.
+    """
+    split, _, number = text.partition("=")
+    if not split or not number.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is not of the form SPLIT=NUMBER")
+    return split, int(number)

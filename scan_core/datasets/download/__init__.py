@@ -1,0 +1,1 @@
+"""Archives: where they are, how they are fetched and unpacked."""

@@ -1,0 +1,265 @@
+"""What the networks say about an image, apart from what is made of it.
+
+Masks, their embeddings, and CLIP's features of their crops depend on neither the class names
+nor the ensemble. Everything after them is cheap: other names, other weights, other thresholds.
+"""
+
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from scan_core.errors import InputError
+from scan_core.inference.class_map import mask_probabilities
+from scan_core.models.clip import (
+    WholeImageTokens,
+    blocks,
+    chunk_size,
+    encode_images_each_way,
+)
+from scan_core.models.clip import lower_precision as keep_weights_in
+from scan_core.models.contextual_shift import (
+    ContextualShift,
+    background_patches,
+    choose_tokens,
+    choose_tokens_as_released,
+    draw_keys,
+    layers_in_reach,
+)
+from scan_core.models.cpu_linear import ConvolutionalLinear
+from scan_core.models.crops import MaskedCrops, masked_crops
+from scan_core.models.preprocessing import backbone_input, clip_view, padded_size
+from scan_core.models.scan import ScanNetwork
+from scan_core.params.schema.released_defects import ReleasedDefects
+
+
+@dataclass(frozen=True)
+class CropSetting:
+    """What CLIP's features of the crops depend on.
+
+    Attributes:
+        pixel_threshold: pixels of a mask above this probability form its crop.
+        replace_ratio: share of the background tokens that contextual shift replaces.
+    """
+
+    pixel_threshold: float
+    replace_ratio: float
+
+
+@dataclass(frozen=True)
+class ImageEvidence:
+    """What the networks say about one image.
+
+    Attributes:
+        size: height and width of the resized image.
+        padded: height and width with padding, as the backbone saw it.
+        mask_logits: (Q, h, w) float32, at stride 4 of the padded image.
+        peaks: (Q,) float32, the largest probability of each mask.
+        embeddings: (Q, E) float32, of the proposals, not normalised.
+        crop_features: by setting (Q, E) float32, CLIP's features of the crops, not normalised;
+            zero where a mask has no pixel above the threshold.
+    """
+
+    size: tuple[int, int]
+    padded: tuple[int, int]
+    mask_logits: Tensor
+    peaks: Tensor
+    embeddings: Tensor
+    crop_features: dict[CropSetting, Tensor]
+
+    def masks(self) -> Tensor:
+        """(Q, H, W) float32, probabilities at the size of the resized image."""
+        return mask_probabilities(self.mask_logits, self.padded, self.size)
+
+
+class Observer:
+    """Runs the networks.
+
+    Images are run one at a time, because what stands beside an image in a batch, the padding
+    above all, would change its result; on a GPU the crops of one image fill a batch anyway.
+    With the defects that concern batches, all images form one batch, as released.
+
+    Args:
+        network: its weights; with a lower precision those of `clip.visual` are converted in
+            place.
+        replace_layers: contextual shift, after which blocks (1-based).
+        seed: of contextual shift's draws.
+        defects: which of the released defects to repeat.
+        dtype: of the matrix products of CLIP's image tower on crops, which are nine tenths of
+            all: float32, bfloat16 or float16. What comes before stays in float32: a mask that
+            moves across its threshold changes a crop, and with it much more than rounding would.
+        crop_expansion: see `masked_crops`.
+    """
+
+    def __init__(
+        self,
+        network: ScanNetwork,
+        replace_layers: Sequence[int],
+        seed: int,
+        defects: ReleasedDefects,
+        dtype: torch.dtype = torch.float32,
+        crop_expansion: float = 1.0,
+    ) -> None:
+        self.network = network
+        self.visual = network.clip.visual
+        self.use_layers(replace_layers)
+        self.seed, self.defects, self.dtype = seed, defects, dtype
+        self.crop_expansion = crop_expansion
+        if dtype != torch.float32:
+            keep_weights_in(self.visual, dtype)
+
+    def use_layers(self, replace_layers: Sequence[int]) -> None:
+        """Shift tokens after other blocks (1-based) from now on."""
+        self.layers = layers_in_reach(replace_layers, len(blocks(self.visual)))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self.network.no_object_embedding.device
+
+    @torch.inference_mode()
+    def observe(
+        self,
+        images: Sequence[Tensor],
+        settings: Iterable[CropSetting],
+        image_keys: Sequence[int] | None = None,
+    ) -> list[ImageEvidence]:
+        """Look at images.
+
+        Args:
+            images: of (3, H, W) uint8, already resized.
+            settings: crops and shifts that are wanted; none: CLIP is not asked about crops.
+            image_keys: identify the images for contextual shift's draws; None: made from the
+                pixels, so that an image has the same result wherever it comes from.
+
+        Returns:
+            for each image what was seen, on the network's device.
+
+        Raises:
+            InputError: an image has no mask above a threshold, with the released defect.
+        """
+        keys = [pixel_key(image) for image in images] if image_keys is None else image_keys
+        wanted = list(dict.fromkeys(settings))
+        on_device = [image.to(self.device) for image in images]
+        together = self.defects.nearest_padded_view or self.defects.first_image_context
+        groups = [on_device] if together else [[image] for image in on_device]
+        with ConvolutionalLinear(self.network):
+            seen = [found for group in groups for found in self.propose(group)]
+            first_cls = seen[0][1]
+            return [
+                self._with_crops(
+                    evidence,
+                    image,
+                    first_cls if self.defects.first_image_context else cls,
+                    wanted,
+                    key,
+                )
+                for (evidence, cls), image, key in zip(seen, on_device, keys, strict=True)
+            ]
+
+    def propose(self, images: Sequence[Tensor]) -> list[tuple[ImageEvidence, Tensor]]:
+        """Masks and embeddings of one batch, without crops and peaks.
+
+        Args:
+            images: B of (3, H, W) uint8, on the network's device.
+
+        Returns:
+            for each image the evidence, and its [CLS] tokens (blocks + 1, 1, D).
+        """
+        size = self.network.original_clip.image_size[0]
+        view: WholeImageTokens = self.network.view(
+            clip_view(images, size, self.defects.nearest_padded_view)
+        )
+        proposals = self.network.proposal_network(backbone_input(images))
+        embeddings = self.network.embed(proposals, view)[-1]
+        logits = proposals.mask_logits
+        padded = padded_size(images)
+        found = []
+        for index, image in enumerate(images):
+            shape = (image.shape[1], image.shape[2])
+            evidence = ImageEvidence(
+                shape, padded, logits[index], logits.new_empty(0), embeddings[index], {}
+            )
+            found.append((evidence, view.cls[:, index : index + 1]))
+        return found
+
+    def _with_crops(
+        self,
+        evidence: ImageEvidence,
+        image: Tensor,
+        cls: Tensor,
+        settings: Sequence[CropSetting],
+        key: int,
+    ) -> ImageEvidence:
+        features: dict[CropSetting, Tensor] = {}
+        masks = evidence.masks()
+        size = self.visual.image_size[0]
+        for threshold in dict.fromkeys(setting.pixel_threshold for setting in settings):
+            crops = masked_crops(image, masks > threshold, size, self.crop_expansion)
+            if not len(crops.queries) and self.defects.fail_without_masks:
+                raise InputError(
+                    f"no mask of the image has a pixel above the threshold {threshold}, which "
+                    "the released model does not survive; set 'fail_without_masks: false'"
+                )
+            at_threshold = [s for s in settings if s.pixel_threshold == threshold]
+            ratios = [setting.replace_ratio for setting in at_threshold]
+            described = self.describe(crops, cls, ratios, len(masks), key)
+            features.update(zip(at_threshold, described, strict=True))
+        return replace(evidence, peaks=masks.flatten(1).amax(1), crop_features=features)
+
+    def describe(
+        self, crops: MaskedCrops, cls: Tensor, ratios: Sequence[float], queries: int, key: int
+    ) -> list[Tensor]:
+        """CLIP's features of crops, with contextual shift.
+
+        Args:
+            crops: of one image.
+            cls: (blocks + 1, 1, D), the image's [CLS] tokens.
+            ratios: of the shift; what comes before it is computed once for all.
+            queries: Q, proposals of the image.
+            key: identifies the image.
+
+        Returns:
+            for each ratio (Q, E) float32, zero where there is no crop.
+        """
+        features = [cls.new_zeros(queries, self.visual.proj.shape[1]) for _ in ratios]
+        shifts = [self.shift(crops, cls, ratio, queries, key) for ratio in ratios]
+        first = min(self.layers, default=len(blocks(self.visual)))
+        step = chunk_size(self.visual, self.device)
+        for start in range(0, len(crops.queries), step):
+            part = slice(start, start + step)
+            ways = [shift.part(part) for shift in shifts]
+            found = encode_images_each_way(self.visual, crops.images[part], ways, first)
+            for of_ratio, of_part in zip(features, found, strict=True):
+                of_ratio[crops.queries[part]] = of_part
+        return features
+
+    def shift(
+        self, crops: MaskedCrops, cls: Tensor, ratio: float, queries: int, key: int
+    ) -> ContextualShift:
+        """Draw which tokens of which crop become the image's [CLS] token; see `describe`."""
+        if ratio == 0 or not len(crops.queries):
+            return ContextualShift({}, cls)
+        background = background_patches(crops.masks, self.visual.patch_size)
+        if self.defects.global_random_draws:
+            chosen = {n: choose_tokens_as_released(background, ratio) for n in self.layers}
+            return ContextualShift(chosen, cls)
+        tokens = background.shape[1]
+        keys = {
+            layer: draw_keys(self.seed, key, layer, queries, tokens).to(self.device)
+            for layer in self.layers
+        }
+        return ContextualShift(
+            {
+                layer: choose_tokens(background, key_table[crops.queries], ratio)
+                for layer, key_table in keys.items()
+            },
+            cls,
+        )
+
+
+def pixel_key(image: Tensor) -> int:
+    """A number that identifies an image by its pixels, (3, H, W) uint8."""
+    return zlib.crc32(image.cpu().numpy().tobytes())

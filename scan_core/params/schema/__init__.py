@@ -1,0 +1,1 @@
+"""The schema of `params.yaml`, a file a block."""

@@ -1,0 +1,21 @@
+"""The whole of `params.yaml`."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from scan_core.params.schema.fields import Block
+from scan_core.params.schema.grids import Ablation, Search
+from scan_core.params.schema.recipe import Recipe
+
+
+class Params(Block):
+    """The whole file: recipe to run, grids, searches, and one block for each recipe."""
+
+    recipe: str
+    """The recipe to run; `snakemake --config recipe=...` overrides it."""
+    ablations: list[Ablation]
+    """The grids that a recipe's `grids`, or `snakemake ablations`, can ask for."""
+    searches: list[Search]
+    """The searches that `snakemake searches` makes."""
+    recipes: Annotated[dict[str, Recipe], Field(min_length=1)]

@@ -1,0 +1,54 @@
+"""`inference`: test-time settings."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, Tag
+
+from scan_core.params.schema.fields import TABLE_OR_VALUE, WORD_OR_VALUE, Block, Fraction
+
+Ensemble = Literal["geometric", "log"]
+PerBenchmarkFraction = Annotated[
+    Annotated[Fraction, Tag("[value]")] | Annotated[dict[str, Fraction], Tag("[table]")],
+    TABLE_OR_VALUE,
+]
+PerBenchmarkEnsemble = Annotated[
+    Annotated[Ensemble, Tag("[value]")] | Annotated[dict[str, Ensemble], Tag("[table]")],
+    TABLE_OR_VALUE,
+]
+
+
+class Inference(Block):
+    """Test-time settings. A single value holds for every benchmark; a table names each."""
+
+    benchmarks: Annotated[list[str], Field(min_length=1)]
+    """The benchmarks to evaluate, in the order of the tables."""
+    short_side: PositiveInt
+    """Test images are resized to this short side, pixels."""
+    longest_side: PositiveInt
+    """But no side longer than this, pixels."""
+    crop_expansion: Annotated[float, Field(ge=1)]
+    """Width and height of a crop, as a multiple of its mask's bounding box, also in training; 1:
+    tight, as released. Around a mask there is nothing to see but contextual shift's tokens."""
+    replace_layers: list[PositiveInt]
+    """Contextual shift: after which blocks of CLIP (1-based)."""
+    logit_scale: Annotated[
+        Annotated[PositiveFloat, Tag("[value]")] | Annotated[Literal["learned"], Tag("[word]")],
+        WORD_OR_VALUE,
+    ]
+    """Factor of the cosine similarities; the released model uses 100, not CLIP's own."""
+    mask_threshold: PerBenchmarkFraction
+    """A proposal without a pixel above this probability is not shown to CLIP."""
+    crop_threshold: Annotated[
+        Annotated[Fraction, Tag("[value]")] | Annotated[Literal["mask_threshold"], Tag("[word]")],
+        WORD_OR_VALUE,
+    ]
+    """Pixels of a proposal above this probability form its crop. `mask_threshold`: that one, as
+    released; a number of its own lets a grid over `mask_threshold` reuse the crops."""
+    clip_weight: PerBenchmarkFraction
+    """Exponent of CLIP's score in the geometric ensemble (in-vocabulary: 1 − it)."""
+    replace_ratio: PerBenchmarkFraction
+    """Contextual shift: share of background tokens replaced."""
+    ensemble: PerBenchmarkEnsemble
+    """`log` weighs by the probability of being an object at all, `geometric` does not."""
+    prompts: Literal["trained", "vild", "imagenet", "single"]
+    """Template set for class names at test time; `trained`: that of `clip.prompts`."""

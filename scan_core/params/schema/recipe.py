@@ -1,0 +1,54 @@
+"""One experiment, complete."""
+
+from pydantic import model_validator
+
+from scan_core.params.schema.clip import Clip
+from scan_core.params.schema.clip_finetune import ClipFinetune
+from scan_core.params.schema.datasets import Datasets
+from scan_core.params.schema.fields import Block, Count
+from scan_core.params.schema.inference import Inference
+from scan_core.params.schema.released_defects import ReleasedDefects
+from scan_core.params.schema.segmenter import Segmenter
+
+
+class Recipe(Block):
+    """One experiment, complete."""
+
+    seed: Count
+    """Seed of every random stream."""
+    faithful: bool
+    """`true` repeats the released implementation to its last quirk."""
+    released_defects: ReleasedDefects
+    grids: list[str]
+    """Ablation grids that `all` builds, by their names under `ablations`."""
+    datasets: Datasets
+    clip: Clip
+    segmenter: Segmenter
+    clip_finetune: ClipFinetune
+    inference: Inference
+
+    @property
+    def defects(self) -> ReleasedDefects:
+        """The released defects to repeat: all of them if `faithful`."""
+        if not self.faithful:
+            return self.released_defects
+        return ReleasedDefects(**dict.fromkeys(ReleasedDefects.model_fields, True))
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Recipe":
+        known = self.datasets.benchmarks
+        for name in self.inference.benchmarks:
+            if "val" not in getattr(known.get(name), "images", {}):
+                raise ValueError(
+                    f"'inference.benchmarks' names '{name}', but 'datasets.benchmarks' has no "
+                    "such benchmark with a 'val' split"
+                )
+        for key in ("mask_threshold", "clip_weight", "replace_ratio", "ensemble"):
+            table = getattr(self.inference, key)
+            if not isinstance(table, dict):
+                continue
+            if missing := [n for n in self.inference.benchmarks if n not in table]:
+                raise ValueError(f"'inference.{key}' has no value for '{missing[0]}'")
+            if strangers := [n for n in table if n not in known]:
+                raise ValueError(f"'inference.{key}' names the unknown benchmark '{strangers[0]}'")
+        return self

@@ -1,0 +1,162 @@
+"""`segmenter`: the proposal network and its training."""
+
+from typing import Annotated
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from scan_core.params.schema.fields import Block, Count, Fraction, Precision, Weight, source
+
+
+class Backbone(Block):
+    """Swin transformer."""
+
+    weights: Annotated[str, source("none", prefixes=("download:", "file:"))]
+    """ImageNet weights: `none`, `download:<name>` or `file:<path>`."""
+    embed_dim: PositiveInt
+    """Channels of the first stage."""
+    depths: Annotated[list[PositiveInt], Field(min_length=4, max_length=4)]
+    """Blocks of each of the four stages."""
+    heads: Annotated[list[PositiveInt], Field(min_length=4, max_length=4)]
+    """Attention heads of each stage."""
+    window: PositiveInt
+    """Side of an attention window, tokens."""
+    drop_path: Fraction
+    """Largest stochastic-depth rate."""
+
+
+class PixelDecoder(Block):
+    """Multi-scale deformable attention over strides 8–32, and the mask features at stride 4."""
+
+    width: PositiveInt
+    """Channels of the feature maps."""
+    mask_width: PositiveInt
+    """Channels of the mask features."""
+    layers: PositiveInt
+    """Deformable encoder layers."""
+    heads: PositiveInt
+    """Attention heads."""
+    points: PositiveInt
+    """Sampling points for each head and level."""
+    feedforward: PositiveInt
+    """Width of the feed-forward network."""
+
+
+class MaskDecoder(Block):
+    """Masked-attention decoder."""
+
+    queries: PositiveInt
+    """Mask proposals for each image."""
+    layers: PositiveInt
+    """Decoder layers. The released model has 10, one more than Mask2Former would build."""
+    width: PositiveInt
+    """Width of the queries."""
+    heads: PositiveInt
+    """Attention heads."""
+    feedforward: PositiveInt
+    """Width of the feed-forward network."""
+    embedding_hidden: PositiveInt
+    """Hidden width of the MLP from query to CLIP embedding."""
+
+
+class SemanticIntegration(Block):
+    """SIM: CLIP's tokens enrich the mask embeddings."""
+
+    enabled: bool
+    """`false` trains the segmenter without it (ablation)."""
+    clip_layers: Annotated[list[PositiveInt], Field(min_length=1)]
+    """CLIP blocks (1-based) whose patch tokens are used."""
+    sigmas: Annotated[list[PositiveFloat], Field(min_length=1)]
+    """Width of the Gaussian of the frequency filter, one for each of `clip_layers`."""
+    fusion_layers: PositiveInt
+    """Cross-attention layers from queries to CLIP tokens."""
+    encoder_layers: PositiveInt
+    """Transformer layers after the [CLS] prior is added."""
+    encoder_feedforward: PositiveInt
+    """Width of their feed-forward network."""
+    heads: PositiveInt
+    """Attention heads."""
+    dropout: Fraction
+    """Dropout of the encoder."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "SemanticIntegration":
+        if len(self.sigmas) != len(self.clip_layers):
+            raise ValueError("'sigmas' needs one number for each of 'clip_layers'")
+        return self
+
+
+class Loss(Block):
+    """Set criterion of Mask2Former; the matcher's costs are the same weights."""
+
+    class_weight: Weight
+    """Weight of the classification loss."""
+    mask_weight: Weight
+    """Weight of the binary cross-entropy of masks."""
+    dice_weight: Weight
+    """Weight of the dice loss."""
+    no_object_weight: Weight
+    """Weight of the no-object class within the classification loss."""
+    points: PositiveInt
+    """Points at which a mask is compared."""
+    oversample_ratio: Annotated[float, Field(ge=1)]
+    """Candidate points for each point used."""
+    importance_ratio: Fraction
+    """Share of the points that are taken where the prediction is uncertain."""
+
+
+class Augmentation(Block):
+    """Training input."""
+
+    short_side: Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]
+    """Smallest and largest short side of the scale jitter, pixels."""
+    scale_step: Fraction
+    """Step of the scale jitter, as a share of `crop_size`."""
+    longest_side: PositiveInt
+    """No side is made longer than this, pixels."""
+    crop_size: PositiveInt
+    """Side of the random crop, pixels."""
+    max_category_share: Fraction
+    """A crop in which one class covers more than this is drawn again; 1: never."""
+    color_jitter: bool
+    """SSD's photometric distortion."""
+    horizontal_flip: Fraction
+    """Probability of a mirror image."""
+
+
+class SegmenterTraining(Block):
+    """Optimisation of the segmenter."""
+
+    steps: PositiveInt
+    """Optimiser steps."""
+    batch_size: PositiveInt
+    """Images a step, over all devices."""
+    learning_rate: PositiveFloat
+    """Peak learning rate of AdamW."""
+    weight_decay: Weight
+    """Weight decay; norms, embeddings and relative position biases have none."""
+    warmup_steps: Count
+    """Linear warm-up, steps."""
+    warmup_factor: Fraction
+    """First learning rate, as a share of the peak."""
+    power: PositiveFloat
+    """Exponent of the polynomial decay."""
+    gradient_clip: PositiveFloat
+    """Largest norm of the whole model's gradient."""
+    precision: Precision
+    """Arithmetic, in Lightning Fabric's words."""
+    checkpoint_every: PositiveInt
+    """Steps between checkpoints."""
+    validate_every: PositiveInt
+    """Steps between validations on the training benchmark's `val` split."""
+
+
+class Segmenter(Block):
+    """The proposal network and its training."""
+
+    backbone: Backbone
+    pixel_decoder: PixelDecoder
+    mask_decoder: MaskDecoder
+    semantic_integration: SemanticIntegration
+    loss: Loss
+    augmentation: Augmentation
+    training: SegmenterTraining

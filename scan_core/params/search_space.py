@@ -1,0 +1,56 @@
+"""What a search is made on, and whether it can be made; light, for the rules."""
+
+from scan_core.errors import InputError
+from scan_core.params.schema.grids import Search, Steps
+from scan_core.params.schema.recipe import Recipe
+
+_MASK, _CROP = "inference.mask_threshold", "inference.crop_threshold"
+_RATIO = "inference.replace_ratio"
+_FOLLOWS = "mask_threshold"  # the word that `crop_threshold` may hold
+
+
+def searched_benchmarks(search: Search, recipe: Recipe) -> list[str]:
+    """The benchmarks of a search, once it is clear that the recipe can be searched like this.
+
+    Args:
+        search: as in `params.yaml`.
+        recipe: that it starts from.
+
+    Raises:
+        InputError: no benchmark, or one without a `train` split; steps where a list is needed; or
+            a shift of a model that was fine-tuned without.
+    """
+    where = f"params.yaml: searches.{search.name}"
+    _check_keys(search, recipe, where)
+    images = {name: benchmark.images for name, benchmark in recipe.datasets.benchmarks.items()}
+    if search.benchmarks is None:
+        chosen = [name for name in recipe.inference.benchmarks if "train" in images[name]]
+    else:
+        chosen = search.benchmarks
+    missing = "" if chosen else "none of the recipe's benchmarks has"
+    for name in chosen:
+        if "train" not in images[name]:
+            missing = f"'{name}' has not"
+    if missing:
+        raise InputError(
+            f"{where}.benchmarks: {missing} the `train` split on which settings are chosen; add "
+            "`train: null` to the `images` of a benchmark"
+        )
+    return chosen
+
+
+def _check_keys(search: Search, recipe: Recipe, where: str) -> None:
+    crop = search.vary.get(_CROP, [recipe.inference.crop_threshold])
+    follows = isinstance(crop, list) and _FOLLOWS in crop
+    for key in (_MASK, _CROP, _RATIO) if follows else (_CROP, _RATIO):
+        if isinstance(search.vary.get(key), Steps):
+            remedy = ", or `crop_threshold` a number" if key == _MASK else ""
+            raise InputError(
+                f"{where}.vary: {key}: CLIP's crops depend on it, so it needs a list of "
+                f"values{remedy}"
+            )
+    if _RATIO in search.vary and not recipe.clip_finetune.contextual_shift:
+        raise InputError(
+            f"{where}.vary: {_RATIO}: CLIP was fine-tuned without contextual shift, and is tested "
+            "without"
+        )

@@ -1,0 +1,1 @@
+"""Pictures: images with their labels."""

@@ -1,0 +1,129 @@
+"""The reference of all keys of `params.yaml`, generated from the schema and the recipes."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from scan_core.params.reading import nested_blocks, read_params, validate
+from scan_core.params.schema.fields import Block
+from scan_core.params.schema.grids import Ablation, Search
+from scan_core.params.schema.recipe import Recipe
+
+INTRODUCTION = """\
+# Parameters
+
+Every key of `params.yaml`. This page is generated (`make docs`): meanings and bounds come from
+`scan_core/params/schema/`, values from `params.yaml`.
+
+The file has four top keys: `recipe`, the name of the recipe to run; `recipes`, one block for each
+recipe; `ablations`, the list of grids; and `searches`, the list of searches. All recipes have the
+same keys, and none has a default. A key may be overridden for one run:
+
+    snakemake --profile local --config recipe=vitl14 -- all
+    snakemake --profile local --config 'recipes={mini: {seed: 3}}' -- all
+
+"""
+
+
+def parameter_reference(params_file: Path) -> str:
+    """The page, as Markdown.
+
+    Args:
+        params_file: the file whose recipes fill the columns of values.
+
+    Raises:
+        InputError: the file is not valid.
+    """
+    document = read_params(params_file)
+    validate(document)
+    recipes: dict[str, dict[str, Any]] = document["recipes"]
+    lines = [INTRODUCTION.rstrip(), "", "## A recipe", ""]
+    lines += _section(Recipe, (), recipes)
+    for title, block in (("A grid", Ablation), ("A search", Search)):
+        lines += ["", f"## {title}", "", _text(block.__doc__), "", *_meanings(block)]
+    return "\n".join(lines) + "\n"
+
+
+def _meanings(block: type[Block]) -> Iterator[str]:
+    rows = [
+        [f"`{name}`", _allowed(block, name), _text(field.description)]
+        for name, field in block.model_fields.items()
+    ]
+    return _table(["key", "allowed", "meaning"], rows)
+
+
+def _section(
+    block: type[BaseModel], path: tuple[str, ...], recipes: dict[str, dict[str, Any]]
+) -> Iterator[str]:
+    inner: list[tuple[str, type[BaseModel]]] = []
+    rows = []
+    for name, field in block.model_fields.items():
+        nested = next(nested_blocks(field.annotation), None)
+        if nested is not None:
+            inner.append((name, nested))
+        if nested is None or field.description:
+            values = [_value(recipe, (*path, name)) for recipe in recipes.values()]
+            rows.append([f"`{name}`", _allowed(block, name), _text(field.description), *values])
+    if rows:
+        yield from _table(["key", "allowed", "meaning", *(f"`{r}`" for r in recipes)], rows)
+    for name, nested in inner:
+        title = ".".join((*path, name))
+        yield from ["", f"### `{title}`", "", _text(nested.__doc__), ""]
+        if name == "benchmarks":
+            for recipe_name, recipe in recipes.items():
+                names = ", ".join(f"`{n}`" for n in recipe["datasets"]["benchmarks"])
+                yield f"- in `{recipe_name}`: {names}"
+            yield ""
+        yield from _section(nested, (*path, name), {} if name == "benchmarks" else recipes)
+
+
+def _table(header: list[str], rows: list[list[str]]) -> Iterator[str]:
+    for cells in [header, ["---"] * len(header), *rows]:
+        yield f"| {' | '.join(cells)} |"
+
+
+def _value(recipe: dict[str, Any], path: tuple[str, ...]) -> str:
+    here: Any = recipe
+    for key in path:
+        if not isinstance(here, dict) or key not in here:
+            return "–"
+        here = here[key]
+    if isinstance(here, dict):
+        simple = all(not isinstance(item, dict) for item in here.values())
+        many = path[0] == "inference"
+        return "<br>".join(f"{k}: {v}" for k, v in here.items()) if simple and many else "below"
+    return f"`{json.dumps(here)}`"
+
+
+def _allowed(block: type[BaseModel], name: str) -> str:
+    schema = block.model_json_schema()
+    return _describe(schema["properties"][name], schema.get("$defs", {}))
+
+
+def _describe(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
+    if "$ref" in schema:
+        return "block"
+    if choices := schema.get("anyOf") or schema.get("oneOf"):
+        return " or ".join(dict.fromkeys(_describe(c, definitions) for c in choices))
+    if "enum" in schema or "const" in schema:
+        return ", ".join(f"`{v}`" for v in schema.get("enum", [schema.get("const")]))
+    kind = schema.get("type", "any")
+    if kind == "array":
+        return f"list of {_describe(schema['items'], definitions)}"
+    if kind == "object":
+        inside = schema.get("additionalProperties", {})
+        return f"table of {_describe(inside, definitions)}" if inside else "table"
+    bounds = [
+        f"{sign} {schema[key]:g}"
+        for key, sign in (("exclusiveMinimum", ">"), ("minimum", "≥"), ("maximum", "≤"))
+        if key in schema
+    ]
+    word = {"integer": "whole number", "string": "text", "boolean": "`true`, `false`"}
+    return " ".join([word.get(kind, kind), ", ".join(bounds)]).strip()
+
+
+def _text(text: str | None) -> str:
+    return " ".join((text or "").split()).replace("|", "\\|")

@@ -1,0 +1,1 @@
+"""Files: written whole, locked, and read without running anything in them."""

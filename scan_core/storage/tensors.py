@@ -1,0 +1,119 @@
+"""Files of tensors: our own (safetensors with a JSON header) and foreign ones, read safely."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from scan_core.errors import InputError
+from scan_core.storage.atomic import atomic_path
+from scan_core.storage.safe_pickle import load_plain_pickle
+
+_HEADER = "scan"
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    """Write a safetensors file atomically.
+
+    Args:
+        path: the file.
+        tensors: by name; they may lie on any device and share memory.
+        header: anything that JSON can hold; `load_tensors` gives it back.
+
+    Raises:
+        DiskFullError: there is no space for it.
+    """
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # safetensors refuses tensors that share memory, such as expanded or tied ones.
+    seen: set[int] = set()
+    for name, tensor in contiguous.items():
+        if tensor.data_ptr() in seen:
+            contiguous[name] = tensor.clone()
+        seen.add(tensor.data_ptr())
+    with atomic_path(path) as temporary:
+        save_file(contiguous, temporary, metadata={_HEADER: json.dumps(header)})
+
+
+def load_tensors(
+    path: Path, device: str | torch.device = "cpu"
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a safetensors file.
+
+    Args:
+        path: the file.
+        device: where the tensors are put.
+
+    Returns:
+        the tensors by name, and the header (empty if the file has none of ours).
+
+    Raises:
+        InputError: the file is missing, truncated, or no safetensors file.
+    """
+    if not path.is_file():
+        raise InputError(f"checkpoint {path} does not exist")
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            header = json.loads((file.metadata() or {}).get(_HEADER, "{}"))
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"checkpoint {path} cannot be read ({error}); it is truncated or no safetensors "
+            "file. Make or copy it again."
+        ) from None
+    return tensors, header
+
+
+def load_foreign(path: Path) -> dict[str, Tensor]:
+    """Read the state dict of a checkpoint made elsewhere, without running any of its code.
+
+    `.safetensors`, PyTorch's own format (only tensors and plain containers are accepted), and
+    pickled dicts of NumPy arrays, as detectron2's model zoo has them. A state dict inside a
+    larger checkpoint (`model`, `state_dict`, `model_state`) is found, and `module.`, which
+    distributed training puts before every name, is taken off.
+
+    Args:
+        path: the file.
+
+    Returns:
+        tensors by name, on the CPU.
+
+    Raises:
+        InputError: unreadable, truncated, unsafe, or without a state dict.
+    """
+    if not path.is_file():
+        raise InputError(f"checkpoint {path} does not exist")
+    if path.suffix == ".safetensors":
+        found: Any = load_tensors(path)[0]
+    elif path.suffix == ".pkl":
+        found = load_plain_pickle(path)
+    else:
+        found = _load_torch(path)
+    for key in ("model", "state_dict", "model_state", "model_state_dict"):
+        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
+            found = found[key]
+    if not isinstance(found, Mapping):
+        raise InputError(f"checkpoint {path} holds no state dict but a {type(found).__name__}")
+    tensors = {
+        str(name).removeprefix("module."): torch.as_tensor(value)
+        for name, value in found.items()
+        if hasattr(value, "shape")
+    }
+    if not tensors:
+        raise InputError(f"checkpoint {path} holds no tensors; it has {', '.join(map(str, found))}")
+    return tensors
+
+
+def _load_torch(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=None)
+    except Exception as error:  # torch raises whatever its parts raise
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"checkpoint {path} cannot be read safely: {reason}. It is truncated, no PyTorch "
+            "checkpoint, or holds objects besides tensors, which could run code and are refused."
+        ) from None

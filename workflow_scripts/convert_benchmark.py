@@ -1,0 +1,43 @@
+"""Convert raw data into a benchmark: label maps of training ids, and an index of its images."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from scan_core.command.command_line import run
+from scan_core.datasets.conversion import convert
+from scan_core.datasets.formats import FORMATS
+from scan_core.vocabulary.classes import load_class_list
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the command line."""
+    result = argparse.ArgumentParser(description=__doc__)
+    result.add_argument("--format", choices=list(FORMATS), required=True, help="raw layout")
+    result.add_argument("--raw-root", type=Path, required=True, help="root of the raw data")
+    result.add_argument("--class-list", required=True, help="built-in name, or path of a .json")
+    result.add_argument("--name", required=True, help="name of the benchmark")
+    result.add_argument("--splits", nargs="+", choices=["train", "val"], required=True)
+    result.add_argument("--workers", type=int, default=1, help="processes (default: 1)")
+    result.add_argument("--output", type=Path, required=True, help="folder of the benchmark")
+    return result
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Convert every image of the splits."""
+    classes = load_class_list(arguments.class_list)
+    index = convert(
+        FORMATS[arguments.format],
+        classes,
+        arguments.raw_root,
+        arguments.output,
+        arguments.splits,
+        arguments.workers,
+        arguments.name,
+    )
+    images = {name: len(split.samples) for name, split in index.splits.items()}
+    logging.info("%s: %d classes, images: %s", arguments.name, len(classes), images)
+
+
+if __name__ == "__main__":
+    run(parser(), main)
