@@ -73,9 +73,11 @@ class Clip(Block):
     @model_validator(mode="after")
     def _consistent(self) -> "Clip":
         small = self.source == "train" or self.source.startswith("packaged:")
-        if small != (self.pretraining is not None):
+        if self.source == "train" and self.pretraining is None:
+            raise ValueError("'pretraining' must be given with 'source: train'")
+        if not small and self.pretraining is not None:
             raise ValueError(
-                "'pretraining' must be given with 'source: train' or 'packaged:...', null otherwise"
+                "'pretraining' must be null, unless 'source' is 'train' or 'packaged:...'"
             )
         if small != isinstance(self.architecture, ClipArchitecture):
             raise ValueError(
