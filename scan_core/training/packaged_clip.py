@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from open_clip.model import CLIP
 
 from scan_core.datasets.miniworld.captions import scene_captions
 from scan_core.datasets.miniworld.concepts import CONCEPTS
 from scan_core.datasets.miniworld.scenes import draw_scene
 from scan_core.models.clip import Tokenizer
+from scan_core.models.clip_towers import CLIP
 from scan_core.vocabulary.prompts import prompt_templates
 
 _SCENES = 400  # whose captions have all words that captions can have
@@ -27,7 +27,7 @@ pictures (things, stuff, whole scenes); in the last {cutout_steps:,} of {steps:,
 segmenter proposes. Their words include those that the segmenter is never trained on, as the
 paper's CLIP has read of more than COCO's classes. No picture of a benchmark is among them.
 
-    make weights        # trains it again: about 10 minutes on two idle cores
+    make weights        # trains one like it: about 10 minutes on two idle cores
 
 `clip.source: train` trains one with the recipe's own seed in its place. The settings are those of
 `clip.pretraining` in `params.yaml`.

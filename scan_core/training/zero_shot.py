@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from open_clip.model import CLIP
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -12,6 +11,7 @@ from scan_core.datasets.miniworld.captions import captioned_cutouts
 from scan_core.datasets.miniworld.concepts import COLORS, LANDMARKS, SHAPES, STUFF
 from scan_core.models import clip as clip_module
 from scan_core.models.clip import Tokenizer, encode_images
+from scan_core.models.clip_towers import CLIP
 from scan_core.models.preprocessing import normalise
 from scan_core.models.text_features import TextEncoder
 from scan_core.vocabulary.prompts import prompt_templates
