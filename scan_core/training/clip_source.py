@@ -15,6 +15,7 @@ from scan_core.models.build import tokenizer_for
 from scan_core.models.checkpoints import fit
 from scan_core.models.clip import build_clip
 from scan_core.params.schema.clip import Clip, ClipArchitecture
+from scan_core.provenance.source_hash import package_hash
 from scan_core.storage.tensors import load_foreign
 from scan_core.training.clip_pretrain import ClipTask
 from scan_core.training.loop import LoopSettings, train
@@ -92,4 +93,5 @@ def _pretrain(fabric: Fabric, model: CLIP, clip: Clip, seed: int, work: Path, wo
     loop = LoopSettings(
         settings.steps, gradient_clip=1.0, checkpoint_every=100, validate_every=None
     )
-    return train(fabric, task, loop, work, {"clip": clip.model_dump(), "seed": seed})
+    identity = {"clip": clip.model_dump(), "seed": seed, "code": package_hash(__name__)}
+    return train(fabric, task, loop, work, identity)
