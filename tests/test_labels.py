@@ -5,6 +5,7 @@ import os
 import signal
 import struct
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from test_conversion import labels, photo, png
 
 from scan_core.datasets.conversion import convert
 from scan_core.datasets.formats import FORMATS
+from scan_core.datasets.index import load_index
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.datasets.verification import verify
 from scan_core.errors import InputError
@@ -103,12 +105,11 @@ def test_a_benchmark_without_an_image_does_not_pass_verification(tmp_path):
     _, label = own_data(tmp_path)
     png(label, labels(1, 2))
     converted(tmp_path, own_list(tmp_path, 1, 2))
-    index = tmp_path / "out/index.json"
-    record = json.loads(index.read_text())
-    record["splits"]["val"]["samples"] = []
-    index.write_text(json.dumps(record))
+    path = tmp_path / "out/index.json"
+    index = load_index(path)
+    replace(index, splits={"val": replace(index.splits["val"], samples=())}).save(path)
     with pytest.raises(InputError, match="split 'val' has no image"):
-        verify(index, {}, workers=1)
+        verify(path, {}, workers=1)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -181,8 +182,6 @@ def _dies(path):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_file_that_ends_the_process_is_named(tmp_path, workers):
-    from dataclasses import replace
-
     for number in range(12):
         _, label = own_data(tmp_path, f"{'deadly' if number == 5 else 'good'}{number}.jpg")
         png(label, labels(1, 2))

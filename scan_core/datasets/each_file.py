@@ -1,5 +1,8 @@
 """The same work on many files, in processes of which any may die on one of them."""
 
+import ctypes
+import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -8,7 +11,7 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_CHUNK = 8  # items that a process is handed at once
+_PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
 def each_file(
@@ -22,28 +25,45 @@ def each_file(
     Args:
         work: may be pickled.
         items: likewise.
-        workers: processes.
+        workers: processes. One does an item when the one before it has been taken.
 
     Yields:
         results in the order of the items; None for an item whose process died.
     """
     done = 0
-    while done < len(items):
+    while workers > 1 and done < len(items):
         try:
-            with ProcessPoolExecutor(workers) as pool:
-                for result in pool.map(work, items[done:], chunksize=_CHUNK):
+            with _processes(workers) as pool:
+                for result in pool.map(work, items[done:]):
                     done += 1
                     yield result
         except BrokenProcessPool:
-            suspects = items[done : done + workers * _CHUNK]
-            for item in suspects:
-                done += 1
-                yield _alone(work, item)
+            suspects = items[done : done + 2 * workers]
+            done += len(suspects)
+            yield from _one_by_one(work, suspects)
+    yield from _one_by_one(work, items[done:])
 
 
-def _alone(work: Callable[[Item], Result], item: Item) -> Result | None:
-    try:
-        with ProcessPoolExecutor(1) as pool:
-            return pool.submit(work, item).result()
-    except BrokenProcessPool:
-        return None
+def _one_by_one(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result | None]:
+    remaining = iter(items)
+    died = True
+    while died:
+        died = False
+        with _processes(1) as pool:
+            for item in remaining:
+                try:
+                    yield pool.submit(work, item).result()
+                except BrokenProcessPool:
+                    yield None
+                    died = True
+                    break
+
+
+def _processes(number: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(number, initializer=_die_with_the_parent)
+
+
+def _die_with_the_parent() -> None:
+    """A process that waits for work does not notice when who was to send it has been killed."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -46,19 +46,21 @@ class BenchmarkImages:
         """(H, W, 3) uint8, RGB.
 
         Raises:
-            InputError: the file is missing or damaged.
+            InputError: the file is missing, damaged, or not the one that was converted.
         """
+        sample = self._split.samples[number]
         with _advice():
-            return read_image(self._images / self._split.samples[number].image)
+            return read_image(self._images / sample.image, sha256=sample.image_sha256)
 
     def label(self, number: int) -> NDArray[np.int32]:
         """(H, W) int32: training ids, −1 without ground truth.
 
         Raises:
-            InputError: the file is missing or damaged.
+            InputError: the file is missing, damaged, or not the one that was converted.
         """
+        sample = self._split.samples[number]
         with _advice():
-            raw = read_label(self._labels / self._split.samples[number].label)
+            raw = read_label(self._labels / sample.label, sha256=sample.label_sha256)
         array = raw.astype(np.int32)
         array[array == self.index.ignore_label] = -1
         return array

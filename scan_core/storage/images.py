@@ -5,6 +5,7 @@ knows some that start other programs), only up to a number of pixels; and whatev
 becomes an `InputError` that names the file.
 """
 
+import hashlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -83,7 +84,10 @@ def check_name(path: Path) -> None:
 
 
 def read_image(
-    image: ImageLike, most_pixels: int = MOST_PIXELS, formats: Sequence[str] = FORMATS
+    image: ImageLike,
+    most_pixels: int = MOST_PIXELS,
+    formats: Sequence[str] = FORMATS,
+    sha256: str = "",
 ) -> NDArray[np.uint8]:
     """An image as upright RGB, whatever it is: grey, with alpha, with a palette, 16 bits deep.
 
@@ -93,6 +97,7 @@ def read_image(
         image: a file, a Pillow image, or an array (H, W, 3) of RGB.
         most_pixels: larger ones are refused before they are decoded.
         formats: of a file, by Pillow's names.
+        sha256: that the file must have, hexadecimal; empty: any. Decoders notice few changed bits.
 
     Returns:
         (H, W, 3) uint8.
@@ -111,7 +116,7 @@ def read_image(
         with _told("this image", _SHOWN):
             return _as_rgb(image)
     path = Path(image)
-    with _told(path, _SHOWN), _opened(path, formats, most_pixels) as opened:
+    with _told(path, _SHOWN), _opened(path, formats, most_pixels, sha256) as opened:
         return _as_rgb(opened)
 
 
@@ -144,11 +149,12 @@ def image_size(path: Path) -> tuple[int, int]:
         return image.size[::-1] if _orientation(image) >= 5 else image.size
 
 
-def read_label(path: Path) -> NDArray[np.integer]:
+def read_label(path: Path, sha256: str = "") -> NDArray[np.integer]:
     """The values of a label map as they stand in a PNG: of 1 to 16 bits, grey or with a palette.
 
     Args:
         path: of a PNG.
+        sha256: that the file must have, hexadecimal; empty: any.
 
     Returns:
         (H, W) uint8 or uint16, not stretched to a range; of an RGB PNG, (H, W, 3) uint8.
@@ -158,7 +164,7 @@ def read_label(path: Path) -> NDArray[np.integer]:
     """
     with _told(path, _RAW):
         with _regular_file(path) as file:
-            content = file.read()
+            content = _checked_content(path, file, sha256)
         with Image.open(BytesIO(content), formats=("PNG",)) as image:
             _check_size(path, image, MOST_PIXELS)
             image.verify()  # the checksums, which decoding alone does not compare
@@ -170,10 +176,23 @@ def read_label(path: Path) -> NDArray[np.integer]:
 
 
 @contextmanager
-def _opened(path: Path, formats: Sequence[str], most_pixels: int) -> Iterator[Image.Image]:
-    with _regular_file(path) as file, Image.open(file, formats=list(formats)) as image:
-        _check_size(path, image, most_pixels)
-        yield image
+def _opened(
+    path: Path, formats: Sequence[str], most_pixels: int, sha256: str = ""
+) -> Iterator[Image.Image]:
+    with _regular_file(path) as file:
+        source = BytesIO(_checked_content(path, file, sha256)) if sha256 else file
+        with Image.open(source, formats=list(formats)) as image:
+            _check_size(path, image, most_pixels)
+            yield image
+
+
+def _checked_content(path: Path, file: IO[bytes], sha256: str) -> bytes:
+    content = file.read()
+    if sha256 and hashlib.sha256(content).hexdigest() != sha256:
+        raise InputError(
+            f"{path} cannot be read: it is not the file that it was when its index was written"
+        )
+    return content
 
 
 @contextmanager
