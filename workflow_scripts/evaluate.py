@@ -52,7 +52,7 @@ def main(arguments: argparse.Namespace) -> None:
     write_text(arguments.everything, json.dumps(numbers, indent=1) + "\n")
     write_text(arguments.per_class, per_class_table(counts["combined"], classes))
     save_confusion(arguments.confusion, counts["combined"])
-    logging.info("%s: mIoU %.4f", arguments.benchmark, numbers["combined"]["miou"] or 0)
+    logging.info("%s: mIoU %.4f", arguments.benchmark, numbers["combined"]["miou"])
 
 
 if __name__ == "__main__":

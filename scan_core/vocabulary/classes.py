@@ -13,7 +13,9 @@ their file's stem; a list of your own is named by its path. Keys of the file:
     source        free text
 """
 
+import html
 import json
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,6 +97,15 @@ def builtin_class_lists() -> list[str]:
     return sorted(path.stem for path in DATA_FOLDER.glob("*.json"))
 
 
+def as_clip_reads(name: str) -> str:
+    """A name without what CLIP's tokenizer does not see.
+
+    These are large letters, the number of spaces, and how a letter is encoded. The tokenizer
+    itself, which is slow to import, is asked again where names are embedded.
+    """
+    return " ".join(html.unescape(unicodedata.normalize("NFKC", name)).lower().split())
+
+
 def load_class_list(name_or_path: str) -> ClassList:
     """Load a class list by its built-in name or from a JSON file.
 
@@ -134,8 +145,13 @@ def _checked(path: Path, record: Any) -> ClassList:
     names, raw_ids, seen = record["names"], record["raw_ids"], record.get("seen")
     if not (isinstance(names, list) and names and all(isinstance(n, str) for n in names)):
         raise refuse("'names' must be a non-empty list of strings")
-    if len({name.strip() for name in names}) != len(names):
-        raise refuse("'names' holds a name twice")
+    known: dict[str, str] = {}
+    for name in names:
+        if (read := as_clip_reads(name)) in known:
+            raise refuse(
+                f"'names' holds a name twice: '{known[read]}' and '{name}' are one to CLIP"
+            )
+        known[read] = name
     if not (
         isinstance(raw_ids, list)
         and all(type(i) is int and 0 <= i <= _MOST_RAW_ID for i in raw_ids)
