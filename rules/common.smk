@@ -1,5 +1,6 @@
 """What the rules share: the recipe, where things lie, and what a job depends on."""
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from scan_core.errors import InputError
 from scan_core.params.frozen_recipe import freeze_recipe
 from scan_core.params.reading import SNAPSHOT_FOLDER, select_params, snapshot_params
 from scan_core.provenance.source_hash import source_hash
+from scan_core.storage.addressed import write_addressed
 from scan_core.vocabulary.classes import load_class_list
 
 try:

@@ -29,21 +29,21 @@ rule evaluate_shard:
         runtime=720,
     params:
         settings=settings_of,
-        layers=replace_layers,
         classes=classes_of,
         vocabulary=vocabulary,
         shards=shard_count,
         cache=f"{RESULTS}/text",
+        evaluated=f"{RESULTS}/eval/{{model}}/{{benchmark}}/evaluated/{{shard}}",
         kept=KEPT_PREDICTIONS,
         code=code("evaluate_shard"),
     message:
         "Evaluating {wildcards.model} on {wildcards.benchmark}, shard {wildcards.shard}"
     shell:
         "python -m workflow_scripts.evaluate_shard --model {input.model} --index {input.index}"
-        " --classes {params.classes} --settings {params.settings:q}"
-        " --replace-layers {params.layers} --shard {wildcards.shard} --shards {params.shards}"
-        " --chance --predictions {output.predictions} --most-predictions {params.kept} --text-cache {params.cache}"
-        " --output {output.counts} 2> {log}"
+        " --classes {params.classes:q} --settings {params.settings} --shard {wildcards.shard}"
+        " --shards {params.shards} --chance --predictions {output.predictions}"
+        " --most-predictions {params.kept} --text-cache {params.cache}"
+        " --evaluated {params.evaluated} --code {params.code} --output {output.counts} 2> {log}"
 
 
 rule evaluate:
@@ -69,7 +69,6 @@ rule evaluate:
         mem_mb=2000,
         runtime=10,
     params:
-        settings=settings_of,
         classes=classes_of,
         vocabulary=vocabulary,
         recipe=RECIPE_NAME,
@@ -77,8 +76,8 @@ rule evaluate:
     message:
         "Merging the evaluation of {wildcards.model} on {wildcards.benchmark}"
     shell:
-        "python -m workflow_scripts.evaluate --shards {input} --classes {params.classes}"
-        " --settings {params.settings:q} --recipe {params.recipe} --variant {wildcards.model}"
+        "python -m workflow_scripts.evaluate --shards {input} --classes {params.classes:q}"
+        " --recipe {params.recipe} --variant {wildcards.model}"
         " --benchmark {wildcards.benchmark} --metrics {output.metrics}"
         " --everything {output.everything} --per-class {output.per_class}"
         " --confusion {output.confusion} 2> {log}"
@@ -109,5 +108,5 @@ rule ablate:
     message:
         "Table of the grid {wildcards.grid}"
     shell:
-        "python -m workflow_scripts.ablate --grid {wildcards.grid} --plan {params.plan:q}"
+        "python -m workflow_scripts.ablate --grid {wildcards.grid} --plan {params.plan}"
         " --evaluations {params.root} --output {output} 2> {log}"

@@ -1,14 +1,7 @@
 """Which models are made, and the helper functions of the rules that make them."""
 
-from scan_core.params.stages import (
-    clip_part,
-    finetune_part,
-    model_part,
-    pairs_part,
-    segmenter_part,
-    write_part,
-)
-from scan_core.params.grid import cell_of, cells_of, needs_training, test_settings
+from scan_core.params.grid import cell_of, cells_of, check_grid
+from scan_core.params.recipe_part import write_part
 
 GRIDS = {grid.name: grid for grid in PARAMS.ablations}
 # `grids: [...]` of the recipe; `snakemake ablations` builds every grid that is for this recipe.
@@ -25,8 +18,14 @@ for name in GRIDS_OF_RECIPE:
         )
 
 MAIN = cell_of(RECIPE, {}, RECIPE.seed)
-# Every cell that any target may ask for, by the model that it uses.
-CELLS = {name: cells_of(RECIPE, GRIDS[name]) for name in GRIDS_FOR_RECIPE}
+try:
+    # Every cell that any target may ask for, by the model that it uses.
+    CELLS = {name: cells_of(RECIPE, GRIDS[name]) for name in GRIDS_FOR_RECIPE}
+    if workflow.is_main_process:
+        for name in GRIDS_FOR_RECIPE:
+            check_grid(RECIPE, GRIDS[name])
+except InputError as error:
+    raise WorkflowError(str(error)) from None
 MODELS = {MAIN.names["model"]: MAIN}
 for cells in CELLS.values():
     for cell in cells:
@@ -39,39 +38,43 @@ def of_stage(stage):
 
 
 CLIPS, PAIRS, FINETUNED = of_stage("clip"), of_stage("pairs"), of_stage("finetuned")
-# Variant -> recipe: segmenters that are evaluated, and those whose proposals are mined.
+# Variant -> a cell that uses it, and as what: to mine with, or as its own.
 SEGMENTERS = {
-    **{cell.names["miner"]: cell.mining_recipe for cell in MODELS.values()},
-    **{cell.names["segmenter"]: cell.recipe for cell in MODELS.values()},
+    **{variant: (cell, "miner") for variant, cell in of_stage("miner").items()},
+    **{variant: (cell, "segmenter") for variant, cell in of_stage("segmenter").items()},
 }
-CELL_OF_SEGMENTER = {**of_stage("miner"), **of_stage("segmenter")}
 
 
-def part_file(part):
-    """A stage's part of the recipe as a file: longer than a command line may be, and named by its
-    contents, so that a change counts.
+def addressed(document):
+    """A document as a JSON file: longer than a command line may be, and named by its contents, so
+    that a change counts.
     """
-    return str(write_part(part, SNAPSHOT_FOLDER / "parts"))
+    return str(write_addressed(SNAPSHOT_FOLDER / "parts", json.dumps(document)))
+
+
+def part_file(cell, stage):
+    """A stage's part of a cell's recipe, as a file."""
+    return str(write_part(cell.part(stage), SNAPSHOT_FOLDER / "parts"))
 
 
 def clip_recipe(wildcards):
-    return part_file(clip_part(CLIPS[wildcards.clip].recipe))
+    return part_file(CLIPS[wildcards.clip], "clip")
 
 
 def segmenter_recipe(wildcards):
-    return part_file(segmenter_part(SEGMENTERS[wildcards.segmenter]))
+    return part_file(*SEGMENTERS[wildcards.segmenter])
 
 
 def pairs_recipe(wildcards):
-    return part_file(pairs_part(PAIRS[wildcards.pairs].mining_recipe))
+    return part_file(PAIRS[wildcards.pairs], "pairs")
 
 
 def finetune_recipe(wildcards):
-    return part_file(finetune_part(FINETUNED[wildcards.finetuned].mining_recipe))
+    return part_file(FINETUNED[wildcards.finetuned], "finetuned")
 
 
 def model_recipe(wildcards):
-    return part_file(model_part(MODELS[wildcards.model].recipe))
+    return part_file(MODELS[wildcards.model], "model")
 
 
 def training_threads(stage):
@@ -91,7 +94,7 @@ def training_threads(stage):
 
 
 CLIP_IS_DOWNLOADED = any(
-    cell.recipe.clip.source.startswith("open_clip:") for cell in CLIPS.values()
+    cell.part("clip").clip.source.startswith("open_clip:") for cell in CLIPS.values()
 )
 
 
@@ -104,7 +107,7 @@ def segmenter_file(variant):
 
 
 def clip_of_segmenter(wildcards):
-    return clip_file(CELL_OF_SEGMENTER[wildcards.segmenter])
+    return clip_file(SEGMENTERS[wildcards.segmenter][0])
 
 
 def clip_of_pairs(wildcards):

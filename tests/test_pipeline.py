@@ -17,8 +17,9 @@ from PIL import Image
 from test_workflow import Project, small
 
 from scan_core.inference.scan import Scan
+from scan_core.params.recipe_part import write_part
 from scan_core.params.schema.recipe import Recipe
-from scan_core.params.stages import clip_part, model_part, segmenter_part, write_part
+from scan_core.params.stages import clip_part, model_part, segmenter_part
 from scan_core.storage.tensors import load_tensors
 
 pytestmark = pytest.mark.slow

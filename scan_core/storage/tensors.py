@@ -1,6 +1,7 @@
 """Files of tensors: our own (safetensors with a JSON header) and foreign ones, read safely."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,33 @@ def load_tensors(
             "file. Make or copy it again."
         ) from None
     return tensors, header
+
+
+def copy_with_header(source: Path, target: Path, header: Mapping[str, Any]) -> None:
+    """Copy a file of `save_tensors`, its tensors byte for byte, with another header.
+
+    Args:
+        source: the file.
+        target: the copy, written atomically.
+        header: anything that JSON can hold.
+
+    Raises:
+        InputError: the source is no safetensors file.
+        DiskFullError: there is no space for the copy.
+    """
+    with source.open("rb") as file, atomic_path(target) as temporary:
+        # Eight bytes of length, little-endian; a JSON object; the tensors, at offsets from its end.
+        length = int.from_bytes(file.read(8), "little")
+        try:
+            table = json.loads(file.read(length))
+        except (ValueError, MemoryError, OverflowError) as error:
+            raise InputError(f"checkpoint {source} is no safetensors file ({error})") from None
+        table["__metadata__"] = {_HEADER: json.dumps(header)}
+        text = json.dumps(table, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)
+        with temporary.open("wb") as copy:
+            copy.write(len(text).to_bytes(8, "little") + text)
+            shutil.copyfileobj(file, copy, 2**24)
 
 
 def load_foreign(path: Path) -> dict[str, Tensor]:

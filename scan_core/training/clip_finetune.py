@@ -185,11 +185,11 @@ class FinetuneTask(Task):
             1,
         )
         dataset = _Crops(
-            self.scan.sides,
+            (self.scan.settings.short_side, self.scan.settings.longest_side),
             self.pairs,
             self.images,
             self.scan.network.clip.visual.image_size[0],
-            self.scan.crop_expansion,
+            self.scan.settings.crop_expansion,
             self.seed,
         )
         loader = iter(

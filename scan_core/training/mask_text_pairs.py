@@ -85,7 +85,7 @@ def mine_pairs(
     told = told[:largest_number]
     if not told:
         raise InputError("no training image has a caption; are captions and images of one dataset?")
-    threshold = scan.settings.pixel_threshold
+    threshold = scan.settings.crop_threshold
     visual = scan.network.original_clip
     mined = False
     no_object = scan.network.with_no_object(scan.text_encoder(images.index.names))
@@ -97,11 +97,13 @@ def mine_pairs(
                 continue
             resized = scan.resize(images.image(number))
             (evidence,) = scan.observer.observe([resized], [])
-            void = class_logits(evidence.embeddings, no_object, scan.logit_scale).softmax(-1)[:, -1]
+            void = class_logits(evidence.embeddings, no_object, scan.logit_scale()).softmax(-1)[
+                :, -1
+            ]
             best = void.argsort(stable=True)[:proposals].sort().values
             masks = evidence.masks()[best] > threshold
             crops = masked_crops(
-                resized.to(masks.device), masks, visual.image_size[0], scan.crop_expansion
+                resized.to(masks.device), masks, visual.image_size[0], scan.settings.crop_expansion
             )
             if not len(crops.queries):
                 continue
@@ -123,7 +125,7 @@ def mine_pairs(
         raise InputError(
             f"no pair in {len(told)} images: no caption has a noun, or no proposal has a pixel "
             f"above {threshold:g}; train the segmenter longer, or lower the threshold "
-            "(crop_threshold, or where there is none mask_threshold)"
+            "(clip_finetune.crop_threshold)"
         )
 
 
