@@ -17,5 +17,5 @@ rule plan:
     message:
         f"What the recipe {RECIPE_NAME} takes"
     shell:
-        "python -m workflow_scripts.plan --params {params.parameters}"
-        " --snakefile {params.snakefile:q} 2> {log}"
+        "python -m workflow_scripts.plan --params {params.parameters:q}"
+        " --snakefile {params.snakefile:q} 2> {log:q}"

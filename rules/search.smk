@@ -42,7 +42,7 @@ rule search_settings:
     message:
         "Searching settings ({wildcards.search})"
     shell:
-        "python -m workflow_scripts.search_settings --search {params.search}"
-        " --recipe {params.recipe} --recipe-file {params.recipe_file} --model {input.model}"
-        " {params.benchmarks:q} --code {params.code} --work {params.folder}/work"
-        " --output-folder {params.folder} 2> {log}"
+        "python -m workflow_scripts.search_settings --search {params.search:q}"
+        " --recipe {params.recipe:q} --recipe-file {params.recipe_file:q} --model {input.model:q}"
+        " {params.benchmarks:q} --code {params.code:q} --work {params.folder:q}/work"
+        " --output-folder {params.folder:q} 2> {log:q}"
