@@ -5,6 +5,7 @@ rule clip_weights:
     output:
         clip=f"{RESULTS}/clip/{{clip}}/clip.safetensors",
         metrics=f"{RESULTS}/clip/{{clip}}/metrics.jsonl",
+        made_of=f"{RESULTS}/clip/{{clip}}/made_of.json",
     log:
         f"{LOGS}/clip_weights/{{clip}}.log",
     benchmark:
@@ -23,13 +24,14 @@ rule clip_weights:
         recipe=clip_recipe,
         work=subpath(output.clip, parent=True),
         run=f"{RECIPE_NAME}/clip/{{clip}}",
-        code=code("clip_weights"),
+        made_of=clip_made_of,
     message:
         "Obtaining CLIP ({wildcards.clip})"
     shell:
         "python -m workflow_scripts.clip_weights --recipe-part {params.recipe:q}"
         " --work {params.work:q}/work --output {output.clip:q} --metrics {output.metrics:q}"
         " --workers {threads} --run {params.run:q} 2> {log:q}"
+        " && cp {params.made_of:q} {output.made_of:q}"
 
 
 rule mine_mask_text_pairs:
@@ -42,6 +44,7 @@ rule mine_mask_text_pairs:
     output:
         pairs=f"{RESULTS}/pairs/{{pairs}}/pairs.jsonl",
         statistics=f"{RESULTS}/pairs/{{pairs}}/statistics.json",
+        made_of=f"{RESULTS}/pairs/{{pairs}}/made_of.json",
     log:
         f"{LOGS}/mine_mask_text_pairs/{{pairs}}.log",
     benchmark:
@@ -57,7 +60,7 @@ rule mine_mask_text_pairs:
     params:
         recipe=pairs_recipe,
         captions=CAPTIONS,
-        code=code("mine_mask_text_pairs"),
+        made_of=pairs_made_of,
     message:
         "Mining mask-noun pairs ({wildcards.pairs})"
     shell:
@@ -65,6 +68,7 @@ rule mine_mask_text_pairs:
         " --clip {input.clip:q} --segmenter {input.segmenter:q} --index {input.index:q}"
         " --captions {params.captions:q} --output {output.pairs:q}"
         " --statistics {output.statistics:q} 2> {log:q}"
+        " && cp {params.made_of:q} {output.made_of:q}"
 
 
 rule finetune_clip:
@@ -75,6 +79,7 @@ rule finetune_clip:
     output:
         clip=f"{RESULTS}/finetuned_clip/{{finetuned}}/clip.safetensors",
         metrics=f"{RESULTS}/finetuned_clip/{{finetuned}}/metrics.jsonl",
+        made_of=f"{RESULTS}/finetuned_clip/{{finetuned}}/made_of.json",
     log:
         f"{LOGS}/finetune_clip/{{finetuned}}.log",
     benchmark:
@@ -92,7 +97,7 @@ rule finetune_clip:
         recipe=finetune_recipe,
         work=subpath(output.clip, parent=True),
         run=f"{RECIPE_NAME}/clip_finetune/{{finetuned}}",
-        code=code("finetune_clip"),
+        made_of=finetuned_made_of,
     message:
         "Fine-tuning CLIP with masks ({wildcards.finetuned})"
     shell:
@@ -101,3 +106,4 @@ rule finetune_clip:
         " --devices {resources.devices:q} --nodes {resources.nodes:q} --workers {resources.workers:q}"
         " --work {params.work:q}/work --output {output.clip:q} --metrics {output.metrics:q}"
         " --run {params.run:q} 2> {log:q}"
+        " && cp {params.made_of:q} {output.made_of:q}"

@@ -58,6 +58,23 @@ def code(script: str, *data: str) -> str:
     return source_hash(Path(workflow.basedir), f"workflow_scripts.{script}", data)
 
 
+def addressed(document) -> str:
+    """A document as a JSON file: longer than a command line may be, and named by its contents, so
+    that a change counts.
+    """
+    text = json.dumps(document, sort_keys=True)
+    return str(write_addressed(SNAPSHOT_FOLDER / "parts", text))
+
+
+def made_of(script: str, **contents) -> str:
+    """A file of everything that a rule's result depends on besides its input files.
+
+    The rule copies it beside its result, as `made_of.json`; see `rules/made_of.smk`.
+    """
+    data = contents.pop("data", ())
+    return addressed({"script": script, "code": code(script, *data), **contents})
+
+
 def one_of(names) -> str:
     """Wildcard constraint: one of these names."""
     return "|".join(map(re.escape, sorted(names))) or "(?!)"

@@ -64,12 +64,29 @@ def classes_of(wildcards):
     return BENCHMARKS[wildcards.benchmark].classes
 
 
-def vocabulary(wildcards):
+def scored_by(benchmark):
     """Names and relations that a benchmark is scored by, so that editing them counts."""
-    classes = CLASS_LISTS[wildcards.benchmark]
-    return json.dumps(
-        [classes.names, sorted(classes.fathers.items()), classes.predict_with]
+    classes = CLASS_LISTS[benchmark]
+    other = classes.predict_with
+    predicted = load_class_list(other).names if other else classes.names
+    return [classes.names, classes.seen, sorted(classes.fathers.items()), predicted]
+
+
+def shard_made_of(wildcards):
+    return made_of(
+        "evaluate_shard",
+        settings=settings_of(wildcards),
+        scored_by=scored_by(wildcards.benchmark),
+        shard=[wildcards.shard, shard_count(wildcards)],
     )
+
+
+def evaluation_made_of(wildcards):
+    return made_of("evaluate", scored_by=scored_by(wildcards.benchmark))
+
+
+def grid_made_of(wildcards):
+    return made_of("ablate", plan=plan_of_grid(wildcards))
 
 
 def evaluations_of_grid(wildcards):

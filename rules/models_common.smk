@@ -1,5 +1,8 @@
 """Which models are made, and the helper functions of the rules that make them."""
 
+import hashlib
+from functools import cache
+
 from scan_core.params.grid import cell_of, cells_of, check_grid
 from scan_core.params.recipe_part import write_part
 
@@ -45,16 +48,49 @@ SEGMENTERS = {
 }
 
 
-def addressed(document):
-    """A document as a JSON file: longer than a command line may be, and named by its contents, so
-    that a change counts.
-    """
-    return str(write_addressed(SNAPSHOT_FOLDER / "parts", json.dumps(document)))
-
-
 def part_file(cell, stage):
     """A stage's part of a cell's recipe, as a file."""
     return str(write_part(cell.part(stage), SNAPSHOT_FOLDER / "parts"))
+
+
+def clip_made_of(wildcards):
+    cell = CLIPS[wildcards.clip]
+    part = cell.part("clip")
+    return made_of(
+        "clip_weights", part=part.model_dump(), file=own_file(part.clip.source)
+    )
+
+
+def segmenter_made_of(wildcards):
+    cell, stage = SEGMENTERS[wildcards.segmenter]
+    part = cell.part(stage)
+    backbone = own_file(part.segmenter.backbone.weights)
+    return made_of("train_segmenter", part=part.model_dump(), file=backbone)
+
+
+def pairs_made_of(wildcards):
+    part = PAIRS[wildcards.pairs].part("pairs")
+    return made_of("mine_mask_text_pairs", part=part.model_dump())
+
+
+def finetuned_made_of(wildcards):
+    part = FINETUNED[wildcards.finetuned].part("finetuned")
+    return made_of("finetune_clip", part=part.model_dump())
+
+
+def model_made_of(wildcards):
+    part = MODELS[wildcards.model].part("model")
+    return made_of("fuse_weights", part=part.model_dump())
+
+
+@cache
+def own_file(source):
+    """The digest of a file that a recipe names (`file:<path>`), so that replacing it counts."""
+    path = Path(source.removeprefix("file:"))
+    if not source.startswith("file:") or not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def clip_recipe(wildcards):

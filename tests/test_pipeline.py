@@ -141,7 +141,7 @@ TRAINING = {"clip_weights", "train_segmenter", "mine_mask_text_pairs", "finetune
             0.4,
             {
                 *("evaluate_shard", "evaluate", "ablate"),
-                *("tables", "figures", "qualitative", "mlflow_sync"),
+                *("tables", "figures", "qualitative", "release", "mlflow_sync"),
             },
             TRAINING | {"fuse_weights"},
         ),
@@ -159,8 +159,13 @@ TRAINING = {"clip_weights", "train_segmenter", "mine_mask_text_pairs", "finetune
         ),
     ],
 )
-def test_a_key_redoes_what_depends_on_it(made, path, value, again, kept):
+@pytest.mark.parametrize("forgotten", [False, True], ids=["", "forgotten"])
+def test_a_key_redoes_what_depends_on_it(made, path, value, again, kept, forgotten):
+    """What Snakemake remembers of its runs may be gone, as in a copy of the results."""
     text = (made.folder / "params.yaml").read_text()
+    memory, away = made.folder / ".snakemake/metadata", made.folder / "metadata.away"
+    if forgotten:
+        memory.rename(away)
 
     def change(params):
         *blocks, last = path.split(".")
@@ -172,6 +177,10 @@ def test_a_key_redoes_what_depends_on_it(made, path, value, again, kept):
     made.edit(change)
     jobs = made.jobs("all")
     (made.folder / "params.yaml").write_text(text)
+    if forgotten:
+        shutil.rmtree(memory, ignore_errors=True)
+        away.rename(memory)
+    assert made.jobs("all") == {}, "what was right is right again"
     assert again <= jobs.keys()
     assert not kept & jobs.keys()
 
