@@ -1,6 +1,6 @@
 """What a result was made of, in a file beside it: a result of something else is made again.
 
-A workflow engine remembers what it ran, and its memory can be deleted, or results copied to where it
+A workflow engine remembers what it ran. Its memory can be deleted, or results copied to where it
 has none. The truth lies with the result.
 """
 
