@@ -16,6 +16,7 @@ from scan_core.errors import InputError
 from scan_core.evaluation.confusion import ConfusionMatrix
 from scan_core.evaluation.evaluator import Shard, evaluate
 from scan_core.evaluation.merging import merge_shards, numbers_of, save_shard
+from scan_core.evaluation.predictions import count_predictions
 from scan_core.evaluation.settings_file import EvaluationSettings
 from scan_core.evaluation.shard import ShardJob, count_shard
 from scan_core.evaluation.ways import ways_to_classify
@@ -51,6 +52,17 @@ def images(tmp_path_factory):
 
 WHOLE = Shard()
 WAYS_ALONE = EvaluationSettings.of_ways(SETTINGS)
+
+
+@pytest.mark.parametrize("kind", ["png", "coco_rle"])
+def test_scoring_the_written_predictions_gives_the_same_counts(scan, images, tmp_path, kind):
+    """Also on VOC-20b, which is predicted with more classes than it is scored by."""
+    shown = {way: way for way in ways_to_classify(SETTINGS)}
+    matrices, _ = _evaluate(scan, images, predictions=tmp_path, shown=shown, prediction_format=kind)
+    for way, matrix in matrices.items():
+        found = tmp_path / way if kind == "png" else tmp_path / f"{way}.json"
+        counts = count_predictions(images, load_class_list("voc_20b"), found, "training")
+        np.testing.assert_array_equal(counts, matrix.counts())
 
 
 def _evaluate(scan, images, shard=WHOLE, one=SETTINGS, **options):

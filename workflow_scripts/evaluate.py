@@ -37,13 +37,14 @@ def main(arguments: argparse.Namespace) -> None:
 
     classes = load_class_list(arguments.classes)
     merged = merge_shards(arguments.shards)
-    combined = merged.counts[merged.settings.ways["combined"]]
+    ways, settings = merged.ways(), merged.settings.table().default.as_dict()
+    combined = ways["combined"]
     about = {
         "recipe": arguments.recipe,
         "variant": arguments.variant,
         "benchmark": arguments.benchmark,
     }
-    write_metrics(arguments.metrics, merged, classes, about)
+    write_metrics(arguments.metrics, ways, merged.timing, classes, settings, about)
     write_numbers(arguments.everything, merged, classes)
     write_text(arguments.per_class, per_class_table(combined, classes))
     save_confusion(arguments.confusion, combined)

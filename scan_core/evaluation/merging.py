@@ -41,6 +41,11 @@ class Merged:
     settings: EvaluationSettings
     timing: Mapping[str, float]
 
+    def ways(self) -> dict[str, Counts]:
+        """The counts of each way to classify, and of chance, if there are any."""
+        ways = {way: self.counts[key] for way, key in self.settings.ways.items()}
+        return ways | {way: self.counts[way] for way in (CHANCE,) if way in self.counts}
+
 
 def save_shard(
     path: Path, counts: Mapping[str, Counts], timing: Mapping[str, float], settings: str
@@ -117,25 +122,31 @@ def numbers_of(counts: Counts, classes: ClassList) -> dict[str, float | None]:
     return {name: None if np.isnan(value) else value for name, value in numbers.items()}
 
 
-def write_metrics(path: Path, merged: Merged, classes: ClassList, about: Mapping[str, Any]) -> None:
-    """Write a benchmark's `metrics.json`, the ways to classify, atomically.
+def write_metrics(
+    path: Path,
+    ways: Mapping[str, Counts],
+    timing: Mapping[str, float],
+    classes: ClassList,
+    settings: Mapping[str, Any],
+    about: Mapping[str, Any],
+) -> None:
+    """Write a benchmark's `metrics.json`, atomically.
 
     Args:
         path: the file.
-        merged: its shards.
+        ways: counts by way to classify.
+        timing: `images`, `seconds`, and `counted` images where those are fewer; see `Merged`.
         classes: of the benchmark.
+        settings: of the combined model.
         about: `recipe`, `variant`, `benchmark`.
     """
-    ways = {way: merged.counts[key] for way, key in merged.settings.ways.items()}
-    if CHANCE in merged.counts:
-        ways[CHANCE] = merged.counts[CHANCE]
-    counted, seconds = merged.timing["counted"], merged.timing["seconds"]
+    counted, seconds = timing.get("counted", timing["images"]), timing["seconds"]
     record = {
         **about,
         "classes": classes.name,
         "class_count": len(classes),
-        "images": int(merged.timing["images"]),
-        "settings": merged.settings.table().default.as_dict(),
+        "images": int(timing["images"]),
+        "settings": dict(settings),
         "results": {way: numbers_of(of_way, classes) for way, of_way in ways.items()},
         "timing": {
             "counted_images": int(counted),
