@@ -34,7 +34,8 @@ from scan_core.params.stages import (
 )
 from scan_core.storage.tensors import load_tensors
 from scan_core.training.contrastive import contrastive_loss, multi_positive_loss
-from scan_core.training.mask_text_pairs import load_pairs, mine_pairs, save_pairs
+from scan_core.training.mask_text_pairs import load_pairs, merge_pairs
+from scan_core.training.mining import Captioned, mine_shard
 from scan_core.training.nouns import caption_nouns
 from scan_core.training.sampler import MicroBatches, sample_at, seeded
 
@@ -181,7 +182,8 @@ def test_nouns_of_captions(caption, nouns):
 
 
 @pytest.mark.parametrize(
-    ("caption", "says"), [("A sea and some sand.", None), ("Oh, and so on.", "no pair in 1 images")]
+    ("caption", "says"),
+    [("A sea and some sand.", None), ("Oh, and so on.", "no pair in any image")],
 )
 def test_a_pair_for_every_noun_and_a_word_where_there_is_none(tmp_path, caption, says):
     for name, pixels in (("image", _picture(90, 120)), ("label", np.zeros((90, 120), np.uint8))):
@@ -190,13 +192,15 @@ def test_a_pair_for_every_noun_and_a_word_where_there_is_none(tmp_path, caption,
     index = BenchmarkIndex("one", "coco_stuff", "one", ("sea", "sand"), 255, {"train": split})
     index.save(tmp_path / "index.json")
     images = BenchmarkImages(tmp_path / "index.json", "train")
-    mining = mine_pairs(_scan(), images, {"0": [caption]}, 1, 20, None)
+    shard, merged = tmp_path / "shards/0.jsonl", tmp_path / "pairs.jsonl"
+    captioned = Captioned(images, {"0": [caption]}, 1, None)
+    mine_shard(_scan(), captioned, captioned.numbers(), 20, 1, {}, shard)
     if says:
         with pytest.raises(InputError, match=says):
-            save_pairs(tmp_path / "pairs.jsonl", mining)
-        assert not (tmp_path / "pairs.jsonl").exists()
+            merge_pairs([shard], merged)
+        assert not merged.exists()
         return
-    save_pairs(tmp_path / "pairs.jsonl", mining)
+    merge_pairs([shard], merged)
     pairs = load_pairs(tmp_path / "pairs.jsonl")
     assert [pair.noun for pair in pairs] == ["sea", "sand"]
     assert {pair.size for pair in pairs} == {(96, 128)}

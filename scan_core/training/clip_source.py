@@ -90,6 +90,6 @@ def _pretrain(fabric: Fabric, model: CLIP, clip: Clip, seed: int, work: Path, wo
         seed,
     )
     loop = LoopSettings(
-        settings.steps, gradient_clip=1.0, checkpoint_every=100, validate_every=None
+        settings.steps, gradient_clip=1.0, checkpoint_every=None, validate_every=None
     )
     return train(fabric, task, loop, work, {"clip": clip.model_dump(), "seed": seed})
