@@ -30,7 +30,7 @@ from scan_core.training.points import PointDraws, draw_points
 
 ROOT = Path(__file__).parents[1]
 # With a larger one, AdamW makes large differences of small ones within few steps.
-LEARNING_RATE = 1e-4
+LEARNING_RATE = 1e-5
 
 
 def test_the_losses_of_a_steps_parts_have_the_mean_of_the_whole():
@@ -229,3 +229,19 @@ def test_a_batch_that_does_not_fit_the_devices_is_refused(trainings):
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert ran.returncode == 1
     assert "a batch of 4 cannot be split over 1 processes with 3 micro-batches" in ran.stderr
+
+
+@pytest.mark.slow
+def test_a_segmenter_that_explodes_ends_in_all_processes_with_the_images_named(trainings):
+    document = trainings.recipe.model_dump()
+    document["segmenter"]["training"].update(learning_rate=1e25, warmup_steps=0)
+    part = write_part(segmenter_part(Recipe.model_validate(document)), trainings.folder / "parts")
+    command = trainings.command("train_segmenter", "exploded", "--devices", "2")
+    command[command.index("--recipe-part") + 1] = str(part)
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 1, ran.stderr
+    assert "is not a number" in ran.stderr
+    exploded = json.loads((trainings.folder / "exploded/work/exploded.json").read_text())
+    assert 1 <= exploded["step"] <= 3
+    assert len(exploded["images"]) == 4, "those of both processes"
+    assert not (trainings.folder / "exploded/work/checkpoint.pt").exists()
