@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
-from open_clip.model import CLIP
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scan_core.models import clip as clip_module
 from scan_core.models.clip import Tokenizer, encode_images, encode_texts
+from scan_core.models.clip_towers import CLIP
 from scan_core.models.preprocessing import normalise
 from scan_core.params.schema.clip import ClipPretraining
 from scan_core.training.batches import Batch

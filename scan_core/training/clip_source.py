@@ -4,16 +4,15 @@ import logging
 from pathlib import Path
 
 import numpy as np
-import open_clip
 import torch
 from lightning_fabric import Fabric
-from open_clip.model import CLIP
 
 from scan_core.datasets.miniworld.captions import captioned_images
 from scan_core.errors import InputError
 from scan_core.models.build import tokenizer_for
 from scan_core.models.checkpoints import fit
 from scan_core.models.clip import build_clip
+from scan_core.models.clip_towers import CLIP
 from scan_core.params.schema.clip import Clip, ClipArchitecture
 from scan_core.storage.tensors import load_foreign
 from scan_core.training.clip_pretrain import ClipTask
@@ -57,20 +56,24 @@ def obtain_clip(
 
 
 def _from_collection(architecture: str, tag: str) -> CLIP:
+    import open_clip  # slow to import, and not needed where CLIP comes from a file
+
     known = open_clip.list_pretrained_tags_by_model(architecture)
     if tag not in known:
         raise InputError(
             f"clip.source: open_clip has no weights '{tag}' for {architecture}; there are "
             f"{', '.join(known)}"
         )
-    build_clip(architecture)  # refuses what cannot be used before anything is fetched
+    model = build_clip(architecture)  # refuses what cannot be used before anything is fetched
     try:
-        return open_clip.create_model(architecture, pretrained=tag).eval()
+        fetched = open_clip.create_model(architecture, pretrained=tag)
     except OSError as error:
         raise InputError(
             f"clip.source: the weights open_clip:{tag} cannot be fetched ({error}). Where there "
             "is no way out, fetch them elsewhere and use 'file:<path>'."
         ) from None
+    fit(model, fetched.state_dict(), f"open_clip:{tag}")
+    return model
 
 
 def _pretrain(fabric: Fabric, model: CLIP, clip: Clip, seed: int, work: Path, workers: int) -> Path:
