@@ -58,6 +58,16 @@ def clip_recipe(wildcards):
     return part_file(clip_part(CLIPS[wildcards.clip].recipe))
 
 
+def packaged_clip_recipe(wildcards):
+    """Of a training of the small CLIP that comes with the package."""
+    if RECIPE.clip.pretraining is None:
+        raise WorkflowError(
+            f"the recipe {RECIPE_NAME} has no small CLIP to train: --config recipe=mini"
+        )
+    training = RECIPE.clip.model_copy(update={"source": "train"})
+    return part_file(clip_part(RECIPE.model_copy(update={"clip": training})))
+
+
 def segmenter_recipe(wildcards):
     return part_file(segmenter_part(SEGMENTERS[wildcards.segmenter]))
 

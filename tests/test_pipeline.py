@@ -37,7 +37,10 @@ def reduced(params) -> None:
     recipe = params["recipes"]["mini"]
     recipe["grids"] = ["ensemble_weight"]
     recipe["inference"].update(benchmarks=BENCHMARKS, clip_weight=0.75)  # one of the grid's
-    recipe["clip"]["pretraining"].update(images=60, steps=4, batch_size=12, warmup_steps=1)
+    recipe["clip"]["source"] = "train"
+    recipe["clip"]["pretraining"].update(
+        images=60, cutouts=20, steps=4, cutout_steps=2, batch_size=12, warmup_steps=1
+    )
     recipe["segmenter"]["training"].update(
         steps=4, batch_size=2, warmup_steps=1, checkpoint_every=2, validate_every=4
     )

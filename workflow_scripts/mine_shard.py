@@ -7,6 +7,7 @@ from pathlib import Path
 from scan_core.command.command_line import run
 from scan_core.errors import InputError
 from scan_core.params.stages import as_text, read_part
+from scan_core.provenance.source_hash import package_hash
 
 
 def parser() -> argparse.ArgumentParser:
@@ -49,6 +50,7 @@ def main(arguments: argparse.Namespace) -> None:
     inputs = (arguments.clip, arguments.segmenter, arguments.index, arguments.captions)
     identity = {
         "part": as_text(part),
+        "code": package_hash("scan_core.training.mining"),
         "shard": [arguments.shard, arguments.shards],
         "inputs": [file_digest(path) for path in inputs],
     }

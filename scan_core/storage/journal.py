@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from scan_core.errors import DiskFullError
+from scan_core.storage.full_disk import room_for
 
 
 class Journal:
@@ -78,11 +78,6 @@ class Journal:
         return length
 
     def _write(self, line: str) -> None:
-        try:
+        with room_for(self.path, kept="what is made so far"):
             self._file.write(f"{line}\n".encode())
             self._file.flush()
-        except OSError as error:
-            raise DiskFullError(
-                f"{self.path} cannot be written ({error.strerror}). Free some space and run "
-                "again; what is finished is kept."
-            ) from None

@@ -16,6 +16,7 @@ from scan_core.inference.scan import Scan
 from scan_core.models.checkpoints import import_foreign
 from scan_core.params.schema.segmenter import Segmenter
 from scan_core.params.stages import RecipePart, as_text
+from scan_core.provenance.source_hash import package_hash
 from scan_core.storage.digest import file_digest
 from scan_core.training.clip_finetune import FinetuneTask
 from scan_core.training.loop import LoopSettings, train
@@ -81,10 +82,13 @@ def train_segmenter(
         settings.checkpoint_every,
         settings.validate_every if has_validation else None,
     )
+    # The index has the digest of every image and label map.
     identity = {
         "part": as_text(part),
+        "code": package_hash(__name__),
         "data": file_digest(index_file),
         "clip": file_digest(clip_file),
+        "backbone": file_digest(backbone_file) if backbone_file else None,
     }
     return scan, train(fabric, task, loop, work, identity), fabric.is_global_zero
 
@@ -128,6 +132,8 @@ def finetune_clip(
     loop = LoopSettings(task.steps, gradient_clip=1.0, checkpoint_every=None, validate_every=None)
     identity = {
         "part": as_text(part),
+        "code": package_hash(__name__),
+        "data": file_digest(index_file),
         "pairs": file_digest(pairs_file),
         "clip": file_digest(clip_file),
     }
