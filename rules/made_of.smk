@@ -23,12 +23,15 @@ def records():
     for folder, stage, variants, made in (
         ("clip", "clip", CLIPS, clip_made_of),
         ("segmenter", "segmenter", SEGMENTERS, segmenter_made_of),
-        ("pairs", "pairs", PAIRS, pairs_made_of),
         ("finetuned_clip", "finetuned", FINETUNED, finetuned_made_of),
         ("model", "model", MODELS, model_made_of),
     ):
         for variant in variants:
             yield f"{RESULTS}/{folder}/{variant}/made_of.json", made, {stage: variant}
+    for pairs in PAIRS:
+        for shard in range(mining_shards(SimpleNamespace(pairs=pairs))):
+            record = f"{RESULTS}/pairs/{pairs}/shards/{shard}.made_of.json"
+            yield record, pairs_shard_made_of, {"pairs": pairs, "shard": str(shard)}
     for model in MODELS:
         for benchmark in EVALUATED:
             folder = f"{RESULTS}/eval/{model}/{benchmark}"

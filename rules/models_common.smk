@@ -68,9 +68,10 @@ def segmenter_made_of(wildcards):
     return made_of("train_segmenter", part=part.model_dump(), file=backbone)
 
 
-def pairs_made_of(wildcards):
+def pairs_shard_made_of(wildcards):
     part = PAIRS[wildcards.pairs].part("pairs")
-    return made_of("mine_mask_text_pairs", part=part.model_dump())
+    shard = [wildcards.shard, mining_shards(wildcards)]
+    return made_of("mine_shard", part=part.model_dump(), shard=shard)
 
 
 def finetuned_made_of(wildcards):
@@ -139,6 +140,9 @@ def training_threads(stage):
     return threads
 
 
+# Pairs are mined in shards of about so many images, each a job, and put together in order.
+IMAGES_PER_MINING_SHARD = 5000
+
 CLIP_IS_DOWNLOADED = any(
     cell.part("clip").clip.source.startswith("open_clip:") for cell in CLIPS.values()
 )
@@ -162,6 +166,21 @@ def clip_of_pairs(wildcards):
 
 def segmenter_of_pairs(wildcards):
     return segmenter_file(PAIRS[wildcards.pairs].names["miner"])
+
+
+def mining_shards(wildcards):
+    """Number of shards in which the images of a variant are mined."""
+    train = BENCHMARKS[RECIPE.datasets.train].images["train"] or 1
+    images = PAIRS[wildcards.pairs].mining_recipe.clip_finetune.pairs.images or train
+    return -(-min(images, train) // IMAGES_PER_MINING_SHARD)
+
+
+def shards_of_pairs(wildcards):
+    return expand(
+        f"{RESULTS}/pairs/{{pairs}}/shards/{{shard}}.jsonl",
+        pairs=wildcards.pairs,
+        shard=range(mining_shards(wildcards)),
+    )
 
 
 def clip_of_finetuned(wildcards):
