@@ -21,9 +21,9 @@ demo: .venv/installed  ## the whole pipeline on the miniature world
 	@echo "  params.yaml                           what to change"
 	@echo "  make report                           one HTML page of it all: results/mini/report.html"
 
-weights: .venv/installed  ## train the small CLIP that comes with the package again
+weights: .venv/installed  ## train what comes with the package again, a small CLIP and a small Swin
 	snakemake --profile local --config recipe=mini -- packaged_weights
-	cp results/mini/packaged/mini_clip.* scan_core/models/packaged/
+	cp results/mini/packaged/mini_* scan_core/models/packaged/
 
 report: .venv/installed  ## tables, figures and pictures as one HTML page
 	snakemake --profile local --config recipe=mini --report results/mini/report.html -- all

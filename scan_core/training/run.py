@@ -14,7 +14,8 @@ from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
 from scan_core.inference.assembly import assemble
 from scan_core.inference.scan import Scan
-from scan_core.models.checkpoints import import_foreign
+from scan_core.models.checkpoints import fit, import_foreign
+from scan_core.models.packaged.files import load_packaged, packaged_file
 from scan_core.params.schema.segmenter import Segmenter
 from scan_core.params.stages import RecipePart, as_text
 from scan_core.training.clip_finetune import FinetuneTask
@@ -39,7 +40,7 @@ def train_segmenter(
     Args:
         part: of the segmenter stage.
         clip_file: CLIP's weights.
-        backbone_file: ImageNet weights of Swin; None: random.
+        backbone_file: ImageNet weights of Swin; None: random, or those that the part names.
         index_file: of the training benchmark, with `train`, and `val` for validations.
         work: folder for checkpoints; the same call continues from them.
         devices: for each node, in Fabric's words.
@@ -57,7 +58,11 @@ def train_segmenter(
     fabric = _fabric(settings.precision, devices, nodes)
     fabric.seed_everything(part.seed)
     scan = assemble(part, clip_file)
-    if backbone_file is not None:
+    source = _segmenter(part).backbone.weights
+    if source.startswith("packaged:"):
+        path = packaged_file(source.removeprefix("packaged:"), "segmenter.backbone.weights")
+        fit(scan.network.proposal_network.backbone, load_packaged(path)[0], str(path))
+    elif backbone_file is not None:
         import_foreign(scan.network, backbone_file, "backbone")
     scan.network.to(fabric.device)
     training_images = BenchmarkImages(index_file, "train")
