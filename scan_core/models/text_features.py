@@ -99,7 +99,11 @@ class TextEncoder:
             return
         self._file = self.folder / f"{self._digest()}.safetensors"
         if self._file.is_file():
-            self._known, _ = load_tensors(self._file)
+            try:
+                self._known, _ = load_tensors(self._file)
+            except InputError as error:  # a cache is made again
+                _log.warning("%s Its text features are made again.", error)
+                return
             _log.info("%d text features from %s", len(self._known), self._file)
 
     def _weights_version(self) -> object:

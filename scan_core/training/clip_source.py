@@ -14,6 +14,7 @@ from scan_core.models.clip import build_clip
 from scan_core.models.clip_towers import CLIP
 from scan_core.models.packaged.files import load_packaged, packaged_file
 from scan_core.params.schema.clip import Clip, ClipArchitecture
+from scan_core.provenance.source_hash import package_hash
 from scan_core.storage.tensors import load_foreign
 from scan_core.training.clip_pretrain import ClipTask
 from scan_core.training.loop import LoopSettings, train
@@ -97,4 +98,5 @@ def _pretrain(fabric: Fabric, model: CLIP, clip: Clip, seed: int, work: Path, wo
     loop = LoopSettings(
         settings.steps, gradient_clip=1.0, checkpoint_every=100, validate_every=None
     )
-    return train(fabric, task, loop, work, {"clip": clip.model_dump(), "seed": seed})
+    identity = {"clip": clip.model_dump(), "seed": seed, "code": package_hash(__name__)}
+    return train(fabric, task, loop, work, identity)

@@ -18,6 +18,7 @@ from scan_core.models.checkpoints import fit, import_foreign
 from scan_core.models.packaged.files import load_packaged, packaged_file
 from scan_core.params.schema.segmenter import Segmenter
 from scan_core.params.stages import RecipePart, as_text
+from scan_core.provenance.source_hash import package_hash
 from scan_core.training.clip_finetune import FinetuneTask
 from scan_core.training.loop import LoopSettings, train
 from scan_core.training.mask_text_pairs import load_pairs
@@ -86,7 +87,14 @@ def train_segmenter(
         settings.checkpoint_every,
         settings.validate_every if has_validation else None,
     )
-    identity = {"part": as_text(part), "data": _hash(index_file), "clip": _hash(clip_file)}
+    # The index has the digest of every image and label map.
+    identity = {
+        "part": as_text(part),
+        "code": package_hash(__name__),
+        "data": _hash(index_file),
+        "clip": _hash(clip_file),
+        "backbone": _hash(backbone_file) if backbone_file else None,
+    }
     return scan, train(fabric, task, loop, work, identity), fabric.is_global_zero
 
 
@@ -127,7 +135,13 @@ def finetune_clip(
     task = FinetuneTask(fabric, scan, pairs, images, settings, part.seed, workers)
     torch.manual_seed(part.seed)
     loop = LoopSettings(task.steps, gradient_clip=1.0, checkpoint_every=100, validate_every=None)
-    identity = {"part": as_text(part), "pairs": _hash(pairs_file), "clip": _hash(clip_file)}
+    identity = {
+        "part": as_text(part),
+        "code": package_hash(__name__),
+        "data": _hash(index_file),
+        "pairs": _hash(pairs_file),
+        "clip": _hash(clip_file),
+    }
     return scan, train(fabric, task, loop, work, identity), fabric.is_global_zero
 
 
