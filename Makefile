@@ -8,7 +8,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .PHONY: demo weights report test lint docs lock clean
 
 demo: .venv/installed  ## the whole pipeline on the miniature world
-	snakemake --profile local --config recipe=mini -- all
+	@started=$$(date +%s); \
+		snakemake --profile local --config recipe=mini -- all && \
+		python -m workflow_scripts.stage_times --timings results/mini/timings \
+			--whole $$(($$(date +%s) - started))
 	@echo
 	@cat results/mini/tables/main.md
 	@echo
