@@ -58,4 +58,4 @@ lock:
 	touch $@
 
 clean:  ## everything that was made, except downloaded archives and the environment
-	rm -rf data/*/raw data/*/benchmarks results/* logs .snakemake
+	rm -rf data/*/raw data/*/benchmarks results/*/ logs .snakemake

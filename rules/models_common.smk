@@ -108,6 +108,9 @@ def training_threads(stage):
     return threads
 
 
+# Pairs are mined in shards of about so many images, each a job, and put together in order.
+IMAGES_PER_MINING_SHARD = 5000
+
 CLIP_IS_DOWNLOADED = any(
     cell.recipe.clip.source.startswith("open_clip:") for cell in CLIPS.values()
 )
@@ -131,6 +134,21 @@ def clip_of_pairs(wildcards):
 
 def segmenter_of_pairs(wildcards):
     return segmenter_file(PAIRS[wildcards.pairs].names["miner"])
+
+
+def mining_shards(wildcards):
+    """Number of shards in which the images of a variant are mined."""
+    train = BENCHMARKS[RECIPE.datasets.train].images["train"] or 1
+    images = PAIRS[wildcards.pairs].mining_recipe.clip_finetune.pairs.images or train
+    return -(-min(images, train) // IMAGES_PER_MINING_SHARD)
+
+
+def shards_of_pairs(wildcards):
+    return expand(
+        f"{RESULTS}/pairs/{{pairs}}/shards/{{shard}}.jsonl",
+        pairs=wildcards.pairs,
+        shard=range(mining_shards(wildcards)),
+    )
 
 
 def clip_of_finetuned(wildcards):

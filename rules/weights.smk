@@ -19,7 +19,7 @@ rule packaged_clip_weights:
         recipe=packaged_clip_recipe,
         work=subpath(output.clip, parent=True),
         # Without the packaged file itself, which this replaces.
-        code=source_hash(Path(workflow.basedir), "scan_core.training.clip_pretrain"),
+        code=source_hash(PROJECT, "scan_core.training.clip_pretrain"),
     message:
         "Training the CLIP that comes with the package"
     shell:
@@ -44,7 +44,7 @@ rule package_clip:
         mem_mb=8000,
         runtime=30,
     params:
-        code=source_hash(Path(workflow.basedir), "scan_core.training.packaged_clip"),
+        code=source_hash(PROJECT, "scan_core.training.packaged_clip"),
     message:
         "Packing the CLIP that comes with the package"
     shell:

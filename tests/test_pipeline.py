@@ -144,7 +144,7 @@ def _recipe(made):
     return YAML(typ="safe").load(made.folder / "params.yaml")["recipes"]["mini"]
 
 
-TRAINING = {"clip_weights", "train_segmenter", "mine_mask_text_pairs", "finetune_clip"}
+TRAINING = {"clip_weights", "train_segmenter", "mine_shard", "finetune_clip"}
 
 
 @pytest.mark.parametrize(
@@ -162,14 +162,14 @@ TRAINING = {"clip_weights", "train_segmenter", "mine_mask_text_pairs", "finetune
         (
             "segmenter.training.learning_rate",
             0.002,
-            {"train_segmenter", "mine_mask_text_pairs", "finetune_clip", "fuse_weights"},
+            {"train_segmenter", "mine_shard", "finetune_clip", "fuse_weights"},
             {"clip_weights", "convert_benchmark", "generate_miniworld"},
         ),
         (
             "clip_finetune.epochs",
             2,
             {"finetune_clip", "fuse_weights"},
-            {"clip_weights", "train_segmenter", "mine_mask_text_pairs"},
+            {"clip_weights", "train_segmenter", "mine_shard"},
         ),
     ],
 )
