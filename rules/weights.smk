@@ -74,7 +74,7 @@ rule packaged_backbone_weights:
         recipe=packaged_backbone_recipe,
         work=subpath(output.segmenter, parent=True),
         # Without the packaged file itself, which this replaces.
-        code=source_hash(Path(workflow.basedir), "scan_core.training.segmenter"),
+        code=source_hash(PROJECT, "scan_core.training.segmenter"),
     message:
         "Training the segmenter whose backbone comes with the package"
     shell:
@@ -103,7 +103,7 @@ rule package_backbone:
     params:
         recipe=packaged_backbone_recipe,
         images=RECIPE.datasets.benchmarks[RECIPE.datasets.train].images["train"] or 0,
-        code=source_hash(Path(workflow.basedir), "scan_core.training.packaged_backbone"),
+        code=source_hash(PROJECT, "scan_core.training.packaged_backbone"),
     message:
         "Packing the backbone that comes with the package"
     shell:
