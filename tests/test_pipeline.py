@@ -105,6 +105,18 @@ def test_shards_add_up_to_every_image(made):
         assert counts.sum() == pixels
 
 
+def test_the_time_of_every_stage_is_told(made):
+    timings = made.folder / "results/mini/timings"
+    told = subprocess.run(
+        [*(sys.executable, "-m", "workflow_scripts.stage_times", "--timings", timings)],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    rows = {line.split()[0]: line.split()[1:] for line in told.splitlines()}
+    assert rows["train_segmenter"][0] == "1"
+    assert rows["evaluate"][0] == str(len(BENCHMARKS))
+    assert float(rows["train_segmenter"][2]) > 1, "processor seconds"
+
+
 def test_a_second_call_does_nothing(made):
     assert made.jobs("all") == {}
 

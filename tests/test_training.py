@@ -327,8 +327,8 @@ def test_a_grid_over_the_segmenter_shares_the_fine_tuned_clip():
         "clip": 3, "segmenter": 15, "miner": 3, "pairs": 3, "finetuned": 3, "model": 15
     }  # fmt: skip
     for cell in cells:
-        assert cell.recipe.segmenter.training.steps == 60, "fixed for all cells"
-        assert cell.mining_recipe.segmenter.training.steps == 60
+        assert cell.recipe.segmenter.training.steps == 120, "fixed for all cells"
+        assert cell.mining_recipe.segmenter.training.steps == 120
         assert cell.mining_recipe.segmenter.semantic_integration.sigmas == [9, 7, 3]
     faithful = cells_of(checked.recipes["mini"], grids["mini_released_behaviour"])
     assert _variants(faithful)["finetuned"] == 6, "faithful changes mining and fine-tuning too"
