@@ -1,6 +1,7 @@
 """Checkpoints: released names both ways, at full size, and refusals that say what is wrong."""
 
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -209,13 +210,13 @@ def test_unreadable_checkpoints(other, tmp_path, name, content, says):
 
 class _Unsafe:
     def __reduce__(self):
-        return subprocess.call, (["touch", "attacked"],)
+        return os.system, ("touch attacked",)
 
 
 def test_the_refusal_of_an_unsafe_file_names_what_it_asks_for(other, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"model": _Unsafe()}, "odd.pth")
-    with pytest.raises(InputError, match=r"odd\.pth .* it asks for subprocess\.call") as refusal:
+    with pytest.raises(InputError, match=r"odd\.pth .* it asks for \w+\.system") as refusal:
         import_foreign(other, Path("odd.pth"), "scan")
     message = str(refusal.value)
     assert message.isprintable(), "no colours of a terminal"

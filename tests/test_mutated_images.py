@@ -1,6 +1,5 @@
 """Twenty thousand damaged images: each is read, or refused with a message that names it."""
 
-import time
 import warnings
 from collections import Counter
 from io import BytesIO
@@ -14,7 +13,6 @@ from scan_core.errors import InputError
 from scan_core.storage.images import check_image, image_size, read_image, read_label
 
 IMAGES = 20_000
-SECONDS = 120
 # Format, mode, options of saving.
 KINDS = [
     ("JPEG", "RGB", {"quality": 80}), ("JPEG", "L", {}), ("JPEG", "CMYK", {}),
@@ -72,7 +70,6 @@ def test_no_damage_ends_in_anything_but_a_message(tmp_path, capsys):
     path = tmp_path / "mutated"
     came = Counter()
     readers = (read_image, check_image, image_size, read_label)
-    start = time.monotonic()
     for number in range(IMAGES):
         kind, content = files[number % len(files)]
         path.write_bytes(mutated(content, random))
@@ -83,14 +80,12 @@ def test_no_damage_ends_in_anything_but_a_message(tmp_path, capsys):
                 reader(path)
             came[kind, "read"] += 1
         except InputError as error:
-            assert str(path) in str(error)
-            came[kind, "refused"] += 1
-        if time.monotonic() - start > SECONDS:
-            break
+            came[kind, "refused" if str(path) in str(error) else "refused without its name"] += 1
     with capsys.disabled():
         tried, read = sum(came.values()), sum(n for (_, how), n in came.items() if how == "read")
         print(f"\n{tried} tried: {read} read, {tried - read} refused with a message, 0 failed")
-    assert tried == IMAGES, f"only {tried} in {SECONDS} s"
+    assert tried == IMAGES
     for kind, _ in files:
         assert came[kind, "read"], kind
         assert came[kind, "refused"], kind
+        assert not came[kind, "refused without its name"], kind

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from test_scan import ROOT, _picture, _scan
 
-from scan_core.apps.coco_results import image_ids
 from scan_core.apps.image_files import find_images, segment_files
 from scan_core.apps.own_classes import own_classes, parse_classes
+from scan_core.evaluation.coco_results import image_ids
 
 CLASSES = own_classes(parse_classes("sea, sand"))
 

@@ -15,10 +15,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from tqdm import tqdm
 
-from scan_core.apps.coco_results import coco_results, image_ids
 from scan_core.apps.own_classes import OwnClasses
 from scan_core.apps.own_images import OwnSegmentation, classify
 from scan_core.errors import DiskFullError, InputError
+from scan_core.evaluation.coco_results import coco_results, image_ids
 from scan_core.inference.scan import Scan
 from scan_core.reporting.pictures.overlay import colors_of, draw_overlay
 from scan_core.storage.atomic import atomic_path, write_text
@@ -109,7 +109,6 @@ def segment_files(
             "%d of %d images have their result already", len(paths) - len(todo), len(paths)
         )
     text = scan.embed(classes.words)
-    wanted = [] if scan.settings.clip_weight == 0 else [scan.settings]
     ids = image_ids([path.stem for path in paths])
     failed = []
     progress = tqdm(total=len(todo), desc="images", unit="image")
@@ -123,10 +122,11 @@ def segment_files(
                 images.append((path, read_image(path)))
             except InputError as error:
                 failed.append(error)
-        observed = scan.observe([array for _, array in images], wanted) if images else []
-        for (path, array), evidence in zip(images, observed, strict=True):
+        arrays = [array for _, array in images]
+        observed = scan.observe(arrays, [scan.settings]) if images else []
+        for (path, array), seen in zip(images, observed, strict=True):
             size = (array.shape[0], array.shape[1])
-            result = classify(scan, evidence, text, classes, scan.settings, size, least_score)
+            result = classify(scan, seen, text, classes, scan.settings, size, least_score)
             about_image = {**about, "image_sha256": _content(path)}
             try:
                 write_results(output, path, array, result, about_image, ids[path.stem])
@@ -252,7 +252,7 @@ def _about(scan: Scan, classes: OwnClasses, least_score: float) -> dict[str, Any
     words: list[list[str]] = [list(synonyms) for synonyms in classes.synonyms]
     if classes.background is not None:
         words.append(list(classes.background))
-    return {
+    about = {
         "classes": [
             {"id": number, "name": name, "words": words[number]}
             for number, name in enumerate(classes.names)
@@ -263,6 +263,9 @@ def _about(scan: Scan, classes: OwnClasses, least_score: float) -> dict[str, Any
         },
         "model": scan.header.get("checkpoint"),
     }
+    # As it is read again: JSON has no tuples.
+    as_read: dict[str, Any] = json.loads(json.dumps(about))
+    return as_read
 
 
 def _is_made(output: Path, path: Path, about: dict[str, Any]) -> bool:

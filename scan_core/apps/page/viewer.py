@@ -15,9 +15,9 @@ from scan_core.apps.own_classes import OwnClasses, foreign_words, own_classes, p
 from scan_core.apps.own_images import OwnSegmentation, classify
 from scan_core.datasets.miniworld.scenes import draw_scene
 from scan_core.errors import InputError
-from scan_core.inference.ensemble import InferenceSettings
-from scan_core.inference.image_features import ImageEvidence, pixel_key
+from scan_core.inference.image_features import pixel_key
 from scan_core.inference.scan import Scan
+from scan_core.inference.views import ImageViews
 from scan_core.reporting.pictures.overlay import blend, colors_of
 from scan_core.storage.images import read_image
 
@@ -42,12 +42,12 @@ class Seen:
     Attributes:
         key: identifies the image.
         image: (H, W, 3) uint8, RGB.
-        evidence: does not depend on words, weight and mask threshold.
+        views: what the networks said; it does not depend on words, weight and mask threshold.
     """
 
     key: int
     image: NDArray[np.uint8]
-    evidence: ImageEvidence
+    views: ImageViews
 
 
 @dataclass(frozen=True)
@@ -91,13 +91,12 @@ class Viewer:
 
     def __init__(self, scan: Scan, time_limit: float = TIME_LIMIT) -> None:
         self.scan, self.time_limit = scan, time_limit
-        crop_threshold = scan.settings.pixel_threshold
-        self.settings: InferenceSettings = replace(scan.settings, crop_threshold=crop_threshold)
+        self.settings = scan.settings
 
     @property
     def least_threshold(self) -> float:
         """A mask threshold below that of the crops is no other than that."""
-        return self.settings.pixel_threshold
+        return self.settings.crop_threshold
 
     def look(self, path: Path, seen: Seen | None = None) -> Seen:
         """Run the networks, unless the image is the one that they have just seen.
@@ -124,9 +123,10 @@ class Viewer:
         if seen is not None and seen.key == key and seen.image.shape == array.shape:
             return seen
         start = time.monotonic()
-        (evidence,) = self.scan.observe([array], [self.settings])
+        # The weight may be raised later, so CLIP is asked whatever it is now.
+        (views,) = self.scan.observe([array], [self.settings.with_clip_weight(1.0)])
         _log.info("looked at %d x %d pixels: %.1f s", *array.shape[:2], time.monotonic() - start)
-        return Seen(key, array, evidence)
+        return Seen(key, array, views)
 
     def answer(
         self,
@@ -158,8 +158,8 @@ class Viewer:
         settings = replace(self.settings, clip_weight=clip_weight, mask_threshold=mask_threshold)
         result = classify(
             self.scan,
-            seen.evidence,
-            self._embed(classes.words),
+            seen.views,
+            self._embed(classes.words, settings.prompts),
             classes,
             settings,
             (seen.image.shape[0], seen.image.shape[1]),
@@ -169,7 +169,7 @@ class Viewer:
         picture = blend(seen.image, result.class_map, classes.names, colors, classes.background_id)
         return Answer(picture, _rows(result, colors), tuple(foreign_words(classes.words)))
 
-    def _embed(self, words: Sequence[str]) -> Tensor:
+    def _embed(self, words: Sequence[str], prompts: str | None) -> Tensor:
         """The words' features; those of earlier requests are remembered by the model."""
         end = time.monotonic() + self.time_limit
         for first in range(0, len(words), _WORDS_AT_ONCE):
@@ -177,8 +177,8 @@ class Viewer:
                 raise InputError(
                     f"the words take longer than {self.time_limit:.0f} s; ask for fewer at once"
                 )
-            self.scan.embed(words[first : first + _WORDS_AT_ONCE])
-        return self.scan.embed(words)
+            self.scan.embed(words[first : first + _WORDS_AT_ONCE], prompts)
+        return self.scan.embed(words, prompts)
 
 
 def example_images() -> list[Image.Image]:
