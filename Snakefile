@@ -22,6 +22,11 @@ include: "rules/plan.smk"
 include: "rules/tracking.smk"
 
 
+onsuccess:
+    if workflow.is_main_process:
+        sweep(Path(RESULTS), Path(DATA), STARTED)
+
+
 rule all:
     default_target: True
     input:

@@ -2,6 +2,7 @@
 
 import re
 import sys
+import time
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -9,6 +10,7 @@ from snakemake.exceptions import WorkflowError
 # The workflow imports only the light floor of the package, from where the Snakefile lies.
 sys.path.insert(0, str(workflow.basedir))
 
+from scan_core.command.clearing import clear_the_way, sweep
 from scan_core.datasets.download.archives import (
     ARCHIVES,
     BACKBONE_ARCHIVES,
@@ -20,7 +22,11 @@ from scan_core.params.reading import SNAPSHOT_FOLDER, select_params, snapshot_pa
 from scan_core.provenance.source_hash import source_hash
 from scan_core.vocabulary.classes import load_class_list
 
+STARTED = time.time()
+
 try:
+    if workflow.is_main_process:
+        clear_the_way(Path.cwd(), sys.argv[1:])
     PARAMS_SNAPSHOT = snapshot_params(Path("params.yaml"))
 except InputError as error:
     raise WorkflowError(str(error)) from None
