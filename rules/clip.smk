@@ -56,7 +56,7 @@ rule mine_mask_text_pairs:
         runtime=1440,
     params:
         recipe=pairs_recipe,
-        captions=CAPTIONS,
+        captions=str(CAPTIONS or CLASS_NAMES),
         code=code("mine_mask_text_pairs"),
     message:
         "Mining mask-noun pairs ({wildcards.pairs})"

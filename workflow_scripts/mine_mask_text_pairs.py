@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--clip", type=Path, required=True, help="made by clip_weights")
     result.add_argument("--segmenter", type=Path, required=True, help="made by train_segmenter")
     result.add_argument("--index", type=Path, required=True, help="of the training benchmark")
-    result.add_argument("--captions", type=Path, required=True, help="COCO's captions file")
+    result.add_argument("--captions", required=True, help="a file like COCO's, or `classes`")
     result.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
     result.add_argument("--output", type=Path, required=True, help="pairs, one a line")
     result.add_argument("--statistics", type=Path, required=True, help="counts, JSON")
@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> None:
     """Mine, and count."""
-    from scan_core.datasets.captions import load_captions
+    from scan_core.datasets.captions import training_captions
     from scan_core.datasets.loading import BenchmarkImages
     from scan_core.inference.assembly import assemble
     from scan_core.inference.devices import chosen_device
@@ -41,10 +41,11 @@ def main(arguments: argparse.Namespace) -> None:
     device = chosen_device(arguments.device)
     settings = part.clip_finetune.pairs
     scan = assemble(part, arguments.clip, arguments.segmenter, device=device)
+    images = BenchmarkImages(arguments.index, "train")
     pairs = mine_pairs(
         scan,
-        BenchmarkImages(arguments.index, "train"),
-        load_captions(arguments.captions),
+        images,
+        training_captions(arguments.captions, images),
         settings.captions_per_image,
         settings.proposals,
         settings.images,
