@@ -69,6 +69,14 @@ def packaged_clip_recipe(wildcards):
     return part_file(clip_part(RECIPE.model_copy(update={"clip": training})))
 
 
+def packaged_backbone_recipe(wildcards):
+    """Of a training of the segmenter whose backbone comes with the package."""
+    part = segmenter_part(RECIPE)
+    backbone = part.segmenter.backbone.model_copy(update={"weights": "none"})
+    segmenter = part.segmenter.model_copy(update={"backbone": backbone})
+    return part_file(part.model_copy(update={"segmenter": segmenter}))
+
+
 def segmenter_recipe(wildcards):
     return part_file(segmenter_part(SEGMENTERS[wildcards.segmenter]))
 
@@ -101,6 +109,9 @@ def training_threads(stage):
     return threads
 
 
+# Pairs are mined in shards of about so many images, each a job, and put together in order.
+IMAGES_PER_MINING_SHARD = 5000
+
 CLIP_IS_DOWNLOADED = any(
     cell.recipe.clip.source.startswith("open_clip:") for cell in CLIPS.values()
 )
@@ -124,6 +135,21 @@ def clip_of_pairs(wildcards):
 
 def segmenter_of_pairs(wildcards):
     return segmenter_file(PAIRS[wildcards.pairs].names["miner"])
+
+
+def mining_shards(wildcards):
+    """Number of shards in which the images of a variant are mined."""
+    train = BENCHMARKS[RECIPE.datasets.train].images["train"] or 1
+    images = PAIRS[wildcards.pairs].mining_recipe.clip_finetune.pairs.images or train
+    return -(-min(images, train) // IMAGES_PER_MINING_SHARD)
+
+
+def shards_of_pairs(wildcards):
+    return expand(
+        f"{RESULTS}/pairs/{{pairs}}/shards/{{shard}}.jsonl",
+        pairs=wildcards.pairs,
+        shard=range(mining_shards(wildcards)),
+    )
 
 
 def clip_of_finetuned(wildcards):
@@ -162,8 +188,8 @@ BACKBONE_SOURCE = RECIPE.segmenter.backbone.weights
 
 
 def backbone_file(wildcards):
-    """ImageNet weights of Swin: none, a file of one's own, or the downloaded one."""
-    if BACKBONE_SOURCE == "none":
+    """Weights of Swin: a file of one's own, or a downloaded one; others need no file."""
+    if BACKBONE_SOURCE == "none" or BACKBONE_SOURCE.startswith("packaged:"):
         return []
     if BACKBONE_SOURCE.startswith("file:"):
         return [BACKBONE_SOURCE.removeprefix("file:")]

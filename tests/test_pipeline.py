@@ -104,6 +104,18 @@ def test_shards_add_up_to_every_image(made):
         assert counts.sum() == pixels
 
 
+def test_the_time_of_every_stage_is_told(made):
+    timings = made.folder / "results/mini/timings"
+    told = subprocess.run(
+        [*(sys.executable, "-m", "workflow_scripts.stage_times", "--timings", timings)],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    rows = {line.split()[0]: line.split()[1:] for line in told.splitlines()}
+    assert rows["train_segmenter"][0] == "1"
+    assert rows["evaluate"][0] == str(len(BENCHMARKS))
+    assert float(rows["train_segmenter"][2]) > 1, "processor seconds"
+
+
 def test_a_second_call_does_nothing(made):
     assert made.jobs("all") == {}
 
@@ -132,7 +144,7 @@ def _recipe(made):
     return YAML(typ="safe").load(made.folder / "params.yaml")["recipes"]["mini"]
 
 
-TRAINING = {"clip_weights", "train_segmenter", "mine_mask_text_pairs", "finetune_clip"}
+TRAINING = {"clip_weights", "train_segmenter", "mine_shard", "finetune_clip"}
 
 
 @pytest.mark.parametrize(
@@ -150,14 +162,14 @@ TRAINING = {"clip_weights", "train_segmenter", "mine_mask_text_pairs", "finetune
         (
             "segmenter.training.learning_rate",
             0.002,
-            {"train_segmenter", "mine_mask_text_pairs", "finetune_clip", "fuse_weights"},
+            {"train_segmenter", "mine_shard", "finetune_clip", "fuse_weights"},
             {"clip_weights", "convert_benchmark", "generate_miniworld"},
         ),
         (
             "clip_finetune.epochs",
             2,
             {"finetune_clip", "fuse_weights"},
-            {"clip_weights", "train_segmenter", "mine_mask_text_pairs"},
+            {"clip_weights", "train_segmenter", "mine_shard"},
         ),
     ],
 )

@@ -1,7 +1,9 @@
 """Captions of training images, as COCO lists them."""
 
+import hashlib
 import json
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,11 @@ def training_captions(source: str, images: BenchmarkImages) -> dict[str, list[st
         InputError: a file that is unreadable, or not of COCO's layout.
     """
     return captions_of_classes(images) if source == CLASS_NAMES else load_captions(Path(source))
+
+
+def captions_digest(captions: Mapping[str, Sequence[str]]) -> str:
+    """A hash of what is said of all images."""
+    return hashlib.sha256(json.dumps(captions, sort_keys=True).encode()).hexdigest()
 
 
 def captions_of_classes(images: BenchmarkImages) -> dict[str, list[str]]:
