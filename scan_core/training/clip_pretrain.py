@@ -16,6 +16,7 @@ from scan_core.models.clip import Tokenizer, encode_images, encode_texts
 from scan_core.models.clip_towers import CLIP
 from scan_core.models.preprocessing import normalise
 from scan_core.params.schema.clip import ClipPretraining
+from scan_core.training.batches import Batch
 from scan_core.training.contrastive import multi_positive_loss
 from scan_core.training.loop import Task
 from scan_core.training.sampler import MicroBatches, augmentation_stream, sample_at
@@ -27,7 +28,7 @@ SHARE_OF_CUTOUTS = 0.75
 
 
 @dataclass(frozen=True)
-class CaptionBatch:
+class CaptionBatch(Batch):
     """Pictures and, for each of the three losses, a text for each.
 
     Attributes:
@@ -146,7 +147,7 @@ class ClipTask(Task):
         """See `Task`."""
         device = self.fabric.device
         mean, std = clip_module.PIXEL_MEAN, clip_module.PIXEL_STD
-        images = normalise(batch.images.to(device), mean, std)
+        images = normalise(batch.images, mean, std)
         unique = [sorted(set(texts)) for texts in batch.texts]
         tokens = [self.tokenizer(texts).to(device) for texts in unique]
         features, embedded = module(images, tokens)

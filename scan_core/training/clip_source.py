@@ -96,7 +96,7 @@ def _pretrain(fabric: Fabric, model: CLIP, clip: Clip, seed: int, work: Path, wo
         seed,
     )
     loop = LoopSettings(
-        settings.steps, gradient_clip=1.0, checkpoint_every=100, validate_every=None
+        settings.steps, gradient_clip=1.0, checkpoint_every=None, validate_every=None
     )
     identity = {"clip": clip.model_dump(), "seed": seed, "code": package_hash(__name__)}
     return train(fabric, task, loop, work, identity)
