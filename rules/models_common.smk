@@ -10,7 +10,7 @@ from scan_core.params.stages import (
 )
 from scan_core.params.grid import cell_of, cells_of, needs_training, test_settings
 
-GRIDS = {grid.name: grid for grid in PARAMS.ablations}
+GRIDS = PARAMS.ablations
 # `grids: [...]` of the recipe; `snakemake ablations` builds every grid that is for this recipe.
 GRIDS_OF_RECIPE = list(RECIPE.grids)
 GRIDS_FOR_RECIPE = [

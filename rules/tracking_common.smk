@@ -27,4 +27,4 @@ def records_of_trainings(cells):
 
 
 def as_json(grids):
-    return json.dumps([GRIDS[grid].model_dump() for grid in grids])
+    return json.dumps({grid: GRIDS[grid].model_dump() for grid in grids})

@@ -24,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("--name", required=True, help="of the recipe")
     result.add_argument("--recipe", required=True, help="JSON, the whole recipe")
-    result.add_argument("--grids", default="[]", help="JSON, the grids to record")
+    result.add_argument("--grids", default="{}", help="JSON: name -> grid to record")
     result.add_argument("--results", type=Path, required=True, metavar="DIR", help="of the recipe")
     result.add_argument(
         "--report", action="store_true", help="record its tables, figures, pictures and model, too"
@@ -40,7 +40,9 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> None:
     """Collect, then record."""
     recipe = Recipe.model_validate_json(arguments.recipe)
-    grids = [Ablation.model_validate(grid) for grid in json.loads(arguments.grids)]
+    grids = {
+        name: Ablation.model_validate(grid) for name, grid in json.loads(arguments.grids).items()
+    }
     record: dict[str, Any] = {
         "store": place.shown_uri(),
         "synced": False,

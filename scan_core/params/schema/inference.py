@@ -2,17 +2,28 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, Tag
+from pydantic import Field, PositiveFloat, Tag, model_validator
 
-from scan_core.params.schema.fields import TABLE_OR_VALUE, WORD_OR_VALUE, Block, Fraction
+from scan_core.params.schema.fields import (
+    NULL_REMOVES,
+    TABLE_OR_VALUE,
+    WORD_OR_VALUE,
+    Block,
+    Fraction,
+    Layers,
+    Name,
+    Pixels,
+)
 
 Ensemble = Literal["geometric", "log"]
 PerBenchmarkFraction = Annotated[
-    Annotated[Fraction, Tag("[value]")] | Annotated[dict[str, Fraction], Tag("[table]")],
+    Annotated[Fraction, Tag("[value]")]
+    | Annotated[dict[str, Fraction], NULL_REMOVES, Tag("[table]")],
     TABLE_OR_VALUE,
 ]
 PerBenchmarkEnsemble = Annotated[
-    Annotated[Ensemble, Tag("[value]")] | Annotated[dict[str, Ensemble], Tag("[table]")],
+    Annotated[Ensemble, Tag("[value]")]
+    | Annotated[dict[str, Ensemble], NULL_REMOVES, Tag("[table]")],
     TABLE_OR_VALUE,
 ]
 
@@ -20,16 +31,16 @@ PerBenchmarkEnsemble = Annotated[
 class Inference(Block):
     """Test-time settings. A single value holds for every benchmark; a table names each."""
 
-    benchmarks: Annotated[list[str], Field(min_length=1)]
+    benchmarks: Annotated[list[Name], Field(min_length=1)]
     """The benchmarks to evaluate, in the order of the tables."""
-    short_side: PositiveInt
+    short_side: Pixels
     """Test images are resized to this short side, pixels."""
-    longest_side: PositiveInt
+    longest_side: Pixels
     """But no side longer than this, pixels."""
-    crop_expansion: Annotated[float, Field(ge=1)]
+    crop_expansion: Annotated[float, Field(ge=1, le=1000)]
     """Width and height of a crop, as a multiple of its mask's bounding box, also in training; 1:
     tight, as released. Around a mask there is nothing to see but contextual shift's tokens."""
-    replace_layers: list[PositiveInt]
+    replace_layers: list[Layers]
     """Contextual shift: after which blocks of CLIP (1-based)."""
     logit_scale: Annotated[
         Annotated[PositiveFloat, Tag("[value]")] | Annotated[Literal["learned"], Tag("[word]")],
@@ -52,3 +63,9 @@ class Inference(Block):
     """`log` weighs by the probability of being an object at all, `geometric` does not."""
     prompts: Literal["trained", "vild", "imagenet", "single"]
     """Template set for class names at test time; `trained`: that of `clip.prompts`."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Inference":
+        if self.short_side > self.longest_side:
+            raise ValueError("'short_side' must not be greater than 'longest_side'")
+        return self
