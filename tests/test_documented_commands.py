@@ -32,6 +32,8 @@ ELSEWHERE = {
         "test_versioning.py::test_a_second_repro_does_nothing",
     r"dvc exp run (-S|--set-param) (key=value|recipes\.mini\.inference\.clip_weight=0\.4)":
         "test_versioning.py::test_an_experiment_on_a_setting",
+    r"dvc exp run -S (recipes\.mini\.seed=3|\+\+recipes\.vitl14\.segmenter\.training\.steps=60000)":
+        "test_versioning.py::test_set_param_keeps_comments_and_its_line_alone_changes",
     r"dvc exp run (-S recipes\.mini\.clip_finetune\.learning_rate=2e-4|--temp)":
         "test_versioning.py::test_an_experiment_on_the_training_has_the_numbers_of_a_plain_run",
     r"dvc (params|metrics|plots) diff( HEAD)?|dvc exp remove --all-commits":

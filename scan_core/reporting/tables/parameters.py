@@ -34,7 +34,7 @@ overridden for one run, an inherited one too; recipes that extend the overridden
     snakemake --profile local --config recipe=vitl14 -- all
     snakemake --profile local --config 'recipes={mini: {seed: 3}}' -- all
     dvc exp run -S recipes.mini.seed=3
-    dvc exp run -S ++recipes.vitl14.segmenter.training.steps=60000    # `++`: not in vitl14's block
+    dvc exp run -S ++recipes.vitl14.segmenter.training.steps=60000    # not in vitl14's own block
 
 """
 
