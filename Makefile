@@ -5,7 +5,7 @@ BIN = .venv/bin
 # Rules call `python`: let it be the one of .venv, whatever shell this is typed in.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo report test lint docs lock clean
+.PHONY: demo weights report test lint docs lock clean
 
 demo: .venv/installed  ## the whole pipeline on the miniature world
 	snakemake --profile local --config recipe=mini -- all
@@ -20,6 +20,10 @@ demo: .venv/installed  ## the whole pipeline on the miniature world
 	@echo "  mlflow ui                             every run and curve, ablations beside each other"
 	@echo "  params.yaml                           what to change"
 	@echo "  make report                           one HTML page of it all: results/mini/report.html"
+
+weights: .venv/installed  ## train the small CLIP that comes with the package again
+	snakemake --profile local --config recipe=mini -- packaged_weights
+	cp results/mini/packaged/mini_clip.* scan_core/models/packaged/
 
 report: .venv/installed  ## tables, figures and pictures as one HTML page
 	snakemake --profile local --config recipe=mini --report results/mini/report.html -- all
@@ -51,4 +55,4 @@ lock:
 	touch $@
 
 clean:  ## everything that was made, except downloaded archives and the environment
-	rm -rf data/*/raw data/*/benchmarks results/* logs .snakemake
+	rm -rf data/*/raw data/*/benchmarks results/*/ logs .snakemake

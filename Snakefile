@@ -12,6 +12,7 @@ include: "rules/common.smk"
 include: "rules/datasets.smk"
 include: "rules/models_common.smk"
 include: "rules/clip.smk"
+include: "rules/weights.smk"
 include: "rules/segmenter.smk"
 include: "rules/fuse.smk"
 include: "rules/evaluate.smk"
@@ -44,6 +45,13 @@ rule train:
         f"{RESULTS}/model/{MAIN.names['model']}/model.safetensors",
     message:
         f"The model of the recipe {RECIPE_NAME} is trained"
+
+
+rule packaged_weights:
+    input:
+        rules.package_clip.output,
+    message:
+        "The weights that come with the package are trained again"
 
 
 rule ablations:

@@ -32,7 +32,7 @@ rule clip_weights:
         " --workers {threads} --run {params.run:q} 2> {log:q}"
 
 
-rule mine_mask_text_pairs:
+rule mine_shard:
     input:
         clip=clip_of_pairs,
         segmenter=segmenter_of_pairs,
@@ -40,14 +40,14 @@ rule mine_mask_text_pairs:
         raw=ALL_RAW_RECORDS,
         captions=CAPTIONS_OF_ONES_OWN,
     output:
-        pairs=f"{RESULTS}/pairs/{{pairs}}/pairs.jsonl",
-        statistics=f"{RESULTS}/pairs/{{pairs}}/statistics.json",
+        f"{RESULTS}/pairs/{{pairs}}/shards/{{shard}}.jsonl",
     log:
-        f"{LOGS}/mine_mask_text_pairs/{{pairs}}.log",
+        f"{LOGS}/mine_shard/{{pairs}}.{{shard}}.log",
     benchmark:
-        f"{TIMINGS}/mine_mask_text_pairs/{{pairs}}.tsv"
+        f"{TIMINGS}/mine_shard/{{pairs}}.{{shard}}.tsv"
     wildcard_constraints:
         pairs=one_of(PAIRS),
+        shard=r"\d+",
     conda:
         ENVIRONMENT
     threads: training_threads("pairs")
@@ -57,14 +57,43 @@ rule mine_mask_text_pairs:
     params:
         recipe=pairs_recipe,
         captions=CAPTIONS,
+        shards=mining_shards,
+        code=code("mine_shard"),
+    message:
+        "Mining mask-noun pairs ({wildcards.pairs}), shard {wildcards.shard}"
+    shell:
+        "python -m workflow_scripts.mine_shard --recipe-part {params.recipe:q}"
+        " --clip {input.clip:q} --segmenter {input.segmenter:q} --index {input.index:q}"
+        " --captions {params.captions:q} --shard {wildcards.shard} --shards {params.shards}"
+        " --workers {threads} --output {output:q} 2> {log:q}"
+
+
+rule mine_mask_text_pairs:
+    input:
+        shards_of_pairs,
+    output:
+        pairs=f"{RESULTS}/pairs/{{pairs}}/pairs.jsonl",
+        statistics=f"{RESULTS}/pairs/{{pairs}}/statistics.json",
+    log:
+        f"{LOGS}/mine_mask_text_pairs/{{pairs}}.log",
+    benchmark:
+        f"{TIMINGS}/mine_mask_text_pairs/{{pairs}}.tsv"
+    wildcard_constraints:
+        pairs=one_of(PAIRS),
+    # Files are put one behind the other.
+    localrule: True
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=4000,
+        runtime=10,
+    params:
         code=code("mine_mask_text_pairs"),
     message:
-        "Mining mask-noun pairs ({wildcards.pairs})"
+        "Merging mask-noun pairs ({wildcards.pairs})"
     shell:
-        "python -m workflow_scripts.mine_mask_text_pairs --recipe-part {params.recipe:q}"
-        " --clip {input.clip:q} --segmenter {input.segmenter:q} --index {input.index:q}"
-        " --captions {params.captions:q} --output {output.pairs:q}"
-        " --statistics {output.statistics:q} 2> {log:q}"
+        "python -m workflow_scripts.mine_mask_text_pairs --shards {input:q}"
+        " --output {output.pairs:q} --statistics {output.statistics:q} 2> {log:q}"
 
 
 rule finetune_clip:

@@ -58,6 +58,16 @@ def clip_recipe(wildcards):
     return part_file(clip_part(CLIPS[wildcards.clip].recipe))
 
 
+def packaged_clip_recipe(wildcards):
+    """Of a training of the small CLIP that comes with the package."""
+    if RECIPE.clip.pretraining is None:
+        raise WorkflowError(
+            f"the recipe {RECIPE_NAME} has no small CLIP to train: --config recipe=mini"
+        )
+    training = RECIPE.clip.model_copy(update={"source": "train"})
+    return part_file(clip_part(RECIPE.model_copy(update={"clip": training})))
+
+
 def segmenter_recipe(wildcards):
     return part_file(segmenter_part(SEGMENTERS[wildcards.segmenter]))
 
@@ -90,6 +100,9 @@ def training_threads(stage):
     return threads
 
 
+# Pairs are mined in shards of about so many images, each a job, and put together in order.
+IMAGES_PER_MINING_SHARD = 5000
+
 CLIP_IS_DOWNLOADED = any(
     cell.recipe.clip.source.startswith("open_clip:") for cell in CLIPS.values()
 )
@@ -113,6 +126,21 @@ def clip_of_pairs(wildcards):
 
 def segmenter_of_pairs(wildcards):
     return segmenter_file(PAIRS[wildcards.pairs].names["miner"])
+
+
+def mining_shards(wildcards):
+    """Number of shards in which the images of a variant are mined."""
+    train = BENCHMARKS[RECIPE.datasets.train].images["train"] or 1
+    images = PAIRS[wildcards.pairs].mining_recipe.clip_finetune.pairs.images or train
+    return -(-min(images, train) // IMAGES_PER_MINING_SHARD)
+
+
+def shards_of_pairs(wildcards):
+    return expand(
+        f"{RESULTS}/pairs/{{pairs}}/shards/{{shard}}.jsonl",
+        pairs=wildcards.pairs,
+        shard=range(mining_shards(wildcards)),
+    )
 
 
 def clip_of_finetuned(wildcards):

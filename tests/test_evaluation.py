@@ -14,6 +14,7 @@ from scan_core.errors import InputError
 from scan_core.evaluation.confusion import ConfusionMatrix
 from scan_core.evaluation.evaluator import Shard, evaluate, ways_to_classify
 from scan_core.evaluation.merging import merge_shards, numbers_of, save_shard
+from scan_core.evaluation.predictions import count_predictions
 from scan_core.inference.ensemble import InferenceSettings
 from scan_core.inference.scan import Scan
 from scan_core.models.build import tokenizer_for
@@ -63,6 +64,16 @@ def images(tmp_path_factory):
 
 
 WHOLE = Shard()
+
+
+@pytest.mark.parametrize("kind", ["png", "coco_rle"])
+def test_scoring_the_written_predictions_gives_the_same_counts(scan, images, tmp_path, kind):
+    """Also on VOC-20b, which is predicted with more classes than it is scored by."""
+    matrices, _ = _evaluate(scan, images, predictions=tmp_path, prediction_format=kind)
+    for way, matrix in matrices.items():
+        found = tmp_path / way if kind == "png" else tmp_path / f"{way}.json"
+        counts = count_predictions(images, load_class_list("voc_20b"), found, "training")
+        np.testing.assert_array_equal(counts, matrix.counts())
 
 
 def _evaluate(scan, images, shard=WHOLE, **options):

@@ -38,7 +38,7 @@ class Run:
         self.clip_input = clip_view([self.image], 224, as_released=True)
         with ConvolutionalLinear():
             self.view = view_whole_images(self.network.original_clip, self.clip_input, range(1, 7))
-            self.maps = self.network.proposal_network.backbone(self.pixels).feature_maps
+            self.maps = self.network.proposal_network.backbone(self.pixels)
             self.features = self.network.proposal_network.pixel_decoder(self.maps)
             self.proposals = self.network.proposal_network.mask_decoder(self.features, True)
             self.evidence, self.cls = self.observer.propose([self.image])[0]

@@ -37,7 +37,10 @@ def reduced(params) -> None:
     recipe = params["recipes"]["mini"]
     recipe["grids"] = ["ensemble_weight"]
     recipe["inference"].update(benchmarks=BENCHMARKS, clip_weight=0.75)  # one of the grid's
-    recipe["clip"]["pretraining"].update(images=60, steps=4, batch_size=12, warmup_steps=1)
+    recipe["clip"]["source"] = "train"
+    recipe["clip"]["pretraining"].update(
+        images=60, cutouts=20, steps=4, cutout_steps=2, batch_size=12, warmup_steps=1
+    )
     recipe["segmenter"]["training"].update(
         steps=4, batch_size=2, warmup_steps=1, checkpoint_every=2, validate_every=4
     )
@@ -129,7 +132,7 @@ def _recipe(made):
     return YAML(typ="safe").load(made.folder / "params.yaml")["recipes"]["mini"]
 
 
-TRAINING = {"clip_weights", "train_segmenter", "mine_mask_text_pairs", "finetune_clip"}
+TRAINING = {"clip_weights", "train_segmenter", "mine_shard", "finetune_clip"}
 
 
 @pytest.mark.parametrize(
@@ -147,14 +150,14 @@ TRAINING = {"clip_weights", "train_segmenter", "mine_mask_text_pairs", "finetune
         (
             "segmenter.training.learning_rate",
             0.002,
-            {"train_segmenter", "mine_mask_text_pairs", "finetune_clip", "fuse_weights"},
+            {"train_segmenter", "mine_shard", "finetune_clip", "fuse_weights"},
             {"clip_weights", "convert_benchmark", "generate_miniworld"},
         ),
         (
             "clip_finetune.epochs",
             2,
             {"finetune_clip", "fuse_weights"},
-            {"clip_weights", "train_segmenter", "mine_mask_text_pairs"},
+            {"clip_weights", "train_segmenter", "mine_shard"},
         ),
     ],
 )

@@ -419,7 +419,10 @@ def _has_points(project: Project, recipe: str) -> bool:
 def test_a_followed_training_has_the_same_result_to_the_bit(server, tmp_path):
     """The real script, with and without."""
     document = mini_recipe().model_dump()
-    document["clip"]["pretraining"].update(images=24, steps=12, batch_size=8, warmup_steps=1)
+    document["clip"]["source"] = "train"
+    document["clip"]["pretraining"].update(
+        images=24, cutouts=8, steps=12, cutout_steps=4, batch_size=8, warmup_steps=1
+    )
     part = write_part(clip_part(Recipe.model_validate(document)), tmp_path / "parts")
     made = Project(tmp_path, f"http://127.0.0.1:{server}")
     scripts = {}

@@ -50,6 +50,8 @@ class RecipePart(Block):
 def clip_part(recipe: Recipe) -> RecipePart:
     """For CLIP's weights: its source, architecture and pre-training; prompts are put in later."""
     neutral = recipe.clip.model_copy(update={"prompts": "vild"})
+    if neutral.source != "train":
+        neutral = neutral.model_copy(update={"pretraining": None})
     return _part(recipe, clip=neutral, defects=_no_defects())
 
 

@@ -1,6 +1,5 @@
 """The two trainings of the method, from files to a trained model."""
 
-import hashlib
 import logging
 import os
 from pathlib import Path
@@ -17,6 +16,8 @@ from scan_core.inference.scan import Scan
 from scan_core.models.checkpoints import import_foreign
 from scan_core.params.schema.segmenter import Segmenter
 from scan_core.params.stages import RecipePart, as_text
+from scan_core.provenance.source_hash import package_hash
+from scan_core.storage.digest import file_digest
 from scan_core.training.clip_finetune import FinetuneTask
 from scan_core.training.loop import LoopSettings, train
 from scan_core.training.mask_text_pairs import load_pairs
@@ -81,7 +82,14 @@ def train_segmenter(
         settings.checkpoint_every,
         settings.validate_every if has_validation else None,
     )
-    identity = {"part": as_text(part), "data": _hash(index_file), "clip": _hash(clip_file)}
+    # The index has the digest of every image and label map.
+    identity = {
+        "part": as_text(part),
+        "code": package_hash(__name__),
+        "data": file_digest(index_file),
+        "clip": file_digest(clip_file),
+        "backbone": file_digest(backbone_file) if backbone_file else None,
+    }
     return scan, train(fabric, task, loop, work, identity), fabric.is_global_zero
 
 
@@ -121,8 +129,14 @@ def finetune_clip(
     images = BenchmarkImages(index_file, "train")
     task = FinetuneTask(fabric, scan, pairs, images, settings, part.seed, workers)
     torch.manual_seed(part.seed)
-    loop = LoopSettings(task.steps, gradient_clip=1.0, checkpoint_every=100, validate_every=None)
-    identity = {"part": as_text(part), "pairs": _hash(pairs_file), "clip": _hash(clip_file)}
+    loop = LoopSettings(task.steps, gradient_clip=1.0, checkpoint_every=None, validate_every=None)
+    identity = {
+        "part": as_text(part),
+        "code": package_hash(__name__),
+        "data": file_digest(index_file),
+        "pairs": file_digest(pairs_file),
+        "clip": file_digest(clip_file),
+    }
     return scan, train(fabric, task, loop, work, identity), fabric.is_global_zero
 
 
@@ -151,8 +165,3 @@ def _segmenter(part: RecipePart) -> Segmenter:
     if part.segmenter is None:
         raise InputError("--recipe-part: this stage needs the key 'segmenter'")
     return part.segmenter
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -43,7 +43,7 @@ Queries = Annotated[int, Field(ge=1, le=10_000)]
 Points = Annotated[int, Field(ge=1, le=10_000_000)]
 BatchSize = Annotated[int, Field(ge=1, le=10_000_000)]
 Split = Literal["train", "val"]
-Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+Precision = Literal["32-true", "bf16-mixed"]
 PromptSet = Literal["vild", "imagenet", "single"]
 
 
