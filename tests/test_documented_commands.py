@@ -27,7 +27,7 @@ ELSEWHERE = {
     r"source \.venv/bin/activate": "the shell's own",
     r"\$EDITOR params\.yaml": "a person's editor",
     r"python -m pytest -m (cluster|long)": ".ci/run",
-    r"git (add|clone|commit|checkout) .*": "the reader's own repository",
+    r"git (add|clone|commit|checkout|diff) .*": "the reader's own repository",
     r"dvc repro|dvc exp run( -S recipe=\w+)?":
         "test_versioning.py::test_a_second_repro_does_nothing",
     r"dvc exp run (-S|--set-param) (key=value|recipes\.mini\.inference\.clip_weight=0\.4)":
