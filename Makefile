@@ -8,7 +8,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .PHONY: demo weights report test lint docs lock clean
 
 demo: .venv/installed  ## the whole pipeline on the miniature world
-	snakemake --profile local --config recipe=mini -- all
+	@started=$$(date +%s); \
+		snakemake --profile local --config recipe=mini -- all && \
+		python -m workflow_scripts.stage_times --timings results/mini/timings \
+			--whole $$(($$(date +%s) - started))
 	@echo
 	@cat results/mini/tables/main.md
 	@echo
@@ -21,9 +24,9 @@ demo: .venv/installed  ## the whole pipeline on the miniature world
 	@echo "  params.yaml                           what to change"
 	@echo "  make report                           one HTML page of it all: results/mini/report.html"
 
-weights: .venv/installed  ## train the small CLIP that comes with the package again
+weights: .venv/installed  ## train what comes with the package again, a small CLIP and a small Swin
 	snakemake --profile local --config recipe=mini -- packaged_weights
-	cp results/mini/packaged/mini_clip.* scan_core/models/packaged/
+	cp results/mini/packaged/mini_* scan_core/models/packaged/
 
 report: .venv/installed  ## tables, figures and pictures as one HTML page
 	snakemake --profile local --config recipe=mini --report results/mini/report.html -- all

@@ -20,6 +20,7 @@ include: "rules/report.smk"
 include: "rules/search.smk"
 include: "rules/plan.smk"
 include: "rules/tracking.smk"
+include: "rules/made_of.smk"
 
 
 rule all:
@@ -50,6 +51,7 @@ rule train:
 rule packaged_weights:
     input:
         rules.package_clip.output,
+        rules.package_backbone.output,
     message:
         "The weights that come with the package are trained again"
 

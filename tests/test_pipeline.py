@@ -17,8 +17,9 @@ from PIL import Image
 from test_workflow import Project, small
 
 from scan_core.inference.scan import Scan
+from scan_core.params.recipe_part import write_part
 from scan_core.params.schema.recipe import Recipe
-from scan_core.params.stages import clip_part, model_part, segmenter_part, write_part
+from scan_core.params.stages import clip_part, model_part, segmenter_part
 from scan_core.storage.tensors import load_tensors
 
 pytestmark = pytest.mark.slow
@@ -104,6 +105,18 @@ def test_shards_add_up_to_every_image(made):
         assert counts.sum() == pixels
 
 
+def test_the_time_of_every_stage_is_told(made):
+    timings = made.folder / "results/mini/timings"
+    told = subprocess.run(
+        [*(sys.executable, "-m", "workflow_scripts.stage_times", "--timings", timings)],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    rows = {line.split()[0]: line.split()[1:] for line in told.splitlines()}
+    assert rows["train_segmenter"][0] == "1"
+    assert rows["evaluate"][0] == str(len(BENCHMARKS))
+    assert float(rows["train_segmenter"][2]) > 1, "processor seconds"
+
+
 def test_a_second_call_does_nothing(made):
     assert made.jobs("all") == {}
 
@@ -143,7 +156,7 @@ TRAINING = {"clip_weights", "train_segmenter", "mine_shard", "finetune_clip"}
             0.4,
             {
                 *("evaluate_shard", "evaluate", "ablate"),
-                *("tables", "figures", "qualitative", "mlflow_sync"),
+                *("tables", "figures", "qualitative", "release", "mlflow_sync"),
             },
             TRAINING | {"fuse_weights"},
         ),
@@ -161,8 +174,13 @@ TRAINING = {"clip_weights", "train_segmenter", "mine_shard", "finetune_clip"}
         ),
     ],
 )
-def test_a_key_redoes_what_depends_on_it(made, path, value, again, kept):
+@pytest.mark.parametrize("forgotten", [False, True], ids=["", "forgotten"])
+def test_a_key_redoes_what_depends_on_it(made, path, value, again, kept, forgotten):
+    """What Snakemake remembers of its runs may be gone, as in a copy of the results."""
     text = (made.folder / "params.yaml").read_text()
+    memory, away = made.folder / ".snakemake/metadata", made.folder / "metadata.away"
+    if forgotten:
+        memory.rename(away)
 
     def change(params):
         *blocks, last = path.split(".")
@@ -174,6 +192,10 @@ def test_a_key_redoes_what_depends_on_it(made, path, value, again, kept):
     made.edit(change)
     jobs = made.jobs("all")
     (made.folder / "params.yaml").write_text(text)
+    if forgotten:
+        shutil.rmtree(memory, ignore_errors=True)
+        away.rename(memory)
+    assert made.jobs("all") == {}, "what was right is right again"
     assert again <= jobs.keys()
     assert not kept & jobs.keys()
 

@@ -15,6 +15,8 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    PositiveFloat,
+    Tag,
 )
 
 
@@ -74,6 +76,11 @@ TABLE_OR_VALUE = Discriminator(
     lambda value: "[table]" if isinstance(value, dict | BaseModel) else "[value]"
 )
 WORD_OR_VALUE = Discriminator(lambda value: "[word]" if isinstance(value, str) else "[value]")
+
+LogitScale = Annotated[
+    Annotated[PositiveFloat, Tag("[value]")] | Annotated[Literal["learned"], Tag("[word]")],
+    WORD_OR_VALUE,
+]
 
 
 class Block(BaseModel):

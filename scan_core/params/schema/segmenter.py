@@ -10,6 +10,7 @@ from scan_core.params.schema.fields import (
     Count,
     Fraction,
     Layers,
+    LogitScale,
     Pixels,
     Points,
     Precision,
@@ -23,8 +24,9 @@ from scan_core.params.schema.fields import (
 class Backbone(Block):
     """Swin transformer."""
 
-    weights: Annotated[str, source("none", prefixes=("download:", "file:"))]
-    """ImageNet weights: `none`, `download:<name>` or `file:<path>`."""
+    weights: Annotated[str, source("none", prefixes=("packaged:", "download:", "file:"))]
+    """Weights to begin with: `none`, `packaged:<name>` (`mini_swin` comes with the package),
+    `download:<name>` (ImageNet's) or `file:<path>`."""
     embed_dim: Width
     """Channels of the first stage."""
     depths: Annotated[list[Layers], Field(min_length=4, max_length=4)]
@@ -185,8 +187,28 @@ class SegmenterTraining(Block):
     """Steps between validations on the training benchmark's `val` split."""
 
 
+class SegmenterInput(Block):
+    """Images outside of training: for validations, and for the masks that CLIP is fine-tuned on."""
+
+    short_side: Pixels
+    """Images are resized to this short side, pixels."""
+    longest_side: Pixels
+    """But no side longer than this, pixels."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "SegmenterInput":
+        if self.short_side > self.longest_side:
+            raise ValueError("'short_side' must not be greater than 'longest_side'")
+        return self
+
+
 class Segmenter(Block):
     """The proposal network and its training."""
+
+    logit_scale: LogitScale
+    """Factor of the cosine similarities in the classification loss; `learned`: CLIP's own. The
+    released model uses 100."""
+    input: SegmenterInput
 
     backbone: Backbone
     pixel_decoder: PixelDecoder
