@@ -107,7 +107,7 @@ def test_training_and_test_time_keys_mix():
 )
 def test_keys_under_inference_need_no_training(key):
     recipe = PARAMS.recipes["mini"]
-    values = {"replace_layers": [[1], [2]]}.get(key, [100, 120])
+    values = {"replace_layers": [[1], [2]], "longest_side": [200, 300]}.get(key, [100, 120])
     names = [cell.names for cell in cells_of(recipe, grid({f"inference.{key}": values}))]
     assert names[0] == names[1]
 
