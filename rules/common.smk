@@ -20,6 +20,7 @@ from scan_core.datasets.download.archives import (
 from scan_core.command.importable import make_importable
 from scan_core.errors import InputError
 from scan_core.params.frozen_recipe import freeze_recipe
+from scan_core.params.needed_files import class_lists
 from scan_core.params.reading import SNAPSHOT_FOLDER, select_params, snapshot_params
 from scan_core.provenance.source_hash import source_hash
 from scan_core.storage.addressed import write_addressed
@@ -44,10 +45,7 @@ configfile: PARAMS_SNAPSHOT
 try:
     PARAMS = select_params(config, PARAMS_SNAPSHOT)
     RECIPE_NAME, RECIPE = PARAMS.recipe, PARAMS.recipes[PARAMS.recipe]
-    CLASS_LISTS = {
-        name: load_class_list(benchmark.classes)
-        for name, benchmark in RECIPE.datasets.benchmarks.items()
-    }
+    CLASS_LISTS = class_lists(RECIPE)
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
