@@ -17,6 +17,7 @@ rule clip_weights:
         ENVIRONMENT
     threads: training_threads("clip")
     resources:
+        **ONE_GPU,
         mem_mb=16000,
         runtime=60,
     params:
@@ -27,7 +28,7 @@ rule clip_weights:
     message:
         "Obtaining CLIP ({wildcards.clip})"
     shell:
-        "python -m workflow_scripts.clip_weights --recipe-part {params.recipe:q}"
+        "{resources.launcher} python -m workflow_scripts.clip_weights --recipe-part {params.recipe:q}"
         " --work {params.work:q}/work --output {output.clip:q} --metrics {output.metrics:q}"
         " --workers {threads} --run {params.run:q} 2> {log:q}"
 
@@ -52,6 +53,7 @@ rule mine_shard:
         ENVIRONMENT
     threads: training_threads("pairs")
     resources:
+        **ONE_GPU,
         mem_mb=24000,
         runtime=1440,
     params:
@@ -62,7 +64,7 @@ rule mine_shard:
     message:
         "Mining mask-noun pairs ({wildcards.pairs}), shard {wildcards.shard}"
     shell:
-        "python -m workflow_scripts.mine_shard --recipe-part {params.recipe:q}"
+        "{resources.launcher} python -m workflow_scripts.mine_shard --recipe-part {params.recipe:q}"
         " --clip {input.clip:q} --segmenter {input.segmenter:q} --index {input.index:q}"
         " --captions {params.captions:q} --shard {wildcards.shard} --shards {params.shards}"
         " --workers {threads} --output {output:q} 2> {log:q}"
