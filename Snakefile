@@ -20,6 +20,7 @@ include: "rules/report.smk"
 include: "rules/search.smk"
 include: "rules/plan.smk"
 include: "rules/tracking.smk"
+include: "rules/made_of.smk"
 
 
 rule all:

@@ -5,6 +5,7 @@ rule clip_weights:
     output:
         clip=f"{RESULTS}/clip/{{clip}}/clip.safetensors",
         metrics=f"{RESULTS}/clip/{{clip}}/metrics.jsonl",
+        made_of=f"{RESULTS}/clip/{{clip}}/made_of.json",
     log:
         f"{LOGS}/clip_weights/{{clip}}.log",
     benchmark:
@@ -24,13 +25,14 @@ rule clip_weights:
         recipe=clip_recipe,
         work=subpath(output.clip, parent=True),
         run=f"{RECIPE_NAME}/clip/{{clip}}",
-        code=code("clip_weights"),
+        made_of=clip_made_of,
     message:
         "Obtaining CLIP ({wildcards.clip})"
     shell:
         "{resources.launcher} python -m workflow_scripts.clip_weights --recipe-part {params.recipe:q}"
         " --work {params.work:q}/work --output {output.clip:q} --metrics {output.metrics:q}"
         " --workers {threads} --run {params.run:q} 2> {log:q}"
+        " && cp {params.made_of:q} {output.made_of:q}"
 
 
 rule mine_shard:
@@ -41,7 +43,8 @@ rule mine_shard:
         raw=ALL_RAW_RECORDS,
         captions=CAPTIONS_OF_ONES_OWN,
     output:
-        f"{RESULTS}/pairs/{{pairs}}/shards/{{shard}}.jsonl",
+        made=f"{RESULTS}/pairs/{{pairs}}/shards/{{shard}}.jsonl",
+        made_of=f"{RESULTS}/pairs/{{pairs}}/shards/{{shard}}.made_of.json",
     log:
         f"{LOGS}/mine_shard/{{pairs}}.{{shard}}.log",
     benchmark:
@@ -58,16 +61,17 @@ rule mine_shard:
         runtime=1440,
     params:
         recipe=pairs_recipe,
-        captions=CAPTIONS,
+        captions=str(CAPTIONS or CLASS_NAMES),
         shards=mining_shards,
-        code=code("mine_shard"),
+        made_of=pairs_shard_made_of,
     message:
         "Mining mask-noun pairs ({wildcards.pairs}), shard {wildcards.shard}"
     shell:
         "{resources.launcher} python -m workflow_scripts.mine_shard --recipe-part {params.recipe:q}"
         " --clip {input.clip:q} --segmenter {input.segmenter:q} --index {input.index:q}"
-        " --captions {params.captions:q} --shard {wildcards.shard} --shards {params.shards}"
-        " --workers {threads} --output {output:q} 2> {log:q}"
+        " --captions {params.captions:q} --shard {wildcards.shard:q} --shards {params.shards:q}"
+        " --workers {threads} --output {output.made:q} 2> {log:q}"
+        " && cp {params.made_of:q} {output.made_of:q}"
 
 
 rule mine_mask_text_pairs:
@@ -106,6 +110,7 @@ rule finetune_clip:
     output:
         clip=f"{RESULTS}/finetuned_clip/{{finetuned}}/clip.safetensors",
         metrics=f"{RESULTS}/finetuned_clip/{{finetuned}}/metrics.jsonl",
+        made_of=f"{RESULTS}/finetuned_clip/{{finetuned}}/made_of.json",
     log:
         f"{LOGS}/finetune_clip/{{finetuned}}.log",
     benchmark:
@@ -123,7 +128,7 @@ rule finetune_clip:
         recipe=finetune_recipe,
         work=subpath(output.clip, parent=True),
         run=f"{RECIPE_NAME}/clip_finetune/{{finetuned}}",
-        code=code("finetune_clip"),
+        made_of=finetuned_made_of,
     message:
         "Fine-tuning CLIP with masks ({wildcards.finetuned})"
     shell:
@@ -132,3 +137,4 @@ rule finetune_clip:
         " --devices {resources.devices:q} --nodes {resources.nodes:q} --workers {resources.workers:q}"
         " --work {params.work:q}/work --output {output.clip:q} --metrics {output.metrics:q}"
         " --run {params.run:q} 2> {log:q}"
+        " && cp {params.made_of:q} {output.made_of:q}"

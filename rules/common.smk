@@ -1,5 +1,6 @@
 """What the rules share: the recipe, where things lie, and what a job depends on."""
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -19,8 +20,10 @@ from scan_core.datasets.download.archives import (
 from scan_core.command.importable import make_importable
 from scan_core.errors import InputError
 from scan_core.params.frozen_recipe import freeze_recipe
+from scan_core.params.needed_files import class_lists
 from scan_core.params.reading import SNAPSHOT_FOLDER, select_params, snapshot_params
 from scan_core.provenance.source_hash import source_hash
+from scan_core.storage.addressed import write_addressed
 from scan_core.vocabulary.classes import load_class_list
 
 make_importable(PROJECT)
@@ -42,10 +45,7 @@ configfile: PARAMS_SNAPSHOT
 try:
     PARAMS = select_params(config, PARAMS_SNAPSHOT)
     RECIPE_NAME, RECIPE = PARAMS.recipe, PARAMS.recipes[PARAMS.recipe]
-    CLASS_LISTS = {
-        name: load_class_list(benchmark.classes)
-        for name, benchmark in RECIPE.datasets.benchmarks.items()
-    }
+    CLASS_LISTS = class_lists(RECIPE)
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
@@ -64,6 +64,23 @@ RECIPE_FILE = str(
 def code(script: str, *data: str) -> str:
     """Hash of what a script of `workflow_scripts` runs: a change of code, not of times, counts."""
     return source_hash(PROJECT, f"workflow_scripts.{script}", data)
+
+
+def addressed(document) -> str:
+    """A document as a JSON file: longer than a command line may be, and named by its contents, so
+    that a change counts.
+    """
+    text = json.dumps(document, sort_keys=True)
+    return str(write_addressed(SNAPSHOT_FOLDER / "parts", text))
+
+
+def made_of(script: str, **contents) -> str:
+    """A file of everything that a rule's result depends on besides its input files.
+
+    The rule copies it beside its result, as `made_of.json`; see `rules/made_of.smk`.
+    """
+    data = contents.pop("data", ())
+    return addressed({"script": script, "code": code(script, *data), **contents})
 
 
 def one_of(names) -> str:

@@ -17,8 +17,9 @@ from PIL import Image
 from test_workflow import Project, small
 
 from scan_core.inference.scan import Scan
+from scan_core.params.recipe_part import write_part
 from scan_core.params.schema.recipe import Recipe
-from scan_core.params.stages import clip_part, model_part, segmenter_part, write_part
+from scan_core.params.stages import clip_part, model_part, segmenter_part
 from scan_core.storage.tensors import load_tensors
 
 pytestmark = pytest.mark.slow
@@ -155,7 +156,7 @@ TRAINING = {"clip_weights", "train_segmenter", "mine_shard", "finetune_clip"}
             0.4,
             {
                 *("evaluate_shard", "evaluate", "ablate"),
-                *("tables", "figures", "qualitative", "mlflow_sync"),
+                *("tables", "figures", "qualitative", "release", "mlflow_sync"),
             },
             TRAINING | {"fuse_weights"},
         ),
@@ -173,8 +174,13 @@ TRAINING = {"clip_weights", "train_segmenter", "mine_shard", "finetune_clip"}
         ),
     ],
 )
-def test_a_key_redoes_what_depends_on_it(made, path, value, again, kept):
+@pytest.mark.parametrize("forgotten", [False, True], ids=["", "forgotten"])
+def test_a_key_redoes_what_depends_on_it(made, path, value, again, kept, forgotten):
+    """What Snakemake remembers of its runs may be gone, as in a copy of the results."""
     text = (made.folder / "params.yaml").read_text()
+    memory, away = made.folder / ".snakemake/metadata", made.folder / "metadata.away"
+    if forgotten:
+        memory.rename(away)
 
     def change(params):
         *blocks, last = path.split(".")
@@ -186,6 +192,10 @@ def test_a_key_redoes_what_depends_on_it(made, path, value, again, kept):
     made.edit(change)
     jobs = made.jobs("all")
     (made.folder / "params.yaml").write_text(text)
+    if forgotten:
+        shutil.rmtree(memory, ignore_errors=True)
+        away.rename(memory)
+    assert made.jobs("all") == {}, "what was right is right again"
     assert again <= jobs.keys()
     assert not kept & jobs.keys()
 

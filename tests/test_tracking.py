@@ -25,8 +25,9 @@ from tracked_results import (
     write_results,
 )
 
+from scan_core.params.recipe_part import write_part
 from scan_core.params.schema.recipe import Recipe
-from scan_core.params.stages import clip_part, write_part
+from scan_core.params.stages import clip_part
 from scan_core.reporting.results import load_curves
 from scan_core.tracking import place
 from scan_core.tracking.runs import runs_of, training_run

@@ -23,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> None:
     """Take the backbone out, and write it."""
     from scan_core.models.packaged.files import save_packaged  # torch takes seconds to import
-    from scan_core.params.stages import read_part
+    from scan_core.params.recipe_part import read_part
     from scan_core.storage.atomic import write_text
     from scan_core.storage.tensors import load_tensors
     from scan_core.training.packaged_backbone import backbone_weights, card

@@ -24,6 +24,7 @@ class BenchmarkImages:
     """
 
     def __init__(self, index_file: Path, split: str) -> None:
+        self.index_file = index_file
         self.index: BenchmarkIndex = load_index(index_file)
         if split not in self.index.splits:
             raise InputError(f"{index_file} has no split '{split}', only {list(self.index.splits)}")

@@ -220,12 +220,12 @@ class FinetuneTask(Task):
         mine = MicroBatches(first_step, size, self.fabric.global_rank, processes, 1)
         readers = max(1, min(self.workers, size // processes))
         dataset = _Crops(
-            self.scan.sides,
+            (self.scan.settings.short_side, self.scan.settings.longest_side),
             self.pairs,
             self.order,
             self.images,
             self.scan.network.clip.visual.image_size[0],
-            self.scan.crop_expansion,
+            self.scan.settings.crop_expansion,
             self.seed,
         )
         parts_of_steps = read_steps(

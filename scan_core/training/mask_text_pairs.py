@@ -74,7 +74,7 @@ def merge_pairs(parts: Sequence[Path], path: Path) -> None:
         raise InputError(
             "there is no pair in any image: no caption has a noun, or no proposal has a pixel "
             "above the threshold; train the segmenter longer, or lower the threshold "
-            "(crop_threshold, or where there is none mask_threshold)"
+            "(clip_finetune.crop_threshold)"
         )
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         for part in parts:

@@ -93,11 +93,13 @@ def mine_pairs(
                 yield []
                 continue
             (evidence,) = scan.observer.observe([resized], [])
-            void = class_logits(evidence.embeddings, no_object, scan.logit_scale).softmax(-1)[:, -1]
+            void = class_logits(evidence.embeddings, no_object, scan.logit_scale()).softmax(-1)[
+                :, -1
+            ]
             best = void.argsort(stable=True)[:proposals].sort().values
-            masks = evidence.masks()[best] > scan.settings.pixel_threshold
+            masks = evidence.masks()[best] > scan.settings.crop_threshold
             crops = masked_crops(
-                resized.to(masks.device), masks, visual.image_size[0], scan.crop_expansion
+                resized.to(masks.device), masks, visual.image_size[0], scan.settings.crop_expansion
             )
             if not len(crops.queries):
                 yield []

@@ -16,8 +16,8 @@ from scan_core.inference.scan import Scan
 from scan_core.models.checkpoints import fit, import_foreign
 from scan_core.models.packaged.files import load_packaged, packaged_file
 from scan_core.models.scan import ScanNetwork
+from scan_core.params.recipe_part import RecipePart, as_text
 from scan_core.params.schema.segmenter import Segmenter
-from scan_core.params.stages import RecipePart, as_text
 from scan_core.provenance.source_hash import package_hash
 from scan_core.storage.digest import file_digest
 from scan_core.training.clip_finetune import FinetuneTask

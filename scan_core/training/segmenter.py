@@ -14,7 +14,7 @@ from scan_core.datasets.transforms import SegmenterAugmentation
 from scan_core.evaluation.confusion import ConfusionMatrix
 from scan_core.evaluation.metrics import segmentation_metrics
 from scan_core.inference.class_map import class_maps
-from scan_core.inference.scan import Scan, with_clip_weight
+from scan_core.inference.scan import Scan
 from scan_core.models.dropout import image_noise
 from scan_core.models.preprocessing import backbone_input, clip_view
 from scan_core.params.schema.segmenter import Augmentation, Loss, SegmenterTraining
@@ -196,7 +196,7 @@ class SegmenterTask(Task):
         noise = [seeded(device, self.seed, 105, position) for position in batch.positions]
         with image_noise(self.scan.network, noise):
             logits, proposals = module(
-                backbone_input(list(images)), view, self.text, self.scan.logit_scale
+                backbone_input(list(images)), view, self.text, self.scan.logit_scale()
             )
         targets = [
             Target(classes, label[None] == classes[:, None, None])
@@ -269,15 +269,15 @@ class SegmenterTask(Task):
         names = images.index.names
         matrix = ConfusionMatrix(len(names), self.fabric.device)
         text = self.scan.embed(names)
-        settings = with_clip_weight(self.scan.settings, 0.0)
+        settings = self.scan.settings  # of a model in training: without CLIP
         count = min(VALIDATION_IMAGES, len(images))
         chosen = np.linspace(0, len(images) - 1, count).round().astype(int).tolist()
         for number in chosen[self.fabric.global_rank :: self.fabric.world_size]:
             truth = torch.from_numpy(images.label(number))
-            (evidence,) = self.scan.observe([images.image(number)], [])
-            scores = self.scan.score(evidence, text, settings)
+            (seen,) = self.scan.observe([images.image(number)], [settings])
+            scores = self.scan.score(seen, text, settings)
             size = (truth.shape[0], truth.shape[1])
-            matrix.add(class_maps(evidence.masks(), [scores], size)[0], truth.to(matrix.device))
+            matrix.add(class_maps(seen.masks(size), [scores], size)[0], truth.to(matrix.device))
         counts = matrix.counts()
         if self.fabric.world_size > 1:
             summed = self.fabric.all_reduce(
