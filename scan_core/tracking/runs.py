@@ -109,7 +109,7 @@ def training_run(stage: str, variant: str, part: RecipePart) -> Run:
 
 def runs_of(
     recipe: Recipe,
-    grids: Iterable[Ablation],
+    grids: Mapping[str, Ablation],
     results: Path,
     with_report: bool,
     every_seed: bool = False,
@@ -118,7 +118,7 @@ def runs_of(
 
     Args:
         recipe: with its seed.
-        grids: that were made.
+        grids: name -> a grid that was made.
         results: folder of the recipe.
         with_report: whether tables, figures and pictures were made, and are to be recorded.
         every_seed: the grids with all their seeds, instead of the recipe's own alone.
@@ -126,7 +126,6 @@ def runs_of(
     Raises:
         InputError: a file that is missing or damaged, or a grid's table of other settings.
     """
-    grids = list(grids)
     manifest = results / "dataset_manifest.json"
     try:
         data = str(json.loads(read_text(manifest))["hash"])
@@ -134,12 +133,12 @@ def runs_of(
         raise InputError(f"{manifest} is damaged; make it again") from None
     main = cell_of(recipe, {}, recipe.seed)
     cells = [main] if with_report else []
-    for grid in grids:
+    for grid in grids.values():
         cells += _cells(recipe, grid, every_seed)
     runs = _trainings(cells, results)
     if with_report:
         runs += [_model(main, results), _evaluation(main, results)]
-    runs += [_grid(recipe, grid, results, every_seed) for grid in grids]
+    runs += [_grid(recipe, name, grid, results, every_seed) for name, grid in grids.items()]
     return [_with_tags(run, {"dataset_manifest": data}) for run in runs]
 
 
@@ -215,10 +214,12 @@ def _cells(recipe: Recipe, grid: Ablation, every_seed: bool) -> list[Cell]:
     return [c for c in cells_of(recipe, grid) if every_seed or c.seed == recipe.seed]
 
 
-def _grid(recipe: Recipe, ablation: Ablation, results: Path, every_seed: bool) -> Run:
+def _grid(
+    recipe: Recipe, grid_name: str, ablation: Ablation, results: Path, every_seed: bool
+) -> Run:
     """A parent, and a child for every cell and seed."""
     folder = results / "ablations" / ("every_seed" if every_seed else "")
-    table = folder / f"{ablation.name}.csv"
+    table = folder / f"{grid_name}.csv"
     grid = load_grid(table)
     name = f"{grid.name}, every seed" if every_seed else grid.name
     group = "every_seed" if every_seed else "grid"

@@ -61,5 +61,10 @@ def main(arguments: argparse.Namespace) -> None:
     serve(Viewer(scan), about, arguments.host, arguments.port)
 
 
-if __name__ == "__main__":
+def start() -> None:
+    """Run the command."""
     run(parser(), main)
+
+
+if __name__ == "__main__":
+    start()
