@@ -17,7 +17,7 @@ rule tables:
             category="Tables",
             labels={"table": "{table}"},
         ),
-        metrics=f"{RESULTS}/metrics.json",
+        metrics=directory(f"{RESULTS}/metrics"),
     log:
         f"{LOGS}/tables.log",
     benchmark:
@@ -36,7 +36,7 @@ rule tables:
     shell:
         "python -m workflow_scripts.tables --evaluation {input.metrics} --ablation {input.grids}"
         " --recipe-file {input.recipe} --architecture {params.architecture}"
-        " --output-folder {output.folder} --metrics-json {output.metrics} 2> {log}"
+        " --output-folder {output.folder} --metrics-folder {output.metrics} 2> {log}"
 
 
 rule figures:
@@ -120,8 +120,14 @@ rule grid_report:
             category="Grids",
             labels={"grid": "{seeds}{grid}"},
         ),
-        vector_figure=f"{RESULTS}/ablations/{{seeds}}{{grid}}.svg",
-        table=f"{RESULTS}/ablations/{{seeds}}{{grid}}.md",
+        vector_figures=[
+            f"{RESULTS}/ablations/{{seeds}}{{grid}}.pdf",
+            f"{RESULTS}/ablations/{{seeds}}{{grid}}.svg",
+        ],
+        tables=[
+            f"{RESULTS}/ablations/{{seeds}}{{grid}}.md",
+            f"{RESULTS}/ablations/{{seeds}}{{grid}}.tex",
+        ],
     log:
         f"{LOGS}/grid_report/{{seeds}}{{grid}}.log",
     benchmark:

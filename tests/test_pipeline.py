@@ -247,8 +247,8 @@ def test_the_release_is_complete_and_says_how_it_was_made(made, tmp_path):
     header = load_tensors(release / "model.safetensors")[1]
     assert sums[0][0] in card
     assert f"torch {header['versions']['torch']}" in card
-    metrics = json.loads((made.folder / "results/mini/metrics.json").read_text())
-    assert f"{100 * metrics['mini_ade_36.combined.miou']:.2f}" in card
+    metrics = json.loads((made.folder / "results/mini/metrics/mini_ade_36.json").read_text())
+    assert f"{metrics['miou']:.2f}" in card
     weights = made.folder / "results/mini/model/seed=0/model.safetensors"
     assert weights.stat().st_nlink == 1, "what happens to the release does not happen to the model"
     picture = Image.fromarray(np.zeros((40, 60, 3), np.uint8))

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from scan_core.errors import InputError
 from scan_core.reporting.reading import read_text
 from scan_core.reporting.results import Evaluation
-from scan_core.reporting.tables.tables import main_table
+from scan_core.reporting.tables.result_tables import main_table
 from scan_core.storage.atomic import atomic_path, write_text
 
 WEIGHTS, CARD, RECIPE = "model.safetensors", "README.md", "params.yaml"

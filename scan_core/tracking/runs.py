@@ -18,8 +18,8 @@ from scan_core.params.schema.recipe import Recipe
 from scan_core.params.stages import RecipePart
 from scan_core.reporting.reading import read_text
 from scan_core.reporting.results import MODES, load_curves, load_evaluations
+from scan_core.reporting.tables.grid_tables import grid_tables
 from scan_core.reporting.tables.grids import load_grid, shown
-from scan_core.reporting.tables.tables import grid_tables
 
 # Stage of a training -> the stage whose variants it makes, the folder of these, and its rule.
 TRAININGS = {
