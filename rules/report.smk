@@ -110,6 +110,38 @@ rule qualitative:
         " --predictions {input.predictions} --images 6 --output {output} 2> {log}"
 
 
+rule report_page:
+    input:
+        recipe=RECIPE_FILE,
+        metrics=of_every_benchmark("metrics.json"),
+        grids=grid_tables,
+        figures=f"{RESULTS}/figures",
+        pictures=expand(f"{RESULTS}/qualitative/{{benchmark}}.png", benchmark=EVALUATED),
+        sheets=expand(f"{DATA}/benchmarks/{{benchmark}}/sheet.png", benchmark=BENCHMARKS),
+    output:
+        f"{RESULTS}/report.html",
+    log:
+        f"{LOGS}/report_page.log",
+    benchmark:
+        f"{TIMINGS}/report_page.tsv"
+    localrule: True
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        architecture=architecture_name(),
+        code=code("report_page"),
+    message:
+        "Writing the report"
+    shell:
+        "python -m workflow_scripts.report_page --evaluation {input.metrics}"
+        " --ablation {input.grids} --recipe-file {input.recipe}"
+        " --architecture {params.architecture} --figures {input.figures}"
+        " --pictures {input.pictures} --sheets {input.sheets} --output {output} 2> {log}"
+
+
 rule grid_report:
     input:
         f"{RESULTS}/ablations/{{seeds}}{{grid}}.csv",
