@@ -28,8 +28,8 @@ rule clip_weights:
         "Obtaining CLIP ({wildcards.clip})"
     shell:
         "python -m workflow_scripts.clip_weights --recipe-part {params.recipe:q}"
-        " --work {params.work}/work --output {output.clip} --metrics {output.metrics}"
-        " --workers {threads} --run {params.run} 2> {log}"
+        " --work {params.work:q}/work --output {output.clip:q} --metrics {output.metrics:q}"
+        " --workers {threads} --run {params.run:q} 2> {log:q}"
 
 
 rule mine_mask_text_pairs:
@@ -38,6 +38,7 @@ rule mine_mask_text_pairs:
         segmenter=segmenter_of_pairs,
         index=TRAINING_INDEX,
         raw=ALL_RAW_RECORDS,
+        captions=CAPTIONS_OF_ONES_OWN,
     output:
         pairs=f"{RESULTS}/pairs/{{pairs}}/pairs.jsonl",
         statistics=f"{RESULTS}/pairs/{{pairs}}/statistics.json",
@@ -61,9 +62,9 @@ rule mine_mask_text_pairs:
         "Mining mask-noun pairs ({wildcards.pairs})"
     shell:
         "python -m workflow_scripts.mine_mask_text_pairs --recipe-part {params.recipe:q}"
-        " --clip {input.clip} --segmenter {input.segmenter} --index {input.index}"
-        " --captions {params.captions} --output {output.pairs}"
-        " --statistics {output.statistics} 2> {log}"
+        " --clip {input.clip:q} --segmenter {input.segmenter:q} --index {input.index:q}"
+        " --captions {params.captions:q} --output {output.pairs:q}"
+        " --statistics {output.statistics:q} 2> {log:q}"
 
 
 rule finetune_clip:
@@ -96,7 +97,7 @@ rule finetune_clip:
         "Fine-tuning CLIP with masks ({wildcards.finetuned})"
     shell:
         "{resources.launcher} python -m workflow_scripts.finetune_clip --recipe-part {params.recipe:q}"
-        " --clip {input.clip} --pairs {input.pairs} --index {input.index}"
-        " --devices {resources.devices} --nodes {resources.nodes} --workers {resources.workers}"
-        " --work {params.work}/work --output {output.clip} --metrics {output.metrics}"
-        " --run {params.run} 2> {log}"
+        " --clip {input.clip:q} --pairs {input.pairs:q} --index {input.index:q}"
+        " --devices {resources.devices:q} --nodes {resources.nodes:q} --workers {resources.workers:q}"
+        " --work {params.work:q}/work --output {output.clip:q} --metrics {output.metrics:q}"
+        " --run {params.run:q} 2> {log:q}"

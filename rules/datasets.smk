@@ -43,8 +43,8 @@ rule download_archive:
     message:
         "Downloading {wildcards.archive}"
     shell:
-        "python -m workflow_scripts.download_archive --archive {wildcards.archive} --output {output.archive}"
-        " --record {output.record} --manual-folder {params.manual} 2> {log}"
+        "python -m workflow_scripts.download_archive --archive {wildcards.archive:q} --output {output.archive:q}"
+        " --record {output.record:q} --manual-folder {params.manual:q} 2> {log:q}"
 
 
 rule extract_archive:
@@ -69,8 +69,8 @@ rule extract_archive:
     message:
         "Extracting {wildcards.archive}"
     shell:
-        "python -m workflow_scripts.extract_archive --name {wildcards.archive} --archive {input.archive}"
-        " --record {input.record} --raw-root {params.raw} --output {output} 2> {log}"
+        "python -m workflow_scripts.extract_archive --name {wildcards.archive:q} --archive {input.archive:q}"
+        " --record {input.record:q} --raw-root {params.raw:q} --output {output:q} 2> {log:q}"
 
 
 rule generate_miniworld:
@@ -97,14 +97,14 @@ rule generate_miniworld:
     message:
         "Drawing the miniature world in the layout {wildcards.layout}"
     shell:
-        "python -m workflow_scripts.generate_miniworld --layout {wildcards.layout} --raw-root {params.raw}"
-        " --seed {params.seed} --image-size {params.image_size} --images {params.images}"
-        " --workers {threads} --output {output} 2> {log}"
+        "python -m workflow_scripts.generate_miniworld --layout {wildcards.layout:q} --raw-root {params.raw:q}"
+        " --seed {params.seed:q} --image-size {params.image_size:q} --images {params.images:q}"
+        " --workers {threads} --output {output:q} 2> {log:q}"
 
 
 rule convert_benchmark:
     input:
-        raw_records,
+        raw_data,
     output:
         labels=directory(f"{DATA}/benchmarks/{{benchmark}}/labels"),
         index=f"{DATA}/benchmarks/{{benchmark}}/index.json",
@@ -131,9 +131,9 @@ rule convert_benchmark:
     message:
         "Converting {wildcards.benchmark}"
     shell:
-        "python -m workflow_scripts.convert_benchmark --format {params.format}"
+        "python -m workflow_scripts.convert_benchmark --format {params.format:q}"
         " --raw-root {params.raw:q} --class-list {params.classes:q}"
-        " --name {wildcards.benchmark} --splits {params.splits} --workers {threads}"
+        " --name {wildcards.benchmark:q} --splits {params.splits:q} --workers {threads}"
         " --output {params.folder:q} 2> {log:q}"
 
 
@@ -177,9 +177,9 @@ rule verify_dataset:
     message:
         "Verifying {wildcards.benchmark}"
     shell:
-        "python -m workflow_scripts.verify_dataset --index {input.index}"
-        " --expected-images {params.expected} --workers {threads}"
-        " --report {output.verification} --sheet {output.sheet} 2> {log}"
+        "python -m workflow_scripts.verify_dataset --index {input.index:q}"
+        " --expected-images {params.expected:q} --workers {threads}"
+        " --report {output.verification:q} --sheet {output.sheet:q} 2> {log:q}"
 
 
 rule dataset_manifest:
@@ -208,5 +208,5 @@ rule dataset_manifest:
     message:
         "Recording what the benchmarks were made from"
     shell:
-        "python -m workflow_scripts.dataset_manifest --source {params.source} --records {input.records}"
-        " --verifications {input.verifications} --output {output} 2> {log}"
+        "python -m workflow_scripts.dataset_manifest --source {params.source:q} --records {input.records:q}"
+        " --verifications {input.verifications:q} --output {output:q} 2> {log:q}"

@@ -15,6 +15,15 @@ WORLD_LAYOUTS = {
     "pascal_context": "voc2010",
 }
 
+# Where each raw format lies below the raw root.
+RAW_FOLDERS = {
+    "coco_stuff": "coco",
+    "ade20k_150": "ADEChallengeData2016",
+    "ade20k_847": "ADE20K_2021_17_01",
+    "pascal_voc": "VOCdevkit/VOC2012",
+    "pascal_context": "VOCdevkit/VOC2010",
+}
+
 
 def records_of(formats):
     """What must have been extracted or generated before these raw formats can be read."""
@@ -26,9 +35,16 @@ def records_of(formats):
     return []
 
 
-def raw_records(wildcards):
-    """The records that a benchmark's conversion waits for."""
-    return records_of([BENCHMARKS[wildcards.benchmark].format])
+def raw_data(wildcards):
+    """What a benchmark's conversion waits for: records, or raw data that a person has put there.
+
+    Of the latter only that it is there counts: folders change their times when they are looked at
+    by some programs, and would convert, and train, all again.
+    """
+    raw_format = BENCHMARKS[wildcards.benchmark].format
+    if SOURCE.startswith("local:"):
+        return ancient(f"{RAW}/{RAW_FOLDERS[raw_format]}")
+    return records_of([raw_format])
 
 
 # The records of every archive or layout that the recipe's benchmarks need.

@@ -39,11 +39,11 @@ rule evaluate_shard:
     message:
         "Evaluating {wildcards.model} on {wildcards.benchmark}, shard {wildcards.shard}"
     shell:
-        "python -m workflow_scripts.evaluate_shard --model {input.model} --index {input.index}"
-        " --classes {params.classes} --settings {params.settings:q}"
-        " --replace-layers {params.layers} --shard {wildcards.shard} --shards {params.shards}"
-        " --chance --predictions {output.predictions} --most-predictions {params.kept} --text-cache {params.cache}"
-        " --output {output.counts} 2> {log}"
+        "python -m workflow_scripts.evaluate_shard --model {input.model:q} --index {input.index:q}"
+        " --classes {params.classes:q} --settings {params.settings:q}"
+        " --replace-layers {params.layers:q} --shard {wildcards.shard:q} --shards {params.shards:q}"
+        " --chance --predictions {output.predictions:q} --most-predictions {params.kept:q} --text-cache {params.cache:q}"
+        " --output {output.counts:q} 2> {log:q}"
 
 
 rule evaluate:
@@ -77,11 +77,11 @@ rule evaluate:
     message:
         "Merging the evaluation of {wildcards.model} on {wildcards.benchmark}"
     shell:
-        "python -m workflow_scripts.evaluate --shards {input} --classes {params.classes}"
-        " --settings {params.settings:q} --recipe {params.recipe} --variant {wildcards.model}"
-        " --benchmark {wildcards.benchmark} --metrics {output.metrics}"
-        " --everything {output.everything} --per-class {output.per_class}"
-        " --confusion {output.confusion} 2> {log}"
+        "python -m workflow_scripts.evaluate --shards {input:q} --classes {params.classes:q}"
+        " --settings {params.settings:q} --recipe {params.recipe:q} --variant {wildcards.model:q}"
+        " --benchmark {wildcards.benchmark:q} --metrics {output.metrics:q}"
+        " --everything {output.everything:q} --per-class {output.per_class:q}"
+        " --confusion {output.confusion:q} 2> {log:q}"
 
 
 rule ablate:
@@ -109,5 +109,5 @@ rule ablate:
     message:
         "Table of the grid {wildcards.grid}"
     shell:
-        "python -m workflow_scripts.ablate --grid {wildcards.grid} --plan {params.plan:q}"
-        " --evaluations {params.root} --output {output} 2> {log}"
+        "python -m workflow_scripts.ablate --grid {wildcards.grid:q} --plan {params.plan:q}"
+        " --evaluations {params.root:q} --output {output:q} 2> {log:q}"

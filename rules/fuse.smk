@@ -27,5 +27,5 @@ rule fuse_weights:
         "Putting the model together ({wildcards.model})"
     shell:
         "python -m workflow_scripts.fuse_weights --recipe-part {params.recipe:q}"
-        " --clip {input.clip} --segmenter {input.segmenter} --finetuned {input.finetuned}"
-        " --manifest {input.manifest} --output {output} 2> {log}"
+        " --clip {input.clip:q} --segmenter {input.segmenter:q} --finetuned {input.finetuned:q}"
+        " --manifest {input.manifest:q} --output {output:q} 2> {log:q}"

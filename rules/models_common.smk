@@ -141,6 +141,9 @@ def pairs_of_finetuned(wildcards):
 TRAINING_INDEX = f"{DATA}/benchmarks/{RECIPE.datasets.train}/index.json"
 TRAINING_LABELS = f"{DATA}/benchmarks/{RECIPE.datasets.train}/labels"
 CAPTIONS = f"{RAW}/coco/annotations/captions_train2017.json"
+# Where a person has put the raw data nothing makes the captions, so that they must be there before
+# anything starts; elsewhere they come with the raw data.
+CAPTIONS_OF_ONES_OWN = ancient(CAPTIONS) if SOURCE.startswith("local:") else []
 
 BACKBONE_SOURCE = RECIPE.segmenter.backbone.weights
 
@@ -161,4 +164,4 @@ def backbone_file(wildcards):
 
 
 def backbone_option(wildcards, input):
-    return f"--backbone {input.backbone}" if input.backbone else ""
+    return ["--backbone", str(input.backbone)] if input.backbone else []

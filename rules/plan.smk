@@ -18,4 +18,4 @@ rule plan:
         f"What the recipe {RECIPE_NAME} takes"
     shell:
         "python -m workflow_scripts.plan --params {params.parameters:q}"
-        " --snakefile {params.snakefile:q} 2> {log}"
+        " --snakefile {params.snakefile:q} 2> {log:q}"

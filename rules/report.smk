@@ -34,9 +34,9 @@ rule tables:
     message:
         "Writing the tables"
     shell:
-        "python -m workflow_scripts.tables --evaluation {input.metrics} --ablation {input.grids}"
-        " --recipe-file {input.recipe} --architecture {params.architecture}"
-        " --output-folder {output.folder} --metrics-folder {output.metrics} 2> {log}"
+        "python -m workflow_scripts.tables --evaluation {input.metrics:q} --ablation {input.grids:q}"
+        " --recipe-file {input.recipe:q} --architecture {params.architecture:q}"
+        " --output-folder {output.folder:q} --metrics-folder {output.metrics:q} 2> {log:q}"
 
 
 rule figures:
@@ -71,10 +71,10 @@ rule figures:
     message:
         "Drawing the figures"
     shell:
-        "python -m workflow_scripts.figures --evaluation {input.metrics}"
-        " --per-class {input.per_class} --confusion {input.confusion} --ablation {input.grids}"
-        " --curves segmenter={input.segmenter} clip_finetune={input.finetuned}"
-        " --output-folder {output} 2> {log}"
+        "python -m workflow_scripts.figures --evaluation {input.metrics:q}"
+        " --per-class {input.per_class:q} --confusion {input.confusion:q} --ablation {input.grids:q}"
+        " --curves segmenter={input.segmenter:q} clip_finetune={input.finetuned:q}"
+        " --output-folder {output:q} 2> {log:q}"
 
 
 rule qualitative:
@@ -106,8 +106,8 @@ rule qualitative:
     message:
         "Pictures of {wildcards.benchmark}"
     shell:
-        "python -m workflow_scripts.qualitative --index {input.index} --classes {params.classes}"
-        " --predictions {input.predictions} --images 6 --output {output} 2> {log}"
+        "python -m workflow_scripts.qualitative --index {input.index:q} --classes {params.classes:q}"
+        " --predictions {input.predictions:q} --images 6 --output {output:q} 2> {log:q}"
 
 
 rule report_page:
@@ -136,10 +136,10 @@ rule report_page:
     message:
         "Writing the report"
     shell:
-        "python -m workflow_scripts.report_page --evaluation {input.metrics}"
-        " --ablation {input.grids} --recipe-file {input.recipe}"
-        " --architecture {params.architecture} --figures {input.figures}"
-        " --pictures {input.pictures} --sheets {input.sheets} --output {output} 2> {log}"
+        "python -m workflow_scripts.report_page --evaluation {input.metrics:q}"
+        " --ablation {input.grids:q} --recipe-file {input.recipe:q}"
+        " --architecture {params.architecture:q} --figures {input.figures:q}"
+        " --pictures {input.pictures:q} --sheets {input.sheets:q} --output {output:q} 2> {log:q}"
 
 
 rule grid_report:
@@ -179,7 +179,7 @@ rule grid_report:
     message:
         "Presenting the grid {wildcards.grid}"
     shell:
-        "python -m workflow_scripts.grid_report --grid {input} --output {params.stem} 2> {log}"
+        "python -m workflow_scripts.grid_report --grid {input:q} --output {params.stem:q} 2> {log:q}"
 
 
 rule release:
@@ -205,5 +205,5 @@ rule release:
     message:
         "Putting the release together"
     shell:
-        "python -m workflow_scripts.release --model {input.model} --manifest {input.manifest}"
-        " --recipe-file {input.recipe} --evaluation {input.metrics} --output-folder {output} 2> {log}"
+        "python -m workflow_scripts.release --model {input.model:q} --manifest {input.manifest:q}"
+        " --recipe-file {input.recipe:q} --evaluation {input.metrics:q} --output-folder {output:q} 2> {log:q}"

@@ -43,6 +43,6 @@ rule search_settings:
         "Searching settings ({wildcards.search})"
     shell:
         "python -m workflow_scripts.search_settings --search {params.search:q}"
-        " --recipe {params.recipe} --model {input.model} --benchmarks {params.benchmarks:q}"
-        " --replace-layers {params.layers} --code {params.code} --work {params.folder}/work"
-        " --output-folder {params.folder} 2> {log}"
+        " --recipe {params.recipe:q} --model {input.model:q} --benchmarks {params.benchmarks:q}"
+        " --replace-layers {params.layers:q} --code {params.code:q} --work {params.folder:q}/work"
+        " --output-folder {params.folder:q} 2> {log:q}"

@@ -34,7 +34,7 @@ rule train_segmenter:
         "Training the segmenter ({wildcards.segmenter})"
     shell:
         "{resources.launcher} python -m workflow_scripts.train_segmenter --recipe-part {params.recipe:q}"
-        " --clip {input.clip} {params.backbone} --index {input.index}"
-        " --devices {resources.devices} --nodes {resources.nodes} --workers {resources.workers}"
-        " --work {params.work}/work --output {output.segmenter} --metrics {output.metrics}"
-        " --run {params.run} 2> {log}"
+        " --clip {input.clip:q} {params.backbone:q} --index {input.index:q}"
+        " --devices {resources.devices:q} --nodes {resources.nodes:q} --workers {resources.workers:q}"
+        " --work {params.work:q}/work --output {output.segmenter:q} --metrics {output.metrics:q}"
+        " --run {params.run:q} 2> {log:q}"

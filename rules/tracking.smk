@@ -39,9 +39,9 @@ rule mlflow_sync:
     message:
         "Recording the runs in MLflow"
     shell:
-        "python -m workflow_scripts.mlflow_sync {params.report} --name {params.name}"
-        " --recipe {params.recipe:q} --grids {params.grids:q} --results {params.results}"
-        " --failures {params.failures} --output {output} 2> {log}"
+        "python -m workflow_scripts.mlflow_sync {params.report:q} --name {params.name:q}"
+        " --recipe {params.recipe:q} --grids {params.grids:q} --results {params.results:q}"
+        " --failures {params.failures:q} --output {output:q} 2> {log:q}"
 
 
 use rule mlflow_sync as mlflow_sync_ablations with:

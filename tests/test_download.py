@@ -1,6 +1,7 @@
 """Downloads against a real server that misbehaves on purpose."""
 
 import hashlib
+import io
 import os
 import random
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,7 +26,21 @@ from scan_core.datasets.download.archives import (
 from scan_core.datasets.download.fetch import Retries, download
 from scan_core.errors import InputError
 
-CONTENT = random.Random(0).randbytes(300_000)
+
+def archive_of(seed: int, length: int) -> bytes:
+    """A zip file of exactly so many bytes."""
+    overhead = 0
+    while True:
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            noise = random.Random(seed).randbytes(length - overhead)
+            archive.writestr(zipfile.ZipInfo("noise"), noise)
+        if buffer.tell() == length:
+            return buffer.getvalue()
+        overhead += buffer.tell() - length
+
+
+CONTENT = archive_of(0, 300_000)
 FAST = Retries(attempts=3, first_delay=0.01, longest_delay=0.2, timeout=5)
 
 
@@ -40,6 +56,11 @@ class Behaviour:
     chunk_pause: float = 0.0
     silence: list[float] = field(default_factory=list)
     content_type: str = "application/zip"
+    headers: dict[str, str] = field(default_factory=dict)
+    endless: bool = False
+    goes_away: bool = False
+    slow_headers: list[float] = field(default_factory=list)
+    slowly: list[float] = field(default_factory=list)
     hang_ups: int = 0
     statuses: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     break_after: list[int] = field(default_factory=list)
@@ -57,6 +78,10 @@ class Handler(BaseHTTPRequestHandler):
         if behaviour.hang_ups:
             behaviour.hang_ups -= 1
             return None
+        if behaviour.slow_headers:
+            for letter in b"HTTP/1.0 200 OK\r\nX-Slow: " + b"x" * 100_000:
+                self.wfile.write(bytes([letter]))
+                time.sleep(behaviour.slow_headers[0])
         if self.path == "/moved":
             return self.answer(302, {"Location": "/file"})
         if self.path == "/gone":
@@ -68,7 +93,7 @@ class Handler(BaseHTTPRequestHandler):
             start = int(wanted.removeprefix("bytes=").rstrip("-"))
             if start >= len(content):
                 return self.answer(416, {"Content-Range": f"bytes */{len(content)}"})
-        headers = {"Content-Type": behaviour.content_type}
+        headers = {"Content-Type": behaviour.content_type, **behaviour.headers}
         if behaviour.etag:
             headers["ETag"] = behaviour.etag
         if behaviour.length:
@@ -77,11 +102,19 @@ class Handler(BaseHTTPRequestHandler):
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
         self.answer(206 if start else 200, headers)
         time.sleep(behaviour.silence.pop(0) if behaviour.silence else 0)
+        if behaviour.slowly:
+            for position in range(start, len(content)):
+                self.wfile.write(content[position : position + 1])
+                time.sleep(behaviour.slowly[0])
         last = behaviour.break_after.pop(0) if behaviour.break_after else len(content)
         step = 10_000
         for position in range(start, last, step):
             self.wfile.write(content[position : min(position + step, last)])
             time.sleep(behaviour.chunk_pause)
+        while behaviour.endless:
+            self.wfile.write(b"x" * step)
+        if behaviour.goes_away and last < len(content):
+            self.server.server_close()  # from now on nobody listens
         return None
 
     def may_continue(self, behaviour: Behaviour) -> bool:
@@ -97,8 +130,8 @@ class Handler(BaseHTTPRequestHandler):
 class Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
         self.behaviour = Behaviour()
 
     def handle_error(self, *_: object) -> None:
@@ -205,7 +238,7 @@ def test_a_file_that_changes_midway_is_not_spliced(
     server.behaviour.break_after = [150_000] * 2
     with pytest.raises(InputError):
         download(archive, target, tmp_path, replace(FAST, attempts=1))
-    changed = CONTENT[::-1][:length]
+    changed = archive_of(1, length)
     server.behaviour = Behaviour(changed, etags[1], obeys_if_range=obeys_if_range)
     download(archive, target, tmp_path, FAST)
     assert_complete(target, changed)
@@ -319,6 +352,132 @@ def test_a_full_disk_is_named(server: Server, target: Path, tmp_path: Path) -> N
     target.with_name("data.zip.part").symlink_to("/dev/full")
     with pytest.raises(InputError, match="the disk is full"):
         download(server.archive(), target, tmp_path, FAST)
+
+
+def refused(server: Server, target: Path, folder: Path, match: str, **archive: object) -> None:
+    """The archive is refused, and nothing that could be taken for it is left."""
+    with pytest.raises(InputError, match=match):
+        download(server.archive(**archive), target, folder, FAST)
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("size", [None, len(CONTENT)])
+@pytest.mark.parametrize("checked", [True, False])
+def test_no_more_is_stored_than_the_file_has(
+    server: Server, target: Path, tmp_path: Path, checked: bool, size: int | None
+) -> None:
+    server.behaviour.break_after = [150_000] * 2
+    with pytest.raises(InputError):
+        download(server.archive(checked=checked), target, tmp_path, replace(FAST, attempts=1))
+    part = target.with_name("data.zip.part")
+    assert part.stat().st_size == 150_000
+    server.behaviour.length = False  # the answer to a range, of which only the range is known
+    server.behaviour.endless = True
+    refused(
+        server, target, tmp_path, "sends more than the 300000 bytes", checked=checked, size=size
+    )
+    assert part.stat().st_size == 150_000
+
+
+def test_a_file_of_unknown_length_ends_at_twice_its_rough_size(
+    server: Server, target: Path, tmp_path: Path
+) -> None:
+    server.behaviour.length = False
+    server.behaviour.endless = True
+    archive = replace(server.archive(checked=False), approximate_gb=0.001)
+    with pytest.raises(InputError, match="sends more than the 2000000 bytes"):
+        download(archive, target, tmp_path, FAST)
+    assert target.with_name("data.zip.part").stat().st_size == 0
+
+
+@pytest.mark.parametrize("where", ["body", "headers"])
+def test_a_server_of_a_few_bytes_a_second_is_given_up(
+    server: Server, target: Path, tmp_path: Path, where: str
+) -> None:
+    setattr(server.behaviour, "slowly" if where == "body" else "slow_headers", [0.05])
+    start = time.monotonic()
+    with pytest.raises(InputError, match=r"bytes a second|no answer within"):
+        download(
+            server.archive(), target, tmp_path,
+            replace(FAST, attempts=2, timeout=0.3, least_speed=100),
+        )  # fmt: skip
+    assert time.monotonic() - start < 8
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("http://127.0.0.1:9/file", "nobody answers"),
+        ("http://host.invalid/file", "no such host"),
+        ("https://127.0.0.1:{port}/file", "no encrypted connection"),
+        ("ftp://127.0.0.1/file", "InvalidSchema"),
+        ("http://[::1/file", "Invalid"),
+        ("http:///file", "Invalid"),
+    ],
+)
+def test_what_does_not_change_is_not_tried_again(
+    server: Server, target: Path, tmp_path: Path, address: str, reason: str
+) -> None:
+    archive = replace(server.archive(), urls=(address.format(port=server.server_port),))
+    start = time.monotonic()
+    with pytest.raises(InputError, match=reason):
+        download(archive, target, tmp_path, replace(FAST, first_delay=5, longest_delay=5))
+    assert time.monotonic() - start < 4
+
+
+def test_a_server_that_goes_away_for_a_moment_is_waited_for(
+    server: Server, target: Path, tmp_path: Path
+) -> None:
+    server.behaviour.break_after = [150_000]
+    server.behaviour.goes_away = True
+    again: list[Server] = []
+
+    def return_() -> None:
+        time.sleep(1)
+        again.append(Server(server.server_port))
+        again[0].serve_forever(0.01)
+
+    threading.Thread(target=return_, daemon=True).start()
+    download(server.archive(), target, tmp_path, replace(FAST, attempts=40))
+    assert_complete(target)
+    assert again[0].behaviour.requested == ["bytes=150000-"]
+    again[0].shutdown()
+
+
+@pytest.mark.parametrize(
+    ("content", "length"),
+    [
+        (CONTENT[:-1], False),
+        (CONTENT[:200_000], True),
+        (b"", True),
+        (b"<!DOCTYPE html><html>Not found</html>", True),
+    ],
+)
+def test_without_a_checksum_only_a_whole_archive_is_accepted(
+    server: Server, target: Path, tmp_path: Path, content: bytes, length: bool
+) -> None:
+    server.behaviour.content, server.behaviour.length = content, length
+    refused(server, target, tmp_path, "truncated or corrupt", checked=False)
+    assert not target.with_name("data.zip.part").exists()
+
+
+def test_an_encoded_body_is_not_taken_for_the_file(
+    server: Server, target: Path, tmp_path: Path
+) -> None:
+    server.behaviour.headers = {"Content-Encoding": "gzip"}
+    refused(server, target, tmp_path, "sends the file encoded", checked=False)
+
+
+@pytest.mark.parametrize("record", ["", "{", "[]", '{"url": 1}', "null"])
+def test_a_damaged_record_of_a_part_begins_anew(
+    server: Server, target: Path, tmp_path: Path, record: str
+) -> None:
+    target.parent.mkdir()
+    target.with_name("data.zip.part").write_bytes(CONTENT[:1000])
+    target.with_name("data.zip.part.json").write_text(record)
+    download(server.archive(), target, tmp_path, FAST)
+    assert_complete(target)
+    assert server.behaviour.requested == [None]
 
 
 def test_a_file_too_large_for_the_disk_is_not_begun(

@@ -1,11 +1,14 @@
 """Two commands that make one file: the second waits, or ends with the name of the first."""
 
 import errno
-import json
+import multiprocessing
+import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -53,7 +56,7 @@ def test_one_makes_it_at_a_time(tmp_path):
     first.send_signal(signal.SIGKILL)
     first.wait()
     with exclusive(target, patience=0):
-        assert [path.name for path in target.parent.iterdir()] == [".model.safetensors.lock"]
+        assert sorted(path.suffix for path in target.parent.iterdir()) == [".lock", ".maker"]
     assert list(target.parent.iterdir()) == []
 
 
@@ -73,26 +76,81 @@ def test_the_other_processes_of_one_training_do_not_exclude_each_other(tmp_path)
     first.wait()
 
 
-def test_on_a_file_system_without_locks_a_living_maker_counts(tmp_path, monkeypatch):
-    def refuse(*arguments):
-        raise OSError(errno.ENOLCK, "no locks available")
+@pytest.fixture(params=["locks", "no locks"])
+def file_system(request, monkeypatch):
+    """Of both kinds: `flock` works, and `flock` answers that there are no locks."""
+    if request.param == "no locks":
 
-    monkeypatch.setattr("fcntl.lockf", refuse)
-    target, lock = tmp_path / "model", tmp_path / ".model.lock"
+        def refuse(*arguments):
+            raise OSError(errno.ENOLCK, "no locks available")
+
+        monkeypatch.setattr("fcntl.flock", refuse)
+    return request.param
+
+
+def _alone(folder: Path) -> int:
+    """Hold the lock for a moment; fails if somebody else holds it meanwhile."""
+    with exclusive(folder / "model", patience=60, lease=2):
+        witness = os.open(folder / "alone", os.O_CREAT | os.O_EXCL)
+        time.sleep(0.001)
+        os.close(witness)
+        (folder / "alone").unlink()
+    return 1
+
+
+def test_of_two_hundred_contenders_each_is_alone(tmp_path, file_system):
+    with multiprocessing.get_context("fork").Pool(25) as pool:
+        assert sum(pool.imap_unordered(_alone, [tmp_path] * 200)) == 200
+    assert list(tmp_path.iterdir()) == []
+
+
+def _hold_and_die(target: Path) -> None:
+    process = os.fork()
+    if not process:
+        with exclusive(target, lease=2):
+            os._exit(0)
+    os.waitpid(process, 0)
+
+
+def _take(target: Path) -> int:
+    return _alone(target.parent)
+
+
+def test_of_many_takers_after_a_dead_holder_each_is_alone(tmp_path, file_system):
+    for _ in range(5):
+        _hold_and_die(tmp_path / "model")
+        with multiprocessing.get_context("fork").Pool(8) as pool:
+            assert sum(pool.imap_unordered(_take, [tmp_path / "model"] * 8)) == 8
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_locks_a_holder_that_died_elsewhere_is_replaced(tmp_path, file_system, monkeypatch):
+    """Such as a job that is requeued, under its own number, on another node."""
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    target = tmp_path / "model"
+    _hold_and_die(target)
+    for path in tmp_path.iterdir():
+        path.write_text(path.read_text().replace(socket.gethostname(), "elsewhere"))
+    start = time.monotonic()
+    with exclusive(target, patience=20, lease=2):
+        assert time.monotonic() - start < 10
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_living_holder_counts_for_as_long_as_it_lives(tmp_path, file_system):
+    target = tmp_path / "model"
     with (
-        exclusive(target, patience=0),
-        pytest.raises(InputError, match="is being made by process"),
-        exclusive(target, patience=0.2),
+        exclusive(target, patience=0, lease=1),
+        pytest.raises(InputError, match=r"is being made by process \d+ on .* delete .*\.model"),
     ):
+        _in_another_process(target)
+
+
+def _in_another_process(target: Path) -> None:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
+        pool.submit(_try, target).result()
+
+
+def _try(target: Path) -> None:
+    with exclusive(target, patience=3, lease=1):
         pass
-    assert not lock.exists()
-    dead = subprocess.Popen(["true"])
-    dead.wait()
-    with exclusive(target, patience=0):
-        record = json.loads(lock.read_text())
-    lock.write_text(json.dumps({**record, "process": dead.pid}))
-    with exclusive(target, patience=0):
-        assert json.loads(lock.read_text()) == record
-    lock.write_text(json.dumps({**record, "host": "elsewhere", "job": None}))
-    with pytest.raises(InputError, match=r"on elsewhere.*delete .*\.model\.lock"):
-        exclusive(target, patience=0).__enter__()

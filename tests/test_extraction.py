@@ -23,8 +23,12 @@ def write_zip(path: Path, files: dict[str, bytes]) -> None:
 
 
 def write_tar(path: Path, files: dict[str, bytes]) -> None:
+    write_members(path, list(files.items()))
+
+
+def write_members(path: Path, files: list[tuple[str, bytes]]) -> None:
     with tarfile.open(path, "w:gz" if path.suffix == ".gz" else "w") as archive:
-        for name, content in files.items():
+        for name, content in files:
             info = tarfile.TarInfo(name)
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
@@ -151,3 +155,75 @@ def test_a_web_page_in_place_of_an_archive_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data.zip").write_text("<html>sign in</html>")
     with pytest.raises(InputError, match=r"data\.zip is truncated or corrupt"):
         extract(tmp_path / "data.zip", tmp_path / "raw")
+
+
+def sparse_tar(path: Path, form: int) -> Path:
+    """A tar of a few kB whose member says to be 60 GB long."""
+    with tarfile.open(path, "w", format=form) as archive:
+        info = tarfile.TarInfo("labels.bin")
+        if form == tarfile.PAX_FORMAT:
+            info.pax_headers = {
+                "GNU.sparse.major": "1", "GNU.sparse.minor": "0",
+                "GNU.sparse.name": "labels.bin", "GNU.sparse.realsize": str(60 * 10**9),
+            }  # fmt: skip
+            content = b"1\n0\n512\n".ljust(512, b"\0") + bytes(512)
+        else:
+            info.type = tarfile.GNUTYPE_SPARSE
+            content = bytes(512)
+        info.size = len(content)
+        archive.addfile(info, io.BytesIO(content))
+    if form == tarfile.GNU_FORMAT:  # what tarfile itself does not write: the map, the real size
+        whole = bytearray(path.read_bytes())
+        whole[386:410] = b"%011o\0%011o\0" % (0, 512)
+        whole[483:495] = b"%011o\0" % (60 * 10**9 // 8)
+        whole[148:156] = b" " * 8
+        whole[148:156] = b"%06o\0 " % sum(whole[:512])
+        path.write_bytes(whole)
+    return path
+
+
+@pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+def test_a_sparse_file_is_refused(tmp_path: Path, form: int) -> None:
+    archive = sparse_tar(tmp_path / "data.tar", form)
+    with pytest.raises(InputError, match=r"labels\.bin' is sparse"):
+        extract(archive, tmp_path / "raw")
+    assert not (tmp_path / "raw").exists()
+
+
+def test_an_archive_that_grows_without_measure_is_refused(tmp_path: Path) -> None:
+    archive = write_archive(tmp_path / "data.zip", {"zeros": b""})
+    whole = archive.read_bytes()  # the directory may claim any length
+    at = whole.rindex(b"PK\x01\x02") + 24
+    size = (1 << 30) + 1
+    archive.write_bytes(whole[:at] + size.to_bytes(4, "little") + whole[at + 4 :])
+    with pytest.raises(InputError, match=r"would become 1\.1 GB"):
+        extract(archive, tmp_path / "raw")
+    assert not (tmp_path / "raw").exists()
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_of_two_members_of_one_name_the_last_counts_however_often(
+    tmp_path: Path, suffix: str
+) -> None:
+    archive = write_archive(
+        tmp_path / f"data{suffix}", {"a": b"first", "./b": b"x", "b": b"longer"}
+    )
+    duplicate = {"a": b"the second"}
+    if suffix == ".zip":
+        with zipfile.ZipFile(archive, "a") as file, pytest.warns(UserWarning, match="Duplicate"):
+            file.writestr("a", duplicate["a"])
+    else:
+        write_members(
+            archive, [("a", b"first"), ("./b", b"x"), ("b", b"longer"), ("a", b"the second")]
+        )
+    for _ in range(3):
+        assert extract(archive, tmp_path / "raw") == 2
+        assert contents(tmp_path / "raw") == {"a": b"the second", "b": b"longer"}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_file_that_is_a_folder_too_is_refused(tmp_path: Path, suffix: str) -> None:
+    archive = write_archive(tmp_path / f"data{suffix}", {"images": b"1", "images/1.jpg": b"2"})
+    with pytest.raises(InputError, match="is a file and a folder"):
+        extract(archive, tmp_path / "raw")
+    assert not (tmp_path / "raw").exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from scan_core.command.command_line import run
 from scan_core.datasets.download.archives import ARCHIVES
-from scan_core.datasets.download.fetch import download
+from scan_core.datasets.download.fetch import download, obtained_before
 from scan_core.storage.atomic import write_text
 
 
@@ -26,7 +26,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> None:
     """Download the archive and write its record."""
-    record = download(ARCHIVES[arguments.archive], arguments.output, arguments.manual_folder)
+    archive = ARCHIVES[arguments.archive]
+    record = obtained_before(archive, arguments.output, arguments.record) or download(
+        archive, arguments.output, arguments.manual_folder
+    )
     write_text(arguments.record, json.dumps(dataclasses.asdict(record), indent=1) + "\n")
     logging.info("%s: %d bytes, sha256 %s", record.name, record.bytes, record.sha256)
 

@@ -1,17 +1,23 @@
 """Files appear under their final name complete or not at all."""
 
-import errno
 import os
+import re
 import socket
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from scan_core.errors import DiskFullError
+from scan_core.storage.full_disk import room_for
+
+_TEMPORARY = re.compile(r"\.(?P<stem>.*)\.(?P<host>[^/]+)-(?P<process>\d+)\.tmp(?P<suffix>[^/]*)")
+# A writer elsewhere of whom nothing can be learnt is taken for dead after so many seconds without
+# a sign of life: far more than any file takes.
+_SILENCE = 24 * 3600.0
 
 
 @contextmanager
-def atomic_path(target: Path) -> Iterator[Path]:
+def atomic_path(target: Path, size: int | None = None, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `target` and rename it to `target` on success.
 
     The temporary name keeps the target's suffix (libraries choose a format by it) and holds
@@ -20,6 +26,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
     Args:
         target: the final path; missing parent folders are made.
+        size: bytes that it will have, as far as that is known; told where the disk is full.
+        durable: wait until the file lies on the disk before it gets its name, for what took long
+            to make: it then outlives a power cut too.
 
     Yields:
         the path to write to, on the same file system as `target`.
@@ -31,28 +40,59 @@ def atomic_path(target: Path) -> Iterator[Path]:
     writer = f"{socket.gethostname()}-{os.getpid()}"
     temporary = target.with_name(f".{target.stem}.{writer}.tmp{target.suffix}")
     try:
-        yield temporary
-        temporary.replace(target)
-    except BaseException as error:
+        with room_for(target, size, written=temporary):
+            yield temporary
+            if durable:
+                _on_disk(temporary)
+            temporary.replace(target)
+    except BaseException:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError(
-                f"the disk is full: {target} could not be written. Free some space and run "
-                "again; what is finished is kept."
-            ) from error
         raise
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files that killed writers left below `folder`.
+def remove_leftovers(folder: Path, below: bool = True, before: float | None = None) -> int:
+    """Remove the temporary files that killed writers have left; their number.
 
-    Nobody may be writing there at the same time.
+    Those of writers that live, or may live, stay.
+
+    Args:
+        folder: where to look; it may be missing.
+        below: also in the folders below it.
+        before: seconds since the epoch; whoever wrote last before is known to be dead.
     """
-    for path in folder.rglob(".*.tmp*"):
-        path.unlink()
+    paths = folder.rglob(".*.tmp*") if below else folder.glob(".*.tmp*")
+    return sum(_removed_if_dead(path, before) for path in paths)
+
+
+def _removed_if_dead(path: Path, before: float | None) -> bool:
+    match = _TEMPORARY.fullmatch(path.name)
+    if match is None:
+        return False
+    with suppress(OSError):
+        written = path.stat().st_mtime
+        dead = before is not None and written < before
+        if match["host"] == socket.gethostname():
+            dead = dead or not Path(f"/proc/{match['process']}").exists()
+        else:
+            dead = dead or time.time() - written > _SILENCE
+        if dead:
+            path.unlink()
+            return True
+    return False
+
+
+def _on_disk(path: Path) -> None:
+    """Wait until a file's content has left the memory; a full disk may show only then."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def write_text(target: Path, text: str) -> None:
     """Write `text` (UTF-8) to `target` atomically."""
-    with atomic_path(target) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_bytes(target, text.encode())
+
+
+def write_bytes(target: Path, content: bytes) -> None:
+    """Write `content` to `target` atomically."""
+    with atomic_path(target, len(content)) as temporary:
+        temporary.write_bytes(content)

@@ -1,6 +1,5 @@
 """Extraction of downloaded archives: nothing leaves the target folder, and a rerun continues."""
 
-import errno
 import gzip
 import logging
 import shutil
@@ -17,10 +16,15 @@ from typing import IO
 
 from tqdm import tqdm
 
-from scan_core.errors import InputError
+from scan_core.errors import DiskFullError, InputError
+from scan_core.storage.full_disk import room_for
 
+_SUFFIXES = (".zip", ".tar", ".tar.gz")
 _BLOCK = 1 << 20
 _PROGRESS_SECONDS = 5.0  # standard error is usually a log file
+# Archives of pictures grow by a few times, of label maps by tens. More than this is an attack.
+_MOST_GROWTH = 250
+_HARMLESS = 1 << 30
 # What zipfile, tarfile and gzip raise for files that are not, or no longer, what they read.
 _DAMAGE = (
     tarfile.TarError,
@@ -58,12 +62,12 @@ def extract(archive_path: Path, target: Path) -> int:
 
     Raises:
         InputError: the archive is damaged or of another kind; a member is a link or a device or
-            lies outside `target`; or the disk is full.
+            lies outside `target`; or it grows as no archive of data does.
+        DiskFullError: the disk is full, or too full for what is to be extracted.
     """
     try:
         with _members(archive_path) as members:
-            if not members:
-                raise InputError(f"{archive_path} holds no files; {_advice(archive_path)}")
+            _check_members(archive_path, members)
             target.mkdir(parents=True, exist_ok=True)
             missing = [member for member in members if not _is_there(member, target)]
             _check_space(archive_path, target, sum(member.size for member in missing))
@@ -75,13 +79,31 @@ def extract(archive_path: Path, target: Path) -> int:
         raise InputError(
             f"{archive_path} is truncated or corrupt ({error}); {_advice(archive_path)}"
         ) from error
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise InputError(
-            f"the disk of {target} is full. Free some space and run again; what has been "
-            "extracted is kept."
-        ) from error
+
+
+def what_is_wrong(name: str, path: Path) -> str | None:
+    """Why a file cannot be the archive that it is called; None: nothing is seen.
+
+    Of archives without a published checksum, nothing else tells a whole one from a cut one, or
+    from a page that says "not found".
+
+    Args:
+        name: of the archive; its suffix says of which kind it is.
+        path: the file, under whatever name.
+    """
+    try:
+        if name.endswith(_SUFFIXES):
+            with _members(path, name) as members:
+                _check_members(path, members)
+            return None
+        with path.open("rb") as file:
+            first = file.read(4)
+        if first.startswith(b"PK") and not zipfile.is_zipfile(path):
+            return "the end is missing"
+        known = first.startswith((b"PK", b"\x80"))
+        return None if known else f"it begins with {first!r}, as no file of this kind does"
+    except (*_DAMAGE, InputError) as error:
+        return f"it is truncated or corrupt ({error})"
 
 
 def _advice(archive_path: Path) -> str:
@@ -92,19 +114,23 @@ def _advice(archive_path: Path) -> str:
 
 
 @contextmanager
-def _members(archive_path: Path) -> Iterator[list[_Member]]:
-    """Yield the checked members of an archive, in its order; they can be read until the end."""
-    name = archive_path.name
+def _members(archive_path: Path, name: str | None = None) -> Iterator[list[_Member]]:
+    """Yield the checked members of an archive, in its order; they can be read until the end.
+
+    Of several members of one name the last counts, as for every other program.
+    """
+    name = name or archive_path.name
     if name.endswith(".zip"):
         with zipfile.ZipFile(archive_path) as archive:
-            yield list(_zip_members(archive_path, archive))
-    elif name.endswith((".tar", ".tar.gz")):
+            yield list({m.path: m for m in _zip_members(archive_path, archive)}.values())
+    elif name.endswith(_SUFFIXES):
         compressed = name.endswith(".gz")
         with (
             gzip.open(archive_path) if compressed else archive_path.open("rb") as stream,
             tarfile.open(fileobj=stream, mode="r:") as archive,
         ):
-            yield list(_tar_members(archive_path, archive, stream))
+            found = _tar_members(archive_path, archive, stream)
+            yield list({m.path: m for m in found}.values())
     else:
         raise InputError(f"{archive_path} is not a .zip, .tar or .tar.gz archive.")
 
@@ -128,6 +154,8 @@ def _tar_members(
         path = _safe_path(archive_path, info.name, info.isdir())
         if not info.isreg() and not info.isdir():
             raise _unsafe(archive_path, info.name, "is a link or a device")
+        if info.issparse():
+            raise _unsafe(archive_path, info.name, "is sparse: it says to be longer than it is")
         if info.isreg() and not _is_metadata(path):
             yield _Member(path, info.size, partial(_open_tar_member, archive, info))
     # tarfile takes a file that ends between two members for complete; the format ends in zeros.
@@ -136,6 +164,22 @@ def _tar_members(
         raise tarfile.ReadError("the end is missing")
     while stream.read(_BLOCK):  # to the end of the file, where gzip keeps its checksum
         pass
+
+
+def _check_members(archive_path: Path, members: list[_Member]) -> None:
+    if not members:
+        raise InputError(f"{archive_path} holds no files; {_advice(archive_path)}")
+    files = {member.path for member in members}
+    for member in members:
+        if folder := next((parent for parent in member.path.parents if parent in files), None):
+            raise _unsafe(archive_path, str(folder), "is a file and a folder")
+    total = sum(member.size for member in members)
+    if total > _HARMLESS and total > _MOST_GROWTH * archive_path.stat().st_size:
+        raise InputError(
+            f"{archive_path} is not safe to extract: {archive_path.stat().st_size} bytes would "
+            f"become {total / 1e9:.1f} GB. Nothing was extracted. Obtain the archive from its "
+            "publisher."
+        )
 
 
 def _open_tar_member(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
@@ -173,7 +217,7 @@ def _is_there(member: _Member, target: Path) -> bool:
 def _check_space(archive_path: Path, target: Path, needed: int) -> None:
     free = shutil.disk_usage(target).free
     if needed > free:
-        raise InputError(
+        raise DiskFullError(
             f"{target} has {free / 1e9:.2f} GB free, but {archive_path.name} needs "
             f"{needed / 1e9:.2f} GB more. Free some space and run again."
         )
@@ -185,7 +229,11 @@ def _write(member: _Member, path: Path) -> None:
     part = path.with_name(f"{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with member.open() as source, part.open("wb") as destination:
+        with (
+            room_for(path, member.size, kept="what has been extracted"),
+            member.open() as source,
+            part.open("wb") as destination,
+        ):
             shutil.copyfileobj(source, destination, _BLOCK)
         if part.stat().st_size != member.size:
             raise EOFError(f"{member.path} is shorter than announced")

@@ -5,6 +5,7 @@ this one stopped; the file gets its final name only when it is complete and veri
 """
 
 import hashlib
+import json
 import logging
 import os
 import random
@@ -14,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scan_core.datasets.download.archives import Archive
-from scan_core.datasets.download.transfer import (
+from scan_core.datasets.download.attempts import (
     AddressFailedError,
     InterruptedTransferError,
-    forget_origin,
-    size_of,
-    transfer,
+    UnreachableError,
 )
+from scan_core.datasets.download.extraction import what_is_wrong
+from scan_core.datasets.download.transfer import Pace, forget_origin, size_of, transfer
 from scan_core.errors import InputError
 from scan_core.storage.atomic import atomic_path
 
@@ -53,12 +54,15 @@ class Retries:
         first_delay: mean wait after a broken attempt; doubles with each that brought nothing new.
         longest_delay: bound of every wait, also of one that the server asks for.
         timeout: silence after which a connection counts as broken.
+        least_speed: bytes a second over any `timeout` seconds; a slower connection counts as
+            broken too, and what it brought as nothing new.
     """
 
     attempts: int = 8
     first_delay: float = 1.0
     longest_delay: float = 300.0
     timeout: float = 60.0
+    least_speed: float = 1000.0
 
 
 def download(
@@ -108,6 +112,24 @@ def download(
     )
 
 
+def obtained_before(archive: Archive, target: Path, record: Path) -> DownloadRecord | None:
+    """The record of what lies at `target`, if it is whole.
+
+    Another project that shares the folder may have obtained it while this one waited.
+
+    Args:
+        archive: what is to be obtained.
+        target: its final path.
+        record: JSON, written with it.
+    """
+    try:
+        found = DownloadRecord(**json.loads(record.read_text(encoding="utf-8")))
+        problem, sha256 = _verify(archive, target)
+    except (OSError, ValueError, TypeError):
+        return None
+    return found if not problem and sha256 == found.sha256 else None
+
+
 def _link(archive: Archive, source: Path, target: Path) -> DownloadRecord:
     problem, sha256 = _verify(archive, source)
     if problem:
@@ -146,12 +168,22 @@ def _complete(archive: Archive, url: str, part: Path, retries: Retries) -> None:
     """Attempt the transfer until `part` is complete, patiently as long as it gets further."""
     furthest = size_of(part)
     fruitless = 0
+    answered = False
+    pace = Pace(retries.timeout, retries.least_speed)
     while True:
         try:
-            return transfer(archive, url, part, retries.timeout)
-        except InterruptedTransferError as interruption:
+            return transfer(archive, url, part, pace)
+        except (InterruptedTransferError, UnreachableError) as failure:
+            if isinstance(failure, UnreachableError):
+                if not answered:
+                    raise
+                interruption = InterruptedTransferError(str(failure))
+            else:
+                interruption = failure
             size = size_of(part)
-            fruitless = 0 if size > furthest else fruitless + 1
+            further = size > furthest and not interruption.fruitless
+            answered = answered or size > furthest
+            fruitless = 0 if further else fruitless + 1
             furthest = max(furthest, size)
             if fruitless >= retries.attempts:
                 raise AddressFailedError(
@@ -177,4 +209,4 @@ def _verify(archive: Archive, path: Path) -> tuple[str | None, str]:
         return f"expected {archive.bytes} bytes, got {size}", sha256
     if algorithm and (got := digests[algorithm].hexdigest()) != expected:
         return f"expected {algorithm} {expected}, got {got}", sha256
-    return None, sha256
+    return None if algorithm else what_is_wrong(archive.name, path), sha256

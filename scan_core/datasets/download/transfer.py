@@ -1,12 +1,14 @@
 """One attempt to bring a file over HTTP: from the start, or from where the last one ended.
 
 What the server said of the file is kept in `<part>.json`, so that an attempt made later, by
-another process, recognises a file that has changed in between.
+another process, recognises a file that has changed in between. Whatever a server sends, no more
+is stored than the file can have, and no attempt goes on that gets nowhere.
 """
 
-import errno
 import json
+import logging
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -17,13 +19,21 @@ import requests
 import urllib3
 from tqdm import tqdm
 
+from scan_core.datasets.download.answers import answer_to
 from scan_core.datasets.download.archives import Archive
-from scan_core.errors import InputError
+from scan_core.datasets.download.attempts import AddressFailedError, InterruptedTransferError
+from scan_core.errors import DiskFullError
 from scan_core.storage.atomic import write_text
+from scan_core.storage.full_disk import room_for
 
+_log = logging.getLogger(__name__)
 _CHUNK = 1 << 16
 _PROGRESS_SECONDS = 5.0  # standard error is usually a log file
 _TEMPORARY_STATUS = frozenset({408, 425, 429})
+# Bytes of a file of which neither its publisher nor its server says how long it is: this many
+# times the size that is known roughly, or where not even that is known, so many.
+_ROUGHLY = 2
+_LONGEST_UNKNOWN = 10_000_000_000
 
 
 @dataclass(frozen=True)
@@ -35,38 +45,39 @@ class _Origin:
     total: int | None
 
 
-class AddressFailedError(Exception):
-    """This address will not deliver the file; another one may."""
+@dataclass(frozen=True)
+class Pace:
+    """When an attempt counts as broken.
+
+    Attributes:
+        timeout: seconds of silence; also, for how long the beginning of an answer may take.
+        least_speed: bytes a second, over any `timeout` seconds.
+    """
+
+    timeout: float
+    least_speed: float
 
 
-class InterruptedTransferError(Exception):
-    """An attempt ended early; the next one may get further."""
-
-    def __init__(self, reason: str, wait: float = 0.0) -> None:
-        super().__init__(reason)
-        self.wait = wait
-
-
-def transfer(archive: Archive, url: str, part: Path, timeout: float) -> None:
+def transfer(archive: Archive, url: str, part: Path, pace: Pace) -> None:
     """Make one request and append to `part`, or write it anew; return if it is complete.
 
     Args:
         archive: what is transferred.
         url: one of its addresses.
         part: the partial file; may hold bytes of an earlier attempt.
-        timeout: silence after which the connection counts as broken, seconds.
+        pace: when the attempt counts as broken.
 
     Raises:
         InterruptedTransferError: another attempt may get further.
         AddressFailedError: this address will not deliver the archive.
-        InputError: the disk is full, or too full for the rest of the file.
+        DiskFullError: the disk is full, or too full for the rest of the file.
     """
     origin = _continuable(archive, url, part)
     offset = size_of(part) if origin else 0
     if origin and offset == origin.total:
         return
-    with _request(url, offset, origin, timeout) as response:
-        _check_answer(response)
+    with _request(url, offset, origin, pace.timeout) as response:
+        _check_answer(archive, response)
         if response.status_code == 200:  # also the answer of a server that ignores ranges
             offset = 0
             now = _Origin(url, _validator(response), _content_length(response))
@@ -77,13 +88,14 @@ def transfer(archive: Archive, url: str, part: Path, timeout: float) -> None:
             if unchanged and response.status_code == 416 and total == offset:
                 return
             if not unchanged or start != offset:
-                part.unlink()
+                part.unlink(missing_ok=True)
                 raise InterruptedTransferError("the file has changed or cannot be continued")
         if archive.bytes is not None and now.total not in (None, archive.bytes):
             raise AddressFailedError(f"offers {now.total} bytes; the archive has {archive.bytes}")
-        _check_space(part, now, offset)
-        _store(response, part, now, offset)
-    expected = now.total if now.total is not None else archive.bytes
+        expected = now.total if now.total is not None else archive.bytes
+        _check_space(part, expected, offset)
+        longest = expected if expected is not None else _longest(archive)
+        _store(response, part, now, offset, longest, pace)
     if expected is not None and size_of(part) != expected:
         raise InterruptedTransferError(f"the connection closed before byte {expected}")
 
@@ -95,12 +107,7 @@ def _request(url: str, offset: int, origin: _Origin | None, timeout: float) -> r
         headers["Range"] = f"bytes={offset}-"
         if origin and origin.url == url and origin.validator:
             headers["If-Range"] = origin.validator
-    try:
-        return requests.get(url, headers=headers, stream=True, timeout=timeout)
-    except (requests.TooManyRedirects, requests.exceptions.InvalidURL) as error:
-        raise AddressFailedError(f"{type(error).__name__}: {error}") from error
-    except requests.RequestException as error:
-        raise InterruptedTransferError(f"{type(error).__name__}: {error}") from error
+    return answer_to(url, headers, timeout)
 
 
 def _continuable(archive: Archive, url: str, part: Path) -> _Origin | None:
@@ -111,7 +118,11 @@ def _continuable(archive: Archive, url: str, part: Path) -> _Origin | None:
     """
     if not size_of(part) or not _origin_path(part).exists():
         return None
-    origin = _Origin(**json.loads(_origin_path(part).read_text(encoding="utf-8")))
+    try:
+        origin = _Origin(**json.loads(_origin_path(part).read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        _log.warning("%s is damaged: the download begins anew", _origin_path(part))
+        return None
     recognisable = origin.url == url and (origin.validator or origin.total is not None)
     return origin if archive.checksum or recognisable else None
 
@@ -123,7 +134,12 @@ def _same_file(before: _Origin, now: _Origin) -> bool:
     return same_total and (not comparable or before.validator == now.validator)
 
 
-def _check_answer(response: requests.Response) -> None:
+def _longest(archive: Archive) -> int:
+    """How many bytes are taken for an archive that nobody has told the size of."""
+    return round(_ROUGHLY * archive.approximate_gb * 1e9) or _LONGEST_UNKNOWN
+
+
+def _check_answer(archive: Archive, response: requests.Response) -> None:
     """Pass 200, and the answers to a range: 206, and 416 if nothing lies behind its start."""
     status = response.status_code
     if status in _TEMPORARY_STATUS or status >= 500:
@@ -134,19 +150,26 @@ def _check_answer(response: requests.Response) -> None:
         raise AddressFailedError(f"status {status} {response.reason}")
     if "text/html" in response.headers.get("Content-Type", ""):
         raise AddressFailedError("answers with a web page instead of the file")
+    encoding = response.headers.get("Content-Encoding", "identity").lower()
+    # Of a `.gz` file, some servers say so although it is the file itself that is compressed.
+    itself = archive.name.endswith(".gz") and encoding in ("gzip", "x-gzip")
+    if encoding not in ("", "identity") and not itself:
+        raise AddressFailedError(f"sends the file encoded ('{encoding}'), which was not asked for")
 
 
-def _check_space(part: Path, now: _Origin, offset: int) -> None:
+def _check_space(part: Path, total: int | None, offset: int) -> None:
     free = shutil.disk_usage(part.parent).free + size_of(part) - offset
-    if now.total is not None and now.total - offset > free:
-        raise InputError(
-            f"{part.parent} has {free / 1e9:.2f} GB free, but {(now.total - offset) / 1e9:.2f} GB "
+    if total is not None and total - offset > free:
+        raise DiskFullError(
+            f"{part.parent} has {free / 1e9:.2f} GB free, but {(total - offset) / 1e9:.2f} GB "
             f"of {part.stem} are still to come. Free some space and run again; what has been "
             "downloaded is kept."
         )
 
 
-def _store(response: requests.Response, part: Path, now: _Origin, offset: int) -> None:
+def _store(
+    response: requests.Response, part: Path, now: _Origin, offset: int, longest: int, pace: Pace
+) -> None:
     bar = tqdm(
         desc=part.stem,
         initial=offset,
@@ -155,27 +178,35 @@ def _store(response: requests.Response, part: Path, now: _Origin, offset: int) -
         unit_scale=True,
         mininterval=_PROGRESS_SECONDS,
     )
-    try:
+    size = offset
+    with room_for(part, now.total, kept="what has been downloaded"):
         if not offset:
             # Emptied before its origin is noted: bytes never stand beside the origin of others.
             part.write_bytes(b"")
             write_text(_origin_path(part), json.dumps(asdict(now)))
         with bar, part.open("ab") as file:
-            for chunk in _chunks(response):
+            for chunk in _chunks(response, pace):
+                size += len(chunk)
+                if size > longest:
+                    file.truncate(offset)
+                    raise AddressFailedError(f"sends more than the {longest} bytes of the file")
                 file.write(chunk)
                 bar.update(len(chunk))
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise InputError(
-            f"the disk is full: {part} cannot grow. Free some space and run again; what has been "
-            "downloaded is kept."
-        ) from error
 
 
-def _chunks(response: requests.Response) -> Iterator[bytes]:
+def _chunks(response: requests.Response, pace: Pace) -> Iterator[bytes]:
+    """What arrives, as long as it does not arrive too slowly."""
+    since, received = time.monotonic(), 0
     try:
-        yield from response.raw.stream(_CHUNK, decode_content=False)
+        while chunk := response.raw.read1(_CHUNK, decode_content=False):
+            yield chunk
+            received += len(chunk)
+            if (elapsed := time.monotonic() - since) > pace.timeout:
+                if received < pace.least_speed * elapsed:
+                    raise InterruptedTransferError(
+                        f"only {received / elapsed:.0f} bytes a second arrive", fruitless=True
+                    )
+                since, received = time.monotonic(), 0
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise InterruptedTransferError(f"the connection broke ({type(error).__name__})") from error
 
