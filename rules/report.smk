@@ -117,7 +117,9 @@ rule report_page:
         grids=grid_tables,
         figures=f"{RESULTS}/figures",
         pictures=expand(f"{RESULTS}/qualitative/{{benchmark}}.png", benchmark=EVALUATED),
-        sheets=expand(f"{DATA}/benchmarks/{{benchmark}}/sheet.png", benchmark=BENCHMARKS),
+        sheets=expand(
+            f"{DATA}/benchmarks/{{benchmark}}/sheet.png", benchmark=BENCHMARKS
+        ),
     output:
         f"{RESULTS}/report.html",
     log:

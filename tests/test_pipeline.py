@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from test_report_page import MOST_BYTES, images_of
 from test_workflow import Project, small
 
 from scan_core.inference.scan import Scan
@@ -54,6 +55,15 @@ def made(tmp_path_factory) -> Project:
     ran = project.snakemake("--profile", "local", "all")
     assert ran.returncode == 0, ran.stdout
     return project
+
+
+def test_the_report_is_light_and_its_images_are_as_large_as_they_are_shown(made):
+    page = made.folder / "results/mini/report.html"
+    assert page.stat().st_size < MOST_BYTES
+    images = images_of(page)
+    # Figures of the model and of each benchmark, the grid, the curves; panels, and the data sets.
+    assert len(images) == 1 + (1 + 2 * len(BENCHMARKS)) + 1 + 2 + len(BENCHMARKS) + 6
+    assert all(image.size == (width, height) for width, height, image in images)
 
 
 def test_everything_is_there(made):
