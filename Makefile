@@ -5,10 +5,13 @@ BIN = .venv/bin
 # Rules call `python`: let it be the one of .venv, whatever shell this is typed in.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo report test lint docs lock clean
+.PHONY: demo weights report test lint docs lock clean
 
 demo: .venv/installed  ## the whole pipeline on the miniature world
-	snakemake --profile local --config recipe=mini -- all
+	@started=$$(date +%s); \
+		snakemake --profile local --config recipe=mini -- all && \
+		python -m workflow_scripts.stage_times --timings results/mini/timings \
+			--whole $$(($$(date +%s) - started))
 	@echo
 	@cat results/mini/tables/main.md
 	@echo
@@ -20,6 +23,10 @@ demo: .venv/installed  ## the whole pipeline on the miniature world
 	@echo "  data/mini/benchmarks/*/sheet.png      the benchmarks, as pictures"
 	@echo "  mlflow ui                             every run and curve, ablations beside each other"
 	@echo "  params.yaml                           what to change"
+
+weights: .venv/installed  ## train what comes with the package again, a small CLIP and a small Swin
+	snakemake --profile local --config recipe=mini -- packaged_weights
+	cp results/mini/packaged/mini_* scan_core/models/packaged/
 
 report: .venv/installed  ## tables, figures and pictures as one HTML page: results/mini/report.html
 	snakemake --profile local --config recipe=mini -- results/mini/report.html
@@ -51,4 +58,4 @@ lock:
 	touch $@
 
 clean:  ## everything that was made, except downloaded archives and the environment
-	rm -rf data/*/raw data/*/benchmarks results/* logs .snakemake
+	rm -rf data/*/raw data/*/benchmarks results/*/ logs .snakemake

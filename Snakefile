@@ -12,6 +12,7 @@ include: "rules/common.smk"
 include: "rules/datasets.smk"
 include: "rules/models_common.smk"
 include: "rules/clip.smk"
+include: "rules/weights.smk"
 include: "rules/segmenter.smk"
 include: "rules/fuse.smk"
 include: "rules/evaluate.smk"
@@ -19,6 +20,7 @@ include: "rules/report.smk"
 include: "rules/search.smk"
 include: "rules/plan.smk"
 include: "rules/tracking.smk"
+include: "rules/made_of.smk"
 
 
 rule all:
@@ -45,6 +47,14 @@ rule train:
         f"{RESULTS}/model/{MAIN.names['model']}/model.safetensors",
     message:
         f"The model of the recipe {RECIPE_NAME} is trained"
+
+
+rule packaged_weights:
+    input:
+        rules.package_clip.output,
+        rules.package_backbone.output,
+    message:
+        "The weights that come with the package are trained again"
 
 
 rule ablations:

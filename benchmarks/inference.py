@@ -24,14 +24,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.machine import product_rate, seconds
 from scan_core.inference.class_map import class_maps
-from scan_core.inference.ensemble import InferenceSettings
 from scan_core.inference.image_features import CropSetting, ImageEvidence
-from scan_core.inference.scan import Scan, crop_setting
+from scan_core.inference.scan import Scan
+from scan_core.inference.views import ImageViews, View
 from scan_core.models.cpu_linear import ConvolutionalLinear
 from scan_core.models.crops import MaskedCrops, masked_crops
 from scan_core.models.preprocessing import backbone_input, clip_view
 from scan_core.params.reading import read_params, validate
 from scan_core.params.schema.recipe import Recipe
+from scan_core.params.settings import TestSettings
 
 SIZE = (640, 853)
 RATIO = 0.05
@@ -69,6 +70,7 @@ class Bench:
     def stages(self) -> tuple[list[tuple[str, float, float]], ImageEvidence]:
         """Run the networks: name, seconds and FLOPs of every stage, and what was seen."""
         network, observer = self.scan.network, self.scan.observer
+        setting = CropSetting.of(settings_grid()[0])
         rows: list[tuple[str, float, float]] = []
 
         def stage(name: str, work: Callable[[], object]) -> None:
@@ -91,34 +93,47 @@ class Bench:
             side = observer.visual.image_size[0]
             stage("crops", lambda: masked_crops(self.image, chosen, side))
             crops = masked_crops(self.image, chosen, side)
-            stage("draws of the shift", lambda: observer.shift(crops, cls, RATIO, len(masks), 0))
-            stage("CLIP on crops, shifted", lambda: self._describe(crops, cls))
-            features = self._describe(crops, cls)
-        seen = {CropSetting(0.5, RATIO): features}
+            stage("draws of the shift", lambda: observer.shift(crops, cls, setting, len(masks), 0))
+            stage("CLIP on crops, shifted", lambda: self._describe(crops, cls, setting))
+            features = self._describe(crops, cls, setting)
+        seen = {setting: features}
         peaks = torch.ones_like(masks[:, 0, 0])
         return rows, replace(evidence, peaks=peaks, crop_features=seen)
 
-    def _describe(self, crops: MaskedCrops, cls: Tensor) -> Tensor:
-        return self.scan.observer.describe(crops, cls, [RATIO], 100, 0)[0]
+    def _describe(self, crops: MaskedCrops, cls: Tensor, setting: CropSetting) -> Tensor:
+        return self.scan.observer.describe(crops, cls, [setting], 100, 0)[0]
 
     @torch.inference_mode()
     def combine(
-        self, evidence: ImageEvidence, text: Tensor, settings: Sequence[InferenceSettings]
+        self, evidence: ImageEvidence, text: Tensor, settings: Sequence[TestSettings]
     ) -> list[Tensor]:
         """Class maps of all settings."""
-        scores = [self.scan.score(evidence, text, setting) for setting in settings]
+        seen = ImageViews((View(evidence, False),))
+        scores = [self.scan.score(seen, text, setting) for setting in settings]
         return class_maps(evidence.masks(), scores, SIZE)
 
 
-def settings_grid() -> list[InferenceSettings]:
+def settings_grid() -> list[TestSettings]:
     """30 settings: 6 mask thresholds × 5 weights, with crops of their own threshold."""
-    base = InferenceSettings(0.4, 0.7, RATIO, crop_threshold=0.5)
+    base = TestSettings(
+        mask_threshold=0.4,
+        crop_threshold=0.2,
+        crop_expansion=1.0,
+        clip_weight=0.7,
+        ensemble="geometric",
+        replace_ratio=RATIO,
+        replace_layers=(1, 3, 5),
+        prompts="vild",
+        logit_scale=100.0,
+        short_side=640,
+        longest_side=2560,
+    )
     grid = [
         replace(base, mask_threshold=threshold, clip_weight=weight)
         for threshold in (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
         for weight in (0.1, 0.3, 0.5, 0.7, 0.9)
     ]
-    assert len({crop_setting(setting) for setting in grid}) == 1
+    assert len({CropSetting.of(setting) for setting in grid}) == 1
     return grid
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.params.reading import read_params, validate
 from scan_core.training.sampler import MicroBatches
-from scan_core.training.segmenter import training_loader
+from scan_core.training.segmenter import training_batches
 
 BATCHES = 12
 
@@ -43,7 +43,7 @@ def main() -> None:
     for workers in options.workers:
         positions = MicroBatches(0, size, rank=0, processes=1, micro_batches=1)
         loader = iter(
-            training_loader(images, recipe.segmenter.augmentation, recipe.seed, positions, workers)
+            training_batches(images, recipe.segmenter.augmentation, recipe.seed, positions, workers)
         )
         next(loader)  # starts the workers
         waited = 0.0

@@ -5,6 +5,7 @@ rule clip_weights:
     output:
         clip=f"{RESULTS}/clip/{{clip}}/clip.safetensors",
         metrics=f"{RESULTS}/clip/{{clip}}/metrics.jsonl",
+        made_of=f"{RESULTS}/clip/{{clip}}/made_of.json",
     log:
         f"{LOGS}/clip_weights/{{clip}}.log",
     benchmark:
@@ -23,16 +24,17 @@ rule clip_weights:
         recipe=clip_recipe,
         work=subpath(output.clip, parent=True),
         run=f"{RECIPE_NAME}/clip/{{clip}}",
-        code=code("clip_weights"),
+        made_of=clip_made_of,
     message:
         "Obtaining CLIP ({wildcards.clip})"
     shell:
         "python -m workflow_scripts.clip_weights --recipe-part {params.recipe:q}"
         " --work {params.work:q}/work --output {output.clip:q} --metrics {output.metrics:q}"
         " --workers {threads} --run {params.run:q} 2> {log:q}"
+        " && cp {params.made_of:q} {output.made_of:q}"
 
 
-rule mine_mask_text_pairs:
+rule mine_shard:
     input:
         clip=clip_of_pairs,
         segmenter=segmenter_of_pairs,
@@ -40,14 +42,15 @@ rule mine_mask_text_pairs:
         raw=ALL_RAW_RECORDS,
         captions=CAPTIONS_OF_ONES_OWN,
     output:
-        pairs=f"{RESULTS}/pairs/{{pairs}}/pairs.jsonl",
-        statistics=f"{RESULTS}/pairs/{{pairs}}/statistics.json",
+        made=f"{RESULTS}/pairs/{{pairs}}/shards/{{shard}}.jsonl",
+        made_of=f"{RESULTS}/pairs/{{pairs}}/shards/{{shard}}.made_of.json",
     log:
-        f"{LOGS}/mine_mask_text_pairs/{{pairs}}.log",
+        f"{LOGS}/mine_shard/{{pairs}}.{{shard}}.log",
     benchmark:
-        f"{TIMINGS}/mine_mask_text_pairs/{{pairs}}.tsv"
+        f"{TIMINGS}/mine_shard/{{pairs}}.{{shard}}.tsv"
     wildcard_constraints:
         pairs=one_of(PAIRS),
+        shard=r"\d+",
     conda:
         ENVIRONMENT
     threads: training_threads("pairs")
@@ -57,14 +60,44 @@ rule mine_mask_text_pairs:
     params:
         recipe=pairs_recipe,
         captions=CAPTIONS,
+        shards=mining_shards,
+        made_of=pairs_shard_made_of,
+    message:
+        "Mining mask-noun pairs ({wildcards.pairs}), shard {wildcards.shard}"
+    shell:
+        "python -m workflow_scripts.mine_shard --recipe-part {params.recipe:q}"
+        " --clip {input.clip:q} --segmenter {input.segmenter:q} --index {input.index:q}"
+        " --captions {params.captions:q} --shard {wildcards.shard} --shards {params.shards}"
+        " --workers {threads} --output {output.made:q} 2> {log:q}"
+        " && cp {params.made_of:q} {output.made_of:q}"
+
+
+rule mine_mask_text_pairs:
+    input:
+        shards_of_pairs,
+    output:
+        pairs=f"{RESULTS}/pairs/{{pairs}}/pairs.jsonl",
+        statistics=f"{RESULTS}/pairs/{{pairs}}/statistics.json",
+    log:
+        f"{LOGS}/mine_mask_text_pairs/{{pairs}}.log",
+    benchmark:
+        f"{TIMINGS}/mine_mask_text_pairs/{{pairs}}.tsv"
+    wildcard_constraints:
+        pairs=one_of(PAIRS),
+    # Files are put one behind the other.
+    localrule: True
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=4000,
+        runtime=10,
+    params:
         code=code("mine_mask_text_pairs"),
     message:
-        "Mining mask-noun pairs ({wildcards.pairs})"
+        "Merging mask-noun pairs ({wildcards.pairs})"
     shell:
-        "python -m workflow_scripts.mine_mask_text_pairs --recipe-part {params.recipe:q}"
-        " --clip {input.clip:q} --segmenter {input.segmenter:q} --index {input.index:q}"
-        " --captions {params.captions:q} --output {output.pairs:q}"
-        " --statistics {output.statistics:q} 2> {log:q}"
+        "python -m workflow_scripts.mine_mask_text_pairs --shards {input:q}"
+        " --output {output.pairs:q} --statistics {output.statistics:q} 2> {log:q}"
 
 
 rule finetune_clip:
@@ -75,6 +108,7 @@ rule finetune_clip:
     output:
         clip=f"{RESULTS}/finetuned_clip/{{finetuned}}/clip.safetensors",
         metrics=f"{RESULTS}/finetuned_clip/{{finetuned}}/metrics.jsonl",
+        made_of=f"{RESULTS}/finetuned_clip/{{finetuned}}/made_of.json",
     log:
         f"{LOGS}/finetune_clip/{{finetuned}}.log",
     benchmark:
@@ -92,7 +126,7 @@ rule finetune_clip:
         recipe=finetune_recipe,
         work=subpath(output.clip, parent=True),
         run=f"{RECIPE_NAME}/clip_finetune/{{finetuned}}",
-        code=code("finetune_clip"),
+        made_of=finetuned_made_of,
     message:
         "Fine-tuning CLIP with masks ({wildcards.finetuned})"
     shell:
@@ -101,3 +135,4 @@ rule finetune_clip:
         " --devices {resources.devices:q} --nodes {resources.nodes:q} --workers {resources.workers:q}"
         " --work {params.work:q}/work --output {output.clip:q} --metrics {output.metrics:q}"
         " --run {params.run:q} 2> {log:q}"
+        " && cp {params.made_of:q} {output.made_of:q}"

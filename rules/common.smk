@@ -1,25 +1,37 @@
 """What the rules share: the recipe, where things lie, and what a job depends on."""
 
+import json
 import re
 import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-# The workflow imports only the light floor of the package, from where the Snakefile lies.
-sys.path.insert(0, str(workflow.basedir))
+# The workflow imports only the light floor of the package, from beside this folder: the Snakefile may
+# be a module of another workflow, or run in another directory.
+PROJECT = Path(str(workflow.current_basedir)).absolute().parent
+sys.path.insert(0, str(PROJECT))
 
 from scan_core.datasets.download.archives import (
     ARCHIVES,
     BACKBONE_ARCHIVES,
     FORMAT_ARCHIVES,
 )
+from scan_core.command.importable import make_importable
 from scan_core.errors import InputError
 from scan_core.params.frozen_recipe import freeze_recipe
 from scan_core.params.reading import SNAPSHOT_FOLDER, select_params, snapshot_params
 from scan_core.provenance.source_hash import source_hash
+from scan_core.storage.addressed import write_addressed
 from scan_core.vocabulary.classes import load_class_list
 
+make_importable(PROJECT)
+
+if not Path("params.yaml").is_file():
+    raise WorkflowError(
+        f"{Path.cwd()} has no params.yaml, which describes what to run; begin with a copy of "
+        f"{PROJECT / 'params.yaml'}"
+    )
 try:
     PARAMS_SNAPSHOT = snapshot_params(Path("params.yaml"))
 except InputError as error:
@@ -53,7 +65,24 @@ RECIPE_FILE = str(
 
 def code(script: str, *data: str) -> str:
     """Hash of what a script of `workflow_scripts` runs: a change of code, not of times, counts."""
-    return source_hash(Path(workflow.basedir), f"workflow_scripts.{script}", data)
+    return source_hash(PROJECT, f"workflow_scripts.{script}", data)
+
+
+def addressed(document) -> str:
+    """A document as a JSON file: longer than a command line may be, and named by its contents, so
+    that a change counts.
+    """
+    text = json.dumps(document, sort_keys=True)
+    return str(write_addressed(SNAPSHOT_FOLDER / "parts", text))
+
+
+def made_of(script: str, **contents) -> str:
+    """A file of everything that a rule's result depends on besides its input files.
+
+    The rule copies it beside its result, as `made_of.json`; see `rules/made_of.smk`.
+    """
+    data = contents.pop("data", ())
+    return addressed({"script": script, "code": code(script, *data), **contents})
 
 
 def one_of(names) -> str:

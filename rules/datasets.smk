@@ -75,7 +75,8 @@ rule extract_archive:
 
 rule generate_miniworld:
     output:
-        f"{RAW}/generated/{{layout}}.json",
+        made=f"{RAW}/generated/{{layout}}.json",
+        made_of=f"{RAW}/generated/{{layout}}.made_of.json",
     log:
         f"{LOGS}/generate_miniworld/{{layout}}.log",
     benchmark:
@@ -89,17 +90,18 @@ rule generate_miniworld:
         mem_mb=1000,
         runtime=30,
     params:
-        raw=subpath(output[0], ancestor=2),
+        raw=subpath(output.made, ancestor=2),
         seed=RECIPE.seed,
         image_size=RECIPE.datasets.miniworld and RECIPE.datasets.miniworld.image_size,
         images=world_images,
-        code=code("generate_miniworld", "scan_core/vocabulary/data/mini_*.json"),
+        made_of=world_made_of,
     message:
         "Drawing the miniature world in the layout {wildcards.layout}"
     shell:
         "python -m workflow_scripts.generate_miniworld --layout {wildcards.layout:q} --raw-root {params.raw:q}"
         " --seed {params.seed:q} --image-size {params.image_size:q} --images {params.images:q}"
-        " --workers {threads} --output {output:q} 2> {log:q}"
+        " --workers {threads} --output {output.made:q} 2> {log:q}"
+        " && cp {params.made_of:q} {output.made_of:q}"
 
 
 rule convert_benchmark:
@@ -108,6 +110,7 @@ rule convert_benchmark:
     output:
         labels=directory(f"{DATA}/benchmarks/{{benchmark}}/labels"),
         index=f"{DATA}/benchmarks/{{benchmark}}/index.json",
+        made_of=f"{DATA}/benchmarks/{{benchmark}}/made_of.json",
     log:
         f"{LOGS}/convert_benchmark/{{benchmark}}.log",
     benchmark:
@@ -125,9 +128,8 @@ rule convert_benchmark:
         format=raw_format,
         folder=subpath(output.index, parent=True),
         classes=class_list_name,
-        class_list=class_list_contents,
         splits=splits,
-        code=code("convert_benchmark"),
+        made_of=conversion_made_of,
     message:
         "Converting {wildcards.benchmark}"
     shell:
@@ -135,6 +137,7 @@ rule convert_benchmark:
         " --raw-root {params.raw:q} --class-list {params.classes:q}"
         " --name {wildcards.benchmark:q} --splits {params.splits:q} --workers {threads}"
         " --output {params.folder:q} 2> {log:q}"
+        " && cp {params.made_of:q} {output.made_of:q}"
 
 
 use rule convert_benchmark as convert_benchmark_with_images with:
@@ -143,6 +146,7 @@ use rule convert_benchmark as convert_benchmark_with_images with:
         images=directory(f"{DATA}/benchmarks/{{benchmark}}/images"),
         labels=directory(f"{DATA}/benchmarks/{{benchmark}}/labels"),
         index=f"{DATA}/benchmarks/{{benchmark}}/index.json",
+        made_of=f"{DATA}/benchmarks/{{benchmark}}/made_of.json",
     wildcard_constraints:
         benchmark=one_of(WITH_IMAGES),
 
@@ -159,6 +163,7 @@ rule verify_dataset:
             category="Datasets",
             labels={"benchmark": "{benchmark}"},
         ),
+        made_of=f"{DATA}/benchmarks/{{benchmark}}/verification.made_of.json",
     log:
         f"{LOGS}/verify_dataset/{{benchmark}}.log",
     benchmark:
@@ -173,13 +178,14 @@ rule verify_dataset:
         runtime=60,
     params:
         expected=expected_images,
-        code=code("verify_dataset"),
+        made_of=verification_made_of,
     message:
         "Verifying {wildcards.benchmark}"
     shell:
         "python -m workflow_scripts.verify_dataset --index {input.index:q}"
         " --expected-images {params.expected:q} --workers {threads}"
         " --report {output.verification:q} --sheet {output.sheet:q} 2> {log:q}"
+        " && cp {params.made_of:q} {output.made_of:q}"
 
 
 rule dataset_manifest:

@@ -78,10 +78,29 @@ def class_list_name(wildcards):
     return BENCHMARKS[wildcards.benchmark].classes
 
 
-def class_list_contents(wildcards):
-    """The class list itself, so that editing it converts its benchmark again."""
+def conversion_made_of(wildcards):
     classes = CLASS_LISTS[wildcards.benchmark]
-    return dict(zip(classes.names, classes.raw_ids))
+    return made_of(
+        "convert_benchmark",
+        format=raw_format(wildcards),
+        source=SOURCE,
+        classes=[classes.names, classes.raw_ids],
+        splits=splits(wildcards),
+    )
+
+
+def verification_made_of(wildcards):
+    return made_of("verify_dataset", expected=expected_images(wildcards))
+
+
+def world_made_of(wildcards):
+    return made_of(
+        "generate_miniworld",
+        data=["scan_core/vocabulary/data/mini_*.json"],
+        seed=RECIPE.seed,
+        image_size=RECIPE.datasets.miniworld.image_size,
+        images=world_images(wildcards),
+    )
 
 
 def splits(wildcards):

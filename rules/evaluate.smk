@@ -15,6 +15,7 @@ rule evaluate_shard:
         predictions=directory(
             f"{RESULTS}/eval/{{model}}/{{benchmark}}/predictions/{{shard}}"
         ),
+        made_of=f"{RESULTS}/eval/{{model}}/{{benchmark}}/shards/{{shard}}.made_of.json",
     log:
         f"{LOGS}/evaluate_shard/{{model}}/{{benchmark}}.{{shard}}.log",
     benchmark:
@@ -29,21 +30,22 @@ rule evaluate_shard:
         runtime=720,
     params:
         settings=settings_of,
-        layers=replace_layers,
         classes=classes_of,
-        vocabulary=vocabulary,
         shards=shard_count,
         cache=f"{RESULTS}/text",
+        evaluated=f"{RESULTS}/eval/{{model}}/{{benchmark}}/evaluated/{{shard}}",
         kept=KEPT_PREDICTIONS,
         code=code("evaluate_shard"),
+        made_of=shard_made_of,
     message:
         "Evaluating {wildcards.model} on {wildcards.benchmark}, shard {wildcards.shard}"
     shell:
         "python -m workflow_scripts.evaluate_shard --model {input.model:q} --index {input.index:q}"
-        " --classes {params.classes:q} --settings {params.settings:q}"
-        " --replace-layers {params.layers:q} --shard {wildcards.shard:q} --shards {params.shards:q}"
-        " --chance --predictions {output.predictions:q} --most-predictions {params.kept:q} --text-cache {params.cache:q}"
-        " --output {output.counts:q} 2> {log:q}"
+        " --classes {params.classes:q} --settings {params.settings:q} --shard {wildcards.shard:q}"
+        " --shards {params.shards:q} --chance --predictions {output.predictions:q}"
+        " --most-predictions {params.kept:q} --text-cache {params.cache:q}"
+        " --evaluated {params.evaluated:q} --code {params.code:q} --output {output.counts:q} 2> {log:q}"
+        " && cp {params.made_of:q} {output.made_of:q}"
 
 
 rule evaluate:
@@ -54,6 +56,7 @@ rule evaluate:
         everything=f"{RESULTS}/eval/{{model}}/{{benchmark}}/evaluation.json",
         per_class=f"{RESULTS}/eval/{{model}}/{{benchmark}}/per_class.csv",
         confusion=f"{RESULTS}/eval/{{model}}/{{benchmark}}/confusion.npz",
+        made_of=f"{RESULTS}/eval/{{model}}/{{benchmark}}/made_of.json",
     log:
         f"{LOGS}/evaluate/{{model}}/{{benchmark}}.log",
     benchmark:
@@ -69,26 +72,26 @@ rule evaluate:
         mem_mb=2000,
         runtime=10,
     params:
-        settings=settings_of,
         classes=classes_of,
-        vocabulary=vocabulary,
         recipe=RECIPE_NAME,
-        code=code("evaluate"),
+        made_of=evaluation_made_of,
     message:
         "Merging the evaluation of {wildcards.model} on {wildcards.benchmark}"
     shell:
         "python -m workflow_scripts.evaluate --shards {input:q} --classes {params.classes:q}"
-        " --settings {params.settings:q} --recipe {params.recipe:q} --variant {wildcards.model:q}"
+        " --recipe {params.recipe:q} --variant {wildcards.model:q}"
         " --benchmark {wildcards.benchmark:q} --metrics {output.metrics:q}"
         " --everything {output.everything:q} --per-class {output.per_class:q}"
         " --confusion {output.confusion:q} 2> {log:q}"
+        " && cp {params.made_of:q} {output.made_of:q}"
 
 
 rule ablate:
     input:
         evaluations_of_grid,
     output:
-        f"{RESULTS}/ablations/{{seeds}}{{grid}}.csv",
+        made=f"{RESULTS}/ablations/{{seeds}}{{grid}}.csv",
+        made_of=f"{RESULTS}/ablations/{{seeds}}{{grid}}.made_of.json",
     log:
         f"{LOGS}/ablate/{{seeds}}{{grid}}.log",
     benchmark:
@@ -105,9 +108,10 @@ rule ablate:
     params:
         plan=plan_of_grid,
         root=f"{RESULTS}/eval",
-        code=code("ablate"),
+        made_of=grid_made_of,
     message:
         "Table of the grid {wildcards.grid}"
     shell:
         "python -m workflow_scripts.ablate --grid {wildcards.grid:q} --plan {params.plan:q}"
-        " --evaluations {params.root:q} --output {output:q} 2> {log:q}"
+        " --evaluations {params.root:q} --output {output.made:q} 2> {log:q}"
+        " && cp {params.made_of:q} {output.made_of:q}"

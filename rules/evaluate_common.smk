@@ -1,6 +1,10 @@
 """What is evaluated: the recipe's settings, and the grids that vary nothing but settings."""
 
-import json
+from functools import cache
+
+from scan_core.evaluation.settings_file import EvaluationSettings
+from scan_core.params.grid import benchmarks_of, rows_of
+from scan_core.params.resolution import resolve_settings
 
 EVALUATED = list(RECIPE.inference.benchmarks)
 # A benchmark's images are evaluated in shards of about so many, each a job, and merged exactly.
@@ -27,85 +31,82 @@ def shards_of(wildcards):
     )
 
 
-def benchmarks_of_grid(grid):
-    """The benchmarks that a grid is evaluated on, in the recipe's order."""
-    chosen = GRIDS[grid].benchmarks or EVALUATED
-    return [name for name in EVALUATED if name in chosen]
+def own_settings(model, benchmark):
+    """How a model is tested as the recipe says, whatever a grid varies at test time."""
+    return resolve_settings(MODELS[model].model_recipe, benchmark)
+
+
+@cache
+def grid_settings(benchmark):
+    """Model -> the settings that any grid tests it with on a benchmark."""
+    wanted = {}
+    for grid in GRIDS_FOR_RECIPE:
+        if benchmark in benchmarks_of(RECIPE, GRIDS[grid]):
+            for cell in CELLS[grid]:
+                of_model = wanted.setdefault(cell.names["model"], {})
+                settings = resolve_settings(cell.recipe, benchmark)
+                of_model[settings.key] = settings
+    return wanted
 
 
 def settings_of(wildcards):
-    """Label -> settings of everything that one pass over a benchmark evaluates, as JSON."""
-    benchmark = wildcards.benchmark
-    cell = MODELS[wildcards.model]
-    chosen = test_settings(cell.recipe, benchmark)
-    settings = {
-        "combined": chosen,
-        "in_vocabulary": {**chosen, "clip_weight": 0.0},
-        "clip_only": {**chosen, "clip_weight": 1.0},
-    }
-    for grid in GRIDS_FOR_RECIPE:
-        if needs_training(GRIDS[grid]) or benchmark not in benchmarks_of_grid(grid):
-            continue
-        for number, one in enumerate(CELLS[grid]):
-            if one.names["model"] == wildcards.model:
-                settings[f"{grid}.{number}"] = test_settings(one.recipe, benchmark)
-    return json.dumps(settings, sort_keys=True)
+    """A file of all settings that a model is tested with on a benchmark, and which of them are the
+    ways to classify.
+    """
+    own = EvaluationSettings.of_ways(own_settings(wildcards.model, wildcards.benchmark))
+    of_grids = grid_settings(wildcards.benchmark).get(wildcards.model, {})
+    return addressed(
+        EvaluationSettings(own.ways, {**own.settings, **of_grids}).as_dict()
+    )
 
 
 def classes_of(wildcards):
     return BENCHMARKS[wildcards.benchmark].classes
 
 
-def replace_layers(wildcards):
-    return MODELS[wildcards.model].recipe.inference.replace_layers
-
-
-def vocabulary(wildcards):
+def scored_by(benchmark):
     """Names and relations that a benchmark is scored by, so that editing them counts."""
-    classes = CLASS_LISTS[wildcards.benchmark]
-    return json.dumps(
-        [classes.names, sorted(classes.fathers.items()), classes.predict_with]
+    classes = CLASS_LISTS[benchmark]
+    other = classes.predict_with
+    predicted = load_class_list(other).names if other else classes.names
+    return [classes.names, classes.seen, sorted(classes.fathers.items()), predicted]
+
+
+def shard_made_of(wildcards):
+    return made_of(
+        "evaluate_shard",
+        settings=settings_of(wildcards),
+        scored_by=scored_by(wildcards.benchmark),
+        shard=[wildcards.shard, shard_count(wildcards)],
     )
 
 
-def evaluations_of(cells, benchmarks):
-    """The evaluations that a grid's table is made from."""
-    models = dict.fromkeys(cell.names["model"] for cell in cells)
-    return expand(
-        f"{RESULTS}/eval/{{model}}/{{benchmark}}/evaluation.json",
-        model=models,
-        benchmark=benchmarks,
-    )
+def evaluation_made_of(wildcards):
+    return made_of("evaluate", scored_by=scored_by(wildcards.benchmark))
 
 
-def cells_of_grid(wildcards):
-    """Number -> cell: those with the recipe's own seed, or every one."""
-    return {
-        number: cell
-        for number, cell in enumerate(CELLS[wildcards.grid])
-        if wildcards.seeds or cell.seed == RECIPE.seed
-    }
+def grid_made_of(wildcards):
+    return made_of("ablate", plan=plan_of_grid(wildcards))
 
 
 def evaluations_of_grid(wildcards):
-    cells = cells_of_grid(wildcards).values()
-    return evaluations_of(cells, benchmarks_of_grid(wildcards.grid))
+    """The evaluations that a grid's table is made from."""
+    cells = CELLS[wildcards.grid]
+    models = [
+        cell.names["model"]
+        for cell in cells
+        if wildcards.seeds or cell.seed == RECIPE.seed
+    ]
+    return expand(
+        f"{RESULTS}/eval/{{model}}/{{benchmark}}/evaluation.json",
+        model=dict.fromkeys(models),
+        benchmark=benchmarks_of(RECIPE, GRIDS[wildcards.grid]),
+    )
 
 
 def plan_of_grid(wildcards):
-    """What stands where: for every row of a grid's table the evaluation and the label in it."""
-    grid = wildcards.grid
-    rows = []
-    for number, cell in cells_of_grid(wildcards).items():
-        label = "combined" if needs_training(GRIDS[grid]) else f"{grid}.{number}"
-        for benchmark in benchmarks_of_grid(grid):
-            rows.append(
-                {
-                    "seed": cell.seed,
-                    "benchmark": benchmark,
-                    "values": dict(cell.values),
-                    "model": cell.names["model"],
-                    "label": label,
-                }
-            )
-    return json.dumps(rows)
+    """A file of what stands where: for every row of a grid's table the evaluation, and the key of
+    the settings in it.
+    """
+    rows = rows_of(RECIPE, GRIDS[wildcards.grid], bool(wildcards.seeds))
+    return addressed([row.as_dict() for row in rows])

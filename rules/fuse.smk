@@ -8,7 +8,8 @@ rule fuse_weights:
         finetuned=finetuned_of_model,
         manifest=f"{RESULTS}/dataset_manifest.json",
     output:
-        f"{RESULTS}/model/{{model}}/model.safetensors",
+        made=f"{RESULTS}/model/{{model}}/model.safetensors",
+        made_of=f"{RESULTS}/model/{{model}}/made_of.json",
     log:
         f"{LOGS}/fuse_weights/{{model}}.log",
     benchmark:
@@ -22,10 +23,11 @@ rule fuse_weights:
         runtime=30,
     params:
         recipe=model_recipe,
-        code=code("fuse_weights"),
+        made_of=model_made_of,
     message:
         "Putting the model together ({wildcards.model})"
     shell:
         "python -m workflow_scripts.fuse_weights --recipe-part {params.recipe:q}"
         " --clip {input.clip:q} --segmenter {input.segmenter:q} --finetuned {input.finetuned:q}"
-        " --manifest {input.manifest:q} --output {output:q} 2> {log:q}"
+        " --manifest {input.manifest:q} --output {output.made:q} 2> {log:q}"
+        " && cp {params.made_of:q} {output.made_of:q}"

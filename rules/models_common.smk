@@ -1,14 +1,10 @@
 """Which models are made, and the helper functions of the rules that make them."""
 
-from scan_core.params.stages import (
-    clip_part,
-    finetune_part,
-    model_part,
-    pairs_part,
-    segmenter_part,
-    write_part,
-)
-from scan_core.params.grid import cell_of, cells_of, needs_training, test_settings
+import hashlib
+from functools import cache
+
+from scan_core.params.grid import cell_of, cells_of, check_grid
+from scan_core.params.recipe_part import write_part
 
 GRIDS = {grid.name: grid for grid in PARAMS.ablations}
 # `grids: [...]` of the recipe; `snakemake ablations` builds every grid that is for this recipe.
@@ -25,8 +21,14 @@ for name in GRIDS_OF_RECIPE:
         )
 
 MAIN = cell_of(RECIPE, {}, RECIPE.seed)
-# Every cell that any target may ask for, by the model that it uses.
-CELLS = {name: cells_of(RECIPE, GRIDS[name]) for name in GRIDS_FOR_RECIPE}
+try:
+    # Every cell that any target may ask for, by the model that it uses.
+    CELLS = {name: cells_of(RECIPE, GRIDS[name]) for name in GRIDS_FOR_RECIPE}
+    if workflow.is_main_process:
+        for name in GRIDS_FOR_RECIPE:
+            check_grid(RECIPE, GRIDS[name])
+except InputError as error:
+    raise WorkflowError(str(error)) from None
 MODELS = {MAIN.names["model"]: MAIN}
 for cells in CELLS.values():
     for cell in cells:
@@ -39,39 +41,95 @@ def of_stage(stage):
 
 
 CLIPS, PAIRS, FINETUNED = of_stage("clip"), of_stage("pairs"), of_stage("finetuned")
-# Variant -> recipe: segmenters that are evaluated, and those whose proposals are mined.
+# Variant -> a cell that uses it, and as what: to mine with, or as its own.
 SEGMENTERS = {
-    **{cell.names["miner"]: cell.mining_recipe for cell in MODELS.values()},
-    **{cell.names["segmenter"]: cell.recipe for cell in MODELS.values()},
+    **{variant: (cell, "miner") for variant, cell in of_stage("miner").items()},
+    **{variant: (cell, "segmenter") for variant, cell in of_stage("segmenter").items()},
 }
-CELL_OF_SEGMENTER = {**of_stage("miner"), **of_stage("segmenter")}
 
 
-def part_file(part):
-    """A stage's part of the recipe as a file: longer than a command line may be, and named by its
-    contents, so that a change counts.
-    """
-    return str(write_part(part, SNAPSHOT_FOLDER / "parts"))
+def part_file(cell, stage):
+    """A stage's part of a cell's recipe, as a file."""
+    return str(write_part(cell.part(stage), SNAPSHOT_FOLDER / "parts"))
+
+
+def clip_made_of(wildcards):
+    cell = CLIPS[wildcards.clip]
+    part = cell.part("clip")
+    return made_of(
+        "clip_weights", part=part.model_dump(), file=own_file(part.clip.source)
+    )
+
+
+def segmenter_made_of(wildcards):
+    cell, stage = SEGMENTERS[wildcards.segmenter]
+    part = cell.part(stage)
+    backbone = own_file(part.segmenter.backbone.weights)
+    return made_of("train_segmenter", part=part.model_dump(), file=backbone)
+
+
+def pairs_shard_made_of(wildcards):
+    part = PAIRS[wildcards.pairs].part("pairs")
+    shard = [wildcards.shard, mining_shards(wildcards)]
+    return made_of("mine_shard", part=part.model_dump(), shard=shard)
+
+
+def finetuned_made_of(wildcards):
+    part = FINETUNED[wildcards.finetuned].part("finetuned")
+    return made_of("finetune_clip", part=part.model_dump())
+
+
+def model_made_of(wildcards):
+    part = MODELS[wildcards.model].part("model")
+    return made_of("fuse_weights", part=part.model_dump())
+
+
+@cache
+def own_file(source):
+    """The digest of a file that a recipe names (`file:<path>`), so that replacing it counts."""
+    path = Path(source.removeprefix("file:"))
+    if not source.startswith("file:") or not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def clip_recipe(wildcards):
-    return part_file(clip_part(CLIPS[wildcards.clip].recipe))
+    return part_file(CLIPS[wildcards.clip], "clip")
+
+
+def packaged_clip_recipe(wildcards):
+    """Of a training of the small CLIP that comes with the package."""
+    if RECIPE.clip.pretraining is None:
+        raise WorkflowError(
+            f"the recipe {RECIPE_NAME} has no small CLIP to train: --config recipe=mini"
+        )
+    training = RECIPE.clip.model_copy(update={"source": "train"})
+    return part_file(clip_part(RECIPE.model_copy(update={"clip": training})))
+
+
+def packaged_backbone_recipe(wildcards):
+    """Of a training of the segmenter whose backbone comes with the package."""
+    part = segmenter_part(RECIPE)
+    backbone = part.segmenter.backbone.model_copy(update={"weights": "none"})
+    segmenter = part.segmenter.model_copy(update={"backbone": backbone})
+    return part_file(part.model_copy(update={"segmenter": segmenter}))
 
 
 def segmenter_recipe(wildcards):
-    return part_file(segmenter_part(SEGMENTERS[wildcards.segmenter]))
+    return part_file(*SEGMENTERS[wildcards.segmenter])
 
 
 def pairs_recipe(wildcards):
-    return part_file(pairs_part(PAIRS[wildcards.pairs].mining_recipe))
+    return part_file(PAIRS[wildcards.pairs], "pairs")
 
 
 def finetune_recipe(wildcards):
-    return part_file(finetune_part(FINETUNED[wildcards.finetuned].mining_recipe))
+    return part_file(FINETUNED[wildcards.finetuned], "finetuned")
 
 
 def model_recipe(wildcards):
-    return part_file(model_part(MODELS[wildcards.model].recipe))
+    return part_file(MODELS[wildcards.model], "model")
 
 
 def training_threads(stage):
@@ -90,8 +148,11 @@ def training_threads(stage):
     return threads
 
 
+# Pairs are mined in shards of about so many images, each a job, and put together in order.
+IMAGES_PER_MINING_SHARD = 5000
+
 CLIP_IS_DOWNLOADED = any(
-    cell.recipe.clip.source.startswith("open_clip:") for cell in CLIPS.values()
+    cell.part("clip").clip.source.startswith("open_clip:") for cell in CLIPS.values()
 )
 
 
@@ -104,7 +165,7 @@ def segmenter_file(variant):
 
 
 def clip_of_segmenter(wildcards):
-    return clip_file(CELL_OF_SEGMENTER[wildcards.segmenter])
+    return clip_file(SEGMENTERS[wildcards.segmenter][0])
 
 
 def clip_of_pairs(wildcards):
@@ -113,6 +174,21 @@ def clip_of_pairs(wildcards):
 
 def segmenter_of_pairs(wildcards):
     return segmenter_file(PAIRS[wildcards.pairs].names["miner"])
+
+
+def mining_shards(wildcards):
+    """Number of shards in which the images of a variant are mined."""
+    train = BENCHMARKS[RECIPE.datasets.train].images["train"] or 1
+    images = PAIRS[wildcards.pairs].mining_recipe.clip_finetune.pairs.images or train
+    return -(-min(images, train) // IMAGES_PER_MINING_SHARD)
+
+
+def shards_of_pairs(wildcards):
+    return expand(
+        f"{RESULTS}/pairs/{{pairs}}/shards/{{shard}}.jsonl",
+        pairs=wildcards.pairs,
+        shard=range(mining_shards(wildcards)),
+    )
 
 
 def clip_of_finetuned(wildcards):
@@ -149,8 +225,8 @@ BACKBONE_SOURCE = RECIPE.segmenter.backbone.weights
 
 
 def backbone_file(wildcards):
-    """ImageNet weights of Swin: none, a file of one's own, or the downloaded one."""
-    if BACKBONE_SOURCE == "none":
+    """Weights of Swin: a file of one's own, or a downloaded one; others need no file."""
+    if BACKBONE_SOURCE == "none" or BACKBONE_SOURCE.startswith("packaged:"):
         return []
     if BACKBONE_SOURCE.startswith("file:"):
         return [BACKBONE_SOURCE.removeprefix("file:")]

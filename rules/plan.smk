@@ -12,7 +12,7 @@ rule plan:
         runtime=10,
     params:
         # As it is to be run: the frozen file with what the command line put over it.
-        parameters=json.dumps(PARAMS.model_dump()),
+        parameters=addressed(PARAMS.model_dump()),
         snakefile=workflow.main_snakefile,
     message:
         f"What the recipe {RECIPE_NAME} takes"

@@ -33,16 +33,16 @@ rule search_settings:
         mem_mb=16000,
         runtime=720,
     params:
-        search=search_as_text,
+        search=search_file,
         recipe=RECIPE_NAME,
+        recipe_file=addressed(RECIPE.model_dump()),
         benchmarks=benchmarks_of_search,
-        layers=RECIPE.inference.replace_layers,
         folder=subpath(output.trials, parent=True),
         code=code("search_settings"),
     message:
         "Searching settings ({wildcards.search})"
     shell:
         "python -m workflow_scripts.search_settings --search {params.search:q}"
-        " --recipe {params.recipe:q} --model {input.model:q} --benchmarks {params.benchmarks:q}"
-        " --replace-layers {params.layers:q} --code {params.code:q} --work {params.folder:q}/work"
+        " --recipe {params.recipe:q} --recipe-file {params.recipe_file:q} --model {input.model:q}"
+        " {params.benchmarks:q} --code {params.code:q} --work {params.folder:q}/work"
         " --output-folder {params.folder:q} 2> {log:q}"

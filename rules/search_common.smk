@@ -28,19 +28,13 @@ def verifications_of_search(wildcards):
     return file_of_benchmarks(wildcards, "verification.json")
 
 
-def search_as_text(wildcards):
-    return SEARCHES[wildcards.search].model_dump_json()
+def search_file(wildcards):
+    return addressed(SEARCHES[wildcards.search].model_dump())
 
 
 def benchmarks_of_search(wildcards):
-    """For each benchmark where it lies, what it is scored by, and the recipe's own settings."""
-    return json.dumps(
-        {
-            name: {
-                "index": f"{DATA}/benchmarks/{name}/index.json",
-                "classes": BENCHMARKS[name].classes,
-                "settings": test_settings(RECIPE, name),
-            }
-            for name in benchmark_names(wildcards)
-        }
-    )
+    """Options that say where each benchmark lies, and what it is scored by."""
+    return [
+        f"--benchmark={name}={BENCHMARKS[name].classes}={DATA}/benchmarks/{name}/index.json"
+        for name in benchmark_names(wildcards)
+    ]

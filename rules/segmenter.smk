@@ -11,6 +11,7 @@ rule train_segmenter:
     output:
         segmenter=f"{RESULTS}/segmenter/{{segmenter}}/segmenter.safetensors",
         metrics=f"{RESULTS}/segmenter/{{segmenter}}/metrics.jsonl",
+        made_of=f"{RESULTS}/segmenter/{{segmenter}}/made_of.json",
     log:
         f"{LOGS}/train_segmenter/{{segmenter}}.log",
     benchmark:
@@ -29,7 +30,7 @@ rule train_segmenter:
         backbone=backbone_option,
         work=subpath(output.segmenter, parent=True),
         run=f"{RECIPE_NAME}/segmenter/{{segmenter}}",
-        code=code("train_segmenter"),
+        made_of=segmenter_made_of,
     message:
         "Training the segmenter ({wildcards.segmenter})"
     shell:
@@ -38,3 +39,4 @@ rule train_segmenter:
         " --devices {resources.devices:q} --nodes {resources.nodes:q} --workers {resources.workers:q}"
         " --work {params.work:q}/work --output {output.segmenter:q} --metrics {output.metrics:q}"
         " --run {params.run:q} 2> {log:q}"
+        " && cp {params.made_of:q} {output.made_of:q}"

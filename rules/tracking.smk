@@ -8,7 +8,7 @@ rule mlflow_sync:
     input:
         manifest=f"{RESULTS}/dataset_manifest.json",
         trainings=records_of_trainings([MAIN, *cells_of_grids(GRIDS_OF_RECIPE, False)]),
-        model=f"{RESULTS}/model/{MAIN_MODEL}/model.safetensors",
+        release=rules.release.output,
         evaluations=of_every_benchmark("metrics.json"),
         per_class=of_every_benchmark("per_class.csv"),
         grids=grid_tables,
@@ -29,8 +29,8 @@ rule mlflow_sync:
         runtime=60,
     params:
         name=RECIPE_NAME,
-        recipe=RECIPE.model_dump_json(),
-        grids=as_json(GRIDS_OF_RECIPE),
+        recipe=addressed(RECIPE.model_dump()),
+        grids=grid_file(GRIDS_OF_RECIPE),
         results=subpath(input.manifest, parent=True),
         store=target(),
         failures=failures(Path(f"{RESULTS}/mlflow.json")),
@@ -61,8 +61,8 @@ use rule mlflow_sync as mlflow_sync_ablations with:
         f"{TIMINGS}/mlflow_sync_ablations.tsv"
     params:
         name=RECIPE_NAME,
-        recipe=RECIPE.model_dump_json(),
-        grids=as_json(GRIDS_FOR_RECIPE),
+        recipe=addressed(RECIPE.model_dump()),
+        grids=grid_file(GRIDS_FOR_RECIPE),
         results=subpath(input.manifest, parent=True),
         store=target(),
         failures=failures(Path(f"{RESULTS}/mlflow_ablations.json")),

@@ -1,7 +1,5 @@
 """What is recorded in MLflow, and where."""
 
-import json
-
 from scan_core.tracking.place import failures, target
 
 
@@ -26,5 +24,6 @@ def records_of_trainings(cells):
     return list(dict.fromkeys(folders))
 
 
-def as_json(grids):
-    return json.dumps([GRIDS[grid].model_dump() for grid in grids])
+def grid_file(grids):
+    """A file of grids, for the recorder."""
+    return addressed([GRIDS[grid].model_dump() for grid in grids])

@@ -162,7 +162,7 @@ class Story:
 
         # 5. Snakemake dies, and leaves the next job behind.
         def pairs() -> list[str]:
-            return list(project.jobs_of("mine_mask_text_pairs"))
+            return list(project.jobs_of("mine_shard"))
 
         until(pairs, PATIENCE, self.driver)
         os.killpg(self.driver.pid, signal.SIGKILL)
@@ -209,6 +209,6 @@ def test_each_fault_was_what_it_was_meant_to_be(story):
 
 
 def test_a_dead_snakemake_is_resumed_without_doing_anything_twice(story):
-    assert story.project.jobs_of("mine_mask_text_pairs") == {story.orphan: "COMPLETED"}
+    assert story.project.jobs_of("mine_shard") == {story.orphan: "COMPLETED"}
     assert f"waiting for {story.orphan}" in story.resumed
     assert len(story.project.jobs_of("train_segmenter")) == 4

@@ -1,46 +1,34 @@
 """Evaluation of a benchmark: shards, test-time augmentation, predictions."""
 
-from dataclasses import asdict
+import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from parity_pack import ARCHITECTURE, image, tiny_network
+from parity_pack import image
 from PIL import Image
+from small_models import settings, small_scan
 
 from scan_core.datasets.index import BenchmarkIndex, Sample, Split
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
 from scan_core.evaluation.confusion import ConfusionMatrix
-from scan_core.evaluation.evaluator import Shard, evaluate, ways_to_classify
+from scan_core.evaluation.evaluator import Shard, evaluate
 from scan_core.evaluation.merging import merge_shards, numbers_of, save_shard
-from scan_core.inference.ensemble import InferenceSettings
-from scan_core.inference.scan import Scan
-from scan_core.models.build import tokenizer_for
-from scan_core.params.schema.released_defects import ReleasedDefects
+from scan_core.evaluation.predictions import count_predictions
+from scan_core.evaluation.settings_file import EvaluationSettings
+from scan_core.evaluation.shard import ShardJob, count_shard
+from scan_core.evaluation.ways import ways_to_classify
 from scan_core.vocabulary.classes import load_class_list
 
-SETTINGS = InferenceSettings(mask_threshold=0.9, clip_weight=0.5, replace_ratio=0.1)
+SETTINGS = settings()
 SIZES = [(90, 120), (64, 100), (80, 80)]
 
 
 @pytest.fixture(scope="module")
 def scan():
-    header = {
-        "architecture": ARCHITECTURE,
-        "prompts": "single",
-        "seed": 0,
-        "defects": dict.fromkeys(ReleasedDefects.model_fields, False),
-        "inference": {
-            "settings": asdict(SETTINGS),
-            "short_side": 64,
-            "longest_side": 256,
-            "replace_layers": [1],
-            "logit_scale": 100.0,
-            "crop_expansion": 1.0,
-        },
-    }
-    return Scan(tiny_network(text_heads=False), tokenizer_for(ARCHITECTURE), header)
+    return small_scan(SETTINGS)
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +51,27 @@ def images(tmp_path_factory):
 
 
 WHOLE = Shard()
+WAYS_ALONE = EvaluationSettings.of_ways(SETTINGS)
 
 
-def _evaluate(scan, images, shard=WHOLE, **options):
+@pytest.mark.parametrize("kind", ["png", "coco_rle"])
+def test_scoring_the_written_predictions_gives_the_same_counts(scan, images, tmp_path, kind):
+    """Also on VOC-20b, which is predicted with more classes than it is scored by."""
+    shown = {way: way for way in ways_to_classify(SETTINGS)}
+    matrices, _ = _evaluate(scan, images, predictions=tmp_path, shown=shown, prediction_format=kind)
+    for way, matrix in matrices.items():
+        found = tmp_path / way if kind == "png" else tmp_path / f"{way}.json"
+        counts = count_predictions(images, load_class_list("voc_20b"), found, "training")
+        np.testing.assert_array_equal(counts, matrix.counts())
+
+
+def _evaluate(scan, images, shard=WHOLE, one=SETTINGS, **options):
     classes = load_class_list("voc_20b")
-    return evaluate(scan, images, classes, ways_to_classify(SETTINGS), shard, **options)
+    return evaluate(scan, images, classes, ways_to_classify(one), shard, **options)
+
+
+def _save(path, counts, images=1):
+    save_shard(path, counts, {"images": images}, json.dumps(WAYS_ALONE.as_dict()))
 
 
 def test_shards_add_up_to_the_whole(scan, images, tmp_path):
@@ -77,38 +81,39 @@ def test_shards_add_up_to_the_whole(scan, images, tmp_path):
     for number in range(2):
         matrices, shard_timing = _evaluate(scan, images, Shard(number, 2), chance=True)
         counts = {label: matrix.counts() for label, matrix in matrices.items()}
-        save_shard(tmp_path / f"{number}.npz", counts, shard_timing)
-    merged, sums = merge_shards([tmp_path / "0.npz", tmp_path / "1.npz"])
-    assert sums["images"] == 3
+        _save(tmp_path / f"{number}.npz", counts, shard_timing["images"])
+    merged = merge_shards([tmp_path / "0.npz", tmp_path / "1.npz"])
+    assert merged.timing["images"] == 3
+    assert merged.settings == WAYS_ALONE
     pixels = sum(height * width for height, width in SIZES)
     for label, matrix in whole.items():
-        assert np.array_equal(matrix.counts(), merged[label])
+        assert np.array_equal(matrix.counts(), merged.counts[label])
         assert matrix.counts().sum() == pixels
     assert (whole["combined"].counts() != whole["clip_only"].counts()).any()
 
 
 def test_predictions_are_what_is_counted(scan, images, tmp_path):
-    matrices, _ = _evaluate(scan, images, predictions=tmp_path, most_predictions=2)
+    matrices, _ = _evaluate(
+        scan, images, predictions=tmp_path, shown={"combined": "combined"}, most_predictions=2
+    )
     assert sorted(p.name for p in (tmp_path / "combined").iterdir()) == ["0.png", "1.png"]
     counted = ConfusionMatrix(21)
     for number in range(2):
         predicted = np.array(Image.open(tmp_path / "combined" / f"{number}.png"))
         counted.add(torch.from_numpy(predicted), torch.from_numpy(images.label(number)))
     third, _ = _evaluate(scan, images, Shard(2, 3))
-    counted.merge([third["combined"]])
-    assert np.array_equal(counted.counts(), matrices["combined"].counts())
+    both = counted.counts() + third["combined"].counts()
+    assert np.array_equal(both, matrices["combined"].counts())
 
 
 def test_test_time_augmentation(scan, images):
-    """One view alone is no augmentation; several are another result, and the mirror is undone."""
+    """Several views are another result, and the mirror is undone."""
     plain, _ = _evaluate(scan, images)
-    one, _ = _evaluate(scan, images, scales=[1.0], flip=False)
-    assert np.array_equal(plain["combined"].counts(), one["combined"].counts())
-    both, _ = _evaluate(scan, images, flip=True, scales=[1.0, 1.5])
+    both, _ = _evaluate(scan, images, one=replace(SETTINGS, flip=True, scales=(1.0, 1.5)))
     assert not np.array_equal(plain["combined"].counts(), both["combined"].counts())
     agree = []
-    for views in ({}, {"flip": True}):
-        matrices, _ = _evaluate(scan, images, Shard(0, 3), **views)
+    for one in (SETTINGS, replace(SETTINGS, flip=True)):
+        matrices, _ = _evaluate(scan, images, Shard(0, 3), one)
         agree.append(matrices["combined"].counts().sum(1) / (90 * 120))
     assert np.abs(agree[0] - agree[1]).sum() < 1.0, "mostly the same classes"
 
@@ -125,10 +130,47 @@ def test_damaged_shards_are_named(tmp_path):
     (tmp_path / "0.npz").write_bytes(b"PK\x03\x04 cut")
     with pytest.raises(InputError, match=r"0\.npz cannot be read"):
         merge_shards([tmp_path / "0.npz"])
-    save_shard(tmp_path / "1.npz", {"combined": ConfusionMatrix(3).counts()}, {"images": 1})
-    save_shard(tmp_path / "2.npz", {"other": ConfusionMatrix(3).counts()}, {"images": 1})
+    _save(tmp_path / "1.npz", {"combined": ConfusionMatrix(3).counts()})
+    _save(tmp_path / "2.npz", {"other": ConfusionMatrix(3).counts()})
     with pytest.raises(InputError, match="other settings"):
         merge_shards([tmp_path / "1.npz", tmp_path / "2.npz"])
-    save_shard(tmp_path / "3.npz", {"combined": ConfusionMatrix(4).counts()}, {"images": 1})
+    _save(tmp_path / "3.npz", {"combined": ConfusionMatrix(4).counts()})
     with pytest.raises(InputError, match=r"3\.npz has another number of classes"):
         merge_shards([tmp_path / "1.npz", tmp_path / "3.npz"])
+
+
+def test_new_settings_are_all_that_is_evaluated(scan, images, tmp_path, monkeypatch):
+    """A further grid evaluates its own settings; other code evaluates everything again."""
+    scan.save(tmp_path / "model.safetensors")
+    counted = []
+    monkeypatch.setattr(
+        "scan_core.evaluation.shard.evaluate",
+        lambda *given: counted.append(sorted(given[3])) or evaluate(*given),
+    )
+
+    def shard(name, *others, code="a"):
+        wanted = {one.key: one for one in (*WAYS_ALONE.settings.values(), *others)}
+        job = ShardJob(
+            *(tmp_path / "model.safetensors", images.index_file, "val", "voc_20b"),
+            *(Shard(0, 2), True, True, "png", 1, "float32", code),
+        )
+        return count_shard(
+            job, EvaluationSettings(WAYS_ALONE.ways, wanted), tmp_path / "evaluated",
+            tmp_path / name, "cpu", None,
+        )  # fmt: skip
+
+    kept, new = shard("first.npz")
+    assert (new, len(counted)) == (3, 1)
+    assert [path.name for path in (kept / "clip_only").iterdir()] == ["0.png"]
+    other = settings(0.8, 0.3)
+    assert shard("second.npz", other)[1] == 1
+    assert counted[1:] == [[other.key]]
+    assert shard("third.npz", other)[1] == 0
+    first, third = (merge_shards([tmp_path / f"{n}.npz"]) for n in ("first", "third"))
+    alone, _ = _evaluate(scan, images, Shard(0, 2), other)
+    assert np.array_equal(third.counts[other.key], alone["combined"].counts())
+    for label, counts in first.counts.items():
+        assert np.array_equal(counts, third.counts[label])
+    next((tmp_path / "evaluated").rglob(f"{other.key}.npz")).write_bytes(b"cut")
+    assert shard("fourth.npz", other)[1] == 1, "what is damaged is evaluated again"
+    assert shard("fifth.npz", other, code="b")[1] == 4

@@ -4,14 +4,18 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from scan_core.datasets.miniworld.captions import captioned_images
+from scan_core.datasets.miniworld.captions import captioned_cutouts, captioned_images
 from scan_core.datasets.miniworld.concepts import CONCEPTS, STUFF, raw_table
+from scan_core.datasets.miniworld.cutouts import MEAN_COLOR, cutout, imperfect
 from scan_core.datasets.miniworld.raw_layouts import generate
 from scan_core.datasets.miniworld.scenes import draw_scene
 from scan_core.datasets.miniworld.shapes import landmark
 from scan_core.datasets.miniworld.textures import texture
+from scan_core.models.clip import PIXEL_MEAN, PIXEL_STD
+from scan_core.models.crops import masked_crops
 from scan_core.vocabulary.classes import load_class_list
 
 LAYOUTS = ("coco", "ade_challenge", "ade_full", "voc2012", "voc2010")
@@ -152,3 +156,42 @@ def test_captioned_pictures_teach_the_whole_language():
     ):
         assert np.array_equal(picture, again)
         assert names == same
+
+
+def test_cutouts_are_the_crops_that_clip_is_shown(monkeypatch):
+    """With the mask known, `masked_crops` makes the same picture."""
+    scene = draw_scene((6,), 3, 128)
+    masks = {}
+
+    def remembered(rng, mask):
+        masks["used"] = imperfect(rng, mask)
+        return masks["used"]
+
+    monkeypatch.setattr("scan_core.datasets.miniworld.cutouts.imperfect", remembered)
+    monkeypatch.setattr("scan_core.datasets.miniworld.cutouts._EXPANSION", (1.6, 1.6))
+    for seed in range(6):
+        picture, _ = cutout(np.random.default_rng(seed), scene, 48)
+        image = torch.from_numpy(scene.pixels.transpose(2, 0, 1).copy())
+        crop = masked_crops(image, torch.from_numpy(masks["used"])[None], 48, 1.6).images[0]
+        expected = crop * torch.tensor(PIXEL_STD)[:, None, None]
+        found = torch.from_numpy(picture.transpose(2, 0, 1).astype(np.float32))
+        found = found - torch.tensor(PIXEL_MEAN)[:, None, None]
+        assert (found - expected).abs().mean() < 4, "of 255: only the filter's shape differs"
+
+
+def test_cutouts_hide_what_they_do_not_name():
+    mask = np.zeros((128, 128), bool)
+    mask[30:80, 40:100] = True
+    ious = []
+    for seed in range(60):
+        proposed = imperfect(np.random.default_rng(seed), mask)
+        ious.append((proposed & mask).sum() / (proposed | mask).sum())
+    assert min(ious) >= 0.5
+    assert 0.7 < np.mean(ious) < 0.95, "imperfect, as proposals are"
+    names = [names for _, names in captioned_cutouts(seed=3, number=200, size=16)]
+    assert {"ball", "sky", "lamp"} < {name for of_one in names for name in of_one}
+    hidden = [
+        (picture == MEAN_COLOR).all(-1).mean()
+        for picture, _ in captioned_cutouts(seed=3, number=30, size=32)
+    ]
+    assert np.mean(hidden) > 0.2

@@ -2,6 +2,7 @@
 
 import copy
 
+import open_clip
 import pytest
 import torch
 from torch import nn
@@ -11,16 +12,22 @@ from scan_core.errors import InputError
 from scan_core.models.attention import Attention
 from scan_core.models.build import build_network
 from scan_core.models.clip import (
+    PIXEL_MEAN,
+    PIXEL_STD,
     build_clip,
+    embed_patches,
     encode_images,
     encode_images_each_way,
     encode_texts,
+    run_block,
     view_whole_images,
 )
 from scan_core.models.contextual_shift import ContextualShift, choose_tokens, draw_keys
+from scan_core.models.conv_stem import ConvStem
 from scan_core.models.cpu_linear import ConvolutionalLinear
 from scan_core.models.deformable_attention import gather_and_sum, sample_and_sum
 from scan_core.models.semantic_integration import EmbeddingEncoderLayer
+from scan_core.models.swin import SwinBackbone
 from scan_core.training.criterion import SetCriterion
 from scan_core.training.matcher import Target
 from scan_core.training.points import draw_points
@@ -46,14 +53,38 @@ CLIPS = [
 ]
 
 
+def open_clips(dimensions):
+    """open_clip's own model of the same dimensions."""
+    heads = dimensions["head_width"]
+    model = open_clip.CLIP(
+        dimensions["embed_dim"],
+        vision_cfg={
+            "width": dimensions["vision_width"],
+            "layers": dimensions["vision_layers"],
+            "head_width": heads,
+            **{key: dimensions[key] for key in ("image_size", "patch_size")},
+        },
+        text_cfg={
+            "context_length": dimensions["context_length"],
+            "width": dimensions["text_width"],
+            "heads": dimensions["text_width"] // heads,
+            "layers": dimensions["text_layers"],
+        },
+    )
+    if dimensions["stem"] == "convolutional":
+        model.visual.conv1 = ConvStem(dimensions["vision_width"], dimensions["patch_size"])
+    return model.eval()
+
+
 @pytest.mark.parametrize("dimensions", CLIPS)
 @torch.no_grad()
 def test_clip_towers_equal_open_clip(dimensions):
     torch.manual_seed(0)
-    clip = build_clip(dimensions)
+    clip, theirs = build_clip(dimensions), open_clips(dimensions)
+    theirs.load_state_dict(clip.state_dict())
     size = dimensions["image_size"]
     images = torch.randn(5, 3, size, size)
-    expected = clip.encode_image(images)
+    expected = theirs.encode_image(images)
     torch.testing.assert_close(encode_images(clip.visual, images), expected, rtol=0, atol=2e-6)
     view = view_whole_images(clip.visual, images, [1])
     torch.testing.assert_close(view.feature, expected, rtol=0, atol=2e-6)
@@ -63,8 +94,70 @@ def test_clip_towers_equal_open_clip(dimensions):
     for row, length in enumerate((2, 5, 9, dimensions["context_length"])):
         tokens[row, : length - 1] = torch.randint(1, 49_000, (length - 1,))
         tokens[row, length - 1] = 49_407
-    expected = clip.encode_text(tokens)
+    expected = theirs.encode_text(tokens)
     torch.testing.assert_close(encode_texts(clip, tokens), expected, rtol=0, atol=2e-6)
+
+
+@torch.no_grad()
+def test_a_named_clip_is_open_clips():
+    """From one seed the same weights, and from these the same features."""
+    name = "ViT-S-32-alt"
+    torch.manual_seed(7)
+    clip = build_clip(name)
+    torch.manual_seed(7)
+    theirs = open_clip.CLIP(**open_clip.get_model_config(name)).eval()
+    expected = theirs.state_dict()
+    assert clip.state_dict().keys() == expected.keys()
+    assert all(torch.equal(tensor, expected[key]) for key, tensor in clip.state_dict().items())
+    images = torch.randn(2, 3, *clip.visual.image_size)
+    torch.testing.assert_close(
+        encode_images(clip.visual, images), theirs.encode_image(images), rtol=0, atol=1e-5
+    )
+
+
+@torch.no_grad()
+def test_activations_are_open_clips():
+    with torch.device("meta"):
+        quick, plain = build_clip("ViT-B-32-quickgelu"), build_clip("ViT-B-32")
+    x = torch.linspace(-4, 4, 50)
+    expected = open_clip.transformer.QuickGELU()(x)
+    assert torch.equal(quick.visual.transformer.blocks[3].mlp[1](x), expected)
+    assert torch.equal(quick.transformer.blocks[3].mlp[1](x), expected)
+    assert torch.equal(plain.visual.transformer.blocks[3].mlp[1](x), F.gelu(x))
+
+
+def test_clips_mean_and_deviation_are_open_clips():
+    for ours, theirs in (
+        (PIXEL_MEAN, open_clip.OPENAI_DATASET_MEAN),
+        (PIXEL_STD, open_clip.OPENAI_DATASET_STD),
+    ):
+        assert ours == tuple(255 * value for value in theirs)
+
+
+@pytest.mark.parametrize("size", [(64, 96), (224, 160)])
+@torch.no_grad()
+def test_the_backbone_equals_transformers(size):
+    """Windows that fit the maps, windows that need padding, and a map smaller than a window."""
+    from transformers import SwinBackbone as TheirBackbone
+    from transformers import SwinConfig
+
+    torch.manual_seed(0)
+    depths, heads, window = [1, 2, 3, 2], [1, 2, 4, 8], 5
+    ours = SwinBackbone(16, depths, heads, window, drop_path=0.1).eval()
+    for parameter in ours.parameters():
+        parameter.add_(0.1 * torch.randn_like(parameter))
+    theirs = TheirBackbone(
+        SwinConfig(
+            embed_dim=16, depths=depths, num_heads=heads, window_size=window,
+            out_features=["stage1", "stage2", "stage3", "stage4"],
+        )
+    ).eval()  # fmt: skip
+    report = theirs.load_state_dict(ours.state_dict(), strict=False)
+    assert not report.unexpected_keys
+    assert set(report.missing_keys) <= {"swin.layernorm.weight", "swin.layernorm.bias"}
+    pixels = torch.randn(3, 3, *size)
+    for ours_map, their_map in zip(ours(pixels), theirs(pixels).feature_maps, strict=True):
+        torch.testing.assert_close(ours_map, their_map, rtol=1e-5, atol=1e-5)
 
 
 def test_other_clips_are_refused():
@@ -77,14 +170,14 @@ def test_other_clips_are_refused():
 
 @torch.no_grad()
 def test_contextual_shift_by_hand():
-    """Replace tokens in a copy of open_clip's own loop."""
+    """Replace tokens in a loop of its own."""
     torch.manual_seed(0)
     visual = build_clip(CLIPS[0]).visual
     images, cls = torch.randn(3, 3, 48, 48), torch.randn(5, 1, 96)
     chosen = {layer: torch.rand(3, 36) < 0.3 for layer in (1, 3)}
-    x = visual._embeds(images)
+    x = embed_patches(visual, images)
     for number, block in enumerate(visual.transformer.resblocks, start=1):
-        x = block(x)
+        x = run_block(block, x)
         for crop, places in enumerate(chosen.get(number, torch.zeros(3, 36, dtype=torch.bool))):
             x[crop, 1:][places] = cls[number, 0]
     expected = visual.ln_post(x[:, 0]) @ visual.proj

@@ -6,11 +6,12 @@ import open_clip
 import pytest
 import torch
 from parity_pack import image, tiny_network
+from small_models import settings
 from torch.nn import functional as F
 
 from scan_core.inference.class_map import class_maps, class_scores
-from scan_core.inference.ensemble import InferenceSettings, combine_scores
-from scan_core.inference.image_features import Observer
+from scan_core.inference.ensemble import combine_scores
+from scan_core.inference.image_features import CropSetting, Observer
 from scan_core.models.clip import embed_patches, view_whole_images
 from scan_core.models.contextual_shift import background_patches, replaced_counts
 from scan_core.models.cpu_linear import ConvolutionalLinear
@@ -32,13 +33,13 @@ class Run:
         self.settings = settings
         self.network = network
         defects = ReleasedDefects(**dict.fromkeys(ReleasedDefects.model_fields, True))
-        self.observer = Observer(self.network, settings["layers"], 0, defects)
+        self.observer = Observer(self.network, 0, defects)
         self.image = torch.from_numpy(image(11, 110, 171))
         self.pixels = backbone_input([self.image])
         self.clip_input = clip_view([self.image], 224, as_released=True)
         with ConvolutionalLinear():
             self.view = view_whole_images(self.network.original_clip, self.clip_input, range(1, 7))
-            self.maps = self.network.proposal_network.backbone(self.pixels).feature_maps
+            self.maps = self.network.proposal_network.backbone(self.pixels)
             self.features = self.network.proposal_network.pixel_decoder(self.maps)
             self.proposals = self.network.proposal_network.mask_decoder(self.features, True)
             self.evidence, self.cls = self.observer.propose([self.image])[0]
@@ -54,16 +55,20 @@ class Run:
     def crop_features(self, ratio):
         random.seed(self.settings["rseed"])
         with ConvolutionalLinear():
-            return self.observer.describe(self.crops, self.cls, [ratio], 100, 0)[0]
+            crops = self.crop_setting(ratio)
+            return self.observer.describe(self.crops, self.cls, [crops], 100, 0)[0]
+
+    def crop_setting(self, ratio):
+        return CropSetting(self.settings["thr"], 1.0, ratio, tuple(self.settings["layers"]))
 
     def combined(self, features, weight, ensemble="geometric"):
-        settings = InferenceSettings(self.settings["thr"], weight, 0.05, ensemble)
+        one = settings(self.settings["thr"], weight, 0.05, ensemble=ensemble)
         clip_logits = class_logits(features, self.text[:-1], 100)
         return combine_scores(
             self.logits,
             clip_logits,
             self.valid,
-            settings,
+            one,
             rejected_score_one=True,
             zero_weight_is_clip_only=True,
         )
@@ -165,7 +170,7 @@ def test_masks_and_crops(pack, run):
 @torch.inference_mode()
 def test_contextual_shift_and_class_maps(pack, run):
     background = background_patches(run.crops.masks, (16, 16))
-    layers = len(run.observer.layers)
+    layers = len(run.settings["layers"])
     for ratio in run.settings["ratios"]:
         name = f"eval_ratio.r{ratio}"
         drawn = replaced_counts(background, ratio).repeat(layers)
@@ -188,7 +193,7 @@ def test_which_tokens_are_drawn(pack, run):
     """Positions among the background tokens, layer by layer, crop by crop."""
     random.seed(run.settings["rseed"])
     background = background_patches(run.crops.masks, (16, 16))
-    shift = run.observer.shift(run.crops, run.cls, 0.05, 100, 0)
+    shift = run.observer.shift(run.crops, run.cls, run.crop_setting(0.05), 100, 0)
     expected = iter(pack.stored("eval.draws_chosen").tolist())
     counts = replaced_counts(background, 0.05).tolist()
     for layer in (1, 3, 5):

@@ -18,8 +18,9 @@ from test_report_page import MOST_BYTES, images_of
 from test_workflow import Project, small
 
 from scan_core.inference.scan import Scan
+from scan_core.params.recipe_part import write_part
 from scan_core.params.schema.recipe import Recipe
-from scan_core.params.stages import clip_part, model_part, segmenter_part, write_part
+from scan_core.params.stages import clip_part, model_part, segmenter_part
 from scan_core.storage.tensors import load_tensors
 
 pytestmark = pytest.mark.slow
@@ -38,7 +39,10 @@ def reduced(params) -> None:
     recipe = params["recipes"]["mini"]
     recipe["grids"] = ["ensemble_weight"]
     recipe["inference"].update(benchmarks=BENCHMARKS, clip_weight=0.75)  # one of the grid's
-    recipe["clip"]["pretraining"].update(images=60, steps=4, batch_size=12, warmup_steps=1)
+    recipe["clip"]["source"] = "train"
+    recipe["clip"]["pretraining"].update(
+        images=60, cutouts=20, steps=4, cutout_steps=2, batch_size=12, warmup_steps=1
+    )
     recipe["segmenter"]["training"].update(
         steps=4, batch_size=2, warmup_steps=1, checkpoint_every=2, validate_every=4
     )
@@ -111,6 +115,18 @@ def test_shards_add_up_to_every_image(made):
         assert counts.sum() == pixels
 
 
+def test_the_time_of_every_stage_is_told(made):
+    timings = made.folder / "results/mini/timings"
+    told = subprocess.run(
+        [*(sys.executable, "-m", "workflow_scripts.stage_times", "--timings", timings)],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    rows = {line.split()[0]: line.split()[1:] for line in told.splitlines()}
+    assert rows["train_segmenter"][0] == "1"
+    assert rows["evaluate"][0] == str(len(BENCHMARKS))
+    assert float(rows["train_segmenter"][2]) > 1, "processor seconds"
+
+
 def test_a_second_call_does_nothing(made):
     assert made.jobs("all") == {}
 
@@ -139,7 +155,7 @@ def _recipe(made):
     return YAML(typ="safe").load(made.folder / "params.yaml")["recipes"]["mini"]
 
 
-TRAINING = {"clip_weights", "train_segmenter", "mine_mask_text_pairs", "finetune_clip"}
+TRAINING = {"clip_weights", "train_segmenter", "mine_shard", "finetune_clip"}
 
 
 @pytest.mark.parametrize(
@@ -150,26 +166,31 @@ TRAINING = {"clip_weights", "train_segmenter", "mine_mask_text_pairs", "finetune
             0.4,
             {
                 *("evaluate_shard", "evaluate", "ablate"),
-                *("tables", "figures", "qualitative", "mlflow_sync"),
+                *("tables", "figures", "qualitative", "release", "mlflow_sync"),
             },
             TRAINING | {"fuse_weights"},
         ),
         (
             "segmenter.training.learning_rate",
             0.002,
-            {"train_segmenter", "mine_mask_text_pairs", "finetune_clip", "fuse_weights"},
+            {"train_segmenter", "mine_shard", "finetune_clip", "fuse_weights"},
             {"clip_weights", "convert_benchmark", "generate_miniworld"},
         ),
         (
             "clip_finetune.epochs",
             2,
             {"finetune_clip", "fuse_weights"},
-            {"clip_weights", "train_segmenter", "mine_mask_text_pairs"},
+            {"clip_weights", "train_segmenter", "mine_shard"},
         ),
     ],
 )
-def test_a_key_redoes_what_depends_on_it(made, path, value, again, kept):
+@pytest.mark.parametrize("forgotten", [False, True], ids=["", "forgotten"])
+def test_a_key_redoes_what_depends_on_it(made, path, value, again, kept, forgotten):
+    """What Snakemake remembers of its runs may be gone, as in a copy of the results."""
     text = (made.folder / "params.yaml").read_text()
+    memory, away = made.folder / ".snakemake/metadata", made.folder / "metadata.away"
+    if forgotten:
+        memory.rename(away)
 
     def change(params):
         *blocks, last = path.split(".")
@@ -181,6 +202,10 @@ def test_a_key_redoes_what_depends_on_it(made, path, value, again, kept):
     made.edit(change)
     jobs = made.jobs("all")
     (made.folder / "params.yaml").write_text(text)
+    if forgotten:
+        shutil.rmtree(memory, ignore_errors=True)
+        away.rename(memory)
+    assert made.jobs("all") == {}, "what was right is right again"
     assert again <= jobs.keys()
     assert not kept & jobs.keys()
 

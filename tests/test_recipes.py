@@ -88,7 +88,7 @@ def _set(path, value):
         ),
         (
             _set("recipes.mini.inference.mask_threshold", {"mini_ade_36": 0.5}),
-            ["inference.mask_threshold' has no value for"],
+            ["'inference.mask_threshold' needs a 'default'"],
         ),
         (
             _set("recipes.mini.clip.architecture.patch", 8),

@@ -2,48 +2,36 @@
 
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from parity_pack import ARCHITECTURE, image, tiny_network
+from parity_pack import image
 from PIL import Image
+from small_models import settings, small_scan
 
 from scan_core.errors import InputError
 from scan_core.inference.class_map import class_maps, class_scores
-from scan_core.inference.ensemble import InferenceSettings, combine_scores
-from scan_core.inference.scan import Scan, settings_for
-from scan_core.models.build import tokenizer_for
+from scan_core.inference.ensemble import combine_scores
+from scan_core.inference.scan import Scan
+from scan_core.models.checkpoints import save_network
 from scan_core.models.crops import masked_crops
 from scan_core.models.preprocessing import read_image, resized_shape
 from scan_core.params.reading import override, read_params, validate
+from scan_core.params.resolution import resolve_settings, settings_table
 from scan_core.params.schema.recipe import Recipe
-from scan_core.params.schema.released_defects import ReleasedDefects
+from scan_core.params.settings import SettingsTable, TestSettings
 
 ROOT = Path(__file__).parents[1]
 NAMES = ["sea", "sand", "red ball", "brick wall", "tent"]
-SETTINGS = InferenceSettings(mask_threshold=0.9, clip_weight=0.6, replace_ratio=0.5)
+VIEW = {"short_side": 96, "replace_layers": (1, 3)}
+SETTINGS = settings(0.9, 0.6, 0.5, **VIEW)
 
 
 def _scan(**defects):
-    """The measured model, whose named weights tell words and regions apart, at a small size."""
-    header = {
-        "architecture": ARCHITECTURE,
-        "prompts": "single",
-        "seed": 0,
-        "defects": {**dict.fromkeys(ReleasedDefects.model_fields, False), **defects},
-        "inference": {
-            "settings": asdict(SETTINGS),
-            "short_side": 96,
-            "longest_side": 256,
-            "replace_layers": [1, 3],
-            "logit_scale": 100.0,
-            "crop_expansion": 1.0,
-        },
-    }
-    return Scan(tiny_network(text_heads=False), tokenizer_for(ARCHITECTURE), header)
+    return small_scan(SETTINGS, **defects)
 
 
 def _picture(height, width, seed=11):
@@ -80,7 +68,7 @@ def test_repeated_runs_are_equal_to_the_bit(scan, picture):
     second = _scan().segment(picture, NAMES, SETTINGS)
     assert np.array_equal(first.class_map, second.class_map)
     assert torch.equal(first.scores, second.scores)
-    assert torch.equal(first.evidence.mask_logits, second.evidence.mask_logits)
+    assert torch.equal(first.seen.first.mask_logits, second.seen.first.mask_logits)
 
 
 def test_neighbours_in_a_batch_change_nothing(scan, picture):
@@ -109,8 +97,8 @@ def test_any_number_of_classes(scan, picture, count):
 
 
 def test_an_image_without_a_valid_mask_keeps_what_the_segmenter_says(scan, picture):
-    nothing_shown = InferenceSettings(mask_threshold=1.0, clip_weight=0.6, replace_ratio=0.5)
-    in_vocabulary = InferenceSettings(mask_threshold=0.5, clip_weight=0, replace_ratio=0)
+    nothing_shown = settings(1.0, 0.6, 0.5, **VIEW)
+    in_vocabulary = settings(0.5, 0, 0, **VIEW)
     result = scan.segment(picture, NAMES, nothing_shown)
     expected = scan.segment(picture, NAMES, in_vocabulary)
     torch.testing.assert_close(result.scores, expected.scores)
@@ -118,12 +106,13 @@ def test_an_image_without_a_valid_mask_keeps_what_the_segmenter_says(scan, pictu
 
 
 def test_a_mask_of_one_pixel(scan, picture):
-    (evidence,) = scan.observe([picture], [])
+    (seen,) = scan.observe([picture], [settings(0.5, 0, 0, **VIEW)])
+    evidence = seen.first
     threshold = float(evidence.masks().flatten(1).topk(2).values[:, 1].min())
     one_pixel = (evidence.masks() > threshold).flatten(1).sum(1)
     assert 1 in one_pixel
-    settings = InferenceSettings(mask_threshold=threshold, clip_weight=0.6, replace_ratio=0.5)
-    assert torch.isfinite(scan.segment(picture, NAMES, settings).scores).all()
+    one = settings(threshold, 0.6, 0.5, **VIEW)
+    assert torch.isfinite(scan.segment(picture, NAMES, one).scores).all()
 
 
 def _variants(picture):
@@ -225,22 +214,49 @@ def test_a_saved_model_is_the_same_model(scan, picture, tmp_path):
     assert torch.equal(first.scores, second.scores)
 
 
-def test_a_sweep_gives_what_single_runs_give(scan, picture):
+def test_many_settings_at_once_give_what_single_runs_give(scan, picture):
     grid = [
-        InferenceSettings(threshold, weight, ratio, ensemble, crop_threshold)
-        for threshold in (0.9, 0.95)
-        for weight in (0, 0.4, 1)
-        for ratio in (0, 0.5)
-        for ensemble in ("geometric", "log")
-        for crop_threshold in (None, 0.92)
+        settings(
+            threshold,
+            weight,
+            ratio,
+            ensemble=ensemble,
+            crop_threshold=crop_threshold,
+            **{**VIEW, "replace_layers": layers},
+        )
+        for threshold, crop_threshold in ((0.9, 0.9), (0.95, 0.95), (0.95, 0.92))
+        for weight, ensemble in ((0, "geometric"), (0.4, "log"), (1, "geometric"))
+        for ratio, layers in ((0, (1, 3)), (0.5, (1, 3)), (0.5, (2,)))
     ]
     text = scan.embed(NAMES)
-    array = read_image(picture)
-    (evidence,) = scan.observe([array], grid)
-    scores = [scan.score(evidence, text, settings) for settings in grid]
-    found = class_maps(evidence.masks(), scores, array.shape[:2])
-    for settings, class_map in zip(grid, found, strict=True):
-        assert np.array_equal(class_map, scan.segment(picture, NAMES, settings).class_map)
+    (seen,) = scan.observe([picture], grid)
+    scores = [scan.score(seen, text, one) for one in grid]
+    found = class_maps(seen.masks((90, 120)), scores, (90, 120))
+    for one, class_map in zip(grid, found, strict=True):
+        assert np.array_equal(class_map, scan.segment(picture, NAMES, one).class_map)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"replace_layers": (2,)},
+        {"replace_ratio": 0.9},
+        {"crop_threshold": 0.8},
+        {"crop_expansion": 1.5},
+        {"logit_scale": "learned"},
+        {"prompts": "vild"},
+        {"short_side": 64},
+        {"flip": True},
+        {"scales": (1.0, 1.5)},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_every_setting_reaches_the_prediction(scan, picture, change):
+    plain = scan.segment(picture, NAMES)
+    changed = scan.segment(picture, NAMES, replace(SETTINGS, **change))
+    assert changed.scores.shape != plain.scores.shape or not torch.equal(
+        changed.scores, plain.scores
+    )
 
 
 @pytest.mark.parametrize("output", [(60, 80), (37, 51), (200, 111), (60, 90), (90, 80)])
@@ -299,16 +315,16 @@ def test_text_features_follow_the_weights_and_are_kept_on_disk(tmp_path):
 
 
 def test_defect_fail_without_masks(picture):
-    settings = InferenceSettings(mask_threshold=1.0, clip_weight=0.6, replace_ratio=0.5)
+    nothing_shown = settings(1.0, 0.6, 0.5, **VIEW)
     with pytest.raises(InputError, match="fail_without_masks"):
-        _scan(fail_without_masks=True).segment(picture, NAMES, settings)
+        _scan(fail_without_masks=True).segment(picture, NAMES, nothing_shown)
 
 
 def test_defect_first_image_context(scan, picture):
     pictures = [_picture(90, 120, 4), picture]
     broken = _scan(first_image_context=True).segment_all(pictures, NAMES, SETTINGS)
     alone = scan.segment_all(pictures, NAMES, SETTINGS)
-    features = [next(iter(r.evidence.crop_features.values())) for r in (broken[1], alone[1])]
+    features = [next(iter(r.seen.first.crop_features.values())) for r in (broken[1], alone[1])]
     assert not torch.allclose(*features, atol=1e-3)
 
 
@@ -330,14 +346,14 @@ def test_defect_nearest_padded_view(scan, picture):
 def test_defect_rejected_masks_score_one_and_zero_weight():
     logits, clip_logits = torch.randn(4, 6), torch.randn(4, 5)
     valid = torch.tensor([True, False, True, False])
-    half = InferenceSettings(0.5, 0.5, 0)
+    half = settings(0.5, 0.5, 0)
     repaired = combine_scores(logits, clip_logits, valid, half)
     broken = combine_scores(logits, clip_logits, valid, half, rejected_score_one=True)
     inside = logits.softmax(-1)[:, :-1]
     torch.testing.assert_close(repaired[~valid], inside[~valid])
     torch.testing.assert_close(broken[~valid], inside[~valid].sqrt())
     assert torch.equal(repaired[valid], broken[valid])
-    zero = InferenceSettings(0.5, 0, 0)
+    zero = settings(0.5, 0, 0)
     torch.testing.assert_close(combine_scores(logits, clip_logits, valid, zero), inside)
     released = combine_scores(logits, clip_logits, valid, zero, zero_weight_is_clip_only=True)
     torch.testing.assert_close(released, clip_logits.softmax(-1) * valid[:, None])
@@ -364,14 +380,47 @@ def test_a_recipe_becomes_a_model(picture):
     scan = Scan.from_recipe(recipe)
     result = scan.segment(picture, NAMES)
     assert result.class_map.shape == (90, 120)
-    assert scan.settings == settings_for(recipe.inference, None)
+    assert scan.settings_table == settings_table(recipe)
+    assert scan.settings == resolve_settings(recipe)
 
 
 def test_settings_of_a_recipe():
     recipes = validate(read_params(ROOT / "params.yaml")).recipes
-    released = settings_for(recipes["vitl14"].inference, "ade20k_847")
-    assert released == InferenceSettings(0.3, 0.75, 0.15, "log", None)
-    assert settings_for(recipes["vitl14"].inference, None) == InferenceSettings(0.4, 0.7, 0.05)
-    assert settings_for(recipes["mini"].inference, "mini_ade_36").crop_threshold == 0.5
-    with pytest.raises(InputError, match="no value for the benchmark 'mini_ade_36'"):
-        settings_for(recipes["vitl14"].inference, "mini_ade_36")
+    released = resolve_settings(recipes["vitl14"], "ade20k_847")
+    assert (released.mask_threshold, released.clip_weight) == (0.3, 0.75)
+    assert (released.replace_ratio, released.ensemble) == (0.15, "log")
+    assert released.replace_layers == (1, 3, 5, 7, 9)
+    assert released.crop_threshold == released.mask_threshold, "as released"
+    of_no_benchmark = resolve_settings(recipes["vitl14"])
+    assert of_no_benchmark == resolve_settings(recipes["vitl14"], "my_own_benchmark")
+    assert (of_no_benchmark.mask_threshold, of_no_benchmark.clip_weight) == (0.4, 0.7)
+    assert of_no_benchmark.replace_ratio == 0.05
+    assert resolve_settings(recipes["vitb16"]).replace_layers == (1, 3, 5), "not those of training"
+    assert TestSettings.from_dict(released.as_dict()) == released
+    assert len({released.key, of_no_benchmark.key}) == 2
+
+
+def test_a_mask_threshold_below_that_of_the_crops_is_refused():
+    with pytest.raises(InputError, match="is below crop_threshold"):
+        settings(0.4, crop_threshold=0.5)
+
+
+def test_without_contextual_shift_in_training_there_is_none_at_test_time():
+    document = read_params(ROOT / "params.yaml")["recipes"]["mini"]
+    shifted = Recipe.model_validate(document)
+    plain = Recipe.model_validate(override(document, "clip_finetune.contextual_shift", False))
+    assert resolve_settings(shifted, "mini_ade_36").replace_ratio > 0
+    for benchmark in (None, "mini_ade_36"):
+        assert resolve_settings(plain, benchmark).replace_ratio == 0
+
+
+def test_a_model_of_the_workflow_holds_no_settings_and_says_so(scan, tmp_path):
+    header = {key: value for key, value in scan.header.items() if key != "test_settings"}
+    save_network(tmp_path / "model.safetensors", scan.network, header)
+    with pytest.raises(InputError, match="holds no test-time settings"):
+        Scan.from_checkpoint(tmp_path / "model.safetensors")
+    given = SettingsTable(SETTINGS, {"one": settings()})
+    again = Scan.from_checkpoint(tmp_path / "model.safetensors", given)
+    assert again.settings == SETTINGS
+    with pytest.raises(InputError, match="the benchmark 'two'; there are some for one"):
+        again.settings_table.of("two")

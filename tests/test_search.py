@@ -5,25 +5,24 @@ import inspect
 import json
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
-from parity_pack import ARCHITECTURE, image, tiny_network
+from parity_pack import image
 from PIL import Image
+from small_models import small_scan
 
 from scan_core.datasets.index import BenchmarkIndex, Sample, Split
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
 from scan_core.evaluation.evaluator import Shard, evaluate
 from scan_core.evaluation.merging import numbers_of
-from scan_core.inference.ensemble import InferenceSettings
-from scan_core.inference.scan import Scan, settings_for
-from scan_core.models.build import tokenizer_for
+from scan_core.params.grid import changed
 from scan_core.params.reading import override, read_params, validate
+from scan_core.params.resolution import resolve_settings
 from scan_core.params.schema.grids import Search
-from scan_core.params.schema.released_defects import ReleasedDefects
+from scan_core.params.schema.recipe import Recipe
 from scan_core.params.search_space import searched_benchmarks
 from scan_core.search.benchmarks import SearchedBenchmark, SearchedBenchmarks
 from scan_core.search.report import best_of_each, best_settings, trials_table, write_report
@@ -31,7 +30,6 @@ from scan_core.search.study import run_study
 from scan_core.vocabulary.classes import load_class_list
 
 ROOT = Path(__file__).parents[1]
-OWN = InferenceSettings(mask_threshold=0.9, clip_weight=0.5, replace_ratio=0.1)
 SPACE = {
     "inference.mask_threshold": [0.6, 0.9],
     "inference.clip_weight": {"low": 0.0, "high": 1.0, "step": 0.1},
@@ -49,22 +47,19 @@ def search(**changes) -> Search:
 
 
 @pytest.fixture(scope="module")
-def scan():
-    header = {
-        "architecture": ARCHITECTURE,
-        "prompts": "single",
-        "seed": 0,
-        "defects": dict.fromkeys(ReleasedDefects.model_fields, False),
-        "inference": {
-            "settings": asdict(OWN),
-            "short_side": 64,
-            "longest_side": 256,
-            "replace_layers": [1],
-            "logit_scale": 100.0,
-            "crop_expansion": 1.0,
-        },
+def recipe() -> Recipe:
+    document = read_params(ROOT / "params.yaml")["recipes"]["mini"]
+    document["clip"]["prompts"] = "single"
+    document["inference"] |= {
+        **{"mask_threshold": 0.9, "crop_threshold": "mask_threshold", "clip_weight": 0.0},
+        **{"replace_ratio": 0.1, "replace_layers": [1], "short_side": 64, "logit_scale": 100},
     }
-    return Scan(tiny_network(text_heads=False), tokenizer_for(ARCHITECTURE), header)
+    return Recipe.model_validate(document)
+
+
+@pytest.fixture(scope="module")
+def scan(recipe):
+    return small_scan(resolve_settings(recipe))
 
 
 @pytest.fixture(scope="module")
@@ -85,27 +80,31 @@ def benchmarks(tmp_path_factory) -> dict[str, SearchedBenchmark]:
         classes = load_class_list(name)
         index = BenchmarkIndex(name, "pascal_voc", name, classes.names, 255, splits)
         index.save(folder / f"{name}.json")
-        found[name] = SearchedBenchmark(folder / f"{name}.json", name, OWN)
+        found[name] = SearchedBenchmark(folder / f"{name}.json", name)
     return found
 
 
-def test_a_trial_has_the_number_of_an_evaluation(scan, benchmarks, monkeypatch):
+def test_a_trial_has_the_number_of_an_evaluation(scan, recipe, benchmarks, monkeypatch):
     looks = []
     observe = scan.observe
     monkeypatch.setattr(scan, "observe", lambda *given: (looks.append(1), observe(*given))[1])
-    observed = SearchedBenchmarks(scan, search(), benchmarks, 1e9)
+    observed = SearchedBenchmarks(scan, search(), recipe, benchmarks, 1e9)
     trials = [
         {},
-        {"inference.clip_weight": 0.0},
+        {"inference.clip_weight": 0.5},
         {"inference.clip_weight": 0.9, "inference.ensemble": "log"},
-        {"inference.mask_threshold": 0.6, "inference.replace_ratio": 0.5},
+        {
+            "inference.mask_threshold": 0.6,
+            "inference.replace_ratio": 0.5,
+            "inference.clip_weight": 1,
+        },
     ]
     found = [*observed.scores(trials[:3]), *observed.scores(trials[3:])]
     assert len(looks) == 2 * len(benchmarks), "once for each image and benchmark"
-    settings = {}
-    for number, values in enumerate(trials):
-        changes = {key.removeprefix("inference."): value for key, value in values.items()}
-        settings[str(number)] = InferenceSettings(**{**asdict(OWN), **changes})
+    settings = {
+        str(number): resolve_settings(changed(recipe, values), "voc_20")
+        for number, values in enumerate(trials)
+    }
     for name, benchmark in benchmarks.items():
         images, classes = BenchmarkImages(benchmark.index, "train"), load_class_list(name)
         matrices, _ = evaluate(scan, images, classes, settings, Shard())
@@ -114,9 +113,9 @@ def test_a_trial_has_the_number_of_an_evaluation(scan, benchmarks, monkeypatch):
     assert len({scores["voc_20"] for scores in found}) == 4, "settings that change something"
 
 
-def test_what_does_not_fit_into_memory_is_refused(scan, benchmarks):
+def test_what_does_not_fit_into_memory_is_refused(scan, recipe, benchmarks):
     with pytest.raises(InputError, match=r"the 2 images of voc_20 take about .* --memory-gb"):
-        SearchedBenchmarks(scan, search(), benchmarks, 1e5)
+        SearchedBenchmarks(scan, search(), recipe, benchmarks, 1e5)
 
 
 def hill(trials):
@@ -145,14 +144,16 @@ def test_the_top_is_found_and_can_be_pasted(tmp_path):
     document = read_params(ROOT / "params.yaml")
     document["recipes"]["mini"]["inference"].update(pasted)
     recipe = validate(document).recipes["mini"]
-    assert settings_for(recipe.inference, None).clip_weight == 0.3
+    assert resolve_settings(recipe).clip_weight == 0.3
     assert "    b: 0.3" in best_of_each(asked, trials, own, "mini")
 
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+from scan_core.params.resolution import resolve_settings
 from scan_core.params.schema.grids import Search
+from scan_core.params.schema.recipe import Recipe
 from scan_core.search.study import run_study
 
 passes = []
@@ -208,6 +209,10 @@ def test_more_trials_continue_and_other_data_begins_again(tmp_path):
         (
             {"vary": {"inference.replace_ratio": {"low": 0.0, "high": 1.0, "step": 0.1}}},
             "inference.replace_ratio: CLIP's crops depend on it",
+        ),
+        (
+            {"vary": {"inference.crop_threshold": [0.3, 0.7], "inference.mask_threshold": [0.5]}},
+            "0.5 is below the crop threshold 0.7",
         ),
         ({"benchmarks": ["voc_20"]}, "'voc_20' has not the `train` split"),
         ({}, "none of the recipe's benchmarks has the `train` split"),

@@ -107,11 +107,11 @@ def test_class_names_from_everywhere(tmp_path):
 
 def _classified(scan, text, background=None, least_score=0.0):
     picture = _picture(90, 120)
-    (evidence,) = scan.observe([picture], [SETTINGS])
+    (seen,) = scan.observe([picture], [SETTINGS])
     words = None if background is None else parse_classes(background)
     classes = own_classes(parse_classes(text), words)
     embedded = scan.embed(classes.words)
-    return classify(scan, evidence, embedded, classes, SETTINGS, (90, 120), least_score)
+    return classify(scan, seen, embedded, classes, SETTINGS, (90, 120), least_score)
 
 
 def test_synonyms_are_one_class(scan):

@@ -26,8 +26,9 @@ from tracked_results import (
     write_results,
 )
 
+from scan_core.params.recipe_part import write_part
 from scan_core.params.schema.recipe import Recipe
-from scan_core.params.stages import clip_part, write_part
+from scan_core.params.stages import clip_part
 from scan_core.reporting.results import load_curves
 from scan_core.tracking import place
 from scan_core.tracking.runs import runs_of, training_run
@@ -484,7 +485,10 @@ def _has_points(project: Project, recipe: str) -> bool:
 def test_a_followed_training_has_the_same_result_to_the_bit(server, tmp_path):
     """The real script, with and without."""
     document = mini_recipe().model_dump()
-    document["clip"]["pretraining"].update(images=24, steps=12, batch_size=8, warmup_steps=1)
+    document["clip"]["source"] = "train"
+    document["clip"]["pretraining"].update(
+        images=24, cutouts=8, steps=12, cutout_steps=4, batch_size=8, warmup_steps=1
+    )
     part = write_part(clip_part(Recipe.model_validate(document)), tmp_path / "parts")
     made = Project(tmp_path, f"http://127.0.0.1:{server}")
     scripts = {}

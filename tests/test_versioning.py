@@ -36,7 +36,6 @@ def tiny(params) -> None:
     recipe["inference"]["benchmarks"] = ["mini_context_24"]
     # Two steps teach the segmenter nothing; CLIP alone has numbers to compare.
     recipe["inference"].update(clip_weight=1.0, ensemble="log")
-    recipe["clip"]["pretraining"].update(images=300, steps=40, warmup_steps=4)
     recipe["segmenter"]["training"].update(steps=2, validate_every=2)
 
 

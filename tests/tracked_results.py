@@ -68,7 +68,7 @@ def write_results(results: Path, grid: Ablation, model: Path | None) -> None:
             results / f"timings/train_segmenter/{variant}.tsv",
             "s\th:m:s\tmax_rss\tmean_load\n90.5\t0:01:30\t1599.02\t144.75\n",
         )
-    if model is not None and not (link := results / "model/seed=0/model.safetensors").exists():
+    if model is not None and not (link := results / "release/model.safetensors").exists():
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(model)
     rows = []
@@ -78,7 +78,7 @@ def write_results(results: Path, grid: Ablation, model: Path | None) -> None:
             place = results / f"eval/{cell.names['model']}/{benchmark}/evaluation.json"
             known = json.loads(place.read_text()) if place.exists() else {}
             miou = 0.2 + 0.1 * cell.values["inference.clip_weight"] + 0.01 * cell.seed
-            _write(place, json.dumps({**known, label: numbers(miou)}))
+            _write(place, json.dumps({**known, label: {"metrics": numbers(miou)}}))
             rows.append(Row(cell.seed, benchmark, dict(cell.values), cell.names["model"], label))
     table = grid_table("weight", rows, results / "eval")
     _write(results / "ablations/every_seed/weight.csv", table)

@@ -14,7 +14,9 @@ def parser() -> argparse.ArgumentParser:
     """Build the command line."""
     result = argparse.ArgumentParser(description=__doc__)
     result.add_argument("--grid", required=True, help="its name")
-    result.add_argument("--plan", required=True, help="JSON: where the numbers of each row are")
+    result.add_argument(
+        "--plan", type=Path, required=True, help="JSON file: where the numbers of each row are"
+    )
     result.add_argument("--evaluations", type=Path, required=True, help="folder of evaluations")
     result.add_argument("--output", type=Path, required=True, help="CSV to write")
     return result
@@ -22,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> None:
     """Write the table."""
-    rows = [Row(**row) for row in json.loads(arguments.plan)]
+    rows = [Row(**row) for row in json.loads(arguments.plan.read_text(encoding="utf-8"))]
     write_text(arguments.output, grid_table(arguments.grid, rows, arguments.evaluations))
     logging.info("%s: %d rows", arguments.output, len(rows))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from scan_core.command.command_line import run
 from scan_core.command.following import followed
-from scan_core.params.stages import read_part
+from scan_core.params.recipe_part import read_part
 from scan_core.storage.atomic import write_text
 
 

@@ -1,7 +1,6 @@
 """Merge the shards of a benchmark's evaluation: metrics, table of classes, confusion matrix."""
 
 import argparse
-import json
 import logging
 from pathlib import Path
 
@@ -14,7 +13,6 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(description=__doc__)
     result.add_argument("--shards", nargs="+", type=Path, required=True, help=".npz files")
     result.add_argument("--classes", required=True, help="class list it is scored by")
-    result.add_argument("--settings", required=True, help="JSON: label -> settings")
     result.add_argument("--recipe", required=True)
     result.add_argument("--variant", required=True)
     result.add_argument("--benchmark", required=True)
@@ -28,31 +26,29 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> None:
     """Merge, and write."""
     from scan_core.evaluation.merging import (
-        CHANCE,
-        WAYS,
         merge_shards,
         numbers_of,
         save_confusion,
         write_metrics,
+        write_numbers,
     )
     from scan_core.evaluation.per_class import per_class_table
     from scan_core.vocabulary.classes import load_class_list
 
     classes = load_class_list(arguments.classes)
-    counts, timing = merge_shards(arguments.shards)
-    ways = {way: counts[way] for way in (*WAYS, CHANCE)}
-    settings = json.loads(arguments.settings)["combined"]
+    merged = merge_shards(arguments.shards)
+    ways, settings = merged.ways(), merged.settings.table().default.as_dict()
+    combined = ways["combined"]
     about = {
         "recipe": arguments.recipe,
         "variant": arguments.variant,
         "benchmark": arguments.benchmark,
     }
-    write_metrics(arguments.metrics, ways, timing, classes, settings, about)
-    numbers = {label: numbers_of(one, classes) for label, one in counts.items()}
-    write_text(arguments.everything, json.dumps(numbers, indent=1) + "\n")
-    write_text(arguments.per_class, per_class_table(counts["combined"], classes))
-    save_confusion(arguments.confusion, counts["combined"])
-    logging.info("%s: mIoU %.4f", arguments.benchmark, numbers["combined"]["miou"] or 0)
+    write_metrics(arguments.metrics, ways, merged.timing, classes, settings, about)
+    write_numbers(arguments.everything, merged, classes)
+    write_text(arguments.per_class, per_class_table(combined, classes))
+    save_confusion(arguments.confusion, combined)
+    logging.info("%s: mIoU %.4f", arguments.benchmark, numbers_of(combined, classes)["miou"] or 0)
 
 
 if __name__ == "__main__":

@@ -1,34 +1,42 @@
 """Evaluate a model on a part of a benchmark's images, under one or many settings in one pass."""
 
 import argparse
-import json
 import logging
+import shutil
 from pathlib import Path
 
 from scan_core.command.command_line import run
-from scan_core.errors import InputError
+from scan_core.evaluation.settings_file import load_settings
 
 
 def parser() -> argparse.ArgumentParser:
     """Build the command line."""
     result = argparse.ArgumentParser(description=__doc__)
-    result.add_argument("--model", type=Path, required=True, help="made by fuse_weights")
+    result.add_argument("--model", type=Path, required=True, help="a fused or a released model")
     result.add_argument("--index", type=Path, required=True, help="of the benchmark")
     result.add_argument("--split", default="val", choices=["train", "val"])
     result.add_argument("--classes", required=True, help="class list it is scored by")
     result.add_argument(
-        "--settings", required=True, help="JSON: label -> settings (InferenceSettings)"
+        "--settings",
+        type=Path,
+        help="JSON file of test-time settings (default: those that a released model holds)",
     )
-    result.add_argument("--replace-layers", type=int, nargs="*", default=[])
+    result.add_argument(
+        "--benchmark", help="without --settings: take the released model's settings for this one"
+    )
     result.add_argument("--shard", type=int, default=0, help="number of this shard, from 0")
     result.add_argument("--shards", type=int, default=1, help="number of shards")
     result.add_argument("--chance", action="store_true", help="also random classes")
-    result.add_argument("--flip", action="store_true", help="test-time augmentation: mirror")
-    result.add_argument("--scales", type=float, nargs="+", default=[1.0], help="likewise: scales")
     result.add_argument("--predictions", type=Path, help="folder for predictions")
     result.add_argument("--prediction-format", default="png", choices=["png", "coco_rle", "both"])
     result.add_argument("--most-predictions", type=int, help="of how many images (default: all)")
     result.add_argument("--text-cache", type=Path, help="folder for text features")
+    result.add_argument(
+        "--evaluated",
+        type=Path,
+        help="folder of counts by settings; those there are kept",
+    )
+    result.add_argument("--code", default="", help="names the code: other code, other counts")
     result.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
     result.add_argument("--precision", default="float32", help="float32, bfloat16 or float16")
     result.add_argument("--output", type=Path, required=True, help="counts, a .npz file")
@@ -36,43 +44,37 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Count."""
-    from scan_core.datasets.loading import BenchmarkImages
-    from scan_core.evaluation.evaluator import Shard, evaluate
-    from scan_core.evaluation.merging import save_shard
+    """Count what is not counted yet."""
+    from scan_core.evaluation.evaluator import Shard
+    from scan_core.evaluation.shard import ShardJob, count_shard
     from scan_core.inference.devices import chosen_device
-    from scan_core.inference.ensemble import InferenceSettings
-    from scan_core.inference.scan import Scan
-    from scan_core.vocabulary.classes import load_class_list
 
-    try:
-        parsed = json.loads(arguments.settings)
-        settings = {label: InferenceSettings(**values) for label, values in parsed.items()}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"--settings: expected JSON, label -> settings; {error}") from None
-    scan = Scan.from_checkpoint(
+    predictions = arguments.predictions
+    job = ShardJob(
         arguments.model,
-        device=chosen_device(arguments.device),
-        precision=arguments.precision,
-        text_cache=arguments.text_cache,
-    )
-    scan.observer.use_layers(arguments.replace_layers)
-    matrices, timing = evaluate(
-        scan,
-        BenchmarkImages(arguments.index, arguments.split),
-        load_class_list(arguments.classes),
-        settings,
+        arguments.index,
+        arguments.split,
+        arguments.classes,
         Shard(arguments.shard, arguments.shards),
-        arguments.predictions,
-        arguments.most_predictions,
         arguments.chance,
-        arguments.flip,
-        arguments.scales,
+        predictions is not None,
         arguments.prediction_format,
+        arguments.most_predictions,
+        arguments.precision,
+        arguments.code,
     )
-    counts = {label: matrix.counts() for label, matrix in matrices.items()}
-    save_shard(arguments.output, counts, timing)
-    logging.info("%d images, %.1f images/s", timing["images"], timing["images"] / timing["seconds"])
+    made, counted = count_shard(
+        job,
+        load_settings(arguments.settings) if arguments.settings else None,
+        arguments.evaluated or arguments.output.parent / "evaluated",
+        arguments.output,
+        chosen_device(arguments.device),
+        arguments.text_cache,
+        arguments.benchmark,
+    )
+    if predictions is not None and made is not None:
+        shutil.copytree(made, predictions, dirs_exist_ok=True)
+    logging.info("settings that were not counted before: %d", counted)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 
 from scan_core.command.command_line import run
-from scan_core.params.stages import read_part
+from scan_core.params.recipe_part import read_part
 
 
 def parser() -> argparse.ArgumentParser:
@@ -24,8 +24,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> None:
     """Fuse, and save."""
-    from scan_core.inference.assembly import assemble
-    from scan_core.models.checkpoints import fit
+    from scan_core.inference.assembly import assemble, weights_header
+    from scan_core.models.checkpoints import fit, save_network
     from scan_core.provenance.versions import provenance
     from scan_core.storage.tensors import load_tensors
 
@@ -33,7 +33,8 @@ def main(arguments: argparse.Namespace) -> None:
     scan = assemble(part, arguments.clip, arguments.segmenter)
     tensors, _ = load_tensors(arguments.finetuned)
     fit(scan.network.clip, tensors, str(arguments.finetuned))
-    scan.save(arguments.output, **provenance(arguments.manifest))
+    header = {**weights_header(part), **provenance(arguments.manifest)}
+    save_network(arguments.output, scan.network, header)
     logging.info("made %s", arguments.output)
 
 

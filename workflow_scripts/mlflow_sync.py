@@ -23,8 +23,8 @@ def parser() -> argparse.ArgumentParser:
         "the workflow tries again."
     )
     result.add_argument("--name", required=True, help="of the recipe")
-    result.add_argument("--recipe", required=True, help="JSON, the whole recipe")
-    result.add_argument("--grids", default="[]", help="JSON, the grids to record")
+    result.add_argument("--recipe", type=Path, required=True, help="JSON of the whole recipe")
+    result.add_argument("--grids", type=Path, required=True, help="JSON of the grids to record")
     result.add_argument("--results", type=Path, required=True, metavar="DIR", help="of the recipe")
     result.add_argument(
         "--report", action="store_true", help="record its tables, figures, pictures and model, too"
@@ -39,8 +39,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> None:
     """Collect, then record."""
-    recipe = Recipe.model_validate_json(arguments.recipe)
-    grids = [Ablation.model_validate(grid) for grid in json.loads(arguments.grids)]
+    recipe = Recipe.model_validate_json(arguments.recipe.read_text(encoding="utf-8"))
+    listed = json.loads(arguments.grids.read_text(encoding="utf-8"))
+    grids = [Ablation.model_validate(grid) for grid in listed]
     record: dict[str, Any] = {
         "store": place.shown_uri(),
         "synced": False,

@@ -18,15 +18,17 @@ from scan_core.params.reading import SNAPSHOT_VARIABLE, validate
 def parser() -> argparse.ArgumentParser:
     """Build the command line."""
     result = argparse.ArgumentParser(description=__doc__)
-    result.add_argument("--params", required=True, help="JSON of the whole of params.yaml")
+    result.add_argument(
+        "--params", type=Path, required=True, help="JSON file of the whole of params.yaml"
+    )
     result.add_argument("--snakefile", type=Path, default=Path("Snakefile"))
     return result
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Print the plan."""
-    plan = plan_of(validate(json.loads(arguments.params)))
-    print(as_text(plan, jobs(arguments.params, arguments.snakefile)))
+    text = arguments.params.read_text(encoding="utf-8")
+    print(as_text(plan_of(validate(json.loads(text))), jobs(text, arguments.snakefile)))
 
 
 def jobs(params: str, snakefile: Path) -> dict[str, tuple[int, int]]:

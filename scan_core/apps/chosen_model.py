@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from scan_core.errors import InputError
-from scan_core.inference.scan import Scan, settings_for
+from scan_core.inference.scan import Scan
 from scan_core.models.build import architecture_of
 from scan_core.params.reading import read_params, validate
+from scan_core.params.resolution import settings_table
 from scan_core.params.schema.recipe import Recipe
+from scan_core.params.settings import TestSettings
 
 PARAMS = Path("params.yaml")
 DEFAULT_RECIPE = "mini"
@@ -21,16 +23,18 @@ def chosen_model(
     recipe_name: str | None = None,
     params: Path = PARAMS,
     overrides: Mapping[str, Any] | None = None,
+    benchmark: str | None = None,
     **options: Any,
 ) -> Scan:
     """Open a model.
 
     Args:
-        checkpoint: any of this project's; None: the recipe's fused model.
-        recipe_name: whose test-time settings are used; None: those that the checkpoint holds, or
-            without a checkpoint the recipe `mini`.
+        checkpoint: any of this project's; None: the release of the recipe.
+        recipe_name: without a checkpoint, whose release is opened (None: `mini`), with the settings
+            that it holds; with one, whose settings are used instead of the checkpoint's own.
         params: the file of the recipes.
-        overrides: of the settings, by their names in `InferenceSettings`; None: not overridden.
+        overrides: of the settings, by their names in `TestSettings`; None: not overridden.
+        benchmark: whose settings are used; None: the recipe's or checkpoint's default.
         options: `device`, `precision`, `text_cache`.
 
     Returns:
@@ -39,22 +43,29 @@ def chosen_model(
     Raises:
         InputError: there is no such checkpoint or recipe, or the two do not belong together.
     """
-    recipe = None
-    if checkpoint is None or recipe_name is not None:
-        recipe_name = recipe_name or DEFAULT_RECIPE
+    table = None
+    if checkpoint is not None and recipe_name is not None:
         recipe = _recipe(params, recipe_name)
-        checkpoint = checkpoint or _made_by(recipe, recipe_name)
-    scan = Scan.from_checkpoint(checkpoint, **options)
+        table = settings_table(recipe)
+    checkpoint = checkpoint or _released(recipe_name or DEFAULT_RECIPE)
+    scan = Scan.from_checkpoint(checkpoint, table, **options)
     with checkpoint.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     scan.header["checkpoint"] = {"path": str(checkpoint), "sha256": digest}
-    if recipe is not None:
+    if table is not None:
         _check_fit(scan, recipe, checkpoint, str(recipe_name))
-        scan.settings = settings_for(recipe.inference, None)
-        scan.observer.use_layers(recipe.inference.replace_layers)
     given = {key: value for key, value in (overrides or {}).items() if value is not None}
-    scan.settings = replace(scan.settings, **given)
+    scan.settings = _overridden(scan.settings_table.of(benchmark), given)
     return scan
+
+
+def _overridden(settings: TestSettings, given: Mapping[str, Any]) -> TestSettings:
+    """Settings with some replaced; crops that follow the mask threshold go on following it."""
+    follows = settings.crop_threshold == settings.mask_threshold
+    changes = dict(given)
+    if follows and "mask_threshold" in given:
+        changes["crop_threshold"] = given["mask_threshold"]
+    return replace(settings, **changes)
 
 
 def _recipe(params: Path, name: str) -> Recipe:
@@ -64,11 +75,12 @@ def _recipe(params: Path, name: str) -> Recipe:
     return recipes[name]
 
 
-def _made_by(recipe: Recipe, name: str) -> Path:
-    path = Path(f"results/{name}/model/seed={recipe.seed}/model.safetensors")
+def _released(recipe: str) -> Path:
+    """A recipe's release: the model with the settings that it was evaluated with."""
+    path = Path(f"results/{recipe}/release/model.safetensors")
     if path.is_file():
         return path
-    how = "`make demo` makes it" if name == DEFAULT_RECIPE else f"train the recipe {name} first"
+    how = "`make demo` makes it" if recipe == DEFAULT_RECIPE else f"run the recipe {recipe} first"
     raise InputError(
         f"there is no model yet: {path} does not exist. {how[0].upper()}{how[1:]}, or name another "
         "one with --checkpoint"

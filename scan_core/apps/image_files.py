@@ -12,10 +12,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from scan_core.apps.coco_results import coco_results
 from scan_core.apps.own_classes import OwnClasses
 from scan_core.apps.own_images import OwnSegmentation, classify
 from scan_core.errors import InputError
+from scan_core.evaluation.coco_results import coco_results
 from scan_core.inference.scan import Scan
 from scan_core.models.preprocessing import read_image
 from scan_core.reporting.pictures.overlay import colors_of, draw_overlay
@@ -101,7 +101,6 @@ def segment_files(
             "%d of %d images have their result already", len(paths) - len(todo), len(paths)
         )
     text = scan.embed(classes.words)
-    wanted = [] if scan.settings.clip_weight == 0 else [scan.settings]
     failed = []
     progress = tqdm(total=len(todo), desc="images", unit="image")
     for first in range(0, len(todo), batch_size):
@@ -112,10 +111,10 @@ def segment_files(
                 images.append((path, read_image(path)))
             except InputError as error:
                 failed.append(error)
-        observed = scan.observe([array for _, array in images], wanted) if images else []
-        for (path, array), evidence in zip(images, observed, strict=True):
+        observed = scan.observe([array for _, array in images], [scan.settings])
+        for (path, array), seen in zip(images, observed, strict=True):
             size = (array.shape[0], array.shape[1])
-            result = classify(scan, evidence, text, classes, scan.settings, size, least_score)
+            result = classify(scan, seen, text, classes, scan.settings, size, least_score)
             write_results(output, path, array, result, about)
         progress.update(len(batch))
     progress.close()

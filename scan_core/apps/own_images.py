@@ -9,10 +9,10 @@ from torch import Tensor
 
 from scan_core.apps.own_classes import OwnClasses
 from scan_core.inference.class_map import class_maps, pixel_scores
-from scan_core.inference.ensemble import InferenceSettings
-from scan_core.inference.image_features import ImageEvidence
 from scan_core.inference.scan import Scan
 from scan_core.inference.segmentation import as_array
+from scan_core.inference.views import ImageViews
+from scan_core.params.settings import TestSettings
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ class OwnSegmentation:
 @torch.inference_mode()
 def classify(
     scan: Scan,
-    evidence: ImageEvidence,
+    seen: ImageViews,
     text: Tensor,
     classes: OwnClasses,
-    settings: InferenceSettings,
+    settings: TestSettings,
     size: tuple[int, int],
     least_score: float = 0.0,
 ) -> OwnSegmentation:
@@ -52,15 +52,15 @@ def classify(
 
     Args:
         scan: the model.
-        evidence: from `Scan.observe`, with the crops that `settings` needs.
+        seen: from `Scan.observe`, with the crops that `settings` needs.
         text: `scan.embed(classes.words)`.
         classes: what to look for.
         settings: how the classifiers are combined.
         size: height and width of the result.
         least_score: pixels whose class scores less belong to the background, if there is one.
     """
-    scores = scan.score(evidence, text, settings, classes.owners)
-    masks = evidence.masks()
+    scores = scan.score(seen, text, settings, classes.owners)
+    masks = seen.masks(size)
     (class_map,) = class_maps(masks, [scores], size)
     certainty = pixel_scores(masks, scores, class_map).clamp(max=1)
     if classes.background_id is not None:

@@ -17,7 +17,8 @@ from scan_core.apps.own_classes import foreign_words, own_classes, parse_classes
 from scan_core.command.command_line import run
 from scan_core.errors import InputError
 
-SETTINGS = ("clip_weight", "mask_threshold", "replace_ratio")
+# Settings that a command line may override.
+OVERRIDES = ("clip_weight", "mask_threshold", "replace_ratio")
 
 
 def fraction(text: str) -> float:
@@ -39,12 +40,15 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     """The options that choose a model and its settings."""
     group = parser.add_argument_group("the model")
     group.add_argument(
-        "--checkpoint", type=Path, help="a fused or imported model (default: the recipe's)"
+        "--checkpoint", type=Path, help="a released or imported model (default: the recipe's)"
     )
     group.add_argument(
         "--recipe",
-        help="use the test-time settings of this recipe (default: those that the checkpoint holds; "
-        "without --checkpoint: mini)",
+        help="without --checkpoint, open the release of this recipe (default: mini); with one, use "
+        "this recipe's test-time settings instead of those that the checkpoint holds",
+    )
+    group.add_argument(
+        "--benchmark", help="use the model's settings for this benchmark (default: its default)"
     )
     group.add_argument("--params", type=Path, default=Path("params.yaml"), help="of the recipes")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default: auto)")
@@ -122,10 +126,8 @@ def main(arguments: argparse.Namespace) -> None:
         arguments.checkpoint,
         arguments.recipe,
         arguments.params,
-        {
-            key: getattr(arguments, key)
-            for key in ("clip_weight", "mask_threshold", "replace_ratio")
-        },
+        {key: getattr(arguments, key) for key in OVERRIDES},
+        arguments.benchmark,
         device=chosen_device(arguments.device),
         precision=arguments.precision,
         text_cache=arguments.text_cache,

@@ -10,10 +10,11 @@ import json
 import logging
 import os
 import shutil
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -22,14 +23,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from scan_core.datasets.index import BenchmarkIndex, Sample, Split
+from scan_core.datasets.index import BenchmarkIndex, Sample, Split, load_index
+from scan_core.datasets.progress import Converted, Progress, sha256_of
 from scan_core.datasets.raw_format import DAMAGE, RawFormat, RawSplit, unreadable
 from scan_core.errors import DiskFullError, InputError
+from scan_core.provenance.source_hash import package_hash
 from scan_core.storage.atomic import atomic_path, remove_leftovers, write_text
 from scan_core.vocabulary.classes import ClassList
 
 _SHOWN_PROBLEMS = 5
 _JPEG_QUALITY = 95
+_MADE_FROM = ".made_from"
 
 
 @dataclass(frozen=True)
@@ -45,10 +49,9 @@ class _Task:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What became of a task: the size (width, height), a reason to skip it, or a problem."""
+    """What became of a task, or a problem."""
 
-    size: tuple[int, int] = (0, 0)
-    skipped: str | None = None
+    converted: Converted = field(default_factory=Converted)
     problem: str | None = None
 
 
@@ -91,14 +94,20 @@ def convert(
     listed = {split: raw_format.list_split(raw_root, split) for split in splits}
     for split, raw in listed.items():
         _check_list(raw, split)
-    _begin(partial_folder, _fingerprint(raw_format, classes, listed))
+    made_from = _fingerprint(raw_format, classes, listed)
+    if there := _made_meanwhile(output, made_from):
+        return there
+    _begin(partial_folder, made_from)
     converted = {}
     for split, raw in listed.items():
         tasks = _tasks(raw_format, raw, partial_folder, split)
-        outcomes = _run(partial(_convert_one, raw_format, classes), tasks, workers, split)
+        progress = Progress(partial_folder / f"{split}.jsonl")
+        work = partial(_convert_one, raw_format, classes)
+        outcomes = _run(work, tasks, workers, split, progress)
         converted[split] = _split(raw_format, raw, raw_root, output, split, tasks, outcomes)
     # An index must never describe label maps that it was not written for.
     (output / "index.json").unlink(missing_ok=True)
+    (output / _MADE_FROM).unlink(missing_ok=True)
     for folder in ("labels", "images"):
         if (partial_folder / folder).is_dir():
             shutil.rmtree(output / folder, ignore_errors=True)
@@ -113,12 +122,26 @@ def convert(
         splits=converted,
     )
     index.save(output / "index.json")
+    write_text(output / _MADE_FROM, made_from)
     return index
 
 
+def _made_meanwhile(output: Path, made_from: str) -> BenchmarkIndex | None:
+    """The index, if another project that shares this folder has converted the very same."""
+    mark, index = output / _MADE_FROM, output / "index.json"
+    if not (mark.is_file() and index.is_file() and (output / "labels").is_dir()):
+        return None
+    if mark.read_text(encoding="utf-8") != made_from:
+        return None
+    logging.info("%s is made of the same data already", index)
+    return load_index(index)
+
+
 def _fingerprint(raw_format: RawFormat, classes: ClassList, listed: dict[str, RawSplit]) -> str:
-    """Hash of everything that the converted files depend on, by size and time for raw files."""
-    digest = hashlib.sha256(json.dumps([raw_format.name, classes.raw_ids]).encode())
+    """Hash of all that the converted files depend on: for raw files their sizes and times."""
+    code = package_hash(__name__)
+    about = [raw_format.name, classes.name, classes.names, classes.raw_ids, code]
+    digest = hashlib.sha256(json.dumps(about).encode())
     for split, raw in listed.items():
         for pair in raw.pairs:
             for path in (raw.image_root / pair.image, pair.label):
@@ -146,7 +169,7 @@ def _begin(folder: Path, fingerprint: str) -> None:
     if folder.exists() and not (mark.exists() and mark.read_text(encoding="utf-8") == fingerprint):
         logging.info("the raw data has changed since an earlier run: starting again")
         shutil.rmtree(folder)
-    remove_leftovers(folder)
+    remove_leftovers(folder, before=time.time())  # nobody else converts it now
     write_text(mark, fingerprint)
 
 
@@ -165,18 +188,33 @@ def _tasks(raw_format: RawFormat, raw: RawSplit, partial_folder: Path, split: st
     ]
 
 
-def _run(work: "partial[_Outcome]", tasks: list[_Task], workers: int, split: str) -> list[_Outcome]:
-    """Do every task, in order of the tasks; raise once at the end if any had a problem."""
+def _run(
+    work: "partial[_Outcome]", tasks: list[_Task], workers: int, split: str, progress: Progress
+) -> list[Converted]:
+    """Do every task that is not done, in order; raise once at the end if any had a problem."""
+    known = {task.stem: converted for task in tasks if (converted := _kept(task, progress))}
+    waiting = [task for task in tasks if task.stem not in known]
+    if known:
+        logging.info(
+            "%s: %d images are converted already, %d to do", split, len(known), len(waiting)
+        )
 
     def outcomes() -> Iterator[_Outcome]:
         if workers == 1:
-            yield from map(work, tasks)
+            yield from map(work, waiting)
             return
         with ProcessPoolExecutor(workers) as pool:
-            yield from pool.map(work, tasks, chunksize=8)
+            yield from pool.map(work, waiting, chunksize=8)
 
-    done = list(tqdm(outcomes(), desc=split, total=len(tasks), unit="img", mininterval=5))
-    if problems := [outcome.problem for outcome in done if outcome.problem]:
+    problems = []
+    bar = tqdm(outcomes(), split, len(tasks), initial=len(known), unit="img", mininterval=5)
+    for task, outcome in zip(waiting, bar, strict=True):
+        if outcome.problem:
+            problems.append(outcome.problem)
+            continue
+        progress.add(task.stem, outcome.converted)
+        known[task.stem] = outcome.converted
+    if problems:
         shown = "\n".join(f"  {problem}" for problem in problems[:_SHOWN_PROBLEMS])
         more = len(problems) - _SHOWN_PROBLEMS
         raise InputError(
@@ -184,43 +222,49 @@ def _run(work: "partial[_Outcome]", tasks: list[_Task], workers: int, split: str
             f"converted (the others are done and will be kept):\n{shown}"
             + (f"\n  and {more} more" if more > 0 else "")
         )
-    return done
+    return [known[task.stem] for task in tasks]
+
+
+def _kept(task: _Task, progress: Progress) -> Converted | None:
+    """What an earlier run made of the task, unless a power cut left its files without content."""
+    converted = progress.done.get(task.stem)
+    if converted is None or converted.skipped:
+        return converted
+    try:
+        whole = task.new_label.stat().st_size == converted.label_bytes
+        return (
+            converted if whole and (not task.new_image or task.new_image.stat().st_size) else None
+        )
+    except FileNotFoundError:
+        return None
 
 
 def _convert_one(raw_format: RawFormat, classes: ClassList, task: _Task) -> _Outcome:
     try:
-        if finished := _finished(task):
-            return finished
         raw = raw_format.decode(task.label)
         label = _training_ids(raw_format, classes, raw, task.label)
         height, width = label.shape
         size = _target_size(raw_format, (width, height))
         _check_image(task, (width, height), size)
         if raw_format.skip_unlabelled and (label == classes.ignore_label).all():
-            return _Outcome(skipped="no pixel has a label")
+            return _Outcome(Converted(skipped="no pixel has a label"))
         output = Image.fromarray(label)
         if size != (width, height):
             output = output.resize(size, Image.Resampling.NEAREST)
         with atomic_path(task.new_label) as temporary:
             output.save(temporary)
-        return _Outcome(size=size)
+        return _Outcome(
+            Converted(
+                *size,
+                label_sha256=sha256_of(task.new_label),
+                label_bytes=task.new_label.stat().st_size,
+                image_sha256=sha256_of(task.new_image or task.image),
+            )
+        )
     except DiskFullError:
         raise
     except InputError as error:
         return _Outcome(problem=str(error))
-
-
-def _finished(task: _Task) -> _Outcome | None:
-    """What an earlier run made of the task, unless a power cut left its files without content."""
-    sizes = set()
-    for path in filter(None, (task.new_label, task.new_image)):
-        try:
-            with Image.open(path) as image:
-                image.verify()
-                sizes.add(image.size)
-        except DAMAGE:
-            return None
-    return _Outcome(size=sizes.pop()) if len(sizes) == 1 else None
 
 
 def _training_ids(
@@ -275,6 +319,15 @@ def _check_image(task: _Task, size: tuple[int, int], new_size: tuple[int, int]) 
         pixels.save(temporary, quality=_JPEG_QUALITY)
 
 
+def _way(start: Path, end: Path) -> Path:
+    """The relative path between two folders that holds when both are moved or renamed together."""
+    by_names = Path(os.path.relpath(end.absolute(), start.absolute()))
+    # `..` out of a linked folder leads elsewhere than its name suggests.
+    if (start / by_names).resolve() == end.resolve():
+        return by_names
+    return Path(os.path.relpath(end.resolve(), start.resolve()))
+
+
 def _split(
     raw_format: RawFormat,
     raw: RawSplit,
@@ -282,21 +335,22 @@ def _split(
     output: Path,
     split: str,
     tasks: list[_Task],
-    outcomes: list[_Outcome],
+    outcomes: list[Converted],
 ) -> Split:
     resized = raw_format.short_side is not None
-    image_root = output / "images" / split if resized else raw.image_root
-    if resized or not raw_root.is_absolute():
-        # `..` out of a linked folder leads elsewhere than its name suggests.
-        image_root = Path(os.path.relpath(image_root.absolute(), output.resolve()))
+    image_root = Path("images", split) if resized else raw.image_root
+    if not resized and not raw_root.is_absolute():
+        image_root = _way(output, image_root)
     names = [task.new_image.name if task.new_image else None for task in tasks]
     samples = tuple(
         Sample(
             stem=pair.stem,
             image=name or pair.image.as_posix(),
             label=f"{pair.stem}.png",
-            width=outcome.size[0],
-            height=outcome.size[1],
+            width=outcome.width,
+            height=outcome.height,
+            label_sha256=outcome.label_sha256,
+            image_sha256=outcome.image_sha256,
         )
         for pair, name, outcome in zip(raw.pairs, names, outcomes, strict=True)
         if not outcome.skipped

@@ -1,5 +1,6 @@
 """The benchmark index: every image and label of every split, so that nothing searches folders."""
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -7,6 +8,8 @@ from typing import Any
 
 from scan_core.errors import InputError
 from scan_core.storage.atomic import write_text
+
+_DIGEST = ', "sha256": "'
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,8 @@ class Sample:
         label: path of the label map, relative to the split's `label_root`.
         width: pixels.
         height: pixels.
+        label_sha256: of the label map's file, hexadecimal; empty: not known, and not compared.
+        image_sha256: of the image's file, likewise.
     """
 
     stem: str
@@ -26,6 +31,8 @@ class Sample:
     label: str
     width: int
     height: int
+    label_sha256: str = ""
+    image_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,7 @@ class BenchmarkIndex:
     splits: dict[str, Split]
 
     def save(self, path: Path) -> None:
-        """Write the index atomically, one sample a line."""
+        """Write the index atomically, one sample a line, with a digest of itself at its end."""
         header = asdict(self)
         del header["splits"]
         parts = []
@@ -85,7 +92,8 @@ class BenchmarkIndex:
             start = json.dumps(fields)[:-1]
             parts.append(f'  {json.dumps(name)}: {start}, "samples": [\n{rows}\n  ]}}')
         start = json.dumps(header)[:-1]
-        write_text(path, f'{start}, "splits": {{\n' + ",\n".join(parts) + "\n}}\n")
+        body = f'{start}, "splits": {{\n' + ",\n".join(parts) + "\n}"
+        write_text(path, f'{body}{_DIGEST}{_digest(body)}"}}\n')
 
 
 def load_index(path: Path) -> BenchmarkIndex:
@@ -95,7 +103,11 @@ def load_index(path: Path) -> BenchmarkIndex:
         InputError: unreadable or damaged.
     """
     try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        body, _, end = text.rpartition(_DIGEST)
+        if end != f'{_digest(body)}"}}\n':
+            raise ValueError("its digest is not that of its contents")
+        record: dict[str, Any] = json.loads(f"{body}}}")
         splits = {
             name: Split(
                 image_root=split["image_root"],
@@ -112,3 +124,7 @@ def load_index(path: Path) -> BenchmarkIndex:
         raise InputError(
             f"benchmark index {path} is damaged ({error}); delete it to have it made again"
         ) from None
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

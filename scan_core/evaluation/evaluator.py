@@ -3,7 +3,7 @@
 import json
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,14 +15,15 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from scan_core.apps.coco_results import coco_results
 from scan_core.datasets.loading import BenchmarkImages
+from scan_core.evaluation.coco_results import coco_results
 from scan_core.evaluation.confusion import ConfusionMatrix, as_evaluated
-from scan_core.evaluation.merging import CHANCE, WAYS
+from scan_core.evaluation.ways import CHANCE
 from scan_core.inference.class_map import class_maps
-from scan_core.inference.ensemble import InferenceSettings
 from scan_core.inference.image_features import ImageEvidence
-from scan_core.inference.scan import Scan, with_clip_weight
+from scan_core.inference.scan import Scan
+from scan_core.inference.views import ImageViews
+from scan_core.params.settings import TestSettings
 from scan_core.storage.atomic import atomic_path, write_text
 from scan_core.vocabulary.classes import ClassList, load_class_list
 
@@ -37,24 +38,17 @@ class Shard:
     count: int = 1
 
 
-def ways_to_classify(settings: InferenceSettings) -> dict[str, InferenceSettings]:
-    """The model as a whole, and each of its two classifiers alone."""
-    weights = (settings.clip_weight, 0.0, 1.0)
-    return {w: with_clip_weight(settings, v) for w, v in zip(WAYS, weights, strict=True)}
-
-
 @torch.inference_mode()
 def evaluate(
     scan: Scan,
     images: BenchmarkImages,
     classes: ClassList,
-    settings: Mapping[str, InferenceSettings],
+    settings: Mapping[str, TestSettings],
     shard: Shard,
     predictions: Path | None = None,
+    shown: Mapping[str, str] | None = None,
     most_predictions: int | None = None,
     chance: bool = False,
-    flip: bool = False,
-    scales: Sequence[float] = (1.0,),
     prediction_format: PredictionFormat = "png",
 ) -> tuple[dict[str, ConfusionMatrix], dict[str, float]]:
     """Count the pixels of one shard, under all settings at once.
@@ -63,14 +57,13 @@ def evaluate(
         scan: the model.
         images: the benchmark's images.
         classes: what it is scored by; the names of `predict_with`, if any, are predicted.
-        settings: by a label of one's choice.
+        settings: by a label of one's choice, such as their key; at least one.
         shard: which images.
-        predictions: folder to write what each way to classify predicts to; None: none.
+        predictions: folder to write predictions to; None: none.
+        shown: name of a folder or file of predictions -> the label whose predictions it holds.
         most_predictions: of how many images; None: all.
         chance: also count, as `chance`, the right masks with a random class for each.
-        flip: test-time augmentation: also the mirror image.
-        scales: test-time augmentation: of the resized image.
-        prediction_format: label maps `<way>/<stem>.png`; or `<way>.json`, the results of all
+        prediction_format: label maps `<name>/<stem>.png`; or `<name>.json`, the results of all
             images in COCO's format, with training ids; or both.
 
     Returns:
@@ -87,86 +80,60 @@ def evaluate(
     labels = [*settings, CHANCE] if chance else list(settings)
     matrices = {label: ConfusionMatrix(len(classes), scan.observer.device) for label in labels}
     numbers = range(shard.number, len(images), shard.count)
-    if predictions is not None:
-        predictions.mkdir(parents=True, exist_ok=True)
+    shown = (shown or {}) if predictions is not None else {}
     written = 0
-    results: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS if way in settings}
+    results: dict[str, list[dict[str, Any]]] = {name: [] for name in shown}
     start = time.perf_counter()
     for number in tqdm(numbers, desc="images", mininterval=10):
         image, truth = images.image(number), torch.from_numpy(images.label(number))
         size = (truth.shape[0], truth.shape[1])
-        views = _views(scan, image, list(settings.values()), flip, scales)
-        maps = _class_maps(scan, views, text, list(settings.values()), size)
+        maps, seen = _class_maps(scan, image, settings, text, size)
         if chance:
-            random = _random_scores(views[0][0], len(predicted), images.stem(number))
-            maps += class_maps(views[0][0].masks(), [random], size)
-        for label, class_map in zip(labels, maps, strict=True):
-            found = as_evaluated(class_map, classes)
-            matrices[label].add(found, truth.to(found.device))
-            if predictions is None or label not in WAYS or written == most_predictions:
-                continue
-            array = found.cpu().numpy()
-            if prediction_format != "coco_rle":
-                _write_prediction(predictions / label / f"{images.stem(number)}.png", array)
-            if prediction_format != "png":
-                results[label] += coco_results(images.file_name(number), array, classes.names)
-        written += written != most_predictions
+            random = _random_scores(seen.first, len(predicted), images.stem(number))
+            (maps[CHANCE],) = class_maps(seen.first.masks(), [random], size)
+        found = {label: as_evaluated(maps[label], classes) for label in labels}
+        for label, class_map in found.items():
+            matrices[label].add(class_map, truth.to(class_map.device))
+        if predictions is not None and written != most_predictions:
+            for name, label in shown.items():
+                array = found[label].cpu().numpy()
+                if prediction_format != "coco_rle":
+                    _write_prediction(predictions / name / f"{images.stem(number)}.png", array)
+                if prediction_format != "png":
+                    file_name = images.file_name(number)
+                    results[name] += coco_results(file_name, array, classes.names)
+            written += 1
     seconds = time.perf_counter() - start
     if predictions is not None and prediction_format != "png":
-        for way, found_by_it in results.items():
-            write_text(predictions / f"{way}.json", json.dumps(found_by_it) + "\n")
+        for name, of_name in results.items():
+            write_text(predictions / f"{name}.json", json.dumps(of_name) + "\n")
     return matrices, {"images": len(numbers), "seconds": seconds}
-
-
-View = tuple[ImageEvidence, bool]
-
-
-def _views(
-    scan: Scan,
-    image: np.ndarray[Any, np.dtype[np.uint8]],
-    settings: Sequence[InferenceSettings],
-    flip: bool,
-    scales: Sequence[float],
-) -> list[View]:
-    """What the networks see of an image, and whether it was mirrored."""
-    views = []
-    for scale in scales:
-        for mirrored in (False, True) if flip else (False,):
-            shown = np.ascontiguousarray(image[:, ::-1]) if mirrored else image
-            (evidence,) = scan.observe([shown], settings, scale)
-            views.append((evidence, mirrored))
-    return views
 
 
 def _class_maps(
     scan: Scan,
-    views: Sequence[View],
-    text: Mapping[str | None, Tensor],
-    settings: Sequence[InferenceSettings],
+    image: NDArray[np.uint8],
+    settings: Mapping[str, TestSettings],
+    text: Mapping[str, Tensor],
     size: tuple[int, int],
-) -> list[Tensor]:
-    """Class maps under all settings; of several views the mean of the class scores."""
-    if len(views) == 1:
-        evidence = views[0][0]
-        scores = [scan.score(evidence, text[setting.prompts], setting) for setting in settings]
-        return class_maps(evidence.masks(), scores, size)
-    # Masks of all views side by side: their weighted sum is the mean over the views.
-    masks = torch.cat(
-        [
-            torch.nn.functional.interpolate(
-                (view.masks().flip(2) if mirrored else view.masks())[None],
-                size,
-                mode="bilinear",
-                align_corners=False,
-            )[0]
-            for view, mirrored in views
-        ]
-    )
-    scores = [
-        torch.cat([scan.score(view, text[setting.prompts], setting) for view, _ in views])
-        for setting in settings
-    ]
-    return class_maps(masks, scores, size)
+) -> tuple[dict[str, Tensor], ImageViews]:
+    """(H, W) int32 class maps by label, and what the networks saw in the first view.
+
+    Settings with one view of the image share what the networks say.
+    """
+    by_view: dict[Any, list[str]] = {}
+    for label, one in settings.items():
+        by_view.setdefault(one.view, []).append(label)
+    maps: dict[str, Tensor] = {}
+    first = None
+    for labels in by_view.values():
+        chosen = [settings[label] for label in labels]
+        (seen,) = scan.observe([image], chosen)
+        scores = [scan.score(seen, text[one.prompts], one) for one in chosen]
+        maps.update(zip(labels, class_maps(seen.masks(size), scores, size), strict=True))
+        first = first or seen
+    assert first is not None  # there are settings
+    return maps, first
 
 
 def _random_scores(evidence: ImageEvidence, classes: int, stem: str) -> Tensor:

@@ -6,6 +6,7 @@ them.
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -15,22 +16,55 @@ from numpy.typing import NDArray
 
 from scan_core.errors import InputError
 from scan_core.evaluation.metrics import SegmentationMetrics, segmentation_metrics
+from scan_core.evaluation.settings_file import EvaluationSettings
 from scan_core.evaluation.sg_iou import sg_metrics
+from scan_core.evaluation.ways import CHANCE
 from scan_core.storage.atomic import atomic_path, write_text
 from scan_core.vocabulary.classes import ClassList
 
 Counts = NDArray[np.int64]
-# The model as a whole, and each of its two classifiers alone.
-WAYS = ("combined", "in_vocabulary", "clip_only")
-# The right masks with a random class for each.
-CHANCE = "chance"
+_TIMING, _SETTINGS = "__timing__", "__settings__"
 
 
-def save_shard(path: Path, counts: Mapping[str, Counts], timing: Mapping[str, float]) -> None:
-    """Write a shard's counts, by label, to one `.npz` file, atomically."""
+@dataclass(frozen=True)
+class Merged:
+    """The shards of one benchmark, added up.
+
+    Attributes:
+        counts: by label: the key of settings, or `chance`.
+        settings: what they were counted with.
+        timing: `images` of the benchmark, and `counted` images and `seconds` of what was not
+            counted before.
+    """
+
+    counts: Mapping[str, Counts]
+    settings: EvaluationSettings
+    timing: Mapping[str, float]
+
+    def ways(self) -> dict[str, Counts]:
+        """The counts of each way to classify, and of chance, if there are any."""
+        ways = {way: self.counts[key] for way, key in self.settings.ways.items()}
+        return ways | {way: self.counts[way] for way in (CHANCE,) if way in self.counts}
+
+
+def save_shard(
+    path: Path, counts: Mapping[str, Counts], timing: Mapping[str, float], settings: str
+) -> None:
+    """Write a shard's counts to one `.npz` file, atomically.
+
+    Args:
+        path: the file.
+        counts: by label.
+        timing: `images`, `counted`, `seconds`; see `Merged`.
+        settings: of the labels, as JSON.
+    """
+    texts: dict[str, Any] = {
+        _TIMING: np.array(json.dumps(dict(timing))),
+        _SETTINGS: np.array(settings),
+    }
     with atomic_path(path) as temporary:
         arrays: dict[str, Any] = dict(counts)
-        np.savez_compressed(temporary, __timing__=np.array(json.dumps(dict(timing))), **arrays)
+        np.savez_compressed(temporary, **texts, **arrays)
 
 
 def save_confusion(path: Path, counts: Counts) -> None:
@@ -39,32 +73,35 @@ def save_confusion(path: Path, counts: Counts) -> None:
         np.savez_compressed(temporary, counts=counts)
 
 
-def merge_shards(paths: Sequence[Path]) -> tuple[dict[str, Counts], dict[str, float]]:
+def merge_shards(paths: Sequence[Path]) -> Merged:
     """Add up the shards of one benchmark.
 
-    Returns:
-        counts by label, and the sums of `images` and `seconds`.
-
     Raises:
-        InputError: a file is missing or damaged, or the shards have different labels or numbers
+        InputError: a file is missing or damaged, or the shards have different settings or numbers
             of classes.
     """
     total: dict[str, Counts] = {}
-    timing = {"images": 0.0, "seconds": 0.0}
+    timing = {"images": 0.0, "counted": 0.0, "seconds": 0.0}
+    settings = ""
     for path in paths:
         try:
             with np.load(path) as file:
                 parts = {name: file[name] for name in file.files}
-            for key, value in json.loads(str(parts.pop("__timing__"))).items():
+            for key, value in json.loads(str(parts.pop(_TIMING))).items():
                 timing[key] += value
+            of_shard = str(parts.pop(_SETTINGS))
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise InputError(f"shard {path} cannot be read ({error}); evaluate it again") from None
-        if total and parts.keys() != total.keys():
+        settings = settings or of_shard
+        if of_shard != settings or (total and parts.keys() != total.keys()):
             raise InputError(f"shard {path} has other settings than {paths[0]}")
         if any(counts.shape != total.get(label, counts).shape for label, counts in parts.items()):
             raise InputError(f"shard {path} has another number of classes than {paths[0]}")
         total = {label: counts + total.get(label, 0) for label, counts in parts.items()}
-    return total, timing
+    try:
+        return Merged(total, EvaluationSettings.from_dict(json.loads(settings)), timing)
+    except (ValueError, InputError) as error:
+        raise InputError(f"shard {paths[0]}: its settings are damaged: {error}") from None
 
 
 def numbers_of(counts: Counts, classes: ClassList) -> dict[str, float | None]:
@@ -87,7 +124,7 @@ def numbers_of(counts: Counts, classes: ClassList) -> dict[str, float | None]:
 
 def write_metrics(
     path: Path,
-    counts: Mapping[str, Counts],
+    ways: Mapping[str, Counts],
     timing: Mapping[str, float],
     classes: ClassList,
     settings: Mapping[str, Any],
@@ -97,22 +134,33 @@ def write_metrics(
 
     Args:
         path: the file.
-        counts: by way to classify.
-        timing: sums over the shards.
+        ways: counts by way to classify.
+        timing: `images`, `seconds`, and `counted` images where those are fewer; see `Merged`.
         classes: of the benchmark.
         settings: of the combined model.
         about: `recipe`, `variant`, `benchmark`.
     """
+    counted, seconds = timing.get("counted", timing["images"]), timing["seconds"]
     record = {
         **about,
         "classes": classes.name,
         "class_count": len(classes),
         "images": int(timing["images"]),
         "settings": dict(settings),
-        "results": {way: numbers_of(of_way, classes) for way, of_way in counts.items()},
+        "results": {way: numbers_of(of_way, classes) for way, of_way in ways.items()},
         "timing": {
-            "seconds": round(timing["seconds"], 3),
-            "images_per_second": round(timing["images"] / max(timing["seconds"], 1e-9), 3),
+            "counted_images": int(counted),
+            "seconds": round(seconds, 3),
+            "images_per_second": round(counted / max(seconds, 1e-9), 3),
         },
+    }
+    write_text(path, json.dumps(record, indent=1) + "\n")
+
+
+def write_numbers(path: Path, merged: Merged, classes: ClassList) -> None:
+    """Write a benchmark's `evaluation.json`: settings and metrics by the settings' key."""
+    record = {
+        key: {"settings": one.as_dict(), "metrics": numbers_of(merged.counts[key], classes)}
+        for key, one in merged.settings.settings.items()
     }
     write_text(path, json.dumps(record, indent=1) + "\n")

@@ -1,7 +1,6 @@
 """Models put together from what the stages of the workflow make."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,43 +8,59 @@ import torch
 from torch import Tensor, nn
 
 from scan_core.errors import InputError
-from scan_core.inference.ensemble import InferenceSettings
 from scan_core.inference.scan import Scan
 from scan_core.models.build import architecture_of
 from scan_core.models.checkpoints import fit
-from scan_core.params.stages import RecipePart
+from scan_core.params.recipe_part import RecipePart
+from scan_core.params.settings import SettingsTable, TestSettings
 from scan_core.storage.tensors import load_tensors, save_tensors
 
-# For images of no benchmark, unless a recipe says otherwise (`Scan.segment` takes settings).
-COMMON = InferenceSettings(mask_threshold=0.4, clip_weight=0.7, replace_ratio=0.05)
 _CLIP_PARTS = ("clip.", "original_clip.")
 
 
 def header_of(part: RecipePart) -> dict[str, Any]:
-    """The header of a checkpoint of a stage that has a segmenter.
+    """The header of a model in training: of a stage that has a segmenter.
 
     Raises:
         InputError: the part has none.
     """
-    if part.segmenter is None or part.images is None:
-        raise InputError("--recipe-part: this stage needs the keys 'segmenter' and 'images'")
-    threshold = part.images.crop_threshold
-    settings = asdict(COMMON)
-    settings["crop_threshold"] = None if isinstance(threshold, str) else threshold
+    if part.segmenter is None:
+        raise InputError("--recipe-part: this stage needs the key 'segmenter'")
     return {
         "architecture": architecture_of(part.segmenter, part.clip),
         "prompts": part.clip.prompts,
         "seed": part.seed,
         "defects": part.defects.model_dump(),
-        "inference": {
-            "settings": settings,
-            "short_side": part.images.short_side,
-            "longest_side": part.images.longest_side,
-            "replace_layers": part.clip_finetune.replace_layers if part.clip_finetune else [],
-            "logit_scale": part.images.logit_scale,
-            "crop_expansion": part.images.crop_expansion,
-        },
+        "test_settings": SettingsTable(_while_training(part), {}).as_dict(),
     }
+
+
+def _while_training(part: RecipePart) -> TestSettings:
+    """Settings of validations and of mining, without CLIP: of the recipe's trainings alone."""
+    assert part.segmenter is not None
+    tuning = part.clip_finetune
+    # Nobody asks for the crops of a stage without fine-tuning.
+    threshold, expansion = (tuning.crop_threshold, tuning.crop_expansion) if tuning else (1.0, 1.0)
+    return TestSettings(
+        mask_threshold=threshold,
+        crop_threshold=threshold,
+        crop_expansion=expansion,
+        clip_weight=0.0,
+        ensemble="geometric",
+        replace_ratio=0.0,
+        replace_layers=(),
+        prompts=part.clip.prompts,
+        logit_scale=part.segmenter.logit_scale,
+        short_side=part.segmenter.input.short_side,
+        longest_side=part.segmenter.input.longest_side,
+    )
+
+
+def weights_header(part: RecipePart) -> dict[str, Any]:
+    """The header of a fused model, which no test-time setting belongs to."""
+    header = header_of(part)
+    del header["test_settings"]
+    return header
 
 
 def assemble(

@@ -1,38 +1,11 @@
 """How the two classifiers' scores become one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-
-@dataclass(frozen=True)
-class InferenceSettings:
-    """What may differ between benchmarks, without touching the networks.
-
-    Attributes:
-        mask_threshold: a proposal with no pixel above this probability is not shown to CLIP.
-        crop_threshold: pixels above this probability form the crop; None: `mask_threshold`, as
-            released, which makes new crops for every threshold.
-        clip_weight: exponent of CLIP's score; 0: in-vocabulary only, 1: CLIP only.
-        replace_ratio: contextual shift, share of the background tokens that are replaced.
-        ensemble: `geometric`, or `log`, which renormalises and weighs by objectness.
-        prompts: set of templates around class names; None: the one of the training.
-    """
-
-    mask_threshold: float
-    clip_weight: float
-    replace_ratio: float
-    ensemble: Literal["geometric", "log"] = "geometric"
-    crop_threshold: float | None = None
-    prompts: str | None = None
-
-    @property
-    def pixel_threshold(self) -> float:
-        """The probability above which a pixel belongs to the crop."""
-        return self.mask_threshold if self.crop_threshold is None else self.crop_threshold
+from scan_core.params.settings import TestSettings
 
 
 def merge_synonyms(logits: Tensor, owners: Sequence[int]) -> Tensor:
@@ -57,7 +30,7 @@ def combine_scores(
     in_vocabulary_logits: Tensor,
     clip_logits: Tensor,
     valid: Tensor,
-    settings: InferenceSettings,
+    settings: TestSettings,
     rejected_score_one: bool = False,
     zero_weight_is_clip_only: bool = False,
 ) -> Tensor:

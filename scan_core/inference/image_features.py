@@ -33,6 +33,7 @@ from scan_core.models.crops import MaskedCrops, masked_crops
 from scan_core.models.preprocessing import backbone_input, clip_view, padded_size
 from scan_core.models.scan import ScanNetwork
 from scan_core.params.schema.released_defects import ReleasedDefects
+from scan_core.params.settings import TestSettings
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,27 @@ class CropSetting:
     """What CLIP's features of the crops depend on.
 
     Attributes:
-        pixel_threshold: pixels of a mask above this probability form its crop.
+        threshold: pixels of a mask above this probability form its crop.
+        expansion: of the masks' boxes; see `masked_crops`.
         replace_ratio: share of the background tokens that contextual shift replaces.
+        replace_layers: blocks (1-based) after which it does; without a ratio, none.
     """
 
-    pixel_threshold: float
+    threshold: float
+    expansion: float
     replace_ratio: float
+    replace_layers: tuple[int, ...]
+
+    @classmethod
+    def of(cls, settings: TestSettings) -> "CropSetting":
+        """The crops that some settings need."""
+        shifted = settings.replace_ratio > 0
+        return cls(
+            settings.crop_threshold,
+            settings.crop_expansion,
+            settings.replace_ratio,
+            settings.replace_layers if shifted else (),
+        )
 
 
 @dataclass(frozen=True)
@@ -84,35 +100,25 @@ class Observer:
     Args:
         network: its weights; with a lower precision those of `clip.visual` are converted in
             place.
-        replace_layers: contextual shift, after which blocks (1-based).
         seed: of contextual shift's draws.
         defects: which of the released defects to repeat.
         dtype: of the matrix products of CLIP's image tower on crops, which are nine tenths of
             all: float32, bfloat16 or float16. What comes before stays in float32: a mask that
             moves across its threshold changes a crop, and with it much more than rounding would.
-        crop_expansion: see `masked_crops`.
     """
 
     def __init__(
         self,
         network: ScanNetwork,
-        replace_layers: Sequence[int],
         seed: int,
         defects: ReleasedDefects,
         dtype: torch.dtype = torch.float32,
-        crop_expansion: float = 1.0,
     ) -> None:
         self.network = network
         self.visual = network.clip.visual
-        self.use_layers(replace_layers)
         self.seed, self.defects, self.dtype = seed, defects, dtype
-        self.crop_expansion = crop_expansion
         if dtype != torch.float32:
             keep_weights_in(self.visual, dtype)
-
-    def use_layers(self, replace_layers: Sequence[int]) -> None:
-        """Shift tokens after other blocks (1-based) from now on."""
-        self.layers = layers_in_reach(replace_layers, len(blocks(self.visual)))
 
     @property
     def device(self) -> torch.device:
@@ -196,60 +202,69 @@ class Observer:
         features: dict[CropSetting, Tensor] = {}
         masks = evidence.masks()
         size = self.visual.image_size[0]
-        for threshold in dict.fromkeys(setting.pixel_threshold for setting in settings):
-            crops = masked_crops(image, masks > threshold, size, self.crop_expansion)
+        for threshold, expansion in dict.fromkeys((s.threshold, s.expansion) for s in settings):
+            crops = masked_crops(image, masks > threshold, size, expansion)
             if not len(crops.queries) and self.defects.fail_without_masks:
                 raise InputError(
                     f"no mask of the image has a pixel above the threshold {threshold}, which "
                     "the released model does not survive; set 'fail_without_masks: false'"
                 )
-            at_threshold = [s for s in settings if s.pixel_threshold == threshold]
-            ratios = [setting.replace_ratio for setting in at_threshold]
-            described = self.describe(crops, cls, ratios, len(masks), key)
-            features.update(zip(at_threshold, described, strict=True))
+            of_crops = [s for s in settings if (s.threshold, s.expansion) == (threshold, expansion)]
+            described = self.describe(crops, cls, of_crops, len(masks), key)
+            features.update(zip(of_crops, described, strict=True))
         return replace(evidence, peaks=masks.flatten(1).amax(1), crop_features=features)
 
     def describe(
-        self, crops: MaskedCrops, cls: Tensor, ratios: Sequence[float], queries: int, key: int
+        self,
+        crops: MaskedCrops,
+        cls: Tensor,
+        settings: Sequence[CropSetting],
+        queries: int,
+        key: int,
     ) -> list[Tensor]:
         """CLIP's features of crops, with contextual shift.
 
         Args:
             crops: of one image.
             cls: (blocks + 1, 1, D), the image's [CLS] tokens.
-            ratios: of the shift; what comes before it is computed once for all.
+            settings: ways to shift tokens; what comes before all of them is computed once.
             queries: Q, proposals of the image.
             key: identifies the image.
 
         Returns:
-            for each ratio (Q, E) float32, zero where there is no crop.
+            for each of the settings (Q, E) float32, zero where there is no crop.
         """
-        features = [cls.new_zeros(queries, self.visual.proj.shape[1]) for _ in ratios]
-        shifts = [self.shift(crops, cls, ratio, queries, key) for ratio in ratios]
-        first = min(self.layers, default=len(blocks(self.visual)))
+        features = [cls.new_zeros(queries, self.visual.proj.shape[1]) for _ in settings]
+        shifts = [self.shift(crops, cls, setting, queries, key) for setting in settings]
+        depth = len(blocks(self.visual))
+        first = min((layer for s in settings for layer in self._layers(s)), default=depth)
         step = chunk_size(self.visual, self.device)
         for start in range(0, len(crops.queries), step):
             part = slice(start, start + step)
             ways = [shift.part(part) for shift in shifts]
             found = encode_images_each_way(self.visual, crops.images[part], ways, first)
-            for of_ratio, of_part in zip(features, found, strict=True):
-                of_ratio[crops.queries[part]] = of_part
+            for of_setting, of_part in zip(features, found, strict=True):
+                of_setting[crops.queries[part]] = of_part
         return features
 
+    def _layers(self, setting: CropSetting) -> list[int]:
+        return layers_in_reach(setting.replace_layers, len(blocks(self.visual)))
+
     def shift(
-        self, crops: MaskedCrops, cls: Tensor, ratio: float, queries: int, key: int
+        self, crops: MaskedCrops, cls: Tensor, setting: CropSetting, queries: int, key: int
     ) -> ContextualShift:
         """Draw which tokens of which crop become the image's [CLS] token; see `describe`."""
+        ratio, layers = setting.replace_ratio, self._layers(setting)
         if ratio == 0 or not len(crops.queries):
             return ContextualShift({}, cls)
         background = background_patches(crops.masks, self.visual.patch_size)
         if self.defects.global_random_draws:
-            chosen = {n: choose_tokens_as_released(background, ratio) for n in self.layers}
+            chosen = {n: choose_tokens_as_released(background, ratio) for n in layers}
             return ContextualShift(chosen, cls)
         tokens = background.shape[1]
         keys = {
             layer: draw_keys(self.seed, key, layer, queries, tokens).to(self.device)
-            for layer in self.layers
+            for layer in layers
         }
         return ContextualShift(
             {

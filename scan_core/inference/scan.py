@@ -2,33 +2,35 @@
 
 from scan_core.inference.scan import Scan
 
-scan = Scan.from_checkpoint(Path("results/mini/model/scan.safetensors"))
+scan = Scan.from_checkpoint(Path("results/mini/release/model.safetensors"))
 result = scan.segment("beach.jpg", ["sea", "sand", "red ball"])
 result.class_map    # (height, width): an index of the class names for every pixel
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from scan_core.errors import InputError
 from scan_core.inference.class_map import class_maps
-from scan_core.inference.ensemble import InferenceSettings, combine_scores, merge_synonyms
+from scan_core.inference.ensemble import combine_scores, merge_synonyms
 from scan_core.inference.image_features import CropSetting, ImageEvidence, Observer
 from scan_core.inference.segmentation import Segmentation, as_array
+from scan_core.inference.views import ImageViews, View
 from scan_core.models.build import architecture_of, build_network, tokenizer_for
 from scan_core.models.checkpoints import load_network, save_network
 from scan_core.models.clip import Tokenizer
 from scan_core.models.preprocessing import ImageLike, read_image, resize
 from scan_core.models.scan import ScanNetwork, class_logits
 from scan_core.models.text_features import TextEncoder
-from scan_core.params.schema.inference import Inference
+from scan_core.params.resolution import settings_table
 from scan_core.params.schema.recipe import Recipe
 from scan_core.params.schema.released_defects import ReleasedDefects
+from scan_core.params.settings import SettingsTable, TestSettings
 from scan_core.vocabulary.prompts import prompt_templates
 
 PRECISIONS = {
@@ -36,41 +38,6 @@ PRECISIONS = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
-# Of a recipe that has a setting for every benchmark, the one for images of no benchmark.
-_COMMON = {
-    "mask_threshold": 0.4,
-    "clip_weight": 0.7,
-    "replace_ratio": 0.05,
-    "ensemble": "geometric",
-}
-
-
-def settings_for(inference: Inference, benchmark: str | None) -> InferenceSettings:
-    """A recipe's settings for one benchmark.
-
-    Args:
-        inference: of the recipe.
-        benchmark: its name; None: what the recipe says for all, or, where it has a table of
-            benchmarks, a setting that serves all of them (threshold 0.4, weight 0.7, ratio 0.05).
-
-    Raises:
-        InputError: the recipe has no setting for it.
-    """
-    values: dict[str, Any] = {}
-    for key, common in _COMMON.items():
-        value = getattr(inference, key)
-        if not isinstance(value, dict):
-            values[key] = value
-        elif benchmark is None:
-            values[key] = common
-        elif benchmark in value:
-            values[key] = value[benchmark]
-        else:
-            raise InputError(f"'inference.{key}' has no value for the benchmark '{benchmark}'")
-    threshold = inference.crop_threshold
-    values["crop_threshold"] = None if threshold == "mask_threshold" else threshold
-    values["prompts"] = None if inference.prompts == "trained" else inference.prompts
-    return InferenceSettings(**values)
 
 
 class Scan:
@@ -81,15 +48,15 @@ class Scan:
     Args:
         network: the weights.
         tokenizer: of its CLIP.
-        header: what a checkpoint says besides: `prompts`, `inference`, `seed`, `defects`.
+        header: what a checkpoint says besides: `test_settings`, `prompts` (of the training),
+            `seed`, `defects`.
         device: `cpu`, `cuda`, `cuda:1`, ...
         precision: of CLIP on crops, nine tenths of the work: `float32`, `bfloat16`, `float16`.
         text_cache: folder where text features are kept for later processes.
 
     Attributes:
-        settings: what `segment` uses unless told otherwise.
-        sides: short and longest side that images are resized to, pixels.
-        crop_expansion: of the boxes of masked crops.
+        settings: what `segment` uses unless told otherwise: the default of `settings_table`.
+        settings_table: of the benchmarks that the model was evaluated on.
     """
 
     def __init__(
@@ -104,60 +71,43 @@ class Scan:
         if precision not in PRECISIONS:
             raise InputError(f"precision '{precision}': expected {', '.join(PRECISIONS)}")
         self.header = dict(header)
-        inference = header["inference"]
-        self.settings = InferenceSettings(**inference["settings"])
+        self.settings_table = SettingsTable.from_dict(header["test_settings"])
+        self.settings = self.settings_table.default
         self.defects = ReleasedDefects(**header["defects"])
-        self.sides: tuple[int, int] = (inference["short_side"], inference["longest_side"])
         self.network = network.to(device)
-        self.crop_expansion: float = inference["crop_expansion"]
-        self._scale = inference["logit_scale"]
         self._tokenizer, self._text_cache = tokenizer, text_cache
+        self._text_encoders: dict[str, TextEncoder] = {}
         self.text_encoder = self._text_encoder(header["prompts"])
-        self.observer = Observer(
-            network,
-            inference["replace_layers"],
-            header["seed"],
-            self.defects,
-            PRECISIONS[precision],
-            self.crop_expansion,
-        )
+        self.observer = Observer(network, header["seed"], self.defects, PRECISIONS[precision])
 
     def _text_encoder(self, prompts: str) -> TextEncoder:
-        return TextEncoder(
-            self.network.clip,
-            self._tokenizer,
-            prompt_templates(prompts),
-            self._text_cache,
-            stale=self.defects.stale_text_features,
-        )
+        if prompts not in self._text_encoders:
+            self._text_encoders[prompts] = TextEncoder(
+                self.network.clip,
+                self._tokenizer,
+                prompt_templates(prompts),
+                self._text_cache,
+                stale=self.defects.stale_text_features,
+            )
+        return self._text_encoders[prompts]
 
     @classmethod
-    def from_recipe(cls, recipe: Recipe, benchmark: str | None = None, **options: Any) -> "Scan":
+    def from_recipe(cls, recipe: Recipe, **options: Any) -> "Scan":
         """A model of the recipe's architecture, with random weights: to train, or to load into.
 
         Args:
-            recipe: from `recipes.validate(...).recipes[name]`.
-            benchmark: whose settings to use; see `settings_for`.
+            recipe: from `reading.validate(...).recipes[name]`.
             options: `device`, `precision`, `text_cache`.
 
         Raises:
             InputError: the parts of the recipe do not fit together.
         """
-        settings = settings_for(recipe.inference, benchmark)
-        test = recipe.inference
         header = {
             "architecture": architecture_of(recipe.segmenter, recipe.clip),
             "prompts": recipe.clip.prompts,
             "seed": recipe.seed,
             "defects": recipe.defects.model_dump(),
-            "inference": {
-                "settings": asdict(settings),
-                "short_side": test.short_side,
-                "longest_side": test.longest_side,
-                "replace_layers": test.replace_layers,
-                "logit_scale": test.logit_scale,
-                "crop_expansion": test.crop_expansion,
-            },
+            "test_settings": settings_table(recipe).as_dict(),
         }
         return cls.from_header(header, **options)
 
@@ -173,17 +123,31 @@ class Scan:
         return cls(network, tokenizer_for(header["architecture"]), header, **options)
 
     @classmethod
-    def from_checkpoint(cls, path: Path | str, **options: Any) -> "Scan":
-        """A model from a file that `save` wrote.
+    def from_checkpoint(
+        cls, path: Path | str, test_settings: SettingsTable | None = None, **options: Any
+    ) -> "Scan":
+        """A model from a file.
+
+        A release holds the settings that it was evaluated with. The workflow's `model/` holds
+        weights alone, which several settings share.
 
         Args:
             path: the checkpoint.
+            test_settings: instead of the file's.
             options: `device`, `precision`, `text_cache`.
 
         Raises:
-            InputError: unreadable, or not a checkpoint of this project.
+            InputError: unreadable, not a checkpoint of this project, or there are no settings.
         """
         network, header = load_network(Path(path))
+        if test_settings is not None:
+            header["test_settings"] = test_settings.as_dict()
+        if "test_settings" not in header:
+            raise InputError(
+                f"{path} holds no test-time settings: it is a model of the workflow, not a "
+                "release. Use results/<recipe>/release/model.safetensors, or name the recipe "
+                "whose settings are meant (on a command line, --recipe)"
+            )
         return cls(network, tokenizer_for(header["architecture"]), header, **options)
 
     def save(self, path: Path | str, **header: Any) -> None:
@@ -200,25 +164,25 @@ class Scan:
             raise InputError("a model whose precision was lowered cannot be saved; save it before")
         save_network(Path(path), self.network, {**self.header, **header})
 
-    @property
-    def logit_scale(self) -> float:
-        """Factor of the cosine similarities: a number of the recipe, or CLIP's own."""
-        if self._scale == "learned":
+    def logit_scale(self, settings: TestSettings | None = None) -> float:
+        """Factor of the cosine similarities: a number, or CLIP's own where it is `learned`."""
+        scale = (settings or self.settings).logit_scale
+        if scale == "learned":
             return float(self.network.clip.logit_scale.exp())
-        return float(self._scale)
+        return float(scale)
 
     def segment(
         self,
         image: ImageLike,
         class_names: Sequence[str],
-        settings: InferenceSettings | None = None,
+        settings: TestSettings | None = None,
     ) -> Segmentation:
         """Segment one image.
 
         Args:
             image: a file, a Pillow image, or an array (H, W, 3) uint8, RGB.
             class_names: any words; every pixel gets one of them.
-            settings: threshold, weight, ratio and kind of ensemble; None: `self.settings`.
+            settings: such as `settings_table.of(benchmark)`; None: `self.settings`.
 
         Raises:
             InputError: an unreadable image, no class name, or an empty one.
@@ -229,7 +193,7 @@ class Scan:
         self,
         images: Sequence[ImageLike],
         class_names: Sequence[str],
-        settings: InferenceSettings | None = None,
+        settings: TestSettings | None = None,
     ) -> list[Segmentation]:
         """Segment several images. Each has the result that it would have alone.
 
@@ -241,11 +205,10 @@ class Scan:
         settings = settings or self.settings
         text = self.embed(class_names, settings.prompts)
         arrays = [read_image(image) for image in images]
-        wanted = [] if settings.clip_weight == 0 and not self._zero_is_clip else [settings]
-        observed = self.observe(arrays, wanted)
+        observed = self.observe(arrays, [settings])
         return [
-            self._segmentation(evidence, text, class_names, settings, array.shape[:2])
-            for evidence, array in zip(observed, arrays, strict=True)
+            self._segmentation(seen, text, class_names, settings, (array.shape[0], array.shape[1]))
+            for seen, array in zip(observed, arrays, strict=True)
         ]
 
     def embed(self, class_names: Sequence[str], prompts: str | None = None) -> Tensor:
@@ -253,45 +216,62 @@ class Scan:
 
         Args:
             class_names: any words.
-            prompts: set of templates around them; None: the one that the model was trained with.
+            prompts: set of templates around them; None: that of `self.settings`.
         """
-        encoder = self.text_encoder if prompts is None else self._text_encoder(prompts)
+        encoder = self._text_encoder(prompts or self.settings.prompts)
         with torch.inference_mode():
             return self.network.with_no_object(encoder(class_names))
 
     def observe(
-        self,
-        images: Sequence[ImageLike],
-        settings: Sequence[InferenceSettings],
-        scale: float = 1.0,
-    ) -> list[ImageEvidence]:
+        self, images: Sequence[ImageLike], settings: Sequence[TestSettings]
+    ) -> list[ImageViews]:
         """Run the networks, once for all that the settings have in common.
 
         Args:
             images: see `segment`.
-            settings: all that will be asked of the evidence.
-            scale: of the resized image, for test-time augmentation.
-        """
-        resized = [self.resize(image, scale) for image in images]
-        return self.observer.observe(resized, [crop_setting(s) for s in settings])
+            settings: all that will be asked of the result, at least one, all of one `view`; with
+                a `clip_weight` of 0, CLIP is not asked about crops.
 
-    def resize(self, image: ImageLike, scale: float = 1.0) -> Tensor:
+        Raises:
+            InputError: an unreadable image.
+            ValueError: settings that show the networks different images.
+        """
+        if len({one.view for one in settings}) != 1:
+            raise ValueError("the settings differ in what the networks are shown; observe by view")
+        wanted = [CropSetting.of(one) for one in settings if self._asks_clip(one)]
+        arrays = [read_image(image) for image in images]
+        by_view: list[list[View]] = []
+        for scale in settings[0].scales:
+            for mirrored in (False, True) if settings[0].flip else (False,):
+                shown = [np.ascontiguousarray(a[:, ::-1]) if mirrored else a for a in arrays]
+                resized = [self.resize(image, settings[0], scale) for image in shown]
+                found = self.observer.observe(resized, wanted)
+                by_view.append([View(evidence, mirrored) for evidence in found])
+        return [ImageViews(views) for views in zip(*by_view, strict=True)]
+
+    def resize(
+        self, image: ImageLike, settings: TestSettings | None = None, scale: float = 1.0
+    ) -> Tensor:
         """(3, H, W) uint8: an image as the networks take it."""
-        short, longest = (round(scale * side) for side in self.sides)
+        chosen = settings or self.settings
+        short, longest = (round(scale * side) for side in (chosen.short_side, chosen.longest_side))
         return resize(read_image(image), short, longest)
+
+    def _asks_clip(self, settings: TestSettings) -> bool:
+        return settings.clip_weight > 0 or self._zero_is_clip
 
     @torch.inference_mode()
     def score(
         self,
-        evidence: ImageEvidence,
+        seen: ImageViews,
         text: Tensor,
-        settings: InferenceSettings,
+        settings: TestSettings,
         owners: Sequence[int] | None = None,
     ) -> Tensor:
-        """Score every proposal for every class.
+        """Score every proposal, those of all views, for every class.
 
         Args:
-            evidence: from `observe`, with the crops that `settings` needs.
+            seen: from `observe`, with the crops that `settings` needs.
             text: from `embed`.
             settings: how to combine.
             owners: for each name its class, 0..K-1, where classes have several names; None:
@@ -300,15 +280,26 @@ class Scan:
         Returns:
             (Q, K) float32.
         """
-        inside = class_logits(evidence.embeddings, text, self.logit_scale)
-        features = evidence.crop_features.get(crop_setting(settings))
+        return torch.cat(
+            [self._score(view.evidence, text, settings, owners) for view in seen.views]
+        )
+
+    def _score(
+        self,
+        evidence: ImageEvidence,
+        text: Tensor,
+        settings: TestSettings,
+        owners: Sequence[int] | None,
+    ) -> Tensor:
+        scale = self.logit_scale(settings)
+        inside = class_logits(evidence.embeddings, text, scale)
+        features = evidence.crop_features.get(CropSetting.of(settings))
         if features is None:
             valid = torch.zeros(len(inside), dtype=torch.bool, device=inside.device)
             outside = inside[:, :-1]
         else:
-            peak = max(settings.mask_threshold, settings.pixel_threshold)
-            valid = evidence.peaks > peak
-            outside = class_logits(features, text[:-1], self.logit_scale)
+            valid = evidence.peaks > settings.mask_threshold
+            outside = class_logits(features, text[:-1], scale)
         if owners is not None:
             inside = merge_synonyms(inside, [*owners, max(owners) + 1])
             outside = merge_synonyms(outside, owners)
@@ -328,22 +319,12 @@ class Scan:
     @torch.inference_mode()
     def _segmentation(
         self,
-        evidence: ImageEvidence,
+        seen: ImageViews,
         text: Tensor,
         class_names: Sequence[str],
-        settings: InferenceSettings,
-        output_size: tuple[int, ...],
+        settings: TestSettings,
+        size: tuple[int, int],
     ) -> Segmentation:
-        scores = self.score(evidence, text, settings)
-        (best,) = class_maps(evidence.masks(), [scores], (output_size[0], output_size[1]))
-        return Segmentation(tuple(class_names), as_array(best), scores, evidence)
-
-
-def crop_setting(settings: InferenceSettings) -> CropSetting:
-    """Which crops some settings need."""
-    return CropSetting(settings.pixel_threshold, settings.replace_ratio)
-
-
-def with_clip_weight(settings: InferenceSettings, weight: float) -> InferenceSettings:
-    """Other weight, all else equal: 0 is the segmenter alone, 1 CLIP alone."""
-    return replace(settings, clip_weight=weight)
+        scores = self.score(seen, text, settings)
+        (best,) = class_maps(seen.masks(size), [scores], size)
+        return Segmentation(tuple(class_names), as_array(best), scores, seen)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from scan_core.inference.image_features import ImageEvidence
+from scan_core.inference.views import ImageViews
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class Segmentation:
         class_names: K names, as they were given.
         class_map: (H, W) int32, an index of `class_names` for every pixel of the image.
         scores: (Q, K) float32, every proposal's score for every class.
-        evidence: what the networks saw.
+        seen: what the networks saw.
     """
 
     class_names: tuple[str, ...]
     class_map: NDArray[np.int32]
     scores: Tensor
-    evidence: ImageEvidence
+    seen: ImageViews
 
     def masks(self, threshold: float = 0.5, least_score: float = 0.0) -> Iterator[SegmentMask]:
         """The proposals, best first, each at the size of the image.
@@ -56,14 +56,15 @@ class Segmentation:
             least_score: proposals whose best class scores less are left out.
         """
         best = self.scores.max(dim=1)
-        at_size = self.evidence.masks()
+        height, width = self.class_map.shape
+        at_size = self.seen.masks((height, width))
         for query in best.values.argsort(descending=True).tolist():
             score = float(best.values[query])
             if score < least_score:
                 return
             probability = F.interpolate(
                 at_size[None, query : query + 1],
-                self.class_map.shape,
+                (height, width),
                 mode="bilinear",
                 align_corners=False,
             )[0, 0]

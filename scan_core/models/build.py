@@ -4,15 +4,14 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-import open_clip
-
 from scan_core.errors import InputError
-from scan_core.models.clip import Tokenizer, blocks, build_clip
+from scan_core.models.clip import Tokenizer, blocks, build_clip, clip_dimensions
 from scan_core.models.mask_decoder import MaskDecoder
 from scan_core.models.pixel_decoder import PixelDecoder
-from scan_core.models.proposal_network import ProposalNetwork, swin_backbone
+from scan_core.models.proposal_network import ProposalNetwork
 from scan_core.models.scan import ScanNetwork
 from scan_core.models.semantic_integration import SemanticIntegration
+from scan_core.models.swin import SwinBackbone
 from scan_core.params.schema.clip import Clip, ClipArchitecture
 from scan_core.params.schema.segmenter import Segmenter
 
@@ -64,7 +63,7 @@ def build_network(architecture: Mapping[str, Any]) -> ScanNetwork:
         )
     network = ScanNetwork(
         ProposalNetwork(
-            swin_backbone(
+            SwinBackbone(
                 embed_dim=backbone["embed_dim"],
                 depths=backbone["depths"],
                 heads=backbone["heads"],
@@ -93,9 +92,8 @@ def build_network(architecture: Mapping[str, Any]) -> ScanNetwork:
 
 def tokenizer_for(architecture: Mapping[str, Any]) -> Tokenizer:
     """The tokenizer of the network's CLIP: CLIP's own, with the context of its text tower."""
+    import open_clip  # slow to import, and not needed for names that are known
+
     clip = architecture["clip"]
-    if isinstance(clip, str):
-        context = open_clip.get_model_config(clip)["text_cfg"]["context_length"]
-    else:
-        context = clip["context_length"]
-    return open_clip.SimpleTokenizer(context_length=context)
+    text = clip_dimensions(clip)["text_cfg"] if isinstance(clip, str) else clip
+    return open_clip.SimpleTokenizer(context_length=text["context_length"])

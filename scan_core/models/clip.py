@@ -1,34 +1,33 @@
-"""CLIP by open_clip, unpatched: its image tower run block by block, its text tower cut short.
+"""CLIP as open_clip's: its image tower run block by block, its text tower cut short.
 
-The functions here take open_clip's own modules. They compute what `encode_image` and
-`encode_text` would, but give access to the tokens between blocks and leave out what nobody
-reads: of the last image block everything but the [CLS] token, of a text everything behind its
-end token.
+The functions here compute what open_clip's `encode_image` and `encode_text` do with the same
+weights, but give access to the tokens between blocks and leave out what nobody reads: of the last
+image block everything but the [CLS] token, of a text everything behind its end token.
 """
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
-import open_clip
 import torch
-from open_clip.model import CLIP
-from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scan_core.errors import InputError
 from scan_core.models.attention import merge_heads, split_heads
+from scan_core.models.clip_towers import CLIP, QuickGELU, ResidualAttentionBlock, VisionTransformer
 from scan_core.models.conv_stem import ConvStem
 
 # CLIP's mean and standard deviation, RGB, on the 0..255 scale.
-PIXEL_MEAN = tuple(255 * value for value in open_clip.OPENAI_DATASET_MEAN)
-PIXEL_STD = tuple(255 * value for value in open_clip.OPENAI_DATASET_STD)
+PIXEL_MEAN = tuple(255 * value for value in (0.48145466, 0.4578275, 0.40821073))
+PIXEL_STD = tuple(255 * value for value in (0.26862954, 0.26130258, 0.27577711))
 
-_NOT_PLAIN = (
-    "CLIP '{}' cannot be used: SCAN needs an image tower that is a plain vision transformer with "
-    "a [CLS] token, such as ViT-B-16 or ViT-L-14"
-)
+# What a plain vision transformer and a plain text transformer are described by.
+_VISION_KEYS = {"image_size", "patch_size", "width", "layers", "head_width", "mlp_ratio"}
+_TEXT_KEYS = {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio"}
 
 Tokenizer = Callable[[list[str]], Tensor]
 
@@ -58,62 +57,78 @@ def build_clip(architecture: str | dict[str, Any]) -> CLIP:
         InputError: unknown model name, or an image tower that is not CLIP's vision transformer.
     """
     if isinstance(architecture, str):
-        dimensions = open_clip.get_model_config(architecture)
-        if dimensions is None:
-            raise InputError(
-                f"open_clip has no model '{architecture}'; such names look like ViT-B-16, "
-                "and `open_clip.list_models()` gives them all"
-            )
-        unusual = dimensions.keys() - {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"}
-        if unusual or any(key.startswith("hf_") for key in dimensions["text_cfg"]):
-            raise InputError(_NOT_PLAIN.format(architecture))
-        model = CLIP(**dimensions)
-    else:
-        heads = architecture["head_width"]
-        model = CLIP(
-            embed_dim=architecture["embed_dim"],
-            vision_cfg={
-                "image_size": architecture["image_size"],
-                "patch_size": architecture["patch_size"],
-                "width": architecture["vision_width"],
-                "layers": architecture["vision_layers"],
-                "head_width": heads,
-            },
-            text_cfg={
-                "context_length": architecture["context_length"],
-                "width": architecture["text_width"],
-                "heads": architecture["text_width"] // heads,
-                "layers": architecture["text_layers"],
-            },
-        )
-        if architecture["stem"] == "convolutional":
-            patch, width = architecture["patch_size"], architecture["vision_width"]
-            model.visual.conv1 = ConvStem(width, patch)
-        # With a tenth of this spread, open_clip's, places are seen only after many steps.
-        nn.init.normal_(model.visual.positional_embedding)
-    check_tower(getattr(model, "visual", None), str(architecture))
+        return _named_clip(architecture)
+    heads, width = architecture["head_width"], architecture["vision_width"]
+    model = CLIP(
+        VisionTransformer(
+            architecture["embed_dim"],
+            architecture["image_size"],
+            architecture["patch_size"],
+            width,
+            architecture["vision_layers"],
+            heads,
+        ),
+        architecture["context_length"],
+        architecture["text_width"],
+        architecture["text_width"] // heads,
+        architecture["text_layers"],
+    )
+    if architecture["stem"] == "convolutional":
+        model.visual.conv1 = ConvStem(width, architecture["patch_size"])
+    # With a tenth of this spread, open_clip's, places are seen only after many steps.
+    nn.init.normal_(model.visual.positional_embedding)
     return model.eval()
 
 
-def check_tower(visual: nn.Module | None, name: str) -> None:
-    """Refuse an image tower in which the contextual shift has no place.
+def clip_dimensions(name: str) -> dict[str, Any]:
+    """The dimensions of a model by open_clip's name, as its own file of the model has them.
 
     Raises:
-        InputError: not open_clip's plain vision transformer with a [CLS] token.
+        InputError: unknown name.
     """
-    plain = (
-        isinstance(visual, VisionTransformer)
-        and visual.attn_pool is None
-        and visual.pool_type == "tok"
-        and all(isinstance(block, ResidualAttentionBlock) for block in blocks(visual))
+    folder = _open_clip_folder() / "model_configs"
+    path = folder / f"{name.replace('/', '-')}.json"
+    if not path.is_file():
+        raise InputError(
+            f"open_clip has no model '{name}'; such names look like ViT-B-16, and "
+            "`open_clip.list_models()` gives them all"
+        )
+    dimensions: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return dimensions
+
+
+def _named_clip(name: str) -> CLIP:
+    dimensions = clip_dimensions(name)
+    vision, text = dimensions["vision_cfg"], dimensions["text_cfg"]
+    usual = (
+        dimensions.keys() <= {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"}
+        and vision.keys() <= _VISION_KEYS
+        and isinstance(vision["layers"], int)
+        and text.keys() <= _TEXT_KEYS
     )
-    if not plain:
-        raise InputError(_NOT_PLAIN.format(name))
+    if not usual:
+        raise InputError(
+            f"CLIP '{name}' cannot be used: SCAN needs an image tower that is a plain vision "
+            "transformer with a [CLS] token, such as ViT-B-16 or ViT-L-14"
+        )
+    activation = QuickGELU if dimensions.get("quick_gelu") else nn.GELU
+    visual = VisionTransformer(dimensions["embed_dim"], **vision, activation=activation)
+    return CLIP(visual, **text, activation=activation).eval()
 
 
-def blocks(visual: VisionTransformer) -> nn.ModuleList:
+def _open_clip_folder() -> Path:
+    """Where open_clip is installed; the library itself is not imported."""
+    found = find_spec("open_clip")
+    if found is None or not found.submodule_search_locations:
+        raise InputError(
+            "models by open_clip's names need open_clip: pip install 'scan-pipeline[models]'"
+        )
+    return Path(found.submodule_search_locations[0])
+
+
+def blocks(visual: VisionTransformer) -> list[ResidualAttentionBlock]:
     """The residual attention blocks of an image tower."""
-    return visual.transformer.resblocks
+    return visual.transformer.blocks
 
 
 def embed_patches(visual: VisionTransformer, images: Tensor) -> Tensor:
@@ -153,7 +168,7 @@ def run_block(block: ResidualAttentionBlock, x: Tensor, mask: Tensor | None = No
     projected = F.linear(normed, attention.in_proj_weight, attention.in_proj_bias)
     query, key, value = (split_heads(p, attention.num_heads) for p in projected.chunk(3, -1))
     attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-    x = x + block.ls_1(attention.out_proj(merge_heads(attended)))
+    x = x + attention.out_proj(merge_heads(attended))
     return x + _feed_forward(block, x)
 
 
@@ -175,12 +190,12 @@ def run_last_block(block: ResidualAttentionBlock, x: Tensor) -> Tensor:
     key, value = F.linear(normed, weight[width:], bias[width:]).chunk(2, -1)
     query, key, value = (split_heads(p, attention.num_heads) for p in (query, key, value))
     attended = F.scaled_dot_product_attention(query, key, value)
-    cls = x[:, :1] + block.ls_1(attention.out_proj(merge_heads(attended)))
+    cls = x[:, :1] + attention.out_proj(merge_heads(attended))
     return (cls + _feed_forward(block, cls))[:, 0]
 
 
 def _feed_forward(block: ResidualAttentionBlock, x: Tensor) -> Tensor:
-    return block.ls_2(block.mlp(block.ln_2(x).to(block.mlp[0].weight.dtype)))
+    return block.mlp(block.ln_2(x).to(block.mlp[0].weight.dtype))
 
 
 def project_cls(visual: VisionTransformer, cls: Tensor) -> Tensor:
@@ -281,7 +296,7 @@ def encode_texts(clip: CLIP, tokens: Tensor) -> Tensor:
     length = int(end.max()) + 1
     x = clip.token_embedding(tokens[:, :length]) + clip.positional_embedding[:length]
     mask = clip.attn_mask[:length, :length]
-    for block in clip.transformer.resblocks:
+    for block in clip.transformer.blocks:
         x = run_block(block, x, mask)
     pooled = clip.ln_final(x[torch.arange(len(x), device=x.device), end])
     return pooled @ clip.text_projection

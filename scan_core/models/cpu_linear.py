@@ -31,8 +31,8 @@ class ConvolutionalLinear(TorchFunctionMode):
             features = backbone(pixels)
 
     Args:
-        network: what will run. One with few parameters is left as it is: every call of PyTorch
-            costs a little more within, and its products are too small to make up for that.
+        network: what will run. One with few parameters, or on another device, is left as it is:
+            every call of PyTorch costs a little more within.
             None: active for whatever runs.
     """
 
@@ -45,7 +45,10 @@ class ConvolutionalLinear(TorchFunctionMode):
         """Take over, where something is gained."""
         self.active = torch.backends.cpu.get_cpu_capability() == "AVX512" and (
             self.network is None
-            or sum(p.numel() for p in self.network.parameters()) >= _FEWEST_PARAMETERS
+            or (
+                sum(p.numel() for p in self.network.parameters()) >= _FEWEST_PARAMETERS
+                and all(p.device.type == "cpu" for p in self.network.parameters())
+            )
         )
         if self.active:
             super().__enter__()  # type: ignore[no-untyped-call]

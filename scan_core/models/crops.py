@@ -86,14 +86,19 @@ def masked_crops(image: Tensor, masks: Tensor, size: int, expansion: float = 1.0
     """
     queries = masks.flatten(1).any(1).nonzero()[:, 0]
     boxes = expanded(mask_boxes(masks[queries]), expansion, (masks.shape[1], masks.shape[2]))
-    pixels = normalise(image, clip.PIXEL_MEAN, clip.PIXEL_STD)
-    crops = pixels.new_empty(len(queries), 3, size, size)
+    # The whole image once for many masks; of a single one, only what it covers.
+    single = len(queries) == 1
+    pixels = image if single else normalise(image, clip.PIXEL_MEAN, clip.PIXEL_STD)
+    crops = torch.empty(len(queries), 3, size, size, device=image.device)
     crop_masks = masks.new_empty(len(queries), size, size)
     for index, (query, box) in enumerate(zip(queries.tolist(), boxes.tolist(), strict=True)):
         x0, y0, x1, y1 = box
         mask = masks[query, y0:y1, x0:x1]
+        box_pixels = pixels[:, y0:y1, x0:x1]
+        if single:
+            box_pixels = normalise(box_pixels, clip.PIXEL_MEAN, clip.PIXEL_STD)
         crops[index] = F.interpolate(
-            (pixels[:, y0:y1, x0:x1] * mask)[None],
+            (box_pixels * mask)[None],
             (size, size),
             mode="bicubic",
             align_corners=False,

@@ -1,12 +1,11 @@
 """The SCAN network: proposals, enriched by CLIP, and what classifies them."""
 
 import torch
-from open_clip.model import CLIP
-from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scan_core.models.clip import WholeImageTokens, view_whole_images
+from scan_core.models.clip_towers import CLIP, VisionTransformer
 from scan_core.models.mask_decoder import Proposals
 from scan_core.models.proposal_network import ProposalNetwork
 from scan_core.models.semantic_integration import SemanticIntegration

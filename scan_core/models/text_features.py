@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from open_clip.model import CLIP
 from torch import Tensor
 from torch.nn import functional as F
 
 from scan_core.errors import InputError
 from scan_core.models.clip import Tokenizer, encode_texts, text_weights
+from scan_core.models.clip_towers import CLIP
 from scan_core.models.cpu_linear import ConvolutionalLinear
 from scan_core.storage.tensors import load_tensors, save_tensors
 
@@ -99,7 +99,11 @@ class TextEncoder:
             return
         self._file = self.folder / f"{self._digest()}.safetensors"
         if self._file.is_file():
-            self._known, _ = load_tensors(self._file)
+            try:
+                self._known, _ = load_tensors(self._file)
+            except InputError as error:  # a cache is made again
+                _log.warning("%s Its text features are made again.", error)
+                return
             _log.info("%d text features from %s", len(self._known), self._file)
 
     def _weights_version(self) -> object:

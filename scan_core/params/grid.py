@@ -1,28 +1,33 @@
-"""Which models a workflow makes: the recipe's own, and one for every cell of its grids.
+"""What the cells of a grid are: the models that they need, and how each is tested.
 
 A variant is named by its seed and by those varied keys that its stage depends on
 (`seed=0,semantic_integration.enabled=false`), so cells that agree in what a stage depends on
-share what it makes.
+share what it makes. How a cell is tested is known by its settings, not by its place in a grid.
 
 CLIP is fine-tuned on masks of the recipe's own segmenter, whatever a grid varies of the segmenter:
 as in the paper, where one fine-tuned CLIP serves all segmenters, a grid over `segmenter` compares
 segmenters and nothing else.
 """
 
+import hashlib
 import itertools
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
+
+from scan_core.errors import InputError
 from scan_core.params.reading import override
+from scan_core.params.recipe_part import RecipePart, as_text
+from scan_core.params.resolution import resolve_settings
 from scan_core.params.schema.grids import Ablation
-from scan_core.params.schema.inference import Inference
 from scan_core.params.schema.recipe import Recipe
+from scan_core.params.settings import TestSettings
 from scan_core.params.stages import (
-    RecipePart,
-    as_text,
     clip_part,
     finetune_part,
     model_part,
@@ -30,15 +35,14 @@ from scan_core.params.stages import (
     segmenter_part,
 )
 
-_AT_TEST_TIME = "inference."
-# Keys of `inference` that training depends on as well.
-_AT_TRAINING_TOO = (
-    "inference.short_side",
-    "inference.longest_side",
-    "inference.logit_scale",
-    "inference.crop_threshold",
-    "inference.crop_expansion",
-)
+# Stage -> its part of a recipe. `miner` is the segmenter that proposes masks to fine-tune CLIP on.
+_OF_SEGMENTER = {"clip": clip_part, "segmenter": segmenter_part, "model": model_part}
+_OF_MINER = {"miner": segmenter_part, "pairs": pairs_part, "finetuned": finetune_part}
+# Blocks of a recipe that no stage of a grid depends on: all cells share the data.
+_SHARED = ("datasets", "grids", "inference.benchmarks")
+# Folders' names have at most 255 bytes, and files in them add to theirs.
+_LONGEST_NAME = 120
+_OTHER_WORDS = ("true", "false", "null")
 
 
 @dataclass(frozen=True)
@@ -46,27 +50,89 @@ class Cell:
     """One combination of a grid's values, with one seed.
 
     Attributes:
+        base: the recipe to start from, with the cell's seed.
         values: key path -> varied value.
+        fixed: key path -> value that all cells of the grid have.
         seed: of the training.
         names: stage -> the variant that the cell uses: `clip`, `segmenter`, `miner` (the segmenter
             that proposes masks to fine-tune CLIP on), `pairs`, `finetuned`, `model`.
-        recipe: with all values and the seed put in.
-        mining_recipe: the same, but for what the grid varies of the segmenter.
     """
 
+    base: Recipe
     values: Mapping[str, Any]
+    fixed: Mapping[str, Any]
     seed: int
     names: Mapping[str, str]
-    recipe: Recipe
-    mining_recipe: Recipe
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """With all values put in."""
+        return changed(self.base, {**self.fixed, **self.values})
+
+    @cached_property
+    def mining_recipe(self) -> Recipe:
+        """The same, but for what the grid varies of the segmenter."""
+        return changed(self.base, _for_mining(self.fixed, self.values))
+
+    @cached_property
+    def model_recipe(self) -> Recipe:
+        """What the model is made from, with the test-time settings of the recipe."""
+        return self.recipe.model_copy(update={"inference": self.base.inference})
+
+    @cached_property
+    def unvaried_recipe(self) -> Recipe:
+        """What the grid starts from: the recipe with what all cells of the grid have."""
+        return changed(self.base, self.fixed)
+
+    @cached_property
+    def trained_as_unvaried(self) -> bool:
+        """Whether no training sees anything of what the grid varies."""
+        return all(
+            as_text(part(self.recipe)) == as_text(part(self.unvaried_recipe)) for part in _PARTS
+        )
 
     def part(self, stage: str) -> RecipePart:
         """Of the recipe, what a stage depends on; see `names`."""
-        of_segmenter = {"clip": clip_part, "segmenter": segmenter_part, "model": model_part}
-        if stage in of_segmenter:
-            return of_segmenter[stage](self.recipe)
-        of_miner = {"miner": segmenter_part, "pairs": pairs_part, "finetuned": finetune_part}
-        return of_miner[stage](self.mining_recipe)
+        if stage in _OF_SEGMENTER:
+            return _OF_SEGMENTER[stage](self.recipe)
+        return _OF_MINER[stage](self.mining_recipe)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A cell on a benchmark.
+
+    Attributes:
+        cell: of the grid.
+        benchmark: its name.
+        settings: as they will be used.
+    """
+
+    cell: Cell
+    benchmark: str
+    settings: TestSettings
+
+    @property
+    def model(self) -> str:
+        """The variant that is tested."""
+        return self.cell.names["model"]
+
+    @property
+    def own(self) -> bool:
+        """Whether the varied values are those of the recipe itself."""
+        own = resolve_settings(self.cell.unvaried_recipe, self.benchmark)
+        return self.cell.trained_as_unvaried and self.settings == own
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the table of the grid: where the numbers are, and what they belong to."""
+        return {
+            "own": self.own,
+            "seed": self.cell.seed,
+            "benchmark": self.benchmark,
+            "values": dict(self.cell.values),
+            "model": self.model,
+            "label": self.settings.key,
+        }
 
 
 def cell_of(
@@ -83,81 +149,182 @@ def cell_of(
         seed: of the training.
         fixed: key path -> value that all cells of a grid have.
     """
-    base = recipe.model_copy(update={"seed": seed})
-    every = {**(fixed or {}), **values}
-    mining = {key: every[key] for key in every if key in (fixed or {}) or not _of_segmenter(key)}
-    names = {
-        "clip": _name(base, clip_part, every, seed),
-        "segmenter": _name(base, segmenter_part, every, seed),
-        "miner": _name(base, segmenter_part, mining, seed),
-        "pairs": _name(base, pairs_part, mining, seed),
-        "finetuned": _name(base, finetune_part, mining, seed),
-        "model": _name(base, model_part, every, seed),
-    }
-    return Cell(values, seed, names, _with(base, every), _with(base, mining))
+    return _cell(_Effects(recipe), values, seed, fixed or {})
 
 
 def cells_of(recipe: Recipe, grid: Ablation) -> list[Cell]:
-    """All cells of a grid, every combination with every seed, the recipe's own included."""
+    """All cells of a grid, every combination with every seed, the recipe's own included.
+
+    Raises:
+        InputError: a key that no cell can differ in.
+    """
+    for key in (*grid.vary, *grid.fixed):
+        if any(key == shared or key.startswith(f"{shared}.") for shared in _SHARED):
+            raise InputError(
+                f"'{key}' reaches neither a training nor a "
+                "test-time setting, so all cells would be one; data that differ need a recipe"
+            )
     keys = list(grid.vary)
-    combinations = itertools.product(*grid.vary.values())
+    effects = _Effects(recipe)
     return [
-        cell_of(recipe, dict(zip(keys, combination, strict=True)), seed, grid.fixed)
-        for combination in combinations
+        _cell(effects, dict(zip(keys, combination, strict=True)), seed, grid.fixed)
+        for combination in itertools.product(*grid.vary.values())
         for seed in sorted({*grid.seeds, recipe.seed})
     ]
 
 
-def _of_segmenter(key: str) -> bool:
-    return key.startswith("segmenter.")
+def benchmarks_of(recipe: Recipe, grid: Ablation) -> list[str]:
+    """The benchmarks that a grid is evaluated on, in the recipe's order."""
+    chosen = grid.benchmarks or recipe.inference.benchmarks
+    return [name for name in recipe.inference.benchmarks if name in chosen]
 
 
-def needs_training(grid: Ablation) -> bool:
-    """Whether cells of the grid differ in more than test-time settings."""
-    return any(not key.startswith(_AT_TEST_TIME) or key in _AT_TRAINING_TOO for key in grid.vary)
-
-
-def test_settings(recipe: Recipe, benchmark: str) -> dict[str, Any]:
-    """Settings of one benchmark, as `InferenceSettings` takes them.
-
-    A model that was fine-tuned without contextual shift is tested without it.
+def rows_of(recipe: Recipe, grid: Ablation, every_seed: bool = True) -> Iterator[Row]:
+    """The rows of a grid's table.
 
     Args:
-        recipe: of the cell.
-        benchmark: its name.
+        recipe: to start from.
+        grid: of `params.yaml`.
+        every_seed: or the recipe's own alone.
+
+    Raises:
+        InputError: see `cells_of` and `test_settings`.
     """
-    inference: Inference = recipe.inference
-    chosen = {}
-    for key in ("mask_threshold", "clip_weight", "replace_ratio", "ensemble"):
-        value = getattr(inference, key)
-        chosen[key] = value[benchmark] if isinstance(value, dict) else value
-    threshold = inference.crop_threshold
-    chosen["crop_threshold"] = None if isinstance(threshold, str) else threshold
-    chosen["prompts"] = None if inference.prompts == "trained" else inference.prompts
-    if not recipe.clip_finetune.contextual_shift:
-        chosen["replace_ratio"] = 0.0
-    return chosen
+    benchmarks = benchmarks_of(recipe, grid)
+    for cell in cells_of(recipe, grid):
+        if every_seed or cell.seed == recipe.seed:
+            for benchmark in benchmarks:
+                yield Row(cell, benchmark, resolve_settings(cell.recipe, benchmark))
 
 
-def _with(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
-    document = recipe.model_dump()
-    for key, value in values.items():
-        document = override(document, key, value)
-    return Recipe.model_validate(document)
+def check_grid(recipe: Recipe, grid: Ablation) -> None:
+    """Refuse a grid of which two cells are the same experiment.
+
+    Args:
+        recipe: to start from.
+        grid: of `params.yaml`.
+
+    Raises:
+        InputError: it names the two, or a cell that cannot be.
+    """
+    seen: dict[tuple[str, str, str], Row] = {}
+    try:
+        rows = list(rows_of(recipe, grid, every_seed=False))
+    except InputError as error:
+        raise InputError(f"params.yaml: ablations.{grid.name}: {error}") from None
+    for row in rows:
+        other = seen.setdefault((row.benchmark, row.model, row.settings.key), row)
+        if other is not row:
+            first, second = (json.dumps(dict(r.cell.values)) for r in (other, row))
+            raise InputError(
+                f"params.yaml: ablations.{grid.name}: the cells {first} and {second} are the same "
+                f"experiment on {row.benchmark}: nothing that they differ in reaches a training or "
+                "a test-time setting. Take one of them out, or vary something else"
+            )
+
+
+def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """A recipe with some keys replaced; blocks without such a key stay the same objects.
+
+    Args:
+        recipe: to start from.
+        values: key path -> value.
+
+    Raises:
+        InputError: an unknown key, or values that contradict each other.
+    """
+    blocks: dict[str, Any] = {}
+    for path, value in values.items():
+        top, _, rest = path.partition(".")
+        if not rest:
+            blocks[top] = value
+            continue
+        if top not in blocks:
+            block = getattr(recipe, top, None)
+            blocks[top] = block.model_dump() if isinstance(block, BaseModel) else {}
+        blocks[top] = override(blocks[top], rest, value)
+    try:
+        for top, contents in blocks.items():
+            kind = type(getattr(recipe, top, None))
+            if issubclass(kind, BaseModel):
+                blocks[top] = kind.model_validate(contents)
+        found = recipe.model_copy(update=blocks)
+        found.check()
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise InputError(f"{dict(values)}: {where}: {problem['msg']}") from None
+    except ValueError as error:
+        raise InputError(f"{dict(values)}: {error}") from None
+    return found
+
+
+class _Effects:
+    """Which stages depend on a key, each value asked once."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self._unchanged = {part: as_text(part(recipe)) for part in _PARTS}
+        self._known: dict[tuple[str, str], frozenset[Callable[[Recipe], RecipePart]]] = {}
+
+    def of(self, key: str, value: Any) -> frozenset[Callable[[Recipe], RecipePart]]:
+        """The parts of the recipe that change with a key's value."""
+        name = key, json.dumps(value)
+        if name not in self._known:
+            recipe = changed(self.recipe, {key: value})
+            self._known[name] = frozenset(
+                part for part in _PARTS if as_text(part(recipe)) != self._unchanged[part]
+            )
+        return self._known[name]
+
+
+_PARTS = tuple(dict.fromkeys((*_OF_SEGMENTER.values(), *_OF_MINER.values())))
+
+
+def _cell(
+    effects: _Effects, values: Mapping[str, Any], seed: int, fixed: Mapping[str, Any]
+) -> Cell:
+    every, mining = {**fixed, **values}, _for_mining(fixed, values)
+    names = {stage: _name(effects, part, every, seed) for stage, part in _OF_SEGMENTER.items()}
+    names |= {stage: _name(effects, part, mining, seed) for stage, part in _OF_MINER.items()}
+    base = effects.recipe
+    if seed != base.seed:
+        base = base.model_copy(update={"seed": seed})
+    return Cell(base, values, fixed, seed, names)
+
+
+def _for_mining(fixed: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    varied = {key: value for key, value in values.items() if not key.startswith("segmenter.")}
+    return {**fixed, **varied}
 
 
 def _name(
-    base: Recipe, part: Callable[[Recipe], RecipePart], values: Mapping[str, Any], seed: int
+    effects: _Effects,
+    part: Callable[[Recipe], RecipePart],
+    values: Mapping[str, Any],
+    seed: int,
 ) -> str:
-    unchanged = as_text(part(base))
-    words = [f"seed={seed}"]
+    """A folder's name: what differs, readable, and where that is too long, its hash."""
+    words, exact = [f"seed={seed}"], [str(seed)]
     for key, value in values.items():
-        if as_text(part(_with(base, {key: value}))) != unchanged:
+        if part in effects.of(key, value):
             words.append(f"{key.split('.', 1)[-1]}={_word(value)}")
-    return ",".join(words)
+            exact.append(f"{key}={json.dumps(value)}")
+    name = ",".join(words)
+    if len(name) <= _LONGEST_NAME:
+        return name
+    return f"{name[: _LONGEST_NAME - 13]}~{_digest(exact)}"
 
 
 def _word(value: Any) -> str:
     """A value as a part of a file's name: letters, digits, `.`, `-` and `_`."""
     text = json.dumps(value).replace(", ", "-")
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("_")
+    word = re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("_")
+    # Two values must not have one word: `a b` and `a_b`, or the word `1` and the number.
+    if isinstance(value, str) and (word != value or word in _OTHER_WORDS or not word[0].isalpha()):
+        return f"{word}-{_digest([text])[:4]}"
+    return word
+
+
+def _digest(texts: list[str]) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]

@@ -1,5 +1,7 @@
 """What a search is made on, and whether it can be made; light, for the rules."""
 
+from typing import Any
+
 from scan_core.errors import InputError
 from scan_core.params.schema.grids import Search, Steps
 from scan_core.params.schema.recipe import Recipe
@@ -54,3 +56,14 @@ def _check_keys(search: Search, recipe: Recipe, where: str) -> None:
             f"{where}.vary: {_RATIO}: CLIP was fine-tuned without contextual shift, and is tested "
             "without"
         )
+    lowest = _smallest(search.vary[_MASK]) if _MASK in search.vary else None
+    for value in crop if isinstance(crop, list) else ():
+        if lowest is not None and not isinstance(value, str) and lowest < value:
+            raise InputError(
+                f"{where}.vary: {_MASK}: {lowest:g} is below the crop threshold {value:g}, and all "
+                "mask thresholds below that are one: a mask without a pixel above it has no crop"
+            )
+
+
+def _smallest(values: Steps | list[Any]) -> float:
+    return values.low if isinstance(values, Steps) else min(values)

@@ -39,6 +39,21 @@ def source_hash(root: Path, module: str, data: Iterable[str] = ()) -> str:
     return files_hash(root, files)
 
 
+def package_hash(module: str) -> str:
+    """Hash of a module of this package and of all of the package that it imports.
+
+    For what a process itself makes of its code, wherever the package is installed.
+
+    Args:
+        module: such as `scan_core.training.run`.
+
+    Returns:
+        12 hexadecimal digits.
+    """
+    package = Path(__file__).parents[1]
+    return files_hash(package.parent, import_closure(package.parent, module, package.name))
+
+
 def files_hash(root: Path, files: Iterable[Path]) -> str:
     """Hash of the paths, relative to `root`, and contents of files: 12 hexadecimal digits."""
     digest = hashlib.sha256()
@@ -47,7 +62,7 @@ def files_hash(root: Path, files: Iterable[Path]) -> str:
     return digest.hexdigest()[:12]
 
 
-def import_closure(root: Path, module: str) -> list[Path]:
+def import_closure(root: Path, module: str, package: str | None = None) -> list[Path]:
     """The project's files that a module is made of.
 
     These are the module, the modules of the project that it imports, directly or not, at the
@@ -57,6 +72,7 @@ def import_closure(root: Path, module: str) -> list[Path]:
     Args:
         root: the project's root.
         module: such as `workflow_scripts.train_segmenter`.
+        package: whose modules alone are followed, where others lie beside it.
 
     Returns:
         sorted paths.
@@ -70,7 +86,7 @@ def import_closure(root: Path, module: str) -> list[Path]:
     while waiting:
         name = waiting.pop()
         path = _file_of(root, name)
-        if name in seen or path is None:
+        if name in seen or path is None or (package and name.split(".")[0] != package):
             continue
         seen.add(name)
         imported, named = _read(path)

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("torch", "transformers", "open_clip_torch", "numpy")
+_PACKAGES = ("torch", "open_clip_torch", "numpy")
 
 
 def provenance(manifest: Path) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import shutil
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
@@ -13,10 +12,13 @@ from ruamel.yaml import YAML
 from safetensors import SafetensorError, safe_open
 
 from scan_core.errors import InputError
+from scan_core.params.resolution import settings_table
+from scan_core.params.schema.recipe import Recipe
 from scan_core.reporting.reading import read_text
 from scan_core.reporting.results import Evaluation
 from scan_core.reporting.tables.result_tables import main_table
-from scan_core.storage.atomic import atomic_path, write_text
+from scan_core.storage.atomic import write_text
+from scan_core.storage.tensors import copy_with_header
 
 WEIGHTS, CARD, RECIPE = "model.safetensors", "README.md", "params.yaml"
 MANIFEST, CHECKSUMS = "dataset_manifest.json", "SHA256SUMS"
@@ -31,6 +33,9 @@ def write_release(
 ) -> None:
     """Put a release together. Every file is a copy of its own: nothing else shares its bytes.
 
+    The weights' header holds the settings with which the model was evaluated on each benchmark, so
+    that whoever loads it gets the numbers of the tables.
+
     Args:
         model: made by `fuse_weights`.
         recipe: resolved, in the form of `params.yaml`.
@@ -42,8 +47,8 @@ def write_release(
         InputError: the model or the manifest cannot be read.
     """
     header, weights = _describe_weights(model)
-    with atomic_path(folder / WEIGHTS) as temporary:
-        shutil.copyfile(model, temporary)
+    header["test_settings"] = settings_table(_recipe_of(recipe)).as_dict()
+    copy_with_header(model, folder / WEIGHTS, header)
     write_text(folder / MANIFEST, read_text(manifest))
     write_text(folder / RECIPE, as_yaml(recipe))
     digest = _sha256(folder / WEIGHTS)
@@ -59,6 +64,10 @@ def write_release(
     names = (WEIGHTS, CARD, RECIPE, MANIFEST)
     sums = [f"{_sha256(folder / name)}  {name}" for name in names]
     write_text(folder / CHECKSUMS, "\n".join(sums) + "\n")
+
+
+def _recipe_of(document: Mapping[str, Any]) -> Recipe:
+    return Recipe.model_validate(document["recipes"][document["recipe"]])
 
 
 def as_yaml(document: Mapping[str, Any]) -> str:
@@ -116,6 +125,11 @@ def model_card(
         f'    scan = Scan.from_checkpoint("{WEIGHTS}")',
         '    result = scan.segment("picture.jpg", ["sky", "sea", "red ball"])',
         "    result.class_map    # (height, width): an index of the names for every pixel",
+        "",
+        "The file holds the test-time settings of the tables below: one for each benchmark"
+        " (`scan.settings_table.of(name)`) and a default, which `scan.segment` uses:",
+        "",
+        f"    {json.dumps(header['test_settings']['default'])}",
         "",
         "## What it was trained on",
         "",

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scan_core.datasets.loading import BenchmarkImages
-from scan_core.errors import InputError
-from scan_core.inference.ensemble import InferenceSettings
 from scan_core.inference.scan import Scan
 from scan_core.params.schema.grids import Search
+from scan_core.params.schema.recipe import Recipe
 from scan_core.search.evidence import BenchmarkEvidence
-from scan_core.search.settings import not_searched, settings_of_crops, settings_with
+from scan_core.search.settings import not_searched, settings_of_crops, settings_of_trial
 from scan_core.search.study import Scores, Values
 from scan_core.vocabulary.classes import load_class_list
 
@@ -24,32 +23,10 @@ class SearchedBenchmark:
     Attributes:
         index: its `index.json`.
         classes: class list that it is scored by.
-        settings: the recipe's own, from which trials differ in what is searched.
     """
 
     index: Path
     classes: str
-    settings: InferenceSettings
-
-
-def parse_benchmarks(text: str) -> dict[str, SearchedBenchmark]:
-    """Benchmarks by name, from JSON.
-
-    Raises:
-        InputError: not of that form.
-    """
-    try:
-        return {
-            name: SearchedBenchmark(
-                Path(b["index"]), b["classes"], InferenceSettings(**b["settings"])
-            )
-            for name, b in json.loads(text).items()
-        }
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(
-            "--benchmarks: expected JSON, name -> index, classes, settings; "
-            f"{type(error).__name__}: {error}"
-        ) from None
 
 
 class SearchedBenchmarks:
@@ -58,6 +35,7 @@ class SearchedBenchmarks:
     Args:
         scan: the model.
         search: its keys, metric and number of images.
+        recipe: whose settings trials differ from in what is searched.
         benchmarks: by name.
         memory: bytes that may be kept.
 
@@ -69,17 +47,18 @@ class SearchedBenchmarks:
         self,
         scan: Scan,
         search: Search,
+        recipe: Recipe,
         benchmarks: Mapping[str, SearchedBenchmark],
         memory: float,
     ) -> None:
-        self._search, self._benchmarks = search, benchmarks
+        self._search, self._recipe = search, recipe
         self._evidence: dict[str, BenchmarkEvidence] = {}
         for name, benchmark in benchmarks.items():
             kept = BenchmarkEvidence(
                 scan,
                 BenchmarkImages(benchmark.index, "train"),
                 load_class_list(benchmark.classes),
-                settings_of_crops(search, [benchmark.settings]),
+                settings_of_crops(search, recipe, name),
                 search.images,
                 memory,
             )
@@ -90,24 +69,30 @@ class SearchedBenchmarks:
         """The metric on each benchmark, for each trial, in one pass over the images."""
         columns = {}
         for name, kept in self._evidence.items():
-            own = self._benchmarks[name].settings
-            settings = [settings_with(own, values) for values in trials]
+            settings = [settings_of_trial(self._recipe, name, values) for values in trials]
             columns[name] = kept.score(settings, self._search.metric)
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def identity(
-    search: Search, benchmarks: Mapping[str, SearchedBenchmark], model: Path, others: Sequence[str]
+    search: Search,
+    recipe: Recipe,
+    benchmarks: Mapping[str, SearchedBenchmark],
+    model: Path,
+    others: Sequence[str],
 ) -> str:
     """A hash of what the scores of a trial depend on, 12 hexadecimal digits.
 
     Args:
         search: all of it but the number of trials.
-        benchmarks: all of them but the settings that are searched.
+        recipe: of it the test-time settings that are not searched.
+        benchmarks: by name.
         model: the file.
         others: texts, such as a hash of the code.
     """
-    fixed = {name: [b.classes, not_searched(search, b.settings)] for name, b in benchmarks.items()}
+    fixed = {
+        name: [b.classes, not_searched(search, recipe, name)] for name, b in benchmarks.items()
+    }
     texts = [search.model_dump_json(exclude={"trials"}), json.dumps(fixed), *others]
     digest = hashlib.sha256("\0".join(texts).encode())
     for path in (model, *(benchmark.index for benchmark in benchmarks.values())):

@@ -19,9 +19,9 @@ from scan_core.errors import InputError
 from scan_core.evaluation.confusion import ConfusionMatrix, as_evaluated
 from scan_core.evaluation.merging import numbers_of
 from scan_core.inference.class_map import class_maps
-from scan_core.inference.ensemble import InferenceSettings
-from scan_core.inference.image_features import ImageEvidence
 from scan_core.inference.scan import Scan
+from scan_core.inference.views import ImageViews, View
+from scan_core.params.settings import TestSettings
 from scan_core.vocabulary.classes import ClassList, load_class_list
 
 
@@ -48,7 +48,7 @@ class BenchmarkEvidence:
         scan: Scan,
         images: BenchmarkImages,
         classes: ClassList,
-        settings: Sequence[InferenceSettings],
+        settings: Sequence[TestSettings],
         most_images: int | None,
         memory: float,
     ) -> None:
@@ -56,8 +56,8 @@ class BenchmarkEvidence:
         predicted = (
             classes if classes.predict_with is None else load_class_list(classes.predict_with)
         )
-        self._text = scan.embed(predicted.names)
-        self._kept: list[tuple[ImageEvidence, Tensor]] = []
+        self._text = scan.embed(predicted.names, settings[0].prompts)
+        self._kept: list[tuple[ImageViews, Tensor]] = []
         self.memory = 0
         count = min(len(images), most_images or len(images))
         for number in tqdm(range(count), desc=f"observing {classes.name}", mininterval=10):
@@ -74,35 +74,43 @@ class BenchmarkEvidence:
                 )
 
     @torch.inference_mode()
-    def score(self, settings: Sequence[InferenceSettings], metric: str) -> list[float]:
+    def score(self, settings: Sequence[TestSettings], metric: str) -> list[float]:
         """A metric of each of the settings; fractions, 0 where it has no meaning."""
         scan, device = self._scan, self._scan.observer.device
         matrices = [ConfusionMatrix(len(self._classes), device) for _ in settings]
         for kept, truth in self._kept:
-            evidence = _on(kept, device)
-            scores = [scan.score(evidence, self._text, one) for one in settings]
+            seen = _on(kept, device)
+            scores = [scan.score(seen, self._text, one) for one in settings]
             size = (truth.shape[0], truth.shape[1])
             for matrix, found in zip(
-                matrices, class_maps(evidence.masks(), scores, size), strict=True
+                matrices, class_maps(seen.masks(size), scores, size), strict=True
             ):
                 matrix.add(as_evaluated(found, self._classes), truth.to(device))
         return [numbers_of(matrix.counts(), self._classes)[metric] or 0.0 for matrix in matrices]
 
 
-def _tensors(evidence: ImageEvidence) -> list[Tensor]:
-    fixed = [evidence.mask_logits, evidence.peaks, evidence.embeddings]
-    return [*fixed, *evidence.crop_features.values()]
+def _tensors(seen: ImageViews) -> list[Tensor]:
+    found = []
+    for view in seen.views:
+        one = view.evidence
+        found += [one.mask_logits, one.peaks, one.embeddings, *one.crop_features.values()]
+    return found
 
 
-def _on(evidence: ImageEvidence, device: torch.device | str) -> ImageEvidence:
+def _on(seen: ImageViews, device: torch.device | str) -> ImageViews:
     """The evidence on a device, in memory of its own: a view would keep what it is a part of."""
 
     def moved(tensor: Tensor) -> Tensor:
         there = tensor.to(device)
         return there.clone() if there._base is not None else there
 
-    changes: dict[str, Any] = {
-        name: moved(getattr(evidence, name)) for name in ("mask_logits", "peaks", "embeddings")
-    }
-    features = {key: moved(tensor) for key, tensor in evidence.crop_features.items()}
-    return dataclasses.replace(evidence, **changes, crop_features=features)
+    views = []
+    for view in seen.views:
+        one = view.evidence
+        changes: dict[str, Any] = {
+            name: moved(getattr(one, name)) for name in ("mask_logits", "peaks", "embeddings")
+        }
+        features = {key: moved(tensor) for key, tensor in one.crop_features.items()}
+        there = dataclasses.replace(one, **changes, crop_features=features)
+        views.append(View(there, view.mirrored))
+    return ImageViews(tuple(views))

@@ -1,6 +1,12 @@
-"""Files of tensors: our own (safetensors with a JSON header) and foreign ones, read safely."""
+"""Files of tensors: our own (safetensors with a JSON header) and foreign ones, read safely.
 
+Our own say what they hold: a digest over names, types, shapes and values of the tensors, and one
+over that and the header. Both are compared when the file is read.
+"""
+
+import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +20,7 @@ from scan_core.errors import InputError
 from scan_core.storage.atomic import atomic_path
 from scan_core.storage.safe_pickle import load_plain_pickle
 
-_HEADER = "scan"
+_HEADER, _TENSORS, _ALL = "scan", "tensors_sha256", "sha256"
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
@@ -35,8 +41,10 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str,
         if tensor.data_ptr() in seen:
             contiguous[name] = tensor.clone()
         seen.add(tensor.data_ptr())
-    with atomic_path(path) as temporary:
-        save_file(contiguous, temporary, metadata={_HEADER: json.dumps(header)})
+    metadata = _metadata(json.dumps(header), _tensors_digest(contiguous))
+    size = sum(tensor.nbytes for tensor in contiguous.values())
+    with atomic_path(path, size, durable=True) as temporary:
+        save_file(contiguous, temporary, metadata=metadata)
 
 
 def load_tensors(
@@ -52,20 +60,73 @@ def load_tensors(
         the tensors by name, and the header (empty if the file has none of ours).
 
     Raises:
-        InputError: the file is missing, truncated, or no safetensors file.
+        InputError: the file is missing, damaged, or no safetensors file.
     """
     if not path.is_file():
         raise InputError(f"checkpoint {path} does not exist")
     try:
-        with safe_open(path, framework="pt", device=str(device)) as file:
+        with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            header = json.loads((file.metadata() or {}).get(_HEADER, "{}"))
-    except (SafetensorError, OSError) as error:
+            metadata = file.metadata() or {}
+        header = json.loads(metadata.get(_HEADER, "{}"))
+    except (SafetensorError, OSError, ValueError) as error:
         raise InputError(
             f"checkpoint {path} cannot be read ({error}); it is truncated or no safetensors "
             "file. Make or copy it again."
         ) from None
-    return tensors, header
+    if metadata.keys() & {_HEADER, _TENSORS, _ALL} and (
+        metadata != _metadata(metadata.get(_HEADER, ""), _tensors_digest(tensors))
+    ):
+        raise InputError(
+            f"checkpoint {path} is damaged: its contents are not those that it was written with. "
+            "Make or copy it again."
+        )
+    return {name: tensor.to(device) for name, tensor in tensors.items()}, header
+
+
+def copy_with_header(source: Path, target: Path, header: Mapping[str, Any]) -> None:
+    """Copy a file of `save_tensors`, its tensors byte for byte, with another header.
+
+    Args:
+        source: the file.
+        target: the copy, written atomically.
+        header: anything that JSON can hold.
+
+    Raises:
+        InputError: the source is damaged, or no file of `save_tensors`.
+        DiskFullError: there is no space for the copy.
+    """
+    load_tensors(source)  # a damaged file is not passed on under a new digest
+    with (
+        source.open("rb") as file,
+        atomic_path(target, source.stat().st_size, durable=True) as temporary,
+    ):
+        # Eight bytes of length, little-endian; a JSON object; the tensors, at offsets from its end.
+        table = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        digest = table.get("__metadata__", {}).get(_TENSORS)
+        if digest is None:
+            raise InputError(f"checkpoint {source} is not one of this project")
+        table["__metadata__"] = _metadata(json.dumps(header), digest)
+        text = json.dumps(table, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)
+        with temporary.open("wb") as copy:
+            copy.write(len(text).to_bytes(8, "little") + text)
+            shutil.copyfileobj(file, copy, 2**24)
+
+
+def _metadata(header: str, tensors: str) -> dict[str, str]:
+    """What stands in the file beside the tensors, with a digest of all of it."""
+    digest = hashlib.sha256(f"{tensors}\n{header}".encode()).hexdigest()
+    return {_HEADER: header, _TENSORS: tensors, _ALL: digest}
+
+
+def _tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        digest.update(f"{name}\n{tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def load_foreign(path: Path) -> dict[str, Tensor]:

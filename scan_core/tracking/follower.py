@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 from scan_core.command.following import GRACE_SECONDS
-from scan_core.params.stages import read_part
+from scan_core.params.recipe_part import read_part
 from scan_core.tracking import place
 from scan_core.tracking.runs import TRAININGS, training_run
 

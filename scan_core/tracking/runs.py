@@ -13,9 +13,9 @@ from typing import Any
 
 from scan_core.errors import InputError
 from scan_core.params.grid import Cell, cell_of, cells_of
+from scan_core.params.recipe_part import RecipePart
 from scan_core.params.schema.grids import Ablation
 from scan_core.params.schema.recipe import Recipe
-from scan_core.params.stages import RecipePart
 from scan_core.reporting.reading import read_text
 from scan_core.reporting.results import MODES, load_curves, load_evaluations
 from scan_core.reporting.tables.grid_tables import grid_tables
@@ -184,7 +184,7 @@ def _model(cell: Cell, results: Path) -> Run:
         name=f"model {variant}",
         tags={"stage": "model", "variant": variant, "seed": str(cell.seed)},
         params=flat(cell.part("model").model_dump(exclude_none=True)),
-        model=results / "model" / variant / "model.safetensors",
+        model=results / "release" / "model.safetensors",
     )
 
 

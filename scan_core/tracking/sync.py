@@ -21,7 +21,7 @@ from scan_core.tracking.store import FINGERPRINT, IDENTITY, PARENT, Store, locke
 
 _MODEL_PACKAGES = (
     *("numpy", "open_clip_torch", "pillow", "pydantic", "requests", "ruamel.yaml"),
-    *("safetensors", "scipy", "torch", "torchvision", "tqdm", "transformers"),
+    *("safetensors", "scipy", "torch", "torchvision", "tqdm"),
 )
 
 

@@ -1,20 +1,22 @@
 """Fine-tuning of CLIP's image tower with masks: mined crops against their nouns."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from contextlib import closing
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.inference.scan import Scan
 from scan_core.models.crops import masked_crops
 from scan_core.models.preprocessing import clip_view, resize
 from scan_core.params.schema.clip_finetune import ClipFinetune
+from scan_core.training.batches import Batch, read_steps
 from scan_core.training.clip_pretrain import warmup_cosine
 from scan_core.training.contrastive import (
     contrastive_loss,
@@ -23,54 +25,69 @@ from scan_core.training.contrastive import (
 )
 from scan_core.training.loop import Task
 from scan_core.training.mask_text_pairs import MaskTextPair
+from scan_core.training.pair_order import PairOrder, RowsOfReaders
 from scan_core.training.processes import gathered_rows
-from scan_core.training.sampler import (
-    MicroBatches,
-    augmentation_stream,
-    sample_at,
-    seeded,
-)
+from scan_core.training.sampler import MicroBatches, augmentation_stream, seeded
 
 # A crop is cut again, at random, to no less than this share of its area.
 SMALLEST_CROP = 0.9
 
 
 @dataclass(frozen=True)
-class CropBatch:
-    """A micro-batch.
+class CropBatch(Batch):
+    """A micro-batch, its crops in the parts that they were read in.
 
     Attributes:
-        positions: of its pairs in the sequence of all.
-        crops: (B, 3, S, S) float32, normalised, CLIP's mean colour outside of the mask.
-        masks: (B, S, S) bool.
-        images: (B, 3, S, S) float32, the whole images as CLIP takes them.
-        nouns: of the crops.
+        positions: of its pairs in the order of all.
+        stems: names of their images.
+        crops: parts of (B, 3, S, S) float32, normalised, CLIP's mean colour outside of the mask.
+        masks: parts of (B, S, S) bool.
+        images: parts of (B, 3, S, S) float32, the whole images as CLIP takes them.
+        nouns: (U,) int64, which nouns the whole step has, over all processes.
+        owners: (N,) int64, which of these each crop of the whole step shows.
     """
 
     positions: list[int]
-    crops: Tensor
-    masks: Tensor
-    images: Tensor
-    nouns: list[str]
+    stems: list[str]
+    crops: list[Tensor]
+    masks: list[Tensor]
+    images: list[Tensor]
+    nouns: Tensor
+    owners: Tensor
 
 
 class _Crops(Dataset[CropBatch]):
+    """Crops by position; an item is a batch of one, without the nouns of its step.
+
+    Args:
+        sides: shortest and longest of the image that masks belong to, pixels.
+        pairs: mined.
+        order: of them.
+        images: that they were mined on.
+        size: side S of the crops, pixels.
+        expansion: of the masks' boxes.
+        seed: of the random cut and mirroring.
+    """
+
     def __init__(
         self,
         sides: tuple[int, int],
         pairs: Sequence[MaskTextPair],
+        order: PairOrder,
         images: BenchmarkImages,
         size: int,
         expansion: float,
         seed: int,
     ) -> None:
-        self.sides, self.pairs, self.images = sides, pairs, images
+        self.sides, self.pairs, self.order, self.images = sides, pairs, order, images
         self.size, self.expansion, self.seed = size, expansion, seed
+        # Row of the batch -> the image that it is at: its number, itself, and CLIP's view of it.
+        self.current: dict[int, tuple[int, Tensor, Tensor]] = {}
 
     def __getitem__(self, position: int) -> CropBatch:
-        pair = self.pairs[sample_at(self.seed, position, len(self.pairs))]
+        pair = self.pairs[self.order[position]]
         rng = augmentation_stream(self.seed, position)
-        image = resize(self.images.image(pair.image), *self.sides)
+        image, view = self._read(position % self.order.rows, pair.image)
         mask = torch.from_numpy(pair.mask())[None]
         crops = masked_crops(image, mask, self.size, self.expansion)
         share = rng.uniform(SMALLEST_CROP, 1.0) ** 0.5
@@ -85,16 +102,36 @@ class _Crops(Dataset[CropBatch]):
         if rng.random() < 0.5:
             crop, mask = crop.flip(-1), mask.flip(-1)
         crop = crop * mask[:, None]
-        return CropBatch([position], crop, mask, clip_view([image], self.size, False), [pair.noun])
+        none = torch.empty(0, dtype=torch.int64)
+        return CropBatch([position], [pair.stem], [crop], [mask], [view], none, none)
+
+    def _read(self, row: int, number: int) -> tuple[Tensor, Tensor]:
+        if row not in self.current or self.current[row][0] != number:
+            image = resize(self.images.image(number), *self.sides)
+            self.current[row] = (number, image, clip_view([image], self.size, False))
+        return self.current[row][1:]
 
 
 def _joined(batches: Sequence[CropBatch]) -> CropBatch:
-    return CropBatch(
-        [p for b in batches for p in b.positions],
-        torch.cat([b.crops for b in batches]),
-        torch.cat([b.masks for b in batches]),
-        torch.cat([b.images for b in batches]),
-        [n for b in batches for n in b.nouns],
+    """One part of what was read one by one."""
+    together = _listed(batches)
+    return replace(
+        together,
+        crops=[torch.cat(together.crops)],
+        masks=[torch.cat(together.masks)],
+        images=[torch.cat(together.images)],
+    )
+
+
+def _listed(batches: Sequence[CropBatch]) -> CropBatch:
+    """All parts, none copied."""
+    return replace(
+        batches[0],
+        positions=[p for b in batches for p in b.positions],
+        stems=[s for b in batches for s in b.stems],
+        crops=[c for b in batches for c in b.crops],
+        masks=[m for b in batches for m in b.masks],
+        images=[i for b in batches for i in b.images],
     )
 
 
@@ -166,7 +203,9 @@ class FinetuneTask(Task):
             fused=True,
         )
         nouns = sorted({pair.noun for pair in pairs})
-        self.row = {noun: row for row, noun in enumerate(nouns)}
+        number = {noun: row for row, noun in enumerate(nouns)}
+        self.noun_of = np.array([number[pair.noun] for pair in pairs])
+        self.order = PairOrder([pair.image for pair in pairs], settings.batch_size, seed)
         self.text = scan.text_encoder(nouns).to(fabric.device)
         self.steps = max(1, settings.epochs * len(pairs) // settings.batch_size)
 
@@ -177,59 +216,58 @@ class FinetuneTask(Task):
 
     def batches(self, first_step: int) -> Iterator[Sequence[CropBatch]]:
         """See `Task`."""
-        positions = MicroBatches(
-            first_step,
-            self.settings.batch_size,
-            self.fabric.global_rank,
-            self.fabric.world_size,
-            1,
-        )
+        size, processes = self.settings.batch_size, self.fabric.world_size
+        mine = MicroBatches(first_step, size, self.fabric.global_rank, processes, 1)
+        readers = max(1, min(self.workers, size // processes))
         dataset = _Crops(
-            self.scan.sides,
+            (self.scan.settings.short_side, self.scan.settings.longest_side),
             self.pairs,
+            self.order,
             self.images,
             self.scan.network.clip.visual.image_size[0],
-            self.scan.crop_expansion,
+            self.scan.settings.crop_expansion,
             self.seed,
         )
-        loader = iter(
-            DataLoader(
-                dataset,
-                batch_sampler=positions,
-                collate_fn=_joined,
-                num_workers=self.workers,
-                prefetch_factor=4 if self.workers else None,
-                generator=torch.Generator(),  # see training_loader of the segmenter
-            )
+        parts_of_steps = read_steps(
+            dataset,
+            RowsOfReaders(mine, readers),
+            _joined,
+            min(self.workers, readers),
+            readers,
+            processes,
         )
-        while True:
-            yield list(islice(loader, 1))
+        with closing(parts_of_steps):  # type: ignore[type-var]
+            for step, parts in enumerate(parts_of_steps, start=first_step):
+                yield [self._with_nouns(_listed(parts), step)]
+
+    def _with_nouns(self, batch: CropBatch, step: int) -> CropBatch:
+        """Tell a batch what the whole step shows: every process knows it from the order alone."""
+        size = self.settings.batch_size
+        shown = [self.noun_of[self.order[step * size + row]] for row in range(size)]
+        nouns, owners = map(torch.from_numpy, np.unique(shown, return_inverse=True))
+        if self.fabric.device.type == "cuda":
+            nouns, owners = nouns.pin_memory(), owners.pin_memory()
+        return replace(batch, nouns=nouns, owners=owners)
 
     def losses(
         self, module: nn.Module, batch: CropBatch, step: int, batches: Sequence[CropBatch]
     ) -> dict[str, Tensor]:
         """See `Task`."""
-        device = self.fabric.device
         features = module(
-            batch.crops.to(device),
-            batch.masks.to(device),
-            batch.images.to(device),
+            torch.cat(batch.crops),
+            torch.cat(batch.masks),
+            torch.cat(batch.images),
             None
             if self.scan.defects.global_random_draws
             else [seeded(torch.device("cpu"), self.seed, 104, p) for p in batch.positions],
         )
-        rows = torch.tensor([self.row[noun] for noun in batch.nouns], device=device)
         # Every crop is compared to the nouns of the whole step, wherever they are.
-        features, rows = gathered_rows(self.fabric, features), gathered_rows(self.fabric, rows)
-        scale = self.clip.logit_scale.exp()
+        features = gathered_rows(self.fabric, features)
+        scale, text = self.clip.logit_scale.exp(), self.text[batch.nouns]
         if self.settings.loss == "diagonal":
-            return {"loss": contrastive_loss(features, self.text[rows], scale)}
-        unique, owner = rows.unique(return_inverse=True)
-        return {"loss": multi_positive_loss(features, self.text[unique], owner, scale)}
+            return {"loss": contrastive_loss(features, text[batch.owners], scale)}
+        return {"loss": multi_positive_loss(features, text, batch.owners, scale)}
 
     def names(self, batch: CropBatch) -> list[str]:
         """See `Task`."""
-        return [
-            self.pairs[sample_at(self.seed, position, len(self.pairs))].stem
-            for position in batch.positions
-        ]
+        return batch.stems

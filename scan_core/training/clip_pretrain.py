@@ -7,25 +7,28 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from numpy.typing import NDArray
-from open_clip.model import CLIP
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scan_core.datasets.miniworld.captions import CaptionedPicture
 from scan_core.models import clip as clip_module
 from scan_core.models.clip import Tokenizer, encode_images, encode_texts
+from scan_core.models.clip_towers import CLIP
 from scan_core.models.preprocessing import normalise
 from scan_core.params.schema.clip import ClipPretraining
+from scan_core.training.batches import Batch
 from scan_core.training.contrastive import multi_positive_loss
 from scan_core.training.loop import Task
 from scan_core.training.sampler import MicroBatches, augmentation_stream, sample_at
 
 # How much each of a picture's names counts: the noun, with its colour, with its pattern too.
 NAME_WEIGHTS = (1.2, 1.2, 0.6)
+# The others keep what is learnt of whole pictures, which the segmenter's context comes from.
+SHARE_OF_CUTOUTS = 0.75
 
 
 @dataclass(frozen=True)
-class CaptionBatch:
+class CaptionBatch(Batch):
     """Pictures and, for each of the three losses, a text for each.
 
     Attributes:
@@ -64,8 +67,9 @@ class ClipTask(Task):
         clip: to be trained.
         tokenizer: of it.
         templates: into which names are put.
-        pictures: (N, S, S, 3) uint8.
-        names: of every picture, the most general first. Whole captions have a full stop.
+        pictures: (N, S, S, 3) uint8, with their names, the most general first. Whole captions
+            have a full stop.
+        cutouts: the same of segments under masks.
         settings: of the recipe.
         seed: of all random numbers.
     """
@@ -76,14 +80,14 @@ class ClipTask(Task):
         clip: CLIP,
         tokenizer: Tokenizer,
         templates: Sequence[str],
-        pictures: NDArray[np.uint8],
-        names: Sequence[Sequence[str]],
+        pictures: Sequence[CaptionedPicture],
+        cutouts: Sequence[CaptionedPicture],
         settings: ClipPretraining,
         seed: int,
     ) -> None:
         self.fabric, self.settings, self.seed = fabric, settings, seed
         self.tokenizer, self.templates = tokenizer, templates
-        self.pictures, self.texts = pictures, names
+        self.pictures, self.cutouts = pictures, cutouts
         self.module = _Towers(clip.requires_grad_(True))
         self.clip = clip
         matrices = [p for p in clip.parameters() if p.ndim >= 2]
@@ -113,16 +117,20 @@ class ClipTask(Task):
 
     def _batch(self, positions: Sequence[int]) -> CaptionBatch:
         images, texts = [], [[], [], []]  # type: ignore[var-annotated]
+        s = self.settings
+        first_cutout = (s.steps - s.cutout_steps) * s.batch_size
         step_rng = augmentation_stream(self.seed + 1, positions[0])
         templates = [
             self.templates[int(step_rng.integers(len(self.templates)))] for _ in NAME_WEIGHTS
         ]
         for position in positions:
-            number = sample_at(self.seed, position, len(self.pictures))
             rng = augmentation_stream(self.seed, position)
-            picture = self.pictures[number]
-            images.append(picture[:, ::-1] if rng.random() < 0.5 else picture)
-            names = self.texts[number]
+            mirrored = rng.random() < 0.5
+            of = self.pictures
+            if position >= first_cutout and rng.random() < SHARE_OF_CUTOUTS:
+                of = self.cutouts
+            picture, names = of[sample_at(self.seed, position, len(of))]
+            images.append(picture[:, ::-1] if mirrored else picture)
             caption = names[0].endswith(".") or len(names) > len(NAME_WEIGHTS)
             for level, template in enumerate(templates):
                 if caption:
@@ -139,7 +147,7 @@ class ClipTask(Task):
         """See `Task`."""
         device = self.fabric.device
         mean, std = clip_module.PIXEL_MEAN, clip_module.PIXEL_STD
-        images = normalise(batch.images.to(device), mean, std)
+        images = normalise(batch.images, mean, std)
         unique = [sorted(set(texts)) for texts in batch.texts]
         tokens = [self.tokenizer(texts).to(device) for texts in unique]
         features, embedded = module(images, tokens)

@@ -1,20 +1,20 @@
-"""Where CLIP's weights come from: a file, open_clip's collection, or training."""
+"""Where CLIP's weights come from: the package, a file, open_clip's collection, or training."""
 
 import logging
 from pathlib import Path
 
-import numpy as np
-import open_clip
 import torch
 from lightning_fabric import Fabric
-from open_clip.model import CLIP
 
-from scan_core.datasets.miniworld.captions import captioned_images
+from scan_core.datasets.miniworld.captions import captioned_cutouts, captioned_images
 from scan_core.errors import InputError
 from scan_core.models.build import tokenizer_for
 from scan_core.models.checkpoints import fit
 from scan_core.models.clip import build_clip
+from scan_core.models.clip_towers import CLIP
+from scan_core.models.packaged.files import load_packaged, packaged_file
 from scan_core.params.schema.clip import Clip, ClipArchitecture
+from scan_core.provenance.source_hash import package_hash
 from scan_core.storage.tensors import load_foreign
 from scan_core.training.clip_pretrain import ClipTask
 from scan_core.training.loop import LoopSettings, train
@@ -51,45 +51,52 @@ def obtain_clip(
     if clip.source.startswith("file:"):
         path = Path(clip.source.removeprefix("file:"))
         fit(model, load_foreign(path), str(path))
+    elif clip.source.startswith("packaged:"):
+        path = packaged_file(clip.source.removeprefix("packaged:"), "clip.source")
+        fit(model, load_packaged(path)[0], str(path))
     if clip.source != "train":
         return model, None
     return model, _pretrain(fabric, model, clip, seed, work, workers)
 
 
 def _from_collection(architecture: str, tag: str) -> CLIP:
+    import open_clip  # slow to import, and not needed where CLIP comes from a file
+
     known = open_clip.list_pretrained_tags_by_model(architecture)
     if tag not in known:
         raise InputError(
             f"clip.source: open_clip has no weights '{tag}' for {architecture}; there are "
             f"{', '.join(known)}"
         )
-    build_clip(architecture)  # refuses what cannot be used before anything is fetched
+    model = build_clip(architecture)  # refuses what cannot be used before anything is fetched
     try:
-        return open_clip.create_model(architecture, pretrained=tag).eval()
+        fetched = open_clip.create_model(architecture, pretrained=tag)
     except OSError as error:
         raise InputError(
             f"clip.source: the weights open_clip:{tag} cannot be fetched ({error}). Where there "
             "is no way out, fetch them elsewhere and use 'file:<path>'."
         ) from None
+    fit(model, fetched.state_dict(), f"open_clip:{tag}")
+    return model
 
 
 def _pretrain(fabric: Fabric, model: CLIP, clip: Clip, seed: int, work: Path, workers: int) -> Path:
     settings = clip.pretraining
     assert settings is not None  # the schema demands it with `source: train`
     size = model.visual.image_size[0]
-    _log.info("drawing %d captioned pictures", settings.images)
-    drawn = list(captioned_images(seed, settings.images, size, workers))
+    _log.info("drawing %d captioned pictures", settings.images + settings.cutouts)
     task = ClipTask(
         fabric,
         model,
         tokenizer_for({"clip": clip.model_dump()["architecture"]}),
         prompt_templates("vild"),
-        np.stack([picture for picture, _ in drawn]),
-        [names for _, names in drawn],
+        list(captioned_images(seed, settings.images, size, workers)),
+        list(captioned_cutouts(seed, settings.cutouts, size, workers)),
         settings,
         seed,
     )
     loop = LoopSettings(
-        settings.steps, gradient_clip=1.0, checkpoint_every=100, validate_every=None
+        settings.steps, gradient_clip=1.0, checkpoint_every=None, validate_every=None
     )
-    return train(fabric, task, loop, work, {"clip": clip.model_dump(), "seed": seed})
+    identity = {"clip": clip.model_dump(), "seed": seed, "code": package_hash(__name__)}
+    return train(fabric, task, loop, work, identity)

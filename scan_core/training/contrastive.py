@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 
 import torch
-from open_clip.model import CLIP
-from open_clip.transformer import VisionTransformer
 from torch import Tensor
 from torch.nn import functional as F
 
 from scan_core.models.clip import blocks, encode_images, view_whole_images
+from scan_core.models.clip_towers import CLIP, VisionTransformer
 from scan_core.models.contextual_shift import (
     ContextualShift,
     background_patches,

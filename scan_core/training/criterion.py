@@ -1,5 +1,6 @@
 """The segmenter's loss: Mask2Former's set criterion, over all decoder outputs at once."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -68,9 +69,11 @@ class SetCriterion:
         proposals: Proposals,
         targets: Sequence[Target],
         draws: PointDraws,
-        mean_masks: float | None = None,
+        mean_masks: float | Tensor | None = None,
     ) -> Losses:
         """Compute all losses, in float32.
+
+        Where proposals are no numbers the losses are none either, whatever they are matched to.
 
         Args:
             logits: (L, B, Q, K + 1), no-object last.
@@ -111,13 +114,15 @@ class SetCriterion:
         )
         classes = self.class_weight * classes
         masks, dice = self._mask_losses(embeddings, features, targets, matching, draws)
-        divisor = max(count, 1.0) if mean_masks is None else count
+        divisor = max(own, 1.0) if mean_masks is None else count
         masks = self.mask_weight * masks / divisor
         dice = self.dice_weight * dice / divisor
         sums = classes + masks + dice
         total = sums.sum()
         if self.discard_last_auxiliary and len(sums) > 1:
             total = torch.cat((sums[:-2], sums[-1:])).sum()
+        if not matching.is_finite:
+            total = total * math.nan
         return Losses(classes, masks, dice, total, matching)
 
     def _class_loss(self, logits: Tensor, targets: Sequence[Target], matching: Matching) -> Tensor:

@@ -3,21 +3,21 @@
 It continues where it was stopped, at any moment and by any means, and ends with the same
 weights: batches and augmentations follow from the step's number alone, and a checkpoint holds
 everything else (weights, optimiser, random states).
+
+Within a step no process waits for another one or for its GPU, unless the task does. Every few
+seconds all of them agree on how it goes: whether a loss was no number, a signal came, a checkpoint
+is due, and after which step they look again.
 """
 
 import json
 import logging
-import math
-import random
-import shutil
-import signal
 import time
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -25,13 +25,20 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from scan_core.command.stopping import Interrupted, stop_signals
 from scan_core.errors import InputError
 from scan_core.models.cpu_linear import ConvolutionalLinear
-from scan_core.storage.atomic import atomic_path, write_text
-from scan_core.training.processes import everybodys, largest
+from scan_core.storage.atomic import remove_leftovers, write_text
+from scan_core.training import checkpoint
+from scan_core.training.batches import explained_reading
+from scan_core.training.checkpoint import CheckpointWriter
+from scan_core.training.processes import everybodys, largest, means
 
 _log = logging.getLogger(__name__)
 _LOG_SECONDS = 10.0
+# About how often the processes agree, and after how many steps at the latest.
+_LOOK_SECONDS, _MOST_STEPS = 5.0, 50
+_EXPLODED = "exploded.json"
 
 
 @dataclass(frozen=True)
@@ -41,16 +48,18 @@ class LoopSettings:
     Attributes:
         steps: optimiser steps.
         gradient_clip: largest norm of the whole gradient; None: not clipped.
-        checkpoint_every: steps between checkpoints.
+        checkpoint_every: steps between checkpoints; None: by time alone.
         validate_every: steps between validations; None: never.
         log_every: steps between lines of `metrics.jsonl`.
+        checkpoint_seconds: a checkpoint is written at the latest after so long.
     """
 
     steps: int
     gradient_clip: float | None
-    checkpoint_every: int
+    checkpoint_every: int | None
     validate_every: int | None
     log_every: int = 10
+    checkpoint_seconds: float = 300.0
 
 
 class Task(ABC):
@@ -70,7 +79,10 @@ class Task(ABC):
 
     @abstractmethod
     def batches(self, first_step: int) -> Iterator[Sequence[Any]]:
-        """The micro-batches of this process for each step, from `first_step` on."""
+        """The micro-batches of this process for each step, from `first_step` on.
+
+        Each has a method `to(device)`. The iterator is closed at the end.
+        """
 
     @abstractmethod
     def losses(
@@ -80,9 +92,9 @@ class Task(ABC):
 
         Args:
             module: `self.module`, as Fabric wraps it.
-            batch: one of `batches`.
+            batch: one of `batches`, on the device.
             step: from 0.
-            batches: all micro-batches of this process in this step.
+            batches: all micro-batches of this process in this step, as they were read.
         """
 
     def validate(self) -> dict[str, float]:
@@ -92,10 +104,6 @@ class Task(ABC):
     def names(self, batch: Any) -> list[str]:
         """What is in a micro-batch, to be told when its loss explodes."""
         return []
-
-
-class Interrupted(SystemExit):
-    """The process was asked to stop; its checkpoint is written."""
 
 
 def train(
@@ -115,7 +123,7 @@ def train(
 
     Raises:
         InputError: the loss is not a number; the batch's names are beside the checkpoint.
-        Interrupted: SIGTERM or SIGUSR1 came; the same call continues.
+        Interrupted: a signal to stop came; the same call continues.
     """
     module, optimizer = fabric.setup(task.module, task.optimizer)
     trainable = [p for p in task.module.parameters() if p.requires_grad]
@@ -123,34 +131,40 @@ def train(
     first = _restore(fabric, folder, task, identity)
     if fabric.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder)
         _cut(metrics, first)
     started = last_line = time.monotonic()
     module.train()
-    with _stop_signals() as stop, ConvolutionalLinear(task.module):
-        for step, batches in zip(range(first, settings.steps), task.batches(first)):  # noqa: B905
+    with (
+        stop_signals() as signals,
+        ConvolutionalLinear(task.module),
+        CheckpointWriter(folder / checkpoint.FILE_NAME) as writer,
+        explained_reading(),
+        closing(task.batches(first)) as steps,  # type: ignore[type-var]
+    ):
+        watch = _Watch(fabric, settings, folder, signals, writer, first)
+        for step in range(first, settings.steps):
+            batches = next(steps)
             rate = task.learning_rate(step)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             sums: dict[str, Tensor] = {}
             for number, batch in enumerate(batches, start=1):
                 with fabric.no_backward_sync(module, enabled=number < len(batches)):
-                    losses = task.losses(module, batch, step, batches)
+                    losses = task.losses(module, batch.to(fabric.device), step, batches)
                     fabric.backward(losses["loss"] / len(batches))
                 for name, value in losses.items():
                     sums[name] = sums.get(name, 0) + value.detach() / len(batches)
-            # All processes give up, or stop, after the same step.
-            infinite = not math.isfinite(float(sums["loss"]))
-            exploded, stopped_by = largest(fabric, [infinite, stop[0] if stop else 0])
-            if exploded:
-                _give_up(fabric, folder, step, [n for batch in batches for n in task.names(batch)])
             if settings.gradient_clip is not None:
                 nn.utils.clip_grad_norm_(trainable, settings.gradient_clip)
             optimizer.step()
             optimizer.zero_grad()
 
             done = step + 1
+            watch.note(step, sums["loss"], [n for batch in batches for n in task.names(batch)])
+            stopped_by, is_due = watch.look(done) if watch.wants(done) else (0, False)
             if done % settings.log_every == 0 or done == settings.steps:
-                row = {name: _mean(fabric, value) for name, value in sums.items()}
+                row = dict(zip(sums, means(fabric, torch.stack(list(sums.values()))), strict=True))
                 speed = (done - first) / (time.monotonic() - started)
                 _append(fabric, metrics, {"step": done, **row, "learning_rate": rate})
                 if time.monotonic() - last_line > _LOG_SECONDS or done == settings.steps:
@@ -166,49 +180,149 @@ def train(
                 module.train()
                 _append(fabric, metrics, {"step": done, **numbers})
                 _log.info("step %d: %s", done, _listed(numbers))
-            if stopped_by or done % settings.checkpoint_every == 0:
-                _save(fabric, folder, done, task, identity)
+            if is_due or stopped_by:
+                _save(fabric, writer, done, task, identity)
             if stopped_by:
+                writer.wait()
+                fabric.barrier()  # or the first process to end takes the others with it
                 _log.info(
                     "signal %d: stopped after step %d; run again to continue", stopped_by, done
                 )
-                raise Interrupted(128 + stopped_by)
+                raise Interrupted(stopped_by)
+        writer.wait()
     module.eval()
     return metrics
 
 
 def finish(folder: Path) -> None:
-    """Remove checkpoint and metrics of a training whose result is kept elsewhere."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Remove what a training wrote into its folder, whose result is kept elsewhere.
+
+    The folder goes too, if there is nothing else in it.
+    """
+    for name in (checkpoint.FILE_NAME, "metrics.jsonl", _EXPLODED):
+        (folder / name).unlink(missing_ok=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
-def _save(fabric: Fabric, folder: Path, step: int, task: Task, identity: Mapping[str, Any]) -> None:
-    """Write the checkpoint; every process writes its own random states."""
-    random_states = {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "python": list(random.getstate()[1]),
-    }
-    with atomic_path(folder / f"random.{fabric.global_rank}.pt") as temporary:
-        torch.save({"step": step, **random_states}, temporary)
+class _Watch:
+    """How the training goes, as all of its processes see it at the same steps.
+
+    Args:
+        fabric: launched.
+        settings: of the loop.
+        folder: where the names of a batch go whose loss is not a number.
+        signals: gets those that this process receives.
+        writer: of checkpoints, which may fail.
+        first: step.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        settings: LoopSettings,
+        folder: Path,
+        signals: list[int],
+        writer: CheckpointWriter,
+        first: int,
+    ) -> None:
+        self.fabric, self.settings, self.folder = fabric, settings, folder
+        self.signals, self.writer = signals, writer
+        # The first step whose loss was not a number, on the device; `steps`: there is none.
+        self.bad = torch.full((), settings.steps, device=fabric.device)
+        self.names: deque[tuple[int, list[str]]] = deque(maxlen=_MOST_STEPS)
+        self.looked, self.next = first, first + 1
+        self.looked_at = self.saved_at = time.monotonic()
+
+    def note(self, step: int, loss: Tensor, names: list[str]) -> None:
+        """Remember a step's loss, for which nobody waits, and what was in its batch."""
+        self.bad = torch.where(loss.isfinite(), self.bad, self.bad.clamp(max=step))
+        self.names.append((step, names))
+
+    def wants(self, done: int) -> bool:
+        """Whether all processes look after so many steps."""
+        s = self.settings
+        return (
+            done >= self.next
+            or done == s.steps
+            or self._is_checkpoint(done)
+            or bool(s.validate_every and done % s.validate_every == 0)
+            or bool(self.signals and self.fabric.world_size == 1)
+        )
+
+    def look(self, done: int) -> tuple[int, bool]:
+        """Agree: the signal to stop, or 0, and whether a checkpoint is due.
+
+        Raises:
+            InputError: a loss was not a number, or a checkpoint could not be written.
+        """
+        now = time.monotonic()
+        a_step = (now - self.looked_at) / max(1, done - self.looked)
+        pause = max(1, min(_MOST_STEPS, int(_LOOK_SECONDS / max(a_step, 1e-9))))
+        late = now - self.saved_at > self.settings.checkpoint_seconds
+        not_bad, signal, overdue, failed, at_most = largest(
+            self.fabric,
+            [
+                -int(self.bad),
+                self.signals[0] if self.signals else 0,
+                int(late),
+                int(self.writer.failed()),
+                -pause,
+            ],
+        )
+        if -not_bad < self.settings.steps:
+            self._give_up(-not_bad)
+        if failed:
+            self.writer.wait()  # says why, in the process that writes
+            raise InputError("the first process could not write the checkpoint; its log says why")
+        self.looked, self.looked_at, self.next = done, now, done - at_most
+        due = bool(overdue) or self._is_checkpoint(done)
+        if due:
+            self.saved_at = now
+        return signal, due
+
+    def _is_checkpoint(self, done: int) -> bool:
+        every = self.settings.checkpoint_every
+        return every is not None and done % every == 0
+
+    def _give_up(self, step: int) -> None:
+        path = self.folder / _EXPLODED
+        own = [name for number, names in self.names if number == step for name in names]
+        images = [name for names in everybodys(self.fabric, own) for name in names]
+        if self.fabric.is_global_zero:
+            write_text(path, json.dumps({"step": step, "images": images}, indent=1) + "\n")
+        self.fabric.barrier()
+        raise InputError(
+            f"the loss of step {step} is not a number. The images of its batch are listed in "
+            f"{path}; lower the learning rate or the gradient clip, or look at these images."
+        )
+
+
+def _save(
+    fabric: Fabric, writer: CheckpointWriter, step: int, task: Task, identity: Mapping[str, Any]
+) -> None:
+    """Begin to write the checkpoint: the first process, with the random states of all."""
+    states = everybodys(fabric, checkpoint.random_state(fabric.device))
     if fabric.is_global_zero:
-        state = {
-            "step": step,
-            "identity": json.dumps(identity, sort_keys=True),
-            "module": _learned(task.module),
-            "optimizer": task.optimizer.state_dict(),
-        }
-        with atomic_path(folder / "checkpoint.pt") as temporary:
-            torch.save(state, temporary)
-    fabric.barrier()
+        writer.write(
+            {
+                "step": step,
+                "identity": json.dumps(identity, sort_keys=True),
+                "random": states,
+                **checkpoint.training_state(task.module, task.optimizer),
+            }
+        )
 
 
 def _restore(fabric: Fabric, folder: Path, task: Task, identity: Mapping[str, Any]) -> int:
     """Load the checkpoint in every process; the number of steps done.
 
-    It may come from another number of processes: nothing in it depends on that.
+    It may come from another number of processes: the batches of a step do not depend on that, and
+    a process that was not there before keeps its own random state.
     """
-    steps = _load(folder, task, identity, fabric.global_rank)
+    path = folder / checkpoint.FILE_NAME
+    state = checkpoint.load_checkpoint(path, identity)
+    steps = 0 if state is None else int(state["step"])
     furthest, least = largest(fabric, [steps, -steps])
     if furthest != -least:
         raise InputError(
@@ -216,74 +330,13 @@ def _restore(fabric: Fabric, folder: Path, task: Task, identity: Mapping[str, An
             f"{-least} and {furthest}): its file system is not the same on all nodes, or late. "
             "Run again; if that does not help, put the results on a file system that is."
         )
+    if state is None:
+        return 0
+    checkpoint.restore_training_state(state, task.module, task.optimizer, path)
+    if fabric.global_rank < len(state["random"]):
+        checkpoint.restore_random_state(state["random"][fabric.global_rank], fabric.device)
+    _log.info("continuing after step %d", steps)
     return steps
-
-
-def _load(folder: Path, task: Task, identity: Mapping[str, Any], rank: int) -> int:
-    path = folder / "checkpoint.pt"
-    if not path.is_file():
-        return 0
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever its parts raise
-        raise InputError(
-            f"{path} is damaged ({error}); delete it to train from the start"
-        ) from None
-    if state["identity"] != json.dumps(identity, sort_keys=True):
-        _log.info("%s is of other settings or data: starting anew", path)
-        return 0
-    task.module.load_state_dict(state["module"], strict=False)
-    task.optimizer.load_state_dict(state["optimizer"])
-    _restore_random(folder / f"random.{rank}.pt", state["step"])
-    _log.info("continuing after step %d", state["step"])
-    return int(state["step"])
-
-
-def _restore_random(path: Path, step: int) -> None:
-    if not path.is_file():
-        return
-    states = torch.load(path, map_location="cpu", weights_only=True)
-    if states["step"] != step:
-        return
-    torch.set_rng_state(states["torch"])
-    random.setstate((3, tuple(states["python"]), None))
-    if states["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(states["cuda"])
-
-
-def _learned(module: nn.Module) -> dict[str, Tensor]:
-    """Trainable parameters and buffers: what training can have changed."""
-    frozen = {name for name, p in module.named_parameters() if not p.requires_grad}
-    return {name: t for name, t in module.state_dict().items() if name not in frozen}
-
-
-def _give_up(fabric: Fabric, folder: Path, step: int, names: list[str]) -> None:
-    path = folder / "exploded.json"
-    images = everybodys(fabric, names)
-    if fabric.is_global_zero:
-        write_text(path, json.dumps({"step": step, "images": images}, indent=1) + "\n")
-    raise InputError(
-        f"the loss of step {step} is not a number. The images of its batch are listed in {path}; "
-        "lower the learning rate or the gradient clip, or look at these images."
-    )
-
-
-@contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """A list that gets the number of SIGTERM or SIGUSR1 when one arrives."""
-    received: list[int] = []
-
-    def remember(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
-    for number in before:
-        signal.signal(number, remember)
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _append(fabric: Fabric, path: Path, row: Mapping[str, float]) -> None:
@@ -305,13 +358,6 @@ def _cut(path: Path, steps: int) -> None:
         if row["step"] <= steps:
             kept.append(line + "\n")
     write_text(path, "".join(kept))
-
-
-def _mean(fabric: Fabric, value: Tensor) -> float:
-    """A scalar, averaged over all processes."""
-    reduced = fabric.all_reduce(value, reduce_op="mean")
-    assert isinstance(reduced, Tensor)
-    return float(reduced)
 
 
 def _spoken(seconds: float) -> str:

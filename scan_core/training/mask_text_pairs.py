@@ -1,34 +1,23 @@
-"""Mining of mask–noun pairs: which proposal of an image shows which noun of its captions.
+"""Pairs of a mask and the noun that it shows: a file of them, its parts, and counts.
 
-As OVSeg does it: a trained segmenter proposes masks, a tagger finds the nouns of the captions,
-the frozen CLIP scores every masked crop against every noun, and each noun gets its best proposal.
+The file has one JSON object a line. It is mined in parts by image (`training.mining`), and is the
+same however many there were.
 """
 
 import json
-import logging
+import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
-from tqdm import tqdm
 
-from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
-from scan_core.inference.scan import Scan
-from scan_core.models.clip import chunk_size, encode_images
-from scan_core.models.cpu_linear import ConvolutionalLinear
-from scan_core.models.crops import masked_crops
-from scan_core.models.scan import class_logits
 from scan_core.storage.atomic import atomic_path
-from scan_core.training.nouns import caption_nouns
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,77 +48,10 @@ class MaskTextPair:
         return np.asarray(coco_mask.decode(record), dtype=bool)
 
 
-@torch.inference_mode()
-def mine_pairs(
-    scan: Scan,
-    images: BenchmarkImages,
-    captions: Mapping[str, list[str]],
-    captions_per_image: int,
-    proposals: int,
-    largest_number: int | None,
-) -> Iterator[MaskTextPair]:
-    """Mine.
-
-    Args:
-        scan: with a trained segmenter and the CLIP before fine-tuning.
-        images: training images.
-        captions: stem of an image -> its captions.
-        captions_per_image: of which the nouns are used, the first ones.
-        proposals: of each image, those that are most certain to be something.
-        largest_number: of images with captions, the first ones; None: all.
-
-    Raises:
-        InputError: no image has a caption, or there is no pair in any of them.
-    """
-    told = [number for number in range(len(images)) if images.stem(number) in captions]
-    told = told[:largest_number]
-    if not told:
-        raise InputError("no training image has a caption; are captions and images of one dataset?")
-    threshold = scan.settings.pixel_threshold
-    visual = scan.network.original_clip
-    mined = False
-    no_object = scan.network.with_no_object(scan.text_encoder(images.index.names))
-    with ConvolutionalLinear(scan.network):
-        for number in tqdm(told, desc="images", mininterval=10):
-            first = captions[images.stem(number)][:captions_per_image]
-            nouns = list(dict.fromkeys(noun for text in first for noun in caption_nouns(text)))
-            if not nouns:
-                continue
-            resized = scan.resize(images.image(number))
-            (evidence,) = scan.observer.observe([resized], [])
-            void = class_logits(evidence.embeddings, no_object, scan.logit_scale).softmax(-1)[:, -1]
-            best = void.argsort(stable=True)[:proposals].sort().values
-            masks = evidence.masks()[best] > threshold
-            crops = masked_crops(
-                resized.to(masks.device), masks, visual.image_size[0], scan.crop_expansion
-            )
-            if not len(crops.queries):
-                continue
-            step = chunk_size(visual, masks.device)
-            features = torch.cat([encode_images(visual, part) for part in crops.images.split(step)])
-            scores = class_logits(features, scan.text_encoder(nouns), 1.0)
-            for noun, (score, row) in zip(nouns, zip(*scores.max(dim=0), strict=True), strict=True):
-                chosen = crops.queries[row]
-                mined = True
-                yield _pair(
-                    number,
-                    images.stem(number),
-                    noun,
-                    float(score),
-                    int(best[chosen]),
-                    masks[chosen].cpu().numpy(),
-                )
-    if not mined:
-        raise InputError(
-            f"no pair in {len(told)} images: no caption has a noun, or no proposal has a pixel "
-            f"above {threshold:g}; train the segmenter longer, or lower the threshold "
-            "(crop_threshold, or where there is none mask_threshold)"
-        )
-
-
-def _pair(
+def mask_text_pair(
     image: int, stem: str, noun: str, score: float, query: int, mask: NDArray[np.bool_]
 ) -> MaskTextPair:
+    """A pair, its mask (H, W) bool as run lengths; for the rest see `MaskTextPair`."""
     encoded = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
     size = (int(encoded["size"][0]), int(encoded["size"][1]))
     return MaskTextPair(
@@ -137,14 +59,27 @@ def _pair(
     )
 
 
-def save_pairs(path: Path, pairs: Iterable[MaskTextPair]) -> int:
-    """Write pairs, one JSON object a line, atomically; their number."""
-    count = 0
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        for pair in pairs:
-            file.write(json.dumps(asdict(pair)) + "\n")
-            count += 1
-    return count
+def as_line(pair: MaskTextPair) -> str:
+    """A pair as it stands in a file."""
+    return json.dumps(asdict(pair)) + "\n"
+
+
+def merge_pairs(parts: Sequence[Path], path: Path) -> None:
+    """Write the pairs of all parts, one part after the other, atomically.
+
+    Raises:
+        InputError: there is none in any of them.
+    """
+    if not any(part.stat().st_size for part in parts):
+        raise InputError(
+            "there is no pair in any image: no caption has a noun, or no proposal has a pixel "
+            "above the threshold; train the segmenter longer, or lower the threshold "
+            "(clip_finetune.crop_threshold)"
+        )
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        for part in parts:
+            with part.open("rb") as opened:
+                shutil.copyfileobj(opened, file)
 
 
 def load_pairs(path: Path) -> list[MaskTextPair]:

@@ -36,11 +36,13 @@ class Matching:
         images: (N,) int64, the image of each pair.
         queries: (L, N) int64, the proposal.
         targets: (L, N) int64, the true mask, counted over the whole batch.
+        is_finite: whether all costs were numbers. If not, the pairs mean nothing.
     """
 
     images: Tensor
     queries: Tensor
     targets: Tensor
+    is_finite: bool
 
 
 @torch.no_grad()
@@ -92,6 +94,10 @@ def match(
         cost = class_weight * classes + mask_weight * cross_entropy + dice_weight * dice
         costs.append(cost.flatten())
     on_cpu = torch.cat(costs).cpu().numpy()
+    # Some pairs are found in any case: a process that stopped here would leave the others waiting.
+    is_finite = bool(np.isfinite(on_cpu).all())
+    if not is_finite:
+        on_cpu = np.zeros_like(on_cpu)
 
     sizes = [len(target.classes) for target in targets]
     rows = np.empty((outputs, sum(sizes)), np.int64)
@@ -111,4 +117,5 @@ def match(
         torch.from_numpy(images).to(device),
         torch.from_numpy(rows).to(device),
         torch.from_numpy(columns).to(device),
+        is_finite,
     )

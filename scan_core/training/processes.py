@@ -1,33 +1,58 @@
 """What the processes of one training tell each other."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
+from torch.distributed import ReduceOp
+
+T = TypeVar("T")
 
 
-def total(fabric: Fabric, number: float) -> float:
-    """The sum of a number over all processes."""
+def total(fabric: Fabric, number: float) -> float | Tensor:
+    """The sum of a number over all processes.
+
+    Returns:
+        where there are several, a scalar on the device: nobody waits for it.
+    """
     if fabric.world_size == 1:
         return number
-    return float(_reduced(fabric, torch.tensor(number, dtype=torch.float64), "sum"))
+    return _reduced(torch.tensor(number, dtype=torch.float64), fabric, ReduceOp.SUM)
 
 
 def largest(fabric: Fabric, numbers: Sequence[int]) -> list[int]:
-    """The largest of each number over all processes."""
+    """The largest of each number over all processes, which wait for each other."""
     if fabric.world_size == 1:
         return list(numbers)
-    return [int(n) for n in _reduced(fabric, torch.tensor(numbers), "max").tolist()]
+    return [int(n) for n in _reduced(torch.tensor(numbers), fabric, ReduceOp.MAX).tolist()]
 
 
-def everybodys(fabric: Fabric, names: Sequence[str]) -> list[str]:
-    """The names that all processes have, one process after the other."""
+def means(fabric: Fabric, numbers: Tensor) -> list[float]:
+    """The mean of each number over all processes.
+
+    Args:
+        fabric: launched.
+        numbers: (N,) on the device.
+    """
+    if fabric.world_size > 1:
+        numbers = _reduced(numbers, fabric, ReduceOp.SUM) / fabric.world_size
+    return [float(n) for n in numbers.tolist()]
+
+
+def everybodys(fabric: Fabric, value: T) -> list[T]:
+    """What each process has, in their order.
+
+    Args:
+        fabric: launched.
+        value: of this process; whatever can be pickled.
+    """
     if fabric.world_size == 1:
-        return list(names)
-    gathered: list[list[str]] = [[] for _ in range(fabric.world_size)]
-    torch.distributed.all_gather_object(gathered, list(names))
-    return [name for one in gathered for name in one]
+        return [value]
+    gathered: list[T | None] = [None] * fabric.world_size
+    torch.distributed.all_gather_object(gathered, value)
+    return gathered  # type: ignore[return-value]
 
 
 def gathered_rows(fabric: Fabric, rows: Tensor) -> Tensor:
@@ -50,7 +75,8 @@ def gathered_rows(fabric: Fabric, rows: Tensor) -> Tensor:
     return everything.transpose(0, 1).flatten(0, 1)
 
 
-def _reduced(fabric: Fabric, tensor: Tensor, operation: str) -> Tensor:
-    reduced = fabric.all_reduce(tensor.to(fabric.device), reduce_op=operation)
-    assert isinstance(reduced, Tensor)
-    return reduced
+def _reduced(tensor: Tensor, fabric: Fabric, operation: ReduceOp.RedOpType) -> Tensor:
+    # Not by Fabric, which has all processes wait for each other before every sum.
+    tensor = tensor.to(fabric.device, copy=True)
+    torch.distributed.all_reduce(tensor, operation)
+    return tensor

@@ -1,6 +1,5 @@
 """The two trainings of the method, from files to a trained model."""
 
-import hashlib
 import logging
 import os
 from pathlib import Path
@@ -14,9 +13,13 @@ from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
 from scan_core.inference.assembly import assemble
 from scan_core.inference.scan import Scan
-from scan_core.models.checkpoints import import_foreign
+from scan_core.models.checkpoints import fit, import_foreign
+from scan_core.models.packaged.files import load_packaged, packaged_file
+from scan_core.models.scan import ScanNetwork
+from scan_core.params.recipe_part import RecipePart, as_text
 from scan_core.params.schema.segmenter import Segmenter
-from scan_core.params.stages import RecipePart, as_text
+from scan_core.provenance.source_hash import package_hash
+from scan_core.storage.digest import file_digest
 from scan_core.training.clip_finetune import FinetuneTask
 from scan_core.training.loop import LoopSettings, train
 from scan_core.training.mask_text_pairs import load_pairs
@@ -39,7 +42,7 @@ def train_segmenter(
     Args:
         part: of the segmenter stage.
         clip_file: CLIP's weights.
-        backbone_file: ImageNet weights of Swin; None: random.
+        backbone_file: ImageNet weights of Swin; None: random, or those that the part names.
         index_file: of the training benchmark, with `train`, and `val` for validations.
         work: folder for checkpoints; the same call continues from them.
         devices: for each node, in Fabric's words.
@@ -57,8 +60,7 @@ def train_segmenter(
     fabric = _fabric(settings.precision, devices, nodes)
     fabric.seed_everything(part.seed)
     scan = assemble(part, clip_file)
-    if backbone_file is not None:
-        import_foreign(scan.network, backbone_file, "backbone")
+    load_backbone(scan.network, _segmenter(part).backbone.weights, backbone_file)
     scan.network.to(fabric.device)
     training_images = BenchmarkImages(index_file, "train")
     has_validation = "val" in training_images.index.splits
@@ -81,8 +83,33 @@ def train_segmenter(
         settings.checkpoint_every,
         settings.validate_every if has_validation else None,
     )
-    identity = {"part": as_text(part), "data": _hash(index_file), "clip": _hash(clip_file)}
+    # The index has the digest of every image and label map.
+    identity = {
+        "part": as_text(part),
+        "code": package_hash(__name__),
+        "data": file_digest(index_file),
+        "clip": file_digest(clip_file),
+        "backbone": file_digest(backbone_file) if backbone_file else None,
+    }
     return scan, train(fabric, task, loop, work, identity), fabric.is_global_zero
+
+
+def load_backbone(network: ScanNetwork, source: str, backbone_file: Path | None) -> None:
+    """Give the backbone the weights that its training begins with.
+
+    Args:
+        network: its backbone is changed.
+        source: `segmenter.backbone.weights` of the recipe.
+        backbone_file: what a rule has downloaded or found; None with other sources.
+
+    Raises:
+        InputError: unknown, or the weights do not fit.
+    """
+    if source.startswith("packaged:"):
+        path = packaged_file(source.removeprefix("packaged:"), "segmenter.backbone.weights")
+        fit(network.proposal_network.backbone, load_packaged(path)[0], str(path))
+    elif backbone_file is not None:
+        import_foreign(network, backbone_file, "backbone")
 
 
 def finetune_clip(
@@ -121,8 +148,14 @@ def finetune_clip(
     images = BenchmarkImages(index_file, "train")
     task = FinetuneTask(fabric, scan, pairs, images, settings, part.seed, workers)
     torch.manual_seed(part.seed)
-    loop = LoopSettings(task.steps, gradient_clip=1.0, checkpoint_every=100, validate_every=None)
-    identity = {"part": as_text(part), "pairs": _hash(pairs_file), "clip": _hash(clip_file)}
+    loop = LoopSettings(task.steps, gradient_clip=1.0, checkpoint_every=None, validate_every=None)
+    identity = {
+        "part": as_text(part),
+        "code": package_hash(__name__),
+        "data": file_digest(index_file),
+        "pairs": file_digest(pairs_file),
+        "clip": file_digest(clip_file),
+    }
     return scan, train(fabric, task, loop, work, identity), fabric.is_global_zero
 
 
@@ -151,8 +184,3 @@ def _segmenter(part: RecipePart) -> Segmenter:
     if part.segmenter is None:
         raise InputError("--recipe-part: this stage needs the key 'segmenter'")
     return part.segmenter
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

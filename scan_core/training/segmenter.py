@@ -2,23 +2,23 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.datasets.transforms import SegmenterAugmentation
 from scan_core.evaluation.confusion import ConfusionMatrix
 from scan_core.evaluation.metrics import segmentation_metrics
 from scan_core.inference.class_map import class_maps
-from scan_core.inference.scan import Scan, with_clip_weight
+from scan_core.inference.scan import Scan
 from scan_core.models.dropout import image_noise
 from scan_core.models.preprocessing import backbone_input, clip_view
 from scan_core.params.schema.segmenter import Augmentation, Loss, SegmenterTraining
+from scan_core.training.batches import Batch, read_steps
 from scan_core.training.criterion import SetCriterion
 from scan_core.training.loop import Task
 from scan_core.training.matcher import Target
@@ -36,14 +36,14 @@ VALIDATION_IMAGES = 500
 
 
 @dataclass(frozen=True)
-class SegmenterBatch:
+class SegmenterBatch(Batch):
     """A micro-batch.
 
     Attributes:
         positions: of its images in the sequence of all.
         names: of the images.
         images: (B, 3, S, S) uint8, padded.
-        labels: (B, S, S) int64, −1 without ground truth.
+        labels: (B, S, S) int32, −1 without ground truth.
         sizes: height and width of each image without the padding.
         classes: for each image the classes in it, int64.
     """
@@ -73,7 +73,7 @@ class _AugmentedImages(Dataset[SegmenterBatch]):
             [position],
             [self.images.stem(number)],
             sample.image[None],
-            sample.label[None],
+            sample.label[None].to(torch.int32),
             [sample.size],
             [present[present >= 0]],
         )
@@ -90,14 +90,14 @@ def _joined(batches: Sequence[SegmenterBatch]) -> SegmenterBatch:
     )
 
 
-def training_loader(
+def training_batches(
     images: BenchmarkImages,
     augmentation: Augmentation,
     seed: int,
     batches: MicroBatches,
     workers: int,
-) -> DataLoader[SegmenterBatch]:
-    """Micro-batches of augmented images, for ever.
+) -> Iterator[Sequence[SegmenterBatch]]:
+    """Micro-batches of augmented images, step after step, for ever.
 
     Args:
         images: the training split.
@@ -110,16 +110,8 @@ def training_loader(
         (augmentation.short_side[0], augmentation.short_side[1]),
         **augmentation.model_dump(exclude={"short_side"}),
     )
-    return DataLoader(
-        _AugmentedImages(images, augment, seed),
-        batch_sampler=batches,
-        collate_fn=_joined,
-        num_workers=workers,
-        prefetch_factor=4 if workers else None,
-        # Or it takes a number from the global random state, which a resumed run has restored.
-        generator=torch.Generator(),
-        pin_memory=torch.cuda.is_available(),
-    )
+    dataset = _AugmentedImages(images, augment, seed)
+    return read_steps(dataset, batches, _joined, workers, batches.micro_batches, batches.processes)
 
 
 class SegmenterTask(Task):
@@ -166,6 +158,8 @@ class SegmenterTask(Task):
             scan.defects.discard_last_auxiliary_loss,
         )
         self.text = scan.text_encoder(training_images.index.names).to(fabric.device)
+        self._counted_step = -1
+        self._mean: float | Tensor = 0.0
 
     def learning_rate(self, step: int) -> float:
         """Warm-up, then polynomial decay."""
@@ -183,20 +177,15 @@ class SegmenterTask(Task):
             self.fabric.world_size,
             self.micro_batches,
         )
-        loader = iter(
-            training_loader(
-                self.training_images, self.augmentation, self.seed, positions, self.workers
-            )
+        return training_batches(
+            self.training_images, self.augmentation, self.seed, positions, self.workers
         )
-        while True:
-            yield list(islice(loader, self.micro_batches))
 
     def losses(
         self, module: nn.Module, batch: SegmenterBatch, step: int, batches: Sequence[SegmenterBatch]
     ) -> dict[str, Tensor]:
         """See `Task`."""
-        device = self.fabric.device
-        images, labels = batch.images.to(device), batch.labels.to(device)
+        device, images, labels = self.fabric.device, batch.images, batch.labels
         without_padding = [i[:, :h, :w] for i, (h, w) in zip(images, batch.sizes, strict=True)]
         as_released = self.scan.defects.nearest_padded_view
         view = clip_view(
@@ -207,10 +196,10 @@ class SegmenterTask(Task):
         noise = [seeded(device, self.seed, 105, position) for position in batch.positions]
         with image_noise(self.scan.network, noise):
             logits, proposals = module(
-                backbone_input(list(images)), view, self.text, self.scan.logit_scale
+                backbone_input(list(images)), view, self.text, self.scan.logit_scale()
             )
         targets = [
-            Target(classes.to(device), label[None] == classes.to(device)[:, None, None])
+            Target(classes, label[None] == classes[:, None, None])
             for classes, label in zip(batch.classes, labels, strict=True)
         ]
         losses = self.criterion(
@@ -218,7 +207,7 @@ class SegmenterTask(Task):
             proposals,
             targets,
             self._draws(batch, len(logits)),
-            mean_masks=self._mean_masks(batches),
+            mean_masks=self._mean_masks(step, batches),
         )
         return {
             "loss": losses.total,
@@ -227,14 +216,18 @@ class SegmenterTask(Task):
             "loss_dice": losses.dice.sum(),
         }
 
-    def _mean_masks(self, batches: Sequence[SegmenterBatch]) -> float:
+    def _mean_masks(self, step: int, batches: Sequence[SegmenterBatch]) -> float | Tensor:
         """True masks of a micro-batch, on average over all of this step, everywhere.
 
-        A step without any counts as one with a single one.
+        A step without any counts as one with a single one. The processes sum once a step.
         """
-        own = sum(len(classes) for batch in batches for classes in batch.classes)
-        everywhere = max(total(self.fabric, own), 1.0)
-        return everywhere / (self.fabric.world_size * len(batches))
+        if step != self._counted_step:
+            own = sum(len(classes) for batch in batches for classes in batch.classes)
+            everywhere = total(self.fabric, own)
+            one = everywhere.clamp(min=1) if isinstance(everywhere, Tensor) else max(everywhere, 1)
+            self._mean = one / (self.fabric.world_size * len(batches))
+            self._counted_step = step
+        return self._mean
 
     def _draws(self, batch: SegmenterBatch, outputs: int) -> PointDraws:
         """Points that depend on the image alone, not on what is beside it."""
@@ -276,15 +269,15 @@ class SegmenterTask(Task):
         names = images.index.names
         matrix = ConfusionMatrix(len(names), self.fabric.device)
         text = self.scan.embed(names)
-        settings = with_clip_weight(self.scan.settings, 0.0)
+        settings = self.scan.settings  # of a model in training: without CLIP
         count = min(VALIDATION_IMAGES, len(images))
         chosen = np.linspace(0, len(images) - 1, count).round().astype(int).tolist()
         for number in chosen[self.fabric.global_rank :: self.fabric.world_size]:
             truth = torch.from_numpy(images.label(number))
-            (evidence,) = self.scan.observe([images.image(number)], [])
-            scores = self.scan.score(evidence, text, settings)
+            (seen,) = self.scan.observe([images.image(number)], [settings])
+            scores = self.scan.score(seen, text, settings)
             size = (truth.shape[0], truth.shape[1])
-            matrix.add(class_maps(evidence.masks(), [scores], size)[0], truth.to(matrix.device))
+            matrix.add(class_maps(seen.masks(size), [scores], size)[0], truth.to(matrix.device))
         counts = matrix.counts()
         if self.fabric.world_size > 1:
             summed = self.fabric.all_reduce(

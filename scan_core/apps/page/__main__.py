@@ -10,7 +10,7 @@ knows only the words of the miniature world.
 import argparse
 import logging
 
-from scan_core.apps.segment import SETTINGS, add_model_options
+from scan_core.apps.segment import OVERRIDES, add_model_options
 from scan_core.command.command_line import run
 from scan_core.errors import InputError
 
@@ -49,7 +49,8 @@ def main(arguments: argparse.Namespace) -> None:
         arguments.checkpoint,
         arguments.recipe,
         arguments.params,
-        {key: getattr(arguments, key) for key in SETTINGS},
+        {key: getattr(arguments, key) for key in OVERRIDES},
+        arguments.benchmark,
         device=chosen_device(arguments.device),
         precision=arguments.precision,
         text_cache=arguments.text_cache,

@@ -13,9 +13,9 @@ from scan_core.apps.own_classes import OwnClasses, foreign_words, own_classes, p
 from scan_core.apps.own_images import OwnSegmentation, classify
 from scan_core.datasets.miniworld.scenes import draw_scene
 from scan_core.errors import InputError
-from scan_core.inference.ensemble import InferenceSettings
-from scan_core.inference.image_features import ImageEvidence, pixel_key
+from scan_core.inference.image_features import pixel_key
 from scan_core.inference.scan import Scan
+from scan_core.inference.views import ImageViews
 from scan_core.models.preprocessing import read_image
 from scan_core.reporting.pictures.overlay import blend, colors_of
 
@@ -32,12 +32,12 @@ class Seen:
     Attributes:
         key: identifies the image.
         image: (H, W, 3) uint8, RGB.
-        evidence: does not depend on words, weight and mask threshold.
+        views: what the networks said; it does not depend on words, weight and mask threshold.
     """
 
     key: int
     image: NDArray[np.uint8]
-    evidence: ImageEvidence
+    views: ImageViews
 
 
 @dataclass(frozen=True)
@@ -80,13 +80,12 @@ class Viewer:
 
     def __init__(self, scan: Scan) -> None:
         self.scan = scan
-        crop_threshold = scan.settings.pixel_threshold
-        self.settings: InferenceSettings = replace(scan.settings, crop_threshold=crop_threshold)
+        self.settings = scan.settings
 
     @property
     def least_threshold(self) -> float:
         """A mask threshold below that of the crops is no other than that."""
-        return self.settings.pixel_threshold
+        return self.settings.crop_threshold
 
     def look(self, path: Path, seen: Seen | None = None) -> Seen:
         """Run the networks, unless the image is the one that they have just seen.
@@ -113,9 +112,10 @@ class Viewer:
         if seen is not None and seen.key == key and seen.image.shape == array.shape:
             return seen
         start = time.monotonic()
-        (evidence,) = self.scan.observe([array], [self.settings])
+        # The weight may be raised later, so CLIP is asked whatever it is now.
+        (views,) = self.scan.observe([array], [self.settings.with_clip_weight(1.0)])
         _log.info("looked at %d x %d pixels: %.1f s", *array.shape[:2], time.monotonic() - start)
-        return Seen(key, array, evidence)
+        return Seen(key, array, views)
 
     def answer(
         self,
@@ -143,8 +143,8 @@ class Viewer:
         settings = replace(self.settings, clip_weight=clip_weight, mask_threshold=mask_threshold)
         result = classify(
             self.scan,
-            seen.evidence,
-            self.scan.embed(classes.words),
+            seen.views,
+            self.scan.embed(classes.words, settings.prompts),
             classes,
             settings,
             (seen.image.shape[0], seen.image.shape[1]),

@@ -1,13 +1,21 @@
 """Captions in plain English, and captioned pictures from which a small CLIP learns to read."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scan_core.datasets.miniworld.concepts import CONCEPTS, LANDMARKS, PATTERNS, STUFF
+from scan_core.datasets.miniworld.concepts import (
+    CONCEPTS,
+    LANDMARKS,
+    PATTERNS,
+    STUFF,
+    Concept,
+    thing_id,
+)
+from scan_core.datasets.miniworld.cutouts import cutout
 from scan_core.datasets.miniworld.scenes import (
     Scene,
     draw_landmark_shot,
@@ -30,6 +38,9 @@ _TEMPLATES = (
 # Pictures of one landmark, of one thing, of some stuff; the rest are whole scenes.
 _SHARE_OF_LANDMARKS, _SHARE_OF_SHOTS, _SHARE_OF_STUFF = 0.06, 0.65, 0.16
 _KINDS = thing_kinds(seen_only=False)
+_CUTOUTS_PER_SCENE, _SCENE_OF_CUTOUTS = 2, 128
+
+CaptionedPicture = tuple[NDArray[np.uint8], list[str]]
 
 
 def scene_captions(rng: np.random.Generator, scene: Scene) -> list[str]:
@@ -51,7 +62,7 @@ def scene_captions(rng: np.random.Generator, scene: Scene) -> list[str]:
 
 def captioned_images(
     seed: int, number: int, size: int, workers: int = 1
-) -> Iterator[tuple[NDArray[np.uint8], list[str]]]:
+) -> Iterator[CaptionedPicture]:
     """Pictures with names or captions, from the whole language of the world, unseen words too.
 
     Args:
@@ -63,7 +74,19 @@ def captioned_images(
     Yields:
         (size, size, 3) uint8, and what it may be called, the most general name first.
     """
-    draw = partial(_captioned_image, seed, size)
+    yield from _drawn(partial(_captioned_image, seed, size), number, workers)
+
+
+def captioned_cutouts(
+    seed: int, number: int, size: int, workers: int = 1
+) -> Iterator[CaptionedPicture]:
+    """Segments of scenes under imperfect masks, with names; see `captioned_images`."""
+    yield from _drawn(partial(_captioned_cutout, seed, size), number, workers)
+
+
+def _drawn(
+    draw: Callable[[int], CaptionedPicture], number: int, workers: int
+) -> Iterator[CaptionedPicture]:
     if workers == 1:
         yield from map(draw, range(number))
         return
@@ -71,7 +94,26 @@ def captioned_images(
         yield from pool.map(draw, range(number), chunksize=64)
 
 
-def _captioned_image(seed: int, size: int, index: int) -> tuple[NDArray[np.uint8], list[str]]:
+def _captioned_cutout(seed: int, size: int, index: int) -> CaptionedPicture:
+    scene = _scene_of_cutouts(seed, index // _CUTOUTS_PER_SCENE)
+    picture, number = cutout(np.random.default_rng([seed, 5, index]), scene, size)
+    concept = CONCEPTS[number]
+    if concept.shape is None:
+        return picture, list(reversed(concept.names))
+    return picture, _names_of_thing(concept)
+
+
+@lru_cache(maxsize=1)
+def _scene_of_cutouts(seed: int, number: int) -> Scene:
+    return draw_scene((seed, 6), number, _SCENE_OF_CUTOUTS)
+
+
+def _names_of_thing(thing: Concept) -> list[str]:
+    """Noun, noun with its colour, and full name."""
+    return [str(thing.shape), f"{thing.color} {thing.shape}", thing.names[0]]
+
+
+def _captioned_image(seed: int, size: int, index: int) -> CaptionedPicture:
     rng = np.random.default_rng([seed, 3, index])
     draw = rng.random()
     if draw < _SHARE_OF_LANDMARKS:
@@ -80,8 +122,7 @@ def _captioned_image(seed: int, size: int, index: int) -> tuple[NDArray[np.uint8
     if draw < _SHARE_OF_SHOTS:
         shape, color = _KINDS[rng.integers(len(_KINDS))]
         pattern = PATTERNS[rng.integers(len(PATTERNS))]
-        full = f"{color} {shape}" if pattern == "plain" else f"{color} {pattern} {shape}"
-        names = [shape, f"{color} {shape}", full]
+        names = _names_of_thing(CONCEPTS[thing_id(shape, color, pattern)])
         return draw_shot(rng, (shape, color, pattern), size), names
     if draw < _SHARE_OF_SHOTS + _SHARE_OF_STUFF:
         concept = int(rng.integers(len(STUFF)))

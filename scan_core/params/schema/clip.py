@@ -38,8 +38,12 @@ class ClipPretraining(Block):
 
     images: PositiveInt
     """Captioned images."""
+    cutouts: PositiveInt
+    """Segments of scenes under imperfect masks, with their names."""
     steps: PositiveInt
     """Optimiser steps."""
+    cutout_steps: Count
+    """The last steps, three quarters of whose pictures are such segments."""
     batch_size: PositiveInt
     """Images a step."""
     learning_rate: PositiveFloat
@@ -53,25 +57,31 @@ class ClipPretraining(Block):
 class Clip(Block):
     """The frozen vision–language model."""
 
-    source: Annotated[str, source("train", prefixes=("open_clip:", "file:"))]
-    """`train` a small one, `open_clip:<pretrained tag>`, or `file:<path>`."""
+    source: Annotated[str, source("train", prefixes=("packaged:", "open_clip:", "file:"))]
+    """`train` a small one, `packaged:<name>` (`mini_clip` comes with the package),
+    `open_clip:<pretrained tag>`, or `file:<path>`."""
     architecture: Annotated[
         Annotated[str, Tag("[value]")] | Annotated[ClipArchitecture, Tag("[table]")],
         TABLE_OR_VALUE,
     ]
     """open_clip's model name, or the dimensions of a small one."""
     pretraining: ClipPretraining | None
-    """How to train it; `null` unless `source` is `train`."""
+    """How to train it, or how the packaged one was trained; `null` with other sources."""
     prompts: PromptSet
     """Template set for class names; the released model uses `vild` (14 templates)."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Clip":
-        if (self.source == "train") != (self.pretraining is not None):
-            raise ValueError("'pretraining' must be given with 'source: train', null otherwise")
-        if (self.source == "train") != isinstance(self.architecture, ClipArchitecture):
+        small = self.source == "train" or self.source.startswith("packaged:")
+        if self.source == "train" and self.pretraining is None:
+            raise ValueError("'pretraining' must be given with 'source: train'")
+        if not small and self.pretraining is not None:
             raise ValueError(
-                "'architecture' must list dimensions with 'source: train', and be a model name "
-                "of open_clip otherwise"
+                "'pretraining' must be null, unless 'source' is 'train' or 'packaged:...'"
+            )
+        if small != isinstance(self.architecture, ClipArchitecture):
+            raise ValueError(
+                "'architecture' must list dimensions with 'source: train' or 'packaged:...', and "
+                "be a model name of open_clip otherwise"
             )
         return self

@@ -1,8 +1,8 @@
 """`clip_finetune`: mask–noun pairs, and the fine-tuning of CLIP on them."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from scan_core.params.schema.fields import Block, Count, Fraction, Precision, Weight
 
@@ -37,6 +37,11 @@ class ClipFinetune(Block):
     """AdamW's weight decay."""
     warmup_steps: Count
     """Linear warm-up, steps."""
+    crop_threshold: Fraction
+    """Pixels of a proposal above this probability form its crop."""
+    crop_expansion: Annotated[float, Field(ge=1)]
+    """Width and height of a crop, as a multiple of its mask's bounding box; 1: tight, as
+    released."""
     replace_ratio: Fraction
     """Contextual shift while fine-tuning: share of background tokens replaced."""
     replace_layers: list[PositiveInt]

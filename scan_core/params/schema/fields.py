@@ -7,13 +7,21 @@ wrong with it.
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PositiveFloat,
+    Tag,
+)
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
 Split = Literal["train", "val"]
-Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+Precision = Literal["32-true", "bf16-mixed"]
 PromptSet = Literal["vild", "imagenet", "single"]
 
 
@@ -35,6 +43,11 @@ TABLE_OR_VALUE = Discriminator(
     lambda value: "[table]" if isinstance(value, dict | BaseModel) else "[value]"
 )
 WORD_OR_VALUE = Discriminator(lambda value: "[word]" if isinstance(value, str) else "[value]")
+
+LogitScale = Annotated[
+    Annotated[PositiveFloat, Tag("[value]")] | Annotated[Literal["learned"], Tag("[word]")],
+    WORD_OR_VALUE,
+]
 
 
 class Block(BaseModel):

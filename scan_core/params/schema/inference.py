@@ -4,7 +4,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, Tag
 
-from scan_core.params.schema.fields import TABLE_OR_VALUE, WORD_OR_VALUE, Block, Fraction
+from scan_core.params.schema.fields import (
+    TABLE_OR_VALUE,
+    WORD_OR_VALUE,
+    Block,
+    Fraction,
+    LogitScale,
+)
 
 Ensemble = Literal["geometric", "log"]
 PerBenchmarkFraction = Annotated[
@@ -18,24 +24,25 @@ PerBenchmarkEnsemble = Annotated[
 
 
 class Inference(Block):
-    """Test-time settings. A single value holds for every benchmark; a table names each."""
+    """Test-time settings; no training depends on them.
+
+    A single value holds for every benchmark; a table names some, and has a `default` for the others
+    and for images of no benchmark.
+    """
 
     benchmarks: Annotated[list[str], Field(min_length=1)]
     """The benchmarks to evaluate, in the order of the tables."""
     short_side: PositiveInt
-    """Test images are resized to this short side, pixels."""
+    """Images are resized to this short side, pixels."""
     longest_side: PositiveInt
     """But no side longer than this, pixels."""
     crop_expansion: Annotated[float, Field(ge=1)]
-    """Width and height of a crop, as a multiple of its mask's bounding box, also in training; 1:
-    tight, as released. Around a mask there is nothing to see but contextual shift's tokens."""
+    """Width and height of a crop, as a multiple of its mask's bounding box; 1: tight, as
+    released. Around a mask there is nothing to see but contextual shift's tokens."""
     replace_layers: list[PositiveInt]
     """Contextual shift: after which blocks of CLIP (1-based)."""
-    logit_scale: Annotated[
-        Annotated[PositiveFloat, Tag("[value]")] | Annotated[Literal["learned"], Tag("[word]")],
-        WORD_OR_VALUE,
-    ]
-    """Factor of the cosine similarities; the released model uses 100, not CLIP's own."""
+    logit_scale: LogitScale
+    """Factor of the cosine similarities; `learned`: CLIP's own. The released model uses 100."""
     mask_threshold: PerBenchmarkFraction
     """A proposal without a pixel above this probability is not shown to CLIP."""
     crop_threshold: Annotated[
@@ -43,7 +50,7 @@ class Inference(Block):
         WORD_OR_VALUE,
     ]
     """Pixels of a proposal above this probability form its crop. `mask_threshold`: that one, as
-    released; a number of its own lets a grid over `mask_threshold` reuse the crops."""
+    released; a number of its own, at most `mask_threshold`, lets grids over that share crops."""
     clip_weight: PerBenchmarkFraction
     """Exponent of CLIP's score in the geometric ensemble (in-vocabulary: 1 − it)."""
     replace_ratio: PerBenchmarkFraction
@@ -52,3 +59,7 @@ class Inference(Block):
     """`log` weighs by the probability of being an object at all, `geometric` does not."""
     prompts: Literal["trained", "vild", "imagenet", "single"]
     """Template set for class names at test time; `trained`: that of `clip.prompts`."""
+    scales: Annotated[list[PositiveFloat], Field(min_length=1, default_factory=lambda: [1.0])]
+    """Test-time augmentation: scales of the resized image, whose class scores are averaged."""
+    flip: bool = False
+    """Test-time augmentation: the mirror image as well."""

@@ -36,6 +36,15 @@ class Recipe(Block):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":
+        self.check()
+        return self
+
+    def check(self) -> None:
+        """Check what blocks say of each other.
+
+        Raises:
+            ValueError: it names the key.
+        """
         known = self.datasets.benchmarks
         for name in self.inference.benchmarks:
             if "val" not in getattr(known.get(name), "images", {}):
@@ -47,8 +56,10 @@ class Recipe(Block):
             table = getattr(self.inference, key)
             if not isinstance(table, dict):
                 continue
-            if missing := [n for n in self.inference.benchmarks if n not in table]:
-                raise ValueError(f"'inference.{key}' has no value for '{missing[0]}'")
-            if strangers := [n for n in table if n not in known]:
+            if "default" not in table:
+                raise ValueError(
+                    f"'inference.{key}' needs a 'default', for benchmarks that it does not name "
+                    "and for images of no benchmark"
+                )
+            if strangers := [n for n in table if n not in known and n != "default"]:
                 raise ValueError(f"'inference.{key}' names the unknown benchmark '{strangers[0]}'")
-        return self

@@ -4,14 +4,23 @@ from typing import Annotated
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from scan_core.params.schema.fields import Block, Count, Fraction, Precision, Weight, source
+from scan_core.params.schema.fields import (
+    Block,
+    Count,
+    Fraction,
+    LogitScale,
+    Precision,
+    Weight,
+    source,
+)
 
 
 class Backbone(Block):
     """Swin transformer."""
 
-    weights: Annotated[str, source("none", prefixes=("download:", "file:"))]
-    """ImageNet weights: `none`, `download:<name>` or `file:<path>`."""
+    weights: Annotated[str, source("none", prefixes=("packaged:", "download:", "file:"))]
+    """Weights to begin with: `none`, `packaged:<name>` (`mini_swin` comes with the package),
+    `download:<name>` (ImageNet's) or `file:<path>`."""
     embed_dim: PositiveInt
     """Channels of the first stage."""
     depths: Annotated[list[PositiveInt], Field(min_length=4, max_length=4)]
@@ -150,8 +159,22 @@ class SegmenterTraining(Block):
     """Steps between validations on the training benchmark's `val` split."""
 
 
+class SegmenterInput(Block):
+    """Images outside of training: for validations, and for the masks that CLIP is fine-tuned on."""
+
+    short_side: PositiveInt
+    """Images are resized to this short side, pixels."""
+    longest_side: PositiveInt
+    """But no side longer than this, pixels."""
+
+
 class Segmenter(Block):
     """The proposal network and its training."""
+
+    logit_scale: LogitScale
+    """Factor of the cosine similarities in the classification loss; `learned`: CLIP's own. The
+    released model uses 100."""
+    input: SegmenterInput
 
     backbone: Backbone
     pixel_decoder: PixelDecoder

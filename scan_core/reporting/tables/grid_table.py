@@ -21,7 +21,7 @@ class Row:
         benchmark: its name.
         values: key path -> value.
         model: the variant that was evaluated.
-        label: of its settings within the evaluation.
+        label: the key of its settings.
         own: whether these are the settings of the recipe itself.
     """
 
@@ -51,7 +51,7 @@ def grid_table(grid: str, rows: Sequence[Row], evaluations: Path) -> str:
     for row in rows:
         path = evaluations / row.model / row.benchmark / "evaluation.json"
         try:
-            numbers = json.loads(path.read_text(encoding="utf-8"))[row.label]
+            numbers = json.loads(path.read_text(encoding="utf-8"))[row.label]["metrics"]
         except (OSError, ValueError, KeyError) as error:
             raise InputError(
                 f"{path} has no results '{row.label}' ({type(error).__name__}); evaluate again"

@@ -1,0 +1,56 @@
+"""An image in several views, for test-time augmentation: other scales, and its mirror image."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from scan_core.inference.image_features import ImageEvidence
+
+
+@dataclass(frozen=True)
+class View:
+    """What the networks say about one view of an image, and whether it is mirrored."""
+
+    evidence: ImageEvidence
+    mirrored: bool
+
+
+@dataclass(frozen=True)
+class ImageViews:
+    """What the networks say about an image in each of its views, at least one.
+
+    With several views every proposal of every view counts: the class scores of a pixel are the
+    mean over the views, up to a factor.
+    """
+
+    views: tuple[View, ...]
+
+    @property
+    def first(self) -> ImageEvidence:
+        """Of the first view."""
+        return self.views[0].evidence
+
+    def masks(self, size: tuple[int, int]) -> Tensor:
+        """(Q, H, W) float32, probabilities of the proposals of all views.
+
+        Args:
+            size: height and width of the image; of a single view the masks are given at the
+                size at which the networks saw it, and are resized later, in parts.
+        """
+        if len(self.views) == 1:
+            return self.first.masks()
+        return torch.cat(
+            [
+                F.interpolate(
+                    (view.evidence.masks().flip(2) if view.mirrored else view.evidence.masks())[
+                        None
+                    ],
+                    size,
+                    mode="bilinear",
+                    align_corners=False,
+                )[0]
+                for view in self.views
+            ]
+        )

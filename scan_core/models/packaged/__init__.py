@@ -1,0 +1,1 @@
+"""Small weights that come with the package, each with its card."""

@@ -1,0 +1,287 @@
+"""Swin transformer with feature maps at strides 4, 8, 16 and 32, each with a norm.
+
+It pads a map before it shifts it, as the released model's does. The parameters have the names of
+transformers' `SwinBackbone`, which takes three times PyTorch's own time to import.
+"""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from scan_core.models.attention import merge_heads, split_heads
+from scan_core.models.dropout import ImageNoise
+
+_PATCH = 4
+# Added to the attention between tokens that a shift has brought together from opposite sides.
+_APART = -100.0
+
+
+class SwinBackbone(nn.Module):
+    """The backbone.
+
+    Args:
+        embed_dim: channels of the first stage; each stage doubles them.
+        depths: blocks of each stage.
+        heads: attention heads of each stage.
+        window: side of an attention window, tokens.
+        drop_path: largest stochastic-depth rate, in training.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        depths: Sequence[int],
+        heads: Sequence[int],
+        window: int,
+        drop_path: float,
+    ) -> None:
+        super().__init__()
+        rates = [drop_path * block / max(sum(depths) - 1, 1) for block in range(sum(depths))]
+        stages = nn.ModuleList()
+        for number, depth in enumerate(depths):
+            own_rates = rates[sum(depths[:number]) :][:depth]
+            width, last = embed_dim * 2**number, number == len(depths) - 1
+            stages.append(SwinStage(width, heads[number], window, own_rates, not last))
+        self.swin = SwinTransformer(embed_dim, stages)
+        self.hidden_states_norms = nn.ModuleDict(
+            {f"stage{n + 1}": nn.LayerNorm(embed_dim * 2**n) for n in range(len(depths))}
+        )
+        self.apply(_initialise)
+
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        """Feature maps.
+
+        Args:
+            pixels: (B, 3, H, W), normalised; H and W are multiples of the coarsest stride.
+
+        Returns:
+            for each stage (B, C, H', W'), the finest first.
+        """
+        x = self.swin.embeddings(pixels)
+        maps = []
+        norms = self.hidden_states_norms.values()
+        for stage, norm in zip(self.swin.encoder.layers, norms, strict=True):
+            x = stage(x)
+            maps.append(norm(x).permute(0, 3, 1, 2).contiguous())
+            x = cast(SwinStage, stage).downsample(x)
+        return maps
+
+
+class SwinTransformer(nn.Module):
+    """What the backbone holds besides the norms of its maps."""
+
+    def __init__(self, embed_dim: int, stages: nn.ModuleList) -> None:
+        super().__init__()
+        self.embeddings = PatchEmbedding(embed_dim)
+        self.encoder = SwinEncoder(stages)
+
+
+class SwinEncoder(nn.Module):
+    """The stages."""
+
+    def __init__(self, stages: nn.ModuleList) -> None:
+        super().__init__()
+        self.layers = stages
+
+
+class PatchEmbedding(nn.Module):
+    """Pixels to the tokens of the first stage."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        projection = nn.Conv2d(3, width, _PATCH, stride=_PATCH)
+        self.patch_embeddings = nn.ModuleDict({"projection": projection})
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, 3, H, W) to (B, H / 4, W / 4, C)."""
+        return self.norm(self.patch_embeddings["projection"](pixels).permute(0, 2, 3, 1))
+
+
+class SwinStage(nn.Module):
+    """The blocks of one stage, every second with shifted windows, and the way to the next."""
+
+    def __init__(
+        self, width: int, heads: int, window: int, rates: Sequence[float], downsample: bool
+    ) -> None:
+        super().__init__()
+        self.window = window
+        self.blocks = nn.ModuleList(
+            SwinBlock(width, heads, window, shift=number % 2 * (window // 2), drop_path=rate)
+            for number, rate in enumerate(rates)
+        )
+        self.downsample = PatchMerging(width) if downsample else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, C) to the same."""
+        shift = self.window // 2
+        apart = None
+        if shift and len(self.blocks) > 1:
+            apart = _tokens_apart(x, self.window, shift)
+        for block in self.blocks:
+            x = block(x, apart if block.shift else None)
+        return x
+
+
+class PatchMerging(nn.Module):
+    """Two by two tokens become one of twice the width."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.reduction = nn.Linear(4 * width, 2 * width, bias=False)
+        self.norm = nn.LayerNorm(4 * width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, C) to (B, H / 2, W / 2, 2 C)."""
+        parts = [x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)]
+        return self.reduction(self.norm(torch.cat(parts, dim=-1)))
+
+
+class SwinBlock(nn.Module):
+    """Attention within windows, and a feed-forward network."""
+
+    def __init__(self, width: int, heads: int, window: int, shift: int, drop_path: float) -> None:
+        super().__init__()
+        self.window, self.shift = window, shift
+        self.attention = WindowAttention(width, heads, window)
+        self.layernorm_before = nn.LayerNorm(width)
+        self.layernorm_after = nn.LayerNorm(width)
+        self.mlp = FeedForward(width, 4 * width)
+        self.drop_path = ImageNoise(drop_path, whole=True)
+
+    def forward(self, x: Tensor, apart: Tensor | None) -> Tensor:
+        """One block.
+
+        Args:
+            x: (B, H, W, C).
+            apart: for shifted windows see `_tokens_apart`.
+
+        Returns:
+            (B, H, W, C).
+        """
+        height, width = x.shape[1:3]
+        padded = _pad(self.layernorm_before(x), self.window)
+        rows, columns = padded.shape[1:3]
+        if self.shift:
+            padded = padded.roll((-self.shift, -self.shift), dims=(1, 2))
+        attended = self.attention(_to_windows(padded, self.window), apart)
+        attended = _from_windows(attended, self.window, rows, columns)
+        if self.shift:
+            attended = attended.roll((self.shift, self.shift), dims=(1, 2))
+        x = x + self.drop_path(attended[:, :height, :width])
+        return x + self.drop_path(self.mlp(self.layernorm_after(x)))
+
+
+class WindowAttention(nn.Module):
+    """Self-attention with a learned bias for the relative position."""
+
+    def __init__(self, width: int, heads: int, window: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q_proj = nn.Linear(width, width)
+        self.k_proj = nn.Linear(width, width)
+        self.v_proj = nn.Linear(width, width)
+        self.o_proj = nn.Linear(width, width)
+        self.relative_position_bias = RelativePositionBias(heads, window)
+
+    def forward(self, x: Tensor, apart: Tensor | None) -> Tensor:
+        """Attend.
+
+        Args:
+            x: (B * windows, N, C), image by image.
+            apart: (windows, N, N), added to the attention; None: nothing.
+
+        Returns:
+            (B * windows, N, C).
+        """
+        bias = self.relative_position_bias().to(x.dtype)
+        if apart is not None:
+            bias = bias + apart[:, None].to(x.dtype)
+            if len(x) != len(bias):
+                bias = bias.repeat(len(x) // len(bias), 1, 1, 1)
+        q, k, v = (
+            split_heads(project(x), self.heads)
+            for project in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        return self.o_proj(merge_heads(attended))
+
+
+class RelativePositionBias(nn.Module):
+    """A learned number for each head and each difference of two places in a window."""
+
+    index: Tensor
+
+    def __init__(self, heads: int, window: int) -> None:
+        super().__init__()
+        self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
+        rows, columns = torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")
+        rows, columns = rows.flatten(), columns.flatten()
+        down = rows[:, None] - rows + window - 1
+        right = columns[:, None] - columns + window - 1
+        self.register_buffer("index", down * (2 * window - 1) + right, persistent=False)
+
+    def forward(self) -> Tensor:
+        """(1, heads, N, N)."""
+        return self.relative_position_bias_table[self.index].permute(2, 0, 1)[None]
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with GELU between them."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., C) to the same."""
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+def _pad(x: Tensor, window: int) -> Tensor:
+    """(B, H, W, C) with zeros below and to the right, to whole windows."""
+    height, width = x.shape[1:3]
+    return F.pad(x, (0, 0, 0, -width % window, 0, -height % window))
+
+
+def _to_windows(x: Tensor, window: int) -> Tensor:
+    """(B, H, W, C) to (B * windows, N, C), row by row of windows."""
+    batch, height, width, channels = x.shape
+    parts = x.view(batch, height // window, window, width // window, window, channels)
+    return parts.transpose(2, 3).reshape(-1, window * window, channels)
+
+
+def _from_windows(x: Tensor, window: int, height: int, width: int) -> Tensor:
+    """The inverse of `_to_windows`, for a map of H x W tokens."""
+    parts = x.view(-1, height // window, width // window, window, window, x.shape[-1])
+    return parts.transpose(2, 3).reshape(-1, height, width, x.shape[-1])
+
+
+def _tokens_apart(x: Tensor, window: int, shift: int) -> Tensor:
+    """(windows, N, N): where a shifted window holds tokens that are no neighbours.
+
+    Args:
+        x: (B, H, W, C), the map that is shifted.
+        window: side of a window, tokens.
+        shift: tokens.
+    """
+    regions = []
+    for length in x.shape[1:3]:
+        padded = length + -length % window
+        place = torch.arange(padded, device=x.device)
+        regions.append((place >= padded - window).int() + (place >= padded - shift).int())
+    region = regions[0][:, None] * 3 + regions[1]
+    tokens = _to_windows(region[None, :, :, None], window)[..., 0]
+    differ = tokens[:, None] != tokens[:, :, None]
+    return torch.where(differ, _APART, 0.0)
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear | nn.Conv2d):
+        nn.init.normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

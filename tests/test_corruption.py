@@ -1,0 +1,75 @@
+"""Files that changed since they were written are noticed when they are read, each with a message.
+
+A flipped bit must not become another number in a table; a cache that is damaged is made again.
+"""
+
+import random
+
+import pytest
+import torch
+
+from scan_core.errors import InputError
+from scan_core.storage.tensors import copy_with_header, load_tensors, save_tensors
+
+TENSORS = {
+    "weight": torch.arange(60, dtype=torch.float32).reshape(3, 20),
+    "half": torch.ones(7, dtype=torch.bfloat16),
+    "scalar": torch.tensor(3.5),
+    "empty": torch.zeros(0, 4),
+    "counts": torch.arange(5),
+}
+HEADER = {"architecture": {"width": 3}, "settings": [0.4, 0.7]}
+
+
+def flipped(content: bytes, position: int) -> bytes:
+    changed = bytearray(content)
+    changed[position] ^= 1 << position % 8
+    return bytes(changed)
+
+
+def test_any_single_bit_of_weights_or_header_is_noticed(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_tensors(path, TENSORS, HEADER)
+    whole = path.read_bytes()
+    silent = []
+    for position in range(len(whole)):
+        path.write_bytes(flipped(whole, position))
+        try:
+            tensors, header = load_tensors(path)
+        except InputError:
+            continue
+        # Space that fills up the table is all that may differ.
+        same = header == HEADER and all(torch.equal(tensors[n], TENSORS[n]) for n in TENSORS)
+        silent += [] if same and tensors.keys() == TENSORS.keys() else [position]
+    assert silent == []
+
+
+def test_a_copy_with_another_header_is_as_safe(tmp_path):
+    source, copy = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    save_tensors(source, TENSORS, HEADER)
+    copy_with_header(source, copy, {"settings": "others"})
+    tensors, header = load_tensors(copy)
+    assert header == {"settings": "others"}
+    assert all(torch.equal(tensors[name], TENSORS[name]) for name in TENSORS)
+    whole = source.read_bytes()
+    source.write_bytes(flipped(whole, len(whole) - 3))
+    with pytest.raises(InputError, match=r"a\.safetensors is damaged"):
+        copy_with_header(source, copy, {})
+    assert load_tensors(copy)[1] == {"settings": "others"}
+
+
+@pytest.mark.parametrize("kept", [0, 7, 100, -1])
+def test_a_cut_file_of_weights_is_named(tmp_path, kept):
+    path = tmp_path / "model.safetensors"
+    save_tensors(path, TENSORS, HEADER)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(InputError, match=r"model\.safetensors"):
+        load_tensors(path)
+
+
+def test_noise_in_place_of_a_file_is_refused(tmp_path):
+    path = tmp_path / "model.safetensors"
+    for seed in range(200):
+        path.write_bytes(random.Random(seed).randbytes(seed))
+        with pytest.raises(InputError, match=r"model\.safetensors"):
+            load_tensors(path)

@@ -1,0 +1,107 @@
+"""Weights that come with the package fit the miniature world and the recipe, as their card says."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from scan_core.errors import InputError
+from scan_core.models.build import architecture_of, build_network, tokenizer_for
+from scan_core.models.checkpoints import fit
+from scan_core.models.clip import build_clip
+from scan_core.models.packaged.files import load_packaged, packaged_file, save_packaged
+from scan_core.models.text_features import TextEncoder
+from scan_core.params.reading import read_params, validate
+from scan_core.params.schema.clip import ClipArchitecture
+from scan_core.training.packaged_clip import tokens_of_the_world
+from scan_core.training.run import load_backbone
+from scan_core.training.zero_shot import zero_shot_accuracy
+from scan_core.vocabulary.prompts import prompt_templates
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def packaged():
+    """The packaged CLIP, its tokenizer, and the header of its file."""
+    tensors, header = load_packaged(packaged_file("mini_clip", "clip.source"))
+    clip = build_clip(header["clip"]["architecture"])
+    fit(clip, tensors, "mini_clip")
+    return clip, tokenizer_for({"clip": header["clip"]["architecture"]}), header
+
+
+def test_it_names_fresh_segments_as_its_card_says(packaged):
+    """It breaks once the world is drawn otherwise than when this CLIP was trained."""
+    clip, tokenizer, header = packaged
+    found = zero_shot_accuracy(clip, tokenizer, 400)
+    for kind, share in found.items():
+        assert share == pytest.approx(header["accuracy"][kind], abs=0.06), kind
+    card = packaged_file("mini_clip", "").with_suffix(".md").read_text()
+    for kind in found:
+        assert f"{header['accuracy'][kind]:.1%}" in card
+    assert found["shapes"] > 0.7
+    assert found["stuff"] > 0.6
+
+
+def test_it_was_trained_as_the_recipe_says(packaged):
+    """`clip.source: train` in its place is the same training, with the recipe's seed."""
+    clip = validate(read_params(ROOT / "params.yaml")).recipes["mini"].clip
+    assert clip.source == "packaged:mini_clip"
+    assert isinstance(clip.architecture, ClipArchitecture)
+    assert packaged[2]["clip"]["architecture"] == clip.architecture.model_dump()
+    assert packaged[2]["clip"]["pretraining"] == clip.pretraining.model_dump()
+
+
+def test_it_knows_every_word_of_the_world_and_no_other(packaged):
+    clip, tokenizer, _ = packaged
+    known = clip.token_embedding.weight.abs().sum(dim=1) > 0
+    assert set(known.nonzero()[:, 0].tolist()) == tokens_of_the_world(tokenizer)
+    unknown = TextEncoder(clip, tokenizer, prompt_templates("single"))(["giraffe", "zebra"])
+    assert torch.equal(unknown[0], unknown[1])
+
+
+def test_what_is_packed_comes_back_but_for_unread_words(tmp_path):
+    tensors = {
+        "token_embedding.weight": torch.randn(9, 4),
+        "visual.proj": torch.randn(4, 4),
+        "norm.num_batches_tracked": torch.tensor(70_000),
+    }
+    save_packaged(tmp_path / "small.safetensors", tensors, {"seed": 3}, tokens=[7, 1])
+    again, header = load_packaged(tmp_path / "small.safetensors")
+    assert header["seed"] == 3
+    assert again["norm.num_batches_tracked"] == 70_000
+    torch.testing.assert_close(again["visual.proj"], tensors["visual.proj"], atol=2e-3, rtol=1e-3)
+    embedding = again["token_embedding.weight"]
+    read = torch.tensor([1, 7])
+    torch.testing.assert_close(
+        embedding[read], tensors["token_embedding.weight"][read], atol=2e-3, rtol=1e-3
+    )
+    assert embedding.abs().sum(dim=1).nonzero()[:, 0].tolist() == [1, 7]
+
+
+def test_the_packaged_backbone_is_what_the_segmenter_begins_with():
+    recipe = validate(read_params(ROOT / "params.yaml")).recipes["mini"]
+    path = packaged_file("mini_swin", "segmenter.backbone.weights")
+    tensors, header = load_packaged(path)
+    training = recipe.segmenter.training
+    assert {key: header["training"][key] for key in ("steps", "batch_size", "learning_rate")} == {
+        "steps": training.steps,
+        "batch_size": training.batch_size,
+        "learning_rate": training.learning_rate,
+    }
+    assert f"{header['miou']:.1%}" in path.with_suffix(".md").read_text()
+    network = build_network(architecture_of(recipe.segmenter, recipe.clip))
+    backbone = network.proposal_network.backbone
+    before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
+    load_backbone(network, "none", None)
+    for name, tensor in backbone.state_dict().items():
+        assert torch.equal(tensor, before[name])
+    assert recipe.segmenter.backbone.weights == "packaged:mini_swin"
+    load_backbone(network, recipe.segmenter.backbone.weights, None)
+    for name, tensor in backbone.state_dict().items():
+        assert torch.equal(tensor, tensors[name])
+
+
+def test_an_unknown_name_is_refused():
+    with pytest.raises(InputError, match=r"clip.source: no weights 'mini_klip'.*mini_clip"):
+        packaged_file("mini_klip", "clip.source")

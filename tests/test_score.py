@@ -1,0 +1,197 @@
+"""Predictions of other models: the numbers of `evaluate`, and the field's own definitions."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from documented import ROOT
+from PIL import Image
+
+from scan_core.datasets.index import BenchmarkIndex, Sample, Split
+from scan_core.datasets.loading import BenchmarkImages
+from scan_core.errors import InputError
+from scan_core.evaluation.coco_results import coco_results
+from scan_core.evaluation.merging import numbers_of
+from scan_core.evaluation.predictions import count_predictions
+from scan_core.vocabulary.classes import load_class_list
+
+CLASSES = load_class_list("ade20k_847")
+SIZES = [(31, 40), (24, 33), (50, 20)]
+
+
+def _random_maps(seed, kinds):
+    """Maps that are mostly right, of a few classes, some of them absent from one or the other."""
+    rng = np.random.default_rng(seed)
+    return [rng.choice(kinds, size).astype(np.int64) for size in SIZES]
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    truth = _random_maps(0, [0, 3, 250, 255, 256, 700, 846])
+    predicted = [
+        np.where(np.random.default_rng(number).random(size) < 0.6, label, other)
+        for number, (size, label, other) in enumerate(
+            zip(SIZES, truth, _random_maps(1, [0, 3, 250, 255, 500]), strict=True)
+        )
+    ]
+    void = [np.random.default_rng(number).random(size) < 0.1 for number, size in enumerate(SIZES)]
+    return [(np.where(v, -1, t), p) for t, p, v in zip(truth, predicted, void, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def benchmark(pairs, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("benchmark")
+    samples = []
+    for number, (truth, _) in enumerate(pairs):
+        stem = f"ADE_val_{number:08d}"
+        label = np.where(truth < 0, CLASSES.ignore_label, truth).astype(np.uint16)
+        Image.fromarray(label).save(folder / f"{stem}.png")
+        samples.append(Sample(stem, f"{stem}.jpg", f"{stem}.png", *label.shape[::-1]))
+    split = Split(".", ".", tuple(samples), {})
+    index = BenchmarkIndex(
+        "ade20k_847",
+        "ade20k_847",
+        CLASSES.name,
+        CLASSES.names,
+        CLASSES.ignore_label,
+        {"val": split},
+    )
+    index.save(folder / "index.json")
+    return folder
+
+
+def _images(benchmark):
+    return BenchmarkImages(benchmark / "index.json", "val")
+
+
+def _write(folder, maps, values=None):
+    folder.mkdir(exist_ok=True)
+    for number, label in enumerate(maps):
+        shown = label if values is None else np.asarray(values)[label]
+        kind = np.uint8 if shown.max() < 256 else np.uint16
+        Image.fromarray(shown.astype(kind)).save(folder / f"ADE_val_{number:08d}.png")
+    return folder
+
+
+def test_every_kind_of_file_gives_the_same_counts(benchmark, pairs, tmp_path):
+    maps = [prediction for _, prediction in pairs]
+    files = {
+        "training": _write(tmp_path / "training", maps),
+        "raw": _write(tmp_path / "raw", maps, CLASSES.raw_ids),
+    }
+    masks = [
+        result
+        for number, label in enumerate(maps)
+        for result in coco_results(f"some/folder/ADE_val_{number:08d}.jpg", label, CLASSES.names)
+    ]
+    (tmp_path / "masks.json").write_text(json.dumps(masks))
+    expected = np.zeros((848, 848), np.int64)
+    for truth, prediction in pairs:
+        np.add.at(expected, (prediction, np.where(truth < 0, 847, truth)), 1)
+    for ids, folder in files.items():
+        counts = count_predictions(_images(benchmark), CLASSES, folder, ids)
+        np.testing.assert_array_equal(counts, expected)
+    counts = count_predictions(_images(benchmark), CLASSES, tmp_path / "masks.json", "training")
+    np.testing.assert_array_equal(counts, expected)
+
+
+def test_the_metrics_are_those_of_torchmetrics_and_detectron2(benchmark, pairs, tmp_path):
+    """Their definitions written out over the pixels, not over a confusion matrix.
+
+    Jaccard index with ignored pixels, and accuracy, as torchmetrics has them; mean IoU over the
+    classes with ground truth, frequency-weighted IoU, mean and pixel accuracy as detectron2 has
+    them; and detectron2's older mean over the classes with ground truth or predictions.
+    """
+    folder = _write(tmp_path / "predicted", [prediction for _, prediction in pairs])
+    counts = count_predictions(_images(benchmark), CLASSES, folder, "training")
+    truth = np.concatenate([t[t >= 0] for t, _ in pairs])
+    predicted = np.concatenate([p[t >= 0] for t, p in pairs])
+    iou, accuracy, share = {}, {}, {}
+    for one in np.unique(truth):
+        intersection = ((truth == one) & (predicted == one)).sum()
+        union = ((truth == one) | (predicted == one)).sum()
+        iou[one], share[one] = intersection / union, (truth == one).mean()
+        accuracy[one] = intersection / (truth == one).sum()
+    either = np.union1d(truth, predicted)
+    assert len(either) > len(iou), "where all classes have ground truth the two rules agree"
+    numbers = numbers_of(counts, CLASSES)
+    expected = {
+        "miou": np.mean(list(iou.values())),
+        "miou_d2_v06": sum(iou.values()) / len(either),
+        "fwiou": sum(share[one] * iou[one] for one in iou),
+        "macc": np.mean(list(accuracy.values())),
+        "pacc": (truth == predicted).mean(),
+    }
+    for name, value in expected.items():
+        assert numbers[name] == pytest.approx(value, abs=1e-12), name
+
+
+def test_the_command_writes_what_evaluate_writes_and_shows_the_published_numbers(
+    benchmark, pairs, tmp_path
+):
+    folder = _write(tmp_path / "predicted", [prediction for _, prediction in pairs])
+    ran = _score(benchmark, folder, tmp_path / "scored", "--method", "CAT-Seg L")
+    assert ran.returncode == 0, ran.stderr
+    counts = count_predictions(_images(benchmark), CLASSES, folder, "training")
+    metrics = json.loads((tmp_path / "scored/metrics.json").read_text())
+    assert metrics["results"]["combined"] == numbers_of(counts, CLASSES)
+    assert metrics["recipe"] == "CAT-Seg L"
+    with np.load(tmp_path / "scored/confusion.npz") as file:
+        np.testing.assert_array_equal(file["counts"], counts)
+    assert len((tmp_path / "scored/per_class.csv").read_text().splitlines()) == 848
+    published = (tmp_path / "scored/published.md").read_text()
+    assert published in ran.stdout
+    assert "**CAT-Seg L**" in published
+    assert "SCAN L" in published
+
+
+def _score(benchmark, predictions, output, *more):
+    return subprocess.run(
+        [
+            sys.executable, "-m", "scan_core.apps.score", "--benchmark", benchmark,
+            "--predictions", predictions, "--out", output, *more,
+        ],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def test_bad_predictions_are_told_in_one_message(benchmark, pairs, tmp_path):
+    images = _images(benchmark)
+    maps = [prediction for _, prediction in pairs]
+    folder = _write(tmp_path / "wrong", [maps[0].T, np.full_like(maps[1], 847)])
+    with pytest.raises(InputError) as caught:
+        count_predictions(images, CLASSES, folder, "training")
+    text = str(caught.value)
+    assert "3 of 3 images" in text
+    assert "is 31x40 pixels, its label map 40x31" in text
+    assert "hold 847, which is no training id of ade20k_847 (0 to 846)" in text
+    assert "ADE_val_00000002.png is missing" in text
+
+    raw = _write(tmp_path / "raw", maps, CLASSES.raw_ids)
+    with pytest.raises(InputError, match="all of them are raw ids: --ids raw"):
+        count_predictions(images, CLASSES, raw, "training")
+
+    color = tmp_path / "color"
+    color.mkdir()
+    for number, label in enumerate(maps):
+        Image.new("RGB", label.shape[::-1]).save(color / f"ADE_val_{number:08d}.png")
+    with pytest.raises(InputError, match="3 channels; expected one"):
+        count_predictions(images, CLASSES, color, "training")
+
+
+def test_masks_that_overlap_or_leave_pixels_are_refused(benchmark, pairs, tmp_path):
+    results = [
+        coco_results(f"ADE_val_{number:08d}.jpg", label, CLASSES.names)
+        for number, (_, label) in enumerate(pairs)
+    ]
+    path = tmp_path / "masks.json"
+    path.write_text(json.dumps([*results[0], *results[1][1:], *results[2], results[2][0]]))
+    with pytest.raises(InputError) as caught:
+        count_predictions(_images(benchmark), CLASSES, path, "training")
+    assert "pixels of ADE_val_00000001 have no class" in str(caught.value)
+    assert "masks of ADE_val_00000002 overlap" in str(caught.value)
+    path.write_text('{"annotations": []}')
+    with pytest.raises(InputError, match="are damaged"):
+        count_predictions(_images(benchmark), CLASSES, path, "training")
