@@ -23,6 +23,11 @@ include: "rules/tracking.smk"
 include: "rules/made_of.smk"
 
 
+onsuccess:
+    if workflow.is_main_process:
+        sweep(Path(RESULTS), Path(DATA), STARTED)
+
+
 rule all:
     default_target: True
     input:

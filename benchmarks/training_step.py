@@ -25,7 +25,7 @@ from scan_core.models.preprocessing import backbone_input, clip_view
 from scan_core.params.reading import read_params, validate
 from scan_core.training.criterion import SetCriterion
 from scan_core.training.matcher import Target
-from scan_core.training.optimizer import build_adamw, clip_gradients
+from scan_core.training.optimizer import build_adamw, take_step
 from scan_core.training.points import draw_points
 
 MASKS = 10
@@ -82,9 +82,7 @@ def main() -> None:
         marks["matching and losses"] = _now(device)
         losses.total.backward()
         marks["backward"] = _now(device)
-        clip_gradients(parameters, training.gradient_clip)
-        optimizer.step()
-        optimizer.zero_grad()
+        take_step(optimizer, parameters, training.learning_rate, training.gradient_clip)
         marks["optimizer"] = _now(device)
         times = list(marks.items())
         return {b[0]: b[1] - a[1] for a, b in pairwise(times)}

@@ -59,7 +59,7 @@ rule mine_shard:
         runtime=1440,
     params:
         recipe=pairs_recipe,
-        captions=CAPTIONS,
+        captions=str(CAPTIONS or CLASS_NAMES),
         shards=mining_shards,
         made_of=pairs_shard_made_of,
     message:
@@ -67,7 +67,7 @@ rule mine_shard:
     shell:
         "python -m workflow_scripts.mine_shard --recipe-part {params.recipe:q}"
         " --clip {input.clip:q} --segmenter {input.segmenter:q} --index {input.index:q}"
-        " --captions {params.captions:q} --shard {wildcards.shard} --shards {params.shards}"
+        " --captions {params.captions:q} --shard {wildcards.shard:q} --shards {params.shards:q}"
         " --workers {threads} --output {output.made:q} 2> {log:q}"
         " && cp {params.made_of:q} {output.made_of:q}"
 

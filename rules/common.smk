@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+import time
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -12,6 +13,7 @@ from snakemake.exceptions import WorkflowError
 PROJECT = Path(str(workflow.current_basedir)).absolute().parent
 sys.path.insert(0, str(PROJECT))
 
+from scan_core.command.clearing import clear_the_way, sweep
 from scan_core.datasets.download.archives import (
     ARCHIVES,
     BACKBONE_ARCHIVES,
@@ -20,10 +22,13 @@ from scan_core.datasets.download.archives import (
 from scan_core.command.importable import make_importable
 from scan_core.errors import InputError
 from scan_core.params.frozen_recipe import freeze_recipe
+from scan_core.params.needed_files import class_lists
 from scan_core.params.reading import SNAPSHOT_FOLDER, select_params, snapshot_params
 from scan_core.provenance.source_hash import source_hash
 from scan_core.storage.addressed import write_addressed
 from scan_core.vocabulary.classes import load_class_list
+
+STARTED = time.time()
 
 make_importable(PROJECT)
 
@@ -32,7 +37,10 @@ if not Path("params.yaml").is_file():
         f"{Path.cwd()} has no params.yaml, which describes what to run; begin with a copy of "
         f"{PROJECT / 'params.yaml'}"
     )
+
 try:
+    if workflow.is_main_process:
+        clear_the_way(Path.cwd(), sys.argv[1:])
     PARAMS_SNAPSHOT = snapshot_params(Path("params.yaml"))
 except InputError as error:
     raise WorkflowError(str(error)) from None
@@ -44,10 +52,7 @@ configfile: PARAMS_SNAPSHOT
 try:
     PARAMS = select_params(config, PARAMS_SNAPSHOT)
     RECIPE_NAME, RECIPE = PARAMS.recipe, PARAMS.recipes[PARAMS.recipe]
-    CLASS_LISTS = {
-        name: load_class_list(benchmark.classes)
-        for name, benchmark in RECIPE.datasets.benchmarks.items()
-    }
+    CLASS_LISTS = class_lists(RECIPE)
 except InputError as error:
     raise WorkflowError(str(error)) from None
 

@@ -124,7 +124,7 @@ rule convert_benchmark:
         mem_mb=4000,
         runtime=120,
     params:
-        raw=RAW,
+        raw=raw_folder,
         format=raw_format,
         folder=subpath(output.index, parent=True),
         classes=class_list_name,

@@ -1,5 +1,7 @@
 """Names, paths and helper functions of the dataset rules."""
 
+from scan_core.params.needed_files import RAW_FOLDERS, raw_root
+
 DATA = RECIPE.datasets.root
 SOURCE = RECIPE.datasets.source
 RAW = SOURCE.removeprefix("local:") if SOURCE.startswith("local:") else f"{DATA}/raw"
@@ -13,15 +15,6 @@ WORLD_LAYOUTS = {
     "ade20k_847": "ade_full",
     "pascal_voc": "voc2012",
     "pascal_context": "voc2010",
-}
-
-# Where each raw format lies below the raw root.
-RAW_FOLDERS = {
-    "coco_stuff": "coco",
-    "ade20k_150": "ADEChallengeData2016",
-    "ade20k_847": "ADE20K_2021_17_01",
-    "pascal_voc": "VOCdevkit/VOC2012",
-    "pascal_context": "VOCdevkit/VOC2010",
 }
 
 
@@ -42,14 +35,15 @@ def raw_data(wildcards):
     by some programs, and would convert, and train, all again.
     """
     raw_format = BENCHMARKS[wildcards.benchmark].format
-    if SOURCE.startswith("local:"):
-        return ancient(f"{RAW}/{RAW_FOLDERS[raw_format]}")
+    own = raw_root(RECIPE, wildcards.benchmark)
+    if own is not None:
+        return ancient(str(own / RAW_FOLDERS[raw_format]))
     return records_of([raw_format])
 
 
 # The records of every archive or layout that the recipe's benchmarks need.
 ALL_RAW_RECORDS = records_of(
-    sorted({benchmark.format for benchmark in BENCHMARKS.values()})
+    sorted({b.format for n, b in BENCHMARKS.items() if raw_root(RECIPE, n) is None})
 )
 
 
@@ -104,8 +98,14 @@ def world_made_of(wildcards):
 
 
 def splits(wildcards):
-    """The splits of a benchmark that the recipe converts."""
-    return list(BENCHMARKS[wildcards.benchmark].images)
+    """The splits of a benchmark that the recipe converts, as `split=name in the raw data`."""
+    benchmark = BENCHMARKS[wildcards.benchmark]
+    return [f"{s}={benchmark.split_names.get(s, s)}" for s in benchmark.images]
+
+
+def raw_folder(wildcards):
+    """The folder of a benchmark's raw data: where a person has put it, or where rules make it."""
+    return str(raw_root(RECIPE, wildcards.benchmark) or f"{DATA}/raw")
 
 
 def expected_images(wildcards):

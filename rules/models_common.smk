@@ -4,9 +4,10 @@ import hashlib
 from functools import cache
 
 from scan_core.params.grid import cell_of, cells_of, check_grid
+from scan_core.params.needed_files import CLASS_NAMES, captions
 from scan_core.params.recipe_part import write_part
 
-GRIDS = {grid.name: grid for grid in PARAMS.ablations}
+GRIDS = PARAMS.ablations
 # `grids: [...]` of the recipe; `snakemake ablations` builds every grid that is for this recipe.
 GRIDS_OF_RECIPE = list(RECIPE.grids)
 GRIDS_FOR_RECIPE = [
@@ -26,7 +27,7 @@ try:
     CELLS = {name: cells_of(RECIPE, GRIDS[name]) for name in GRIDS_FOR_RECIPE}
     if workflow.is_main_process:
         for name in GRIDS_FOR_RECIPE:
-            check_grid(RECIPE, GRIDS[name])
+            check_grid(name, RECIPE, GRIDS[name])
 except InputError as error:
     raise WorkflowError(str(error)) from None
 MODELS = {MAIN.names["model"]: MAIN}
@@ -216,10 +217,12 @@ def pairs_of_finetuned(wildcards):
 
 TRAINING_INDEX = f"{DATA}/benchmarks/{RECIPE.datasets.train}/index.json"
 TRAINING_LABELS = f"{DATA}/benchmarks/{RECIPE.datasets.train}/labels"
-CAPTIONS = f"{RAW}/coco/annotations/captions_train2017.json"
-# Where a person has put the raw data nothing makes the captions, so that they must be there before
-# anything starts; elsewhere they come with the raw data.
-CAPTIONS_OF_ONES_OWN = ancient(CAPTIONS) if SOURCE.startswith("local:") else []
+CAPTIONS, CAPTIONS_ARE_MADE = captions(RECIPE)
+# Captions of one's own nothing makes, so that they must be there before anything starts; others
+# come with the raw data.
+CAPTIONS_OF_ONES_OWN = (
+    [] if CAPTIONS is None or CAPTIONS_ARE_MADE else ancient(str(CAPTIONS))
+)
 
 BACKBONE_SOURCE = RECIPE.segmenter.backbone.weights
 

@@ -108,5 +108,5 @@ rule package_backbone:
         "Packing the backbone that comes with the package"
     shell:
         "python -m workflow_scripts.package_backbone --recipe-part {params.recipe:q}"
-        " --segmenter {input.segmenter:q} --metrics {input.metrics:q} --images {params.images}"
+        " --segmenter {input.segmenter:q} --metrics {input.metrics:q} --images {params.images:q}"
         " --output {output.backbone:q} --card {output.card:q} 2> {log:q}"

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from scan_core.errors import InputError
+from scan_core.storage.states import load_state, save_state
 from scan_core.storage.tensors import copy_with_header, load_tensors, save_tensors
 
 TENSORS = {
@@ -73,3 +74,23 @@ def test_noise_in_place_of_a_file_is_refused(tmp_path):
         path.write_bytes(random.Random(seed).randbytes(seed))
         with pytest.raises(InputError, match=r"model\.safetensors"):
             load_tensors(path)
+
+
+def test_any_single_bit_of_a_state_is_noticed(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    state = {"step": 7, "module": {"weight": torch.arange(30.0)}, "python": [1, 2, 3]}
+    save_state(path, state)
+    whole = path.read_bytes()
+    for position in range(0, len(whole), 3):
+        path.write_bytes(flipped(whole, position))
+        try:
+            found = load_state(path, "delete it")
+        except InputError:
+            continue
+        # What lies between the parts is read by nobody.
+        assert torch.equal(found["module"].pop("weight"), state["module"]["weight"])
+        assert found == {"step": 7, "module": {}, "python": [1, 2, 3]}
+    for kept in range(0, len(whole), 97):
+        path.write_bytes(whole[:kept])
+        with pytest.raises(InputError, match=r"checkpoint\.pt is damaged .*; delete it"):
+            load_state(path, "delete it")

@@ -55,7 +55,7 @@ def test_what_a_later_rule_reads_of_ones_own_data_is_missed_before_anything_runs
 
     def missing(target):
         ran = project.snakemake("-n", "--profile", "local", target)
-        return ran.returncode != 0 and "MissingInputException" in ran.stdout and ran.stdout
+        return ran.returncode != 0 and "is missing" in ran.stdout and ran.stdout
 
     assert str(captions) in missing("train")
     captions.write_text("{}")

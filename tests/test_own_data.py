@@ -41,7 +41,7 @@ def _write_images(raw: Path) -> None:
 @pytest.fixture(scope="module")
 def followed(tmp_path_factory):
     project = Project(tmp_path_factory.mktemp("own"))
-    model = project.folder / "results/mini/model/seed=0/model.safetensors"
+    model = project.folder / "results/mini/release/model.safetensors"
     _scan().save(model)
     _write_images(project.folder / "own/raw")
     for name, text in shown_files(GUIDE).items():

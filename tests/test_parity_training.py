@@ -24,9 +24,8 @@ from scan_core.training.criterion import SetCriterion
 from scan_core.training.matcher import Target
 from scan_core.training.optimizer import (
     build_adamw,
-    clip_gradients,
     decayed_and_not,
-    set_learning_rate,
+    take_step,
     warmup_poly,
 )
 from scan_core.training.points import PointDraws
@@ -165,10 +164,8 @@ def test_three_optimiser_steps(pack):
     for step, expected in enumerate(pack.table("train")["optim"]["steps"]):
         rate = 1e-4 * warmup_poly(step, 10, 2, 0.1, 0.9)
         assert rate == pytest.approx(expected["lr"][0])
-        set_learning_rate(optimizer, rate)
         _, _, losses = run.step(fixed_draws(pack))
-        norm = clip_gradients(parameters.values(), 0.01).item()
-        optimizer.step()
+        norm = take_step(optimizer, list(parameters.values()), rate, 0.01).item()
         total = losses.total.item()
         stage = "three steps, loss"
         pack.check_number("total", total, expected["total"], stage, 1e-3 if step else 1e-5)

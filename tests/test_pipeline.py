@@ -30,12 +30,12 @@ BENCHMARKS = ["mini_ade_36", "mini_voc_10b"]
 def reduced(params) -> None:
     """Few images, few steps: numbers mean nothing, the path is the real one."""
     small(params)
-    params["ablations"] = [
-        grid for grid in params["ablations"] if grid["name"] in ("ensemble_weight", "components")
-    ]
-    for grid in params["ablations"]:
+    grids = params["ablations"]
+    for name in set(grids) - {"ensemble_weight", "components"}:
+        del grids[name]
+    for grid in grids.values():
         grid["seeds"] = [0]
-    params["searches"][0].update(trials=12, benchmarks=BENCHMARKS)
+    params["searches"]["settings"].update(trials=12, benchmarks=BENCHMARKS)
     recipe = params["recipes"]["mini"]
     recipe["grids"] = ["ensemble_weight"]
     recipe["inference"].update(benchmarks=BENCHMARKS, clip_weight=0.75)  # one of the grid's

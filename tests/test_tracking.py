@@ -60,7 +60,7 @@ class Project:
             [
                 *(sys.executable, "-m", "workflow_scripts.mlflow_sync", "--report"),
                 *("--name", recipe, "--recipe", mini_recipe().model_dump_json()),
-                *("--grids", json.dumps([GRID.model_dump()])),
+                *("--grids", json.dumps({"weight": GRID.model_dump()})),
                 *("--results", "results/mini", "--output", str(output), "--every-seed"),
                 *("--failures", str(place.failures(output))),
             ],
@@ -274,7 +274,7 @@ def test_a_changed_result_takes_the_place_of_the_old_one(tmp_path, monkeypatch):
     made = Project(tmp_path)
 
     def synced(grid):
-        sync("mini", runs_of(mini_recipe(), [grid], made.results, False, every_seed=True))
+        sync("mini", runs_of(mini_recipe(), {"weight": grid}, made.results, False, every_seed=True))
         return {key: found for key, (found,) in made.runs().items()}
 
     write_results(made.results, GRID, None)

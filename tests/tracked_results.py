@@ -25,14 +25,7 @@ def mini_recipe() -> Recipe:
 
 
 def weight_grid(*weights: float) -> Ablation:
-    return Ablation(
-        name="weight",
-        recipe=None,
-        vary={"inference.clip_weight": list(weights)},
-        fixed={},
-        benchmarks=None,
-        seeds=[0, 1],
-    )
+    return Ablation(vary={"inference.clip_weight": list(weights)}, seeds=[0, 1])
 
 
 def curve(offset: float = 0.0) -> str:

@@ -10,6 +10,13 @@ from scan_core.datasets.formats import FORMATS
 from scan_core.vocabulary.classes import load_class_list
 
 
+def _split(text: str) -> tuple[str, str]:
+    split, _, name = text.partition("=")
+    if split not in ("train", "val"):
+        raise argparse.ArgumentTypeError(f"'{text}': expected train, val, train=NAME or val=NAME")
+    return split, name or split
+
+
 def parser() -> argparse.ArgumentParser:
     """Build the command line."""
     result = argparse.ArgumentParser(description=__doc__)
@@ -17,7 +24,14 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--raw-root", type=Path, required=True, help="root of the raw data")
     result.add_argument("--class-list", required=True, help="built-in name, or path of a .json")
     result.add_argument("--name", required=True, help="name of the benchmark")
-    result.add_argument("--splits", nargs="+", choices=["train", "val"], required=True)
+    result.add_argument(
+        "--splits",
+        nargs="+",
+        type=_split,
+        metavar="SPLIT",
+        required=True,
+        help="train, val, or val=NAME where the raw data calls the split NAME",
+    )
     result.add_argument("--workers", type=int, default=1, help="processes (default: 1)")
     result.add_argument("--output", type=Path, required=True, help="folder of the benchmark")
     return result
@@ -31,7 +45,7 @@ def main(arguments: argparse.Namespace) -> None:
         classes,
         arguments.raw_root,
         arguments.output,
-        arguments.splits,
+        dict(arguments.splits),
         arguments.workers,
         arguments.name,
     )

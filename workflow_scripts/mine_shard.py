@@ -19,7 +19,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--clip", type=Path, required=True, help="made by clip_weights")
     result.add_argument("--segmenter", type=Path, required=True, help="made by train_segmenter")
     result.add_argument("--index", type=Path, required=True, help="of the training benchmark")
-    result.add_argument("--captions", type=Path, required=True, help="COCO's captions file")
+    result.add_argument("--captions", required=True, help="a file like COCO's, or `classes`")
     result.add_argument("--shard", type=int, default=0, help="number of this shard, from 0")
     result.add_argument("--shards", type=int, default=1, help="number of shards")
     result.add_argument("--workers", type=int, default=1, help="threads that read images")
@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> None:
     """Mine."""
-    from scan_core.datasets.captions import load_captions
+    from scan_core.datasets.captions import captions_digest, training_captions
     from scan_core.datasets.loading import BenchmarkImages
     from scan_core.inference.assembly import assemble
     from scan_core.inference.devices import chosen_device
@@ -41,17 +41,20 @@ def main(arguments: argparse.Namespace) -> None:
     if part.clip_finetune is None:
         raise InputError("--recipe-part: this stage needs the key 'clip_finetune'")
     settings = part.clip_finetune.pairs
+    images = BenchmarkImages(arguments.index, "train")
+    captions = training_captions(arguments.captions, images)
     captioned = Captioned(
-        BenchmarkImages(arguments.index, "train"),
-        load_captions(arguments.captions),
+        images,
+        captions,
         settings.captions_per_image,
         settings.images,
     )
-    inputs = (arguments.clip, arguments.segmenter, arguments.index, arguments.captions)
+    inputs = (arguments.clip, arguments.segmenter, arguments.index)
     identity = {
         "part": as_text(part),
         "code": package_hash("scan_core.training.mining"),
         "shard": [arguments.shard, arguments.shards],
+        "captions": captions_digest(captions),
         "inputs": [file_digest(path) for path in inputs],
     }
     numbers = captioned.numbers(arguments.shard, arguments.shards)

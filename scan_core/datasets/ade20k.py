@@ -18,8 +18,8 @@ _RELEASE = "ADE20K_2021_17_01"
 def _list_challenge(raw_root: Path, split: str) -> RawSplit:
     root = raw_root / "ADEChallengeData2016"
     return pair_folders(
-        root / "images" / _FOLDERS[split],
-        root / "annotations" / _FOLDERS[split],
+        root / "images" / _FOLDERS.get(split, split),
+        root / "annotations" / _FOLDERS.get(split, split),
         allow_unlabelled=False,
     )
 

@@ -8,8 +8,9 @@ from scan_core.datasets.raw_format import RawFormat, RawSplit, decode_png, pair_
 
 def _list_split(raw_root: Path, split: str) -> RawSplit:
     """The pixel maps decide: captions, too, are read from photos, so some may have no map."""
-    image_root = raw_root / f"coco/{split}2017"
-    label_root = raw_root / f"coco/stuffthingmaps/{split}2017"
+    folder = f"{split}2017" if split in ("train", "val") else split
+    image_root = raw_root / "coco" / folder
+    label_root = raw_root / "coco/stuffthingmaps" / folder
     paired = pair_folders(image_root, label_root, allow_unlabelled=True)
     if paired.unlabelled:
         logging.warning("%d photos of %s have no map", len(paired.unlabelled), image_root)

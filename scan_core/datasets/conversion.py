@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -60,7 +60,7 @@ def convert(
     classes: ClassList,
     raw_root: Path,
     output: Path,
-    splits: Iterable[str],
+    splits: Iterable[str] | Mapping[str, str],
     workers: int,
     name: str,
 ) -> BenchmarkIndex:
@@ -74,7 +74,7 @@ def convert(
         classes: the vocabulary; raw values outside it become its `ignore_label`.
         raw_root: root of the raw data. If relative, the index refers to images relatively.
         output: folder of the benchmark.
-        splits: `train` and/or `val`.
+        splits: `train` and/or `val`, or a mapping of these to what the raw data calls them.
         workers: processes.
         name: of the benchmark, for the index.
 
@@ -91,7 +91,8 @@ def convert(
             f"only 0..{raw_format.raw_values - 1}"
         )
     partial_folder = output / "partial"
-    listed = {split: raw_format.list_split(raw_root, split) for split in splits}
+    names = splits if isinstance(splits, Mapping) else {split: split for split in splits}
+    listed = {split: raw_format.list_split(raw_root, name) for split, name in names.items()}
     for split, raw in listed.items():
         _check_list(raw, split)
     made_from = _fingerprint(raw_format, classes, listed)

@@ -1,7 +1,5 @@
 """Confusion matrices: counted where the class maps are, exact, and mergeable."""
 
-from collections.abc import Iterable
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -52,20 +50,6 @@ class ConfusionMatrix:
         labels = labels.where((labels >= 0) & (labels < self.classes), self.classes)
         cells = prediction.to(torch.int64) * (self.classes + 1) + labels
         self._counts += torch.bincount(cells.flatten(), minlength=len(self._counts))
-
-    def merge(self, others: Iterable["ConfusionMatrix"]) -> None:
-        """Add the counts of other parts of the benchmark.
-
-        Raises:
-            InputError: another number of classes.
-        """
-        for other in others:
-            if other.classes != self.classes:
-                raise InputError(
-                    f"confusion matrices of {self.classes} and {other.classes} classes "
-                    "cannot be merged"
-                )
-            self._counts += other._counts.to(self._counts.device)
 
     def counts(self) -> NDArray[np.int64]:
         """(K + 1, K + 1) int64: row = prediction, column = ground truth, the last without."""

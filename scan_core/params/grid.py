@@ -197,10 +197,11 @@ def rows_of(recipe: Recipe, grid: Ablation, every_seed: bool = True) -> Iterator
                 yield Row(cell, benchmark, resolve_settings(cell.recipe, benchmark))
 
 
-def check_grid(recipe: Recipe, grid: Ablation) -> None:
+def check_grid(name: str, recipe: Recipe, grid: Ablation) -> None:
     """Refuse a grid of which two cells are the same experiment.
 
     Args:
+        name: of the grid.
         recipe: to start from.
         grid: of `params.yaml`.
 
@@ -211,13 +212,13 @@ def check_grid(recipe: Recipe, grid: Ablation) -> None:
     try:
         rows = list(rows_of(recipe, grid, every_seed=False))
     except InputError as error:
-        raise InputError(f"params.yaml: ablations.{grid.name}: {error}") from None
+        raise InputError(f"params.yaml: ablations.{name}: {error}") from None
     for row in rows:
         other = seen.setdefault((row.benchmark, row.model, row.settings.key), row)
         if other is not row:
             first, second = (json.dumps(dict(r.cell.values)) for r in (other, row))
             raise InputError(
-                f"params.yaml: ablations.{grid.name}: the cells {first} and {second} are the same "
+                f"params.yaml: ablations.{name}: the cells {first} and {second} are the same "
                 f"experiment on {row.benchmark}: nothing that they differ in reaches a training or "
                 "a test-time setting. Take one of them out, or vary something else"
             )

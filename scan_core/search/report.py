@@ -120,7 +120,7 @@ def search_figure(search: Search, trials: Sequence[Trial], own: Scores) -> Figur
         axis.grid()
         if number % columns == 0:
             axis.set_ylabel(f"mean {metric_name(search.metric)}, %")
-    figure.suptitle(f"{search.name}: {len(trials)} trials, mean over {len(own)} benchmarks")
+    figure.suptitle(f"{len(trials)} trials, mean over {len(own)} benchmarks")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure

@@ -115,7 +115,7 @@ def training_run(stage: str, variant: str, part: RecipePart) -> Run:
 
 def runs_of(
     recipe: Recipe,
-    grids: Iterable[Ablation],
+    grids: Mapping[str, Ablation],
     results: Path,
     with_report: bool,
     every_seed: bool = False,
@@ -124,7 +124,7 @@ def runs_of(
 
     Args:
         recipe: with its seed.
-        grids: that were made.
+        grids: name -> a grid that was made.
         results: folder of the recipe.
         with_report: whether tables, figures and pictures were made, and are to be recorded.
         every_seed: the grids with all their seeds, instead of the recipe's own alone.
@@ -132,16 +132,17 @@ def runs_of(
     Raises:
         InputError: a file that is missing or damaged, or a grid's table of other settings.
     """
-    grids = list(grids)
     manifest = Manifest(results / "dataset_manifest.json")
     main = cell_of(recipe, {}, recipe.seed)
     cells = [main] if with_report else []
-    for grid in grids:
+    for grid in grids.values():
         cells += _cells(recipe, grid, every_seed)
     runs = _trainings(cells, results, manifest)
     if with_report:
         runs += [_model(main, results), _evaluation(main, results, manifest)]
-    runs += [_grid(recipe, grid, results, every_seed, manifest) for grid in grids]
+    runs += [
+        _grid(recipe, name, grid, results, every_seed, manifest) for name, grid in grids.items()
+    ]
     return [_with_tags(run, {"dataset_manifest": manifest.digest}) for run in runs]
 
 
@@ -223,11 +224,16 @@ def _cells(recipe: Recipe, grid: Ablation, every_seed: bool) -> list[Cell]:
 
 
 def _grid(
-    recipe: Recipe, ablation: Ablation, results: Path, every_seed: bool, manifest: Manifest
+    recipe: Recipe,
+    grid_name: str,
+    ablation: Ablation,
+    results: Path,
+    every_seed: bool,
+    manifest: Manifest,
 ) -> Run:
     """A parent, and a child for every cell and seed."""
     folder = results / "ablations" / ("every_seed" if every_seed else "")
-    table = folder / f"{ablation.name}.csv"
+    table = folder / f"{grid_name}.csv"
     grid = load_grid(table)
     name = f"{grid.name}, every seed" if every_seed else grid.name
     group = "every_seed" if every_seed else "grid"

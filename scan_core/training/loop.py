@@ -32,6 +32,7 @@ from scan_core.storage.atomic import remove_leftovers, write_text
 from scan_core.training import checkpoint
 from scan_core.training.batches import explained_reading
 from scan_core.training.checkpoint import CheckpointWriter
+from scan_core.training.optimizer import take_step
 from scan_core.training.processes import everybodys, largest, means
 
 _log = logging.getLogger(__name__)
@@ -146,8 +147,6 @@ def train(
         for step in range(first, settings.steps):
             batches = next(steps)
             rate = task.learning_rate(step)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
             sums: dict[str, Tensor] = {}
             for number, batch in enumerate(batches, start=1):
                 with fabric.no_backward_sync(module, enabled=number < len(batches)):
@@ -155,10 +154,7 @@ def train(
                     fabric.backward(losses["loss"] / len(batches))
                 for name, value in losses.items():
                     sums[name] = sums.get(name, 0) + value.detach() / len(batches)
-            if settings.gradient_clip is not None:
-                nn.utils.clip_grad_norm_(trainable, settings.gradient_clip)
-            optimizer.step()
-            optimizer.zero_grad()
+            take_step(optimizer, trainable, rate, settings.gradient_clip)
 
             done = step + 1
             watch.note(step, sums["loss"], [n for batch in batches for n in task.names(batch)])

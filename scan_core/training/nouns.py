@@ -25,8 +25,10 @@ def caption_nouns(caption: str) -> list[str]:
     their singular.
 
     Args:
-        caption: an English sentence.
+        caption: an English sentence; or, if it ends with a line break, names, one a line.
     """
+    if caption.endswith("\n"):
+        return list(dict.fromkeys(caption.splitlines()))
     nouns: list[str] = []
     run: list[str] = []
     for word, lemma, tag in [*_tagger().tag_sent(_WORD.findall(caption)), ("", "", "END")]:

@@ -1,10 +1,9 @@
 """Parameter groups, learning-rate schedule and gradient clipping of the released recipe."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
-import torch
-from torch import nn
-from torch.optim import AdamW
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
 
 _NORMS = (nn.LayerNorm, nn.GroupNorm)
 
@@ -61,16 +60,28 @@ def warmup_poly(
     return decay * (warmup_factor * (1 - progress) + progress)
 
 
-def set_learning_rate(optimizer: AdamW, learning_rate: float) -> None:
-    """Set the learning rate of all groups."""
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+def take_step(
+    optimizer: Optimizer,
+    parameters: Sequence[nn.Parameter],
+    learning_rate: float,
+    largest_norm: float | None,
+) -> Tensor | None:
+    """Change the weights by their gradients, and forget these.
 
-
-def clip_gradients(parameters: Iterable[nn.Parameter], largest: float) -> torch.Tensor:
-    """Scale all gradients together so that their norm is at most `largest`.
+    Args:
+        optimizer: all groups of which get the learning rate.
+        parameters: those that are trained.
+        learning_rate: of this step.
+        largest_norm: gradients are scaled together so that their norm is at most this; None: not.
 
     Returns:
-        the norm before, a scalar.
+        the norm before it was scaled, a scalar; None if it was not asked for.
     """
-    return nn.utils.clip_grad_norm_(parameters, largest)
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+    norm = None
+    if largest_norm is not None:
+        norm = nn.utils.clip_grad_norm_(parameters, largest_norm)
+    optimizer.step()
+    optimizer.zero_grad()
+    return norm

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from scan_core.params.schema.fields import Block, Count, Split, source
+from scan_core.params.schema.fields import NULL_REMOVES, Block, Count, Name, Split, source
 
 
 class Miniworld(Block):
@@ -23,12 +23,29 @@ class Miniworld(Block):
 class Benchmark(Block):
     """One dataset in one vocabulary."""
 
-    format: Literal["coco_stuff", "ade20k_150", "ade20k_847", "pascal_voc", "pascal_context"]
-    """Raw layout to convert from."""
+    format: Literal[
+        "coco_stuff", "ade20k_150", "ade20k_847", "pascal_voc", "pascal_context", "folder"
+    ]
+    """Raw layout to convert from; `folder`: `images/` and `labels/` of your own."""
     classes: str
     """Class list: a built-in name, or the path of a .json file."""
     images: dict[Split, Count | None]
     """Splits to convert, and how many images each must list (`null`: not checked)."""
+    raw: Annotated[str, Field(min_length=1)] | None = None
+    """Folder of its raw data, which is only read; `null`: the recipe's."""
+    split_names: dict[Split, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
+    """What the raw data calls a split, where that is another name: `{val: test}`."""
+    captions: Annotated[str, Field(min_length=1)] | None = None
+    """Captions of the `train` images, on whose nouns CLIP is fine-tuned: a JSON like COCO's, or
+    `classes` for the names of each image's classes; `null`: those of COCO beside the raw data."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Benchmark":
+        if strangers := self.split_names.keys() - self.images.keys():
+            raise ValueError(f"'split_names' has '{min(strangers)}', 'images' has not")
+        if self.format == "folder" and self.raw is None:
+            raise ValueError("'format: folder' needs 'raw', the folder of images/ and labels/")
+        return self
 
 
 class Datasets(Block):
@@ -39,12 +56,12 @@ class Datasets(Block):
     layouts that are already on disk (they are only read)."""
     root: Annotated[str, Field(min_length=1)]
     """Folder for archives, raw data and converted benchmarks. Recipes may share it."""
-    miniworld: Miniworld | None
+    miniworld: Miniworld | None = None
     """Size of the generated world; `null` unless `source` is `generate`."""
-    train: str
+    train: Name
     """The benchmark whose `train` split the segmenter learns from."""
-    benchmarks: Annotated[dict[str, Benchmark], Field(min_length=1)]
-    """The benchmarks, by a name of your choice (letters, digits, `_`)."""
+    benchmarks: Annotated[dict[Name, Benchmark], NULL_REMOVES, Field(min_length=1)]
+    """The benchmarks, by a name of your choice (letters, digits, `_`, `-`)."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Datasets":
@@ -52,7 +69,11 @@ class Datasets(Block):
             raise ValueError("'miniworld' must be given with 'source: generate', null otherwise")
         if "train" not in getattr(self.benchmarks.get(self.train), "images", {}):
             raise ValueError(f"'train: {self.train}' names no benchmark with a 'train' split")
-        for name in self.benchmarks:
-            if not name.replace("_", "").isalnum():
-                raise ValueError(f"benchmark name '{name}': use letters, digits and '_' only")
+        training = self.benchmarks[self.train]
+        if training.format != "coco_stuff" and training.captions is None:
+            raise ValueError(
+                f"'benchmarks.{self.train}.captions' must be given, as 'train' names it: CLIP is "
+                "fine-tuned on nouns of captions. The path of a JSON like COCO's, or 'classes' to "
+                "take the names of the classes in each image"
+            )
         return self

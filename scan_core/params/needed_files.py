@@ -1,0 +1,85 @@
+"""What a recipe needs and nothing in the workflow makes: looked for before anything runs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from scan_core.errors import InputError
+from scan_core.params.schema.recipe import Recipe
+from scan_core.vocabulary.classes import ClassList, load_class_list
+
+# Where each raw format lies below the raw root.
+RAW_FOLDERS = {
+    "coco_stuff": "coco",
+    "ade20k_150": "ADEChallengeData2016",
+    "ade20k_847": "ADE20K_2021_17_01",
+    "pascal_voc": "VOCdevkit/VOC2012",
+    "pascal_context": "VOCdevkit/VOC2010",
+    "folder": "images",
+}
+# In place of a file of captions: the names of the classes in each image.
+CLASS_NAMES = "classes"
+
+
+def class_lists(recipe: Recipe) -> dict[str, ClassList]:
+    """The class list of every benchmark, once everything that the recipe names is there.
+
+    Raises:
+        InputError: lists everything that is missing or wrong, a line each, with the key's path.
+    """
+    problems = list(_missing(recipe))
+    lists = {}
+    for name, benchmark in recipe.datasets.benchmarks.items():
+        try:
+            lists[name] = load_class_list(benchmark.classes)
+        except InputError as error:
+            problems.append(f"datasets.benchmarks.{name}.classes: {error}")
+    if problems:
+        raise InputError("\n".join(problems))
+    return lists
+
+
+def raw_root(recipe: Recipe, benchmark: str) -> Path | None:
+    """The folder of a benchmark's raw data where a person has put it; None: rules make it."""
+    datasets = recipe.datasets
+    if (own := datasets.benchmarks[benchmark].raw) is not None:
+        return Path(own)
+    if datasets.source.startswith("local:"):
+        return Path(datasets.source.removeprefix("local:"))
+    return None
+
+
+def captions(recipe: Recipe) -> tuple[Path | None, bool]:
+    """The file of captions of the training images, None without, and whether rules make it."""
+    datasets = recipe.datasets
+    named = datasets.benchmarks[datasets.train].captions
+    if named is not None:
+        return (None if named == CLASS_NAMES else Path(named)), False
+    root = raw_root(recipe, datasets.train)
+    raw = Path(datasets.root) / "raw" if root is None else root
+    return raw / "coco/annotations/captions_train2017.json", root is None
+
+
+def _missing(recipe: Recipe) -> Iterator[str]:
+    for name, benchmark in recipe.datasets.benchmarks.items():
+        root = raw_root(recipe, name)
+        if root is None:
+            continue
+        folder = root / RAW_FOLDERS[benchmark.format]
+        if not folder.is_dir():
+            key = "source" if benchmark.raw is None else f"benchmarks.{name}.raw"
+            yield (
+                f"datasets.{key}: {folder} is missing; the benchmark {name} is read from there "
+                f"in the layout {benchmark.format}"
+            )
+    path, made = captions(recipe)
+    if path is not None and not made and not path.is_file():
+        yield (
+            f"datasets.benchmarks.{recipe.datasets.train}.captions: {path} is missing; CLIP is "
+            "fine-tuned on nouns of these captions. Without captions write 'classes'"
+        )
+    for key, source in (
+        ("segmenter.backbone.weights", recipe.segmenter.backbone.weights),
+        ("clip.source", recipe.clip.source),
+    ):
+        if source.startswith("file:") and not Path(source.removeprefix("file:")).is_file():
+            yield f"{key}: {source.removeprefix('file:')} is missing"
