@@ -108,7 +108,7 @@ class ClusterProject(Project):
         path = self.folder / "slurm/profile.yaml"
         profile = yaml.load(path)
         profile["__variables__"].update(
-            partition="main", account="test", gpu="gpu:none",
+            partition="main", cpu_partition="main", account="test", gpu="gpu:none",
             nodes=2, gpus_per_node=1, cpus_per_gpu=2, longest=20,
         )  # fmt: skip
         profile["jobs"] = 4
