@@ -28,7 +28,10 @@ def database() -> Path:
 
 def default_uri() -> str:
     """The address of `database`."""
-    return f"sqlite:///{database()}"
+    file = database()
+    if set("?#%") & set(str(file)):  # an address would end there, or mean another letter
+        file = Path(os.path.relpath(file))
+    return f"sqlite:///{file}"
 
 
 def store_uri() -> str:

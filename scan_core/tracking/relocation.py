@@ -26,9 +26,22 @@ def relocate(database: Path) -> list[str]:
 
     Returns:
         the other folders, as addresses.
+
+    Raises:
+        OSError: the file is damaged, or another process holds it.
     """
     if not database.is_file():
         return []
+    try:
+        others = _relocate(database)
+    except sqlite3.Error as error:
+        raise OSError(str(error)) from None
+    for other in others:
+        logging.info("%s came from %s: its files are now those beside it", database, other)
+    return others
+
+
+def _relocate(database: Path) -> list[str]:
     here = (database.parent / "mlruns").absolute().as_uri()
     with closing(sqlite3.connect(database, timeout=60)) as connection, connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
@@ -50,6 +63,4 @@ def relocate(database: Path) -> list[str]:
                         f"WHERE substr({column}, 1, ?) = ?",
                         (here, len(other) + 1, len(other) + 1, f"{other}/"),
                     )
-    for other in others:
-        logging.info("%s came from %s: its files are now those of %s", database, other, here)
     return sorted(others)
