@@ -23,7 +23,12 @@ def project_root() -> Path:
 
 def store_uri() -> str:
     """The store's address."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project_root() / 'mlflow.db'}"
+    if named := os.environ.get("MLFLOW_TRACKING_URI"):
+        return named
+    file = project_root() / "mlflow.db"
+    if set("?#%") & set(str(file)):  # an address would end there, or mean another letter
+        file = Path(os.path.relpath(file))
+    return f"sqlite:///{file}"
 
 
 def shown_uri() -> str:

@@ -32,6 +32,8 @@ _MOST_PARAMS, _MOST_METRICS = 100, 900  # in one call
 _LOCK_SECONDS = 120.0
 # Measured beside the numbers of the training: never compared to its record.
 _MEASURED = "system/"
+# What SQLite says of a file that is none of its own, or no longer.
+_DAMAGED = ("file is not a database", "database disk image is malformed")
 _NOTE = """The recipe `{recipe}`. **Views**, above, has the columns of every grid.
 
 Metrics of benchmarks are fractions from 0 to 1, named `<benchmark>/<metric>`: `miou`, `sg_iou`,
@@ -193,7 +195,10 @@ def _short_patience() -> Iterator[None]:
 
 
 def spoken(error: Exception) -> str:
-    """The first line of an error, short."""
+    """The first line of an error, short; of a damaged file, what to do."""
+    if any(words in str(error) for words in _DAMAGED):
+        file = place.store_uri().removeprefix("sqlite:///")
+        return f"{file} is damaged: delete it, and every run is recorded again"
     if " failed with exception " in str(error):  # and then the whole history of a connection
         return "no answer"
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
