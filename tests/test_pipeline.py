@@ -17,14 +17,18 @@ from PIL import Image
 from test_report_page import MOST_BYTES, images_of
 from test_workflow import Project, small
 
+from scan_core.datasets.loading import BenchmarkImages
 from scan_core.inference.scan import Scan
+from scan_core.params.reading import read_params, validate
 from scan_core.params.recipe_part import write_part
 from scan_core.params.schema.recipe import Recipe
 from scan_core.params.stages import clip_part, model_part, segmenter_part
 from scan_core.storage.tensors import load_tensors
+from scan_core.vocabulary.classes import load_class_list
 
 pytestmark = pytest.mark.slow
 BENCHMARKS = ["mini_ade_36", "mini_voc_10b"]
+LAYERS = [[1], [2], [1, 2], [1, 2, 3]]
 
 
 def reduced(params) -> None:
@@ -33,12 +37,14 @@ def reduced(params) -> None:
     grids = params["ablations"]
     for name in set(grids) - {"ensemble_weight", "components"}:
         del grids[name]
+    grids["layers"] = {"recipe": "mini", "vary": {"inference.replace_layers": LAYERS}}
     for grid in grids.values():
         grid["seeds"] = [0]
     params["searches"]["settings"].update(trials=12, benchmarks=BENCHMARKS)
     recipe = params["recipes"]["mini"]
     recipe["grids"] = ["ensemble_weight"]
-    recipe["inference"].update(benchmarks=BENCHMARKS, clip_weight=0.75)  # one of the grid's
+    # The weight is one of the grid's, and the shift is strong enough to be seen in few images.
+    recipe["inference"].update(benchmarks=BENCHMARKS, clip_weight=0.75, replace_ratio=0.5)
     recipe["clip"]["source"] = "train"
     recipe["clip"]["pretraining"].update(
         images=60, cutouts=20, steps=4, cutout_steps=2, batch_size=12, warmup_steps=1
@@ -103,6 +109,59 @@ def test_a_setting_in_a_grid_has_the_number_that_it_has_alone(made):
                 and json.loads(row["inference.clip_weight"]) == weight
             ]
         assert float(row["miou"]) == pytest.approx(alone["results"]["combined"]["miou"], abs=1e-6)
+
+
+def test_every_list_of_layers_is_another_prediction(made):
+    """The grid's cells are evaluated with their own layers, and differ by them."""
+    from scan_core.params.grid import rows_of
+
+    params = validate(read_params(made.folder / "params.yaml"))
+    rows = [
+        row
+        for row in rows_of(params.recipes["mini"], params.ablations["layers"])
+        if row.benchmark == "mini_ade_36"
+    ]
+    folder = made.folder / "results/mini/eval/seed=0/mini_ade_36"
+    evaluated = json.loads((folder / "evaluation.json").read_text())
+    assert [evaluated[row.settings.key]["settings"]["replace_layers"] for row in rows] == LAYERS
+    with np.load(folder / "shards/0.npz") as file:
+        counts = [file[row.settings.key] for row in rows]
+    assert all(
+        not np.array_equal(one, other) for n, one in enumerate(counts) for other in counts[:n]
+    )
+
+
+def test_the_release_predicts_what_was_evaluated(made, tmp_path, monkeypatch):
+    """Pixel by pixel: in Python, on the command line, in MLflow's model, and on the page."""
+    from scan_core.apps.page.viewer import Viewer
+    from scan_core.tracking.pyfunc import _load_pyfunc
+
+    release = made.folder / "results/mini/release/model.safetensors"
+    names = load_class_list("mini_ade_36").names
+    images = BenchmarkImages(made.folder / "data/mini/benchmarks/mini_ade_36/index.json", "val")
+    file = tmp_path / f"{images.stem(0)}.png"
+    Image.fromarray(images.image(0)).save(file)
+    kept = made.folder / "results/mini/eval/seed=0/mini_ade_36/predictions/0/combined"
+    evaluated = np.asarray(Image.open(kept / f"{images.stem(0)}.png"))
+    scan = Scan.from_checkpoint(release)
+    assert np.array_equal(scan.segment(file, names).class_map, evaluated)
+    (row,) = _load_pyfunc(str(release)).predict([{"image": str(file), "class_names": names}])
+    assert np.array_equal(row["class_map"], evaluated)
+    command = [sys.executable, "-m", "scan_core.apps.segment", str(file)]
+    command += ["--classes", "@mini_ade_36", "--out", str(tmp_path / "out")]
+    subprocess.run(command, cwd=made.folder, check=True, capture_output=True)
+    assert np.array_equal(np.asarray(Image.open(next((tmp_path / "out").glob("*_labels.png")))),
+                          evaluated)  # fmt: skip
+    viewer = Viewer(scan)
+    shown = []
+    monkeypatch.setattr(
+        "scan_core.apps.page.viewer.blend",
+        lambda image, class_map, *_: shown.append(class_map) or Image.new("RGB", (1, 1)),
+    )
+    settings = viewer.settings
+    weights = (settings.clip_weight, settings.mask_threshold)
+    viewer.answer(viewer.look(file), ", ".join(names), "", *weights, 0.0)
+    assert np.array_equal(shown[0], evaluated)
 
 
 def test_shards_add_up_to_every_image(made):
@@ -340,3 +399,56 @@ def test_every_grid_is_made_with_all_its_seeds(made):
     # Cells that a training grid has in common with the recipe are not trained again.
     assert len([run for run in runs if run.startswith("segmenter/")]) == 2
     assert made.jobs("ablations") == {}
+
+
+@pytest.mark.long
+def test_a_mixed_grid_has_the_numbers_of_plain_runs(made, tmp_path):
+    """Training and test-time keys in one grid: four rows, each that of a recipe with its values."""
+    copy = Project(tmp_path)
+    shutil.copytree(made.folder, tmp_path, symlinks=True, dirs_exist_ok=True)
+    vary = {"clip_finetune.contextual_shift": [False, True], "inference.clip_weight": [0.25, 0.8]}
+
+    def add(params):
+        params["ablations"]["mixed"] = {"vary": vary, "benchmarks": BENCHMARKS[:1], "seeds": [0]}
+
+    copy.edit(add)
+    ran = copy.snakemake("--profile", "local", "results/mini/ablations/mixed.csv")
+    assert ran.returncode == 0, ran.stdout
+    with (tmp_path / "results/mini/ablations/mixed.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len({row["miou"] for row in rows}) == 4
+    for row in rows:
+
+        def put_in(params, row=row):
+            recipe = params["recipes"]["mini"]
+            shift = json.loads(row["clip_finetune.contextual_shift"])
+            recipe["clip_finetune"]["contextual_shift"] = shift
+            recipe["inference"]["clip_weight"] = json.loads(row["inference.clip_weight"])
+
+        copy.edit(put_in)
+        target = "results/mini/eval/seed=0/mini_ade_36/metrics.json"
+        ran = copy.snakemake("--profile", "local", target)
+        assert ran.returncode == 0, ran.stdout
+        metrics = json.loads((tmp_path / target).read_text())
+        assert float(row["miou"]) == pytest.approx(metrics["results"]["combined"]["miou"], abs=1e-6)
+
+
+@pytest.mark.long
+def test_a_grid_of_a_thousand_cells(made, tmp_path):
+    """It is planned, evaluated in one pass, and has its table; no command line is too short."""
+    copy = Project(tmp_path)
+    shutil.copytree(made.folder, tmp_path, symlinks=True, dirs_exist_ok=True)
+    vary = {
+        "inference.mask_threshold": [round(0.5 + 0.02 * n, 2) for n in range(25)],
+        "inference.clip_weight": [round(n / 39, 4) for n in range(40)],
+    }
+
+    def add(params):
+        params["ablations"]["large"] = {"vary": vary, "benchmarks": BENCHMARKS[:1], "seeds": [0]}
+
+    copy.edit(add)
+    assert copy.jobs("results/mini/ablations/large.csv")["ablate"] == 1
+    ran = copy.snakemake("--profile", "local", "results/mini/ablations/large.csv")
+    assert ran.returncode == 0, ran.stdout
+    with (tmp_path / "results/mini/ablations/large.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 1000
