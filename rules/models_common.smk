@@ -7,7 +7,7 @@ from scan_core.params.grid import cell_of, cells_of, check_grid
 from scan_core.params.needed_files import CLASS_NAMES, captions
 from scan_core.params.recipe_part import write_part
 
-GRIDS = {grid.name: grid for grid in PARAMS.ablations}
+GRIDS = PARAMS.ablations
 # `grids: [...]` of the recipe; `snakemake ablations` builds every grid that is for this recipe.
 GRIDS_OF_RECIPE = list(RECIPE.grids)
 GRIDS_FOR_RECIPE = [
@@ -27,7 +27,7 @@ try:
     CELLS = {name: cells_of(RECIPE, GRIDS[name]) for name in GRIDS_FOR_RECIPE}
     if workflow.is_main_process:
         for name in GRIDS_FOR_RECIPE:
-            check_grid(RECIPE, GRIDS[name])
+            check_grid(name, RECIPE, GRIDS[name])
 except InputError as error:
     raise WorkflowError(str(error)) from None
 MODELS = {MAIN.names["model"]: MAIN}

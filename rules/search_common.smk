@@ -3,15 +3,15 @@
 from scan_core.params.search_space import searched_benchmarks
 
 SEARCHES = {
-    search.name: search
-    for search in PARAMS.searches
+    name: search
+    for name, search in PARAMS.searches.items()
     if search.recipe in (None, RECIPE_NAME)
 }
 
 
 def benchmark_names(wildcards):
     try:
-        return searched_benchmarks(SEARCHES[wildcards.search], RECIPE)
+        return searched_benchmarks(wildcards.search, SEARCHES[wildcards.search], RECIPE)
     except InputError as error:
         raise WorkflowError(str(error)) from None
 

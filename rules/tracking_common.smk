@@ -26,4 +26,4 @@ def records_of_trainings(cells):
 
 def grid_file(grids):
     """A file of grids, for the recorder."""
-    return addressed([GRIDS[grid].model_dump() for grid in grids])
+    return addressed({grid: GRIDS[grid].model_dump() for grid in grids})

@@ -26,12 +26,15 @@ RUN_BY = {"own_data.md": "test_own_data.py"}
 ELSEWHERE = {
     r"source \.venv/bin/activate": "the shell's own",
     r"\$EDITOR params\.yaml": "a person's editor",
-    r"python -m pytest -m (cluster|long)": ".ci/run",
-    r"git (add|clone|commit|checkout) .*": "the reader's own repository",
+    r"python -m pytest -m (cluster|long|\".*\")|python -m pytest( tests/\w+\.py)+": ".ci/run",
+    r"pre-commit install": "test_repository.py::test_hooks_are_the_linters_of_make_lint",
+    r"git (add|clone|commit|checkout|diff) .*": "the reader's own repository",
     r"dvc repro|dvc exp run( -S recipe=\w+)?":
         "test_versioning.py::test_a_second_repro_does_nothing",
     r"dvc exp run (-S|--set-param) (key=value|recipes\.mini\.inference\.clip_weight=0\.4)":
         "test_versioning.py::test_an_experiment_on_a_setting",
+    r"dvc exp run -S (recipes\.mini\.seed=3|\+\+recipes\.vitl14\.segmenter\.training\.steps=60000)":
+        "test_versioning.py::test_set_param_keeps_comments_and_its_line_alone_changes",
     r"dvc exp run (-S recipes\.mini\.clip_finetune\.learning_rate=2e-4|--temp)":
         "test_versioning.py::test_an_experiment_on_the_training_has_the_numbers_of_a_plain_run",
     r"dvc (params|metrics|plots) diff( HEAD)?|dvc exp remove --all-commits":

@@ -17,7 +17,7 @@ from scan_core.params.schema.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
 PARAMS = validate(read_params(ROOT / "params.yaml"))
-GRIDS = {grid.name: grid for grid in PARAMS.ablations}
+GRIDS = PARAMS.ablations
 PAIRS = [
     (name, recipe)
     for name, grid in GRIDS.items()
@@ -27,8 +27,7 @@ PAIRS = [
 
 
 def grid(vary, **changes) -> Ablation:
-    base = {"name": "mine", "recipe": None, "fixed": {}, "benchmarks": None, "seeds": [0]}
-    return Ablation.model_validate({**base, "vary": vary, **changes})
+    return Ablation.model_validate({"seeds": [0], "vary": vary, **changes})
 
 
 def _experiments(recipe, one):
@@ -44,7 +43,7 @@ def _experiments(recipe, one):
 @pytest.mark.parametrize(("name", "recipe_name"), PAIRS)
 def test_cells_differ_as_their_values_do_and_in_nothing_else(name, recipe_name):
     recipe, one = PARAMS.recipes[recipe_name], GRIDS[name]
-    check_grid(recipe, one)
+    check_grid(name, recipe, one)
     for key, on_benchmarks in _experiments(recipe, one).items():
         seed, values = json.loads(key)
         document = recipe.model_dump()
@@ -108,7 +107,7 @@ def test_training_and_test_time_keys_mix():
 )
 def test_keys_under_inference_need_no_training(key):
     recipe = PARAMS.recipes["mini"]
-    values = {"replace_layers": [[1], [2]]}.get(key, [100, 120])
+    values = {"replace_layers": [[1], [2]], "longest_side": [200, 300]}.get(key, [100, 120])
     names = [cell.names for cell in cells_of(recipe, grid({f"inference.{key}": values}))]
     assert names[0] == names[1]
 
@@ -128,7 +127,7 @@ def test_keys_under_inference_need_no_training(key):
 )
 def test_a_grid_that_compares_nothing_is_refused(vary, message):
     with pytest.raises(InputError, match=message):
-        check_grid(PARAMS.recipes["mini"], grid(vary))
+        check_grid("mine", PARAMS.recipes["mini"], grid(vary))
 
 
 def test_folders_of_variants_have_bounded_names_of_their_own():
@@ -150,3 +149,15 @@ def test_folders_of_variants_have_bounded_names_of_their_own():
     assert all(name.startswith("seed=0,") for name in names)
     files = grid({"clip.source": ["file:a b.pt", "file:a_b.pt"]})
     assert len({cell.names["clip"] for cell in cells_of(PARAMS.recipes["vitb16"], files)}) == 2
+
+
+def test_the_recipes_own_cells_are_known_on_each_benchmark():
+    def own(recipe: str, name: str) -> dict[str, object]:
+        rows = rows_of(PARAMS.recipes[recipe], GRIDS[name], every_seed=False)
+        return {row.benchmark: [*row.cell.values.values()] for row in rows if row.own}
+
+    assert set(map(str, own("mini", "components").values())) == {"[True, True]"}
+    # Fixed keys, such as fewer steps, do not count: all cells of the grid have them.
+    assert own("mini", "mini_low_frequency") == {"mini_ade_36": [[9, 7, 3]]}
+    ratios = own("vitl14", "replace_ratio")
+    assert (ratios["ade20k_847"], ratios["voc_20"]) == ([0.15], [0.1])

@@ -39,7 +39,7 @@ def _raw_data(folder: Path) -> Path:
 
 def _few_steps(params, raw: Path, clip_file: Path) -> None:
     params["recipe"] = "vitb16"
-    params["ablations"] = []
+    params["ablations"] = {}
     for recipe in params["recipes"].values():
         recipe["grids"] = []
     recipe = params["recipes"]["vitb16"]

@@ -9,15 +9,19 @@ from pathlib import Path
 import pytest
 
 from scan_core.errors import InputError
+from scan_core.params.inheritance import merged
 from scan_core.params.reading import override, read_params, select_params, validate
 from scan_core.params.schema.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
 
 
+SHIPPED = read_params(ROOT / "params.yaml")
+
+
 @pytest.fixture
 def document():
-    return read_params(ROOT / "params.yaml")
+    return copy.deepcopy(SHIPPED)
 
 
 def test_the_shipped_file_is_valid_and_runs_mini(document):
@@ -66,7 +70,7 @@ def _set(path, value):
         *blocks, last = path.split(".")
         here = document
         for block in blocks:
-            here = here[int(block) if block.isdigit() else block]
+            here = here[block]
         here[last] = value
 
     return change
@@ -79,7 +83,7 @@ def _set(path, value):
             _set("recipes.mini.segmenter.training.lerning_rate", 1e-3),
             ["recipes.mini.segmenter.training.lerning_rate", "did you mean 'learning_rate'"],
         ),
-        (_set("ablation", []), ["ablation: unknown key, did you mean 'ablations'"]),
+        (_set("ablation", {}), ["ablation: unknown key, did you mean 'ablations'"]),
         (_set("recipe", "vitl41"), ["recipe: 'vitl41' is unknown, did you mean 'vitl14'"]),
         (_set("recipes.mini.seed", "zero"), ["recipes.mini.seed", "integer", "'zero'"]),
         (
@@ -101,22 +105,22 @@ def _set(path, value):
         (_set("recipes.mini.datasets.train", "coco"), ["'train: coco' names no benchmark"]),
         (_set("recipes.mini.grids", ["componets"]), ["did you mean 'components'"]),
         (
-            _set("ablations.0.vary", {"segmenter.training.step": [1]}),
+            _set("ablations.components.vary", {"segmenter.training.step": [1]}),
             ["ablations.components.vary", "segmenter.training.step", "did you mean 'steps'"],
         ),
         (
-            _set("ablations.0.vary", {"inference.replace_ratio": [0.1, 7]}),
+            _set("ablations.components.vary", {"inference.replace_ratio": [0.1, 7]}),
             ["ablations.components.vary", "replace_ratio", "got 7"],
         ),
         (
-            _set("ablations.0.fixed", {"segmenter.training.step": 1}),
+            _set("ablations.components.fixed", {"segmenter.training.step": 1}),
             ["ablations.components.fixed", "segmenter.training.step", "did you mean 'steps'"],
         ),
         (
-            _set("ablations.0.fixed", {"clip_finetune.contextual_shift": False}),
+            _set("ablations.components.fixed", {"clip_finetune.contextual_shift": False}),
             ["'clip_finetune.contextual_shift' is both fixed and varied"],
         ),
-        (_set("ablations.0.benchmarks", ["mini_ade_35"]), ["did you mean 'mini_ade_36'"]),
+        (_set("ablations.components.benchmarks", ["mini_ade_35"]), ["did you mean 'mini_ade_36'"]),
     ],
 )
 def test_a_mistake_is_named_with_what_is_allowed(document, change, words):
@@ -131,9 +135,173 @@ def test_a_mistake_is_named_with_what_is_allowed(document, change, words):
 
 
 def test_a_missing_key_is_named(document):
-    del document["recipes"]["vitl14"]["clip"]["prompts"]
-    with pytest.raises(InputError, match=r"recipes\.vitl14\.clip\.prompts: this key is missing"):
+    del document["recipes"]["vitb16"]["clip"]["prompts"]
+    with pytest.raises(InputError) as caught:
         validate(document)
+    assert str(caught.value) == "params.yaml: recipes.vitb16.clip.prompts: this key is missing", (
+        "not once more for vitl14, which extends it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_set("recipes.mini.seed", 2**32), ["recipes.mini.seed", "less than 4294967296"]),
+        (_set("ablations.repeated.seeds", [0, 2**32]), ["ablations.repeated.seeds.1"]),
+        (_set("searches.settings.seed", -1), ["searches.settings.seed"]),
+        (
+            _set("recipes.mini.segmenter.augmentation.short_side", [160, 96]),
+            ["'short_side: [160, 96]' must be in order"],
+        ),
+        (
+            _set("recipes.mini.segmenter.augmentation.longest_side", 100),
+            ["not above 'longest_side: 100'"],
+        ),
+        (_set("recipes.mini.inference.short_side", 999), ["greater than 'longest_side'"]),
+        (_set("recipes.mini.segmenter.mask_decoder.queries", 10**9), ["queries", "10000"]),
+        (_set("recipes.mini.segmenter.backbone.depths", [2, 2, 18000, 2]), ["depths.2", "1000"]),
+        (_set("recipes.mini.clip_finetune.batch_size", 10**12), ["batch_size", "10000000"]),
+        (_set("recipes.mini.clip_finetune.learning_rate", float("inf")), ["finite number"]),
+        (
+            _set("recipes.mini.segmenter.mask_decoder.heads", 7),
+            ["'width: 64' is no multiple of 'heads: 7'"],
+        ),
+    ],
+)
+def test_impossible_and_absurd_sizes_are_refused(document, change, words):
+    change(document)
+    with pytest.raises(InputError) as caught:
+        validate(document)
+    for word in ["params.yaml: ", *words]:
+        assert word in str(caught.value)
+
+
+HOSTILE = [
+    "",
+    "a/b",
+    "..",
+    "../evil",
+    "/abs",
+    "a;touch x",
+    "$HOME",
+    "$(id)",
+    "a b",
+    "-n",
+    "é",
+    "a\n",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("table", ["recipes", "ablations", "searches", "benchmarks"])
+def test_names_that_a_shell_or_a_folder_would_take_for_something_else_are_refused(
+    document, table, name
+):
+    if table == "benchmarks":
+        benchmarks = document["recipes"]["mini"]["datasets"]["benchmarks"]
+        benchmarks[name] = benchmarks["mini_ade_36"]
+    else:
+        document[table][name] = next(iter(document[table].values()))
+    with pytest.raises(InputError, match="is no name: 1 to 64 of the letters"):
+        validate(document)
+
+
+def test_names_of_the_alphabet_are_allowed(document):
+    document["recipes"]["My-2nd_recipe"] = {"extends": "mini", "grids": ["2024-11"]}
+    document["ablations"]["2024-11"] = {"vary": {}}
+    document["recipe"] = "My-2nd_recipe"
+    assert validate(document).recipes["My-2nd_recipe"].grids == ["2024-11"]
+
+
+# Recipes that extend others
+
+
+def test_a_recipe_says_only_what_differs(document):
+    document["recipes"]["mine"] = {
+        "extends": "vitl14",
+        "datasets": {"benchmarks": {"voc_20b": None}},
+        "clip": {
+            "source": "train",
+            "pretraining": document["recipes"]["mini"]["clip"]["pretraining"],
+        },
+        "inference": {
+            "benchmarks": ["ade20k_150"],
+            "mask_threshold": {"voc_20b": None, "ade20k_150": 0.1},
+            "clip_weight": 0.5,
+            "replace_ratio": 0.1,
+            "ensemble": "log",
+        },
+    }
+    document["recipes"]["mine"]["clip"]["architecture"] = document["recipes"]["mini"]["clip"][
+        "architecture"
+    ]
+    recipes = validate(document).recipes
+    mine, vitl14, vitb16 = recipes["mine"], recipes["vitl14"], recipes["vitb16"]
+    assert mine.segmenter == vitl14.segmenter, "inherited over two steps"
+    assert vitl14.segmenter.training == vitb16.segmenter.training
+    assert vitl14.segmenter.semantic_integration.sigmas == [9, 7, 3]
+    assert vitl14.segmenter.semantic_integration.clip_layers == [12, 18, 24], "lists are replaced"
+    assert mine.inference.mask_threshold["ade20k_150"] == 0.1, "tables are merged"
+    assert mine.inference.mask_threshold["ade20k_847"] == 0.3
+    assert "voc_20b" not in mine.datasets.benchmarks, "null takes out"
+    assert mine.inference.clip_weight == 0.5, "a value replaces a table"
+    assert mine.clip.architecture.embed_dim == 128, "a table replaces a value"
+    assert "extends" not in mine.model_dump(), "what is recorded is complete"
+
+
+def test_null_replaces_what_was_inherited():
+    parent = {"a": {"b": 1, "c": [1, 2]}, "d": {"e": 1}}
+    assert merged(parent, {"a": {"c": [3]}, "d": None}) == {"a": {"b": 1, "c": [3]}, "d": None}
+    assert parent == {"a": {"b": 1, "c": [1, 2]}, "d": {"e": 1}}
+
+
+@pytest.mark.parametrize(
+    ("parents", "message"),
+    [
+        (
+            {"vitl14": "vitb61"},
+            "recipes.vitl14.extends: 'vitb61' is unknown, did you mean 'vitb16'",
+        ),
+        ({"vitb16": "vitb16"}, "recipes.vitb16.extends: vitb16 -> vitb16 is a circle"),
+        ({"vitb16": "vitl14"}, "vitb16 -> vitl14 -> vitb16 is a circle"),
+        ({"mini": "vitl14", "vitb16": "mini"}, "is a circle"),
+        ({"vitl14": 3}, "recipes.vitl14.extends: Input should be a valid string, got 3"),
+        ({"vitl14": ["mini"]}, "recipes.vitl14.extends: Input should be a valid string"),
+    ],
+)
+def test_a_parent_that_is_none_is_refused(document, parents, message):
+    for name, parent in parents.items():
+        document["recipes"][name]["extends"] = parent
+    with pytest.raises(InputError) as caught:
+        validate(document)
+    assert message in str(caught.value)
+    assert sum("extends" in line for line in str(caught.value).splitlines()) == 1
+
+
+def test_an_override_reaches_the_recipes_that_inherit_it(document, tmp_path):
+    frozen = tmp_path / "frozen.json"
+    frozen.write_text(json.dumps(document))
+    config = copy.deepcopy(document)
+    config["recipes"]["vitb16"]["segmenter"]["training"]["steps"] = "7"
+    config["recipes"]["vitl14"]["inference"]["crop_threshold"] = "0.5"  # not in its own block
+    config["recipes"]["vitl14"]["clip_finetune"] = {"pairs": {"images": "null"}, "epochs": "3"}
+    config["ablations"]["repeated"]["seeds"] = ["5"]
+    params = select_params(config, frozen)
+    assert params.recipes["vitl14"].segmenter.training.steps == 7
+    assert params.recipes["vitl14"].inference.crop_threshold == 0.5
+    assert params.recipes["vitb16"].inference.crop_threshold == "mask_threshold"
+    assert params.recipes["vitl14"].clip_finetune.pairs.images is None
+    assert params.recipes["vitl14"].clip_finetune.epochs == 3
+    assert params.ablations["repeated"].seeds == [5]
+
+
+def test_a_fixed_value_may_be_what_makes_the_varied_ones_possible(document):
+    document["ablations"]["two_layers"] = {
+        "recipe": "mini",
+        "fixed": {"segmenter.semantic_integration.clip_layers": [2, 4]},
+        "vary": {"segmenter.semantic_integration.sigmas": [[9, 3], [3, 9]]},
+    }
+    validate(document)
 
 
 @pytest.mark.parametrize("text", ["a: [1", "a: 1\na: 2\n", "- 1\n"])
@@ -149,7 +317,7 @@ def test_overrides_come_as_text_and_are_typed(document, tmp_path):
     frozen.write_text(json.dumps(document))
     config = copy.deepcopy(document)
     config["recipe"] = "vitl14"
-    config["recipes"]["vitl14"]["segmenter"]["training"].update(steps="7", learning_rate="1e-5")
+    config["recipes"]["vitl14"]["segmenter"]["training"] = {"steps": "7", "learning_rate": "1e-5"}
     config["recipes"]["vitl14"]["inference"]["replace_layers"] = ["1", "3"]
     params = select_params(config, frozen)
     name, recipe = params.recipe, params.recipes[params.recipe]

@@ -40,7 +40,7 @@ SPACE = {
 
 def search(**changes) -> Search:
     values = {
-        **{"name": "mine", "recipe": None, "vary": SPACE, "benchmarks": None, "images": None},
+        **{"recipe": None, "vary": SPACE, "benchmarks": None, "images": None},
         **{"metric": "miou", "sampler": "tpe", "trials": 20, "seed": 0},
     }
     return Search.model_validate({**values, **changes})
@@ -222,7 +222,7 @@ def test_what_cannot_be_searched_is_refused(changes, message):
     recipe = validate(read_params(ROOT / "params.yaml")).recipes["vitb16"]
     document = override(recipe.model_dump(), "inference.benchmarks", ["ade20k_150", "voc_20"])
     with pytest.raises(InputError, match=message):
-        searched_benchmarks(search(**changes), type(recipe).model_validate(document))
+        searched_benchmarks("mine", search(**changes), type(recipe).model_validate(document))
 
 
 @pytest.mark.parametrize(
@@ -236,6 +236,6 @@ def test_what_cannot_be_searched_is_refused(changes, message):
 )
 def test_a_wrong_search_is_named(change, message):
     document = json.loads(json.dumps(read_params(ROOT / "params.yaml")))
-    document["searches"][0].update(change)
+    document["searches"]["settings"].update(change)
     with pytest.raises(InputError, match=message):
         validate(document)

@@ -306,7 +306,7 @@ def test_a_stage_depends_on_its_keys_alone(tmp_path):
 
 def test_cells_share_what_they_agree_in():
     checked = validate(read_params(ROOT / "params.yaml"))
-    grids = {grid.name: grid for grid in checked.ablations}
+    grids = checked.ablations
     recipe = checked.recipes["mini"]
     components = cells_of(recipe, grids["components"])
     assert _variants(components) == {
@@ -321,7 +321,7 @@ def test_cells_share_what_they_agree_in():
 
 def test_a_grid_over_the_segmenter_shares_the_fine_tuned_clip():
     checked = validate(read_params(ROOT / "params.yaml"))
-    grids = {grid.name: grid for grid in checked.ablations}
+    grids = checked.ablations
     cells = cells_of(checked.recipes["mini"], grids["mini_low_frequency"])
     assert _variants(cells) == {
         "clip": 3, "segmenter": 15, "miner": 3, "pairs": 3, "finetuned": 3, "model": 15

@@ -1,7 +1,9 @@
 """DVC around the workflow: reproduce, compare, share; nothing is recorded that was not made."""
 
+import difflib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,21 +12,24 @@ from pathlib import Path
 
 import pytest
 from test_pipeline import reduced
-from test_workflow import Project
+from test_workflow import ROOT, Project
+
+from scan_core.params.layout import restored
 
 pytestmark = pytest.mark.slow
 WEIGHT = "recipes.mini.inference.clip_weight"
 RATE = "recipes.mini.clip_finetune.learning_rate"
+METRICS = "metrics/mini_context_24.json"
 TRAINING = "Fine-tuning CLIP with masks"
 
 
 def tiny(params) -> None:
     """One benchmark, a few images, two steps."""
     reduced(params)
-    (grid,) = [grid for grid in params["ablations"] if grid["name"] == "ensemble_weight"]
+    grid = params["ablations"]["ensemble_weight"]
     grid["vary"]["inference.clip_weight"] = [0, 0.1, 1]
-    params["ablations"] = [grid]
-    params["searches"] = []
+    params["ablations"] = {"ensemble_weight": grid}
+    params["searches"] = {}
     recipe = params["recipes"]["mini"]
     datasets = recipe["datasets"]
     datasets["miniworld"].update(training_images=6, tuning_images=2, test_images=8)
@@ -73,10 +78,10 @@ class Repository:
         Project.edit(self, change)
 
     def metrics(self) -> dict[str, float]:
-        return json.loads((self.results / "metrics.json").read_text())
+        return json.loads((self.results / METRICS).read_text())
 
     def metrics_of(self, revision: str) -> dict[str, float]:
-        return json.loads(self.run("git", "show", f"{revision}:results/mini/metrics.json"))
+        return json.loads(self.run("git", "show", f"{revision}:results/mini/{METRICS}"))
 
     def experiment(self) -> str:
         """The commit of the only experiment."""
@@ -98,6 +103,71 @@ class Repository:
         # Without .snakemake_timestamp, which DVC leaves where it is.
         files = sorted((self.results / "tables").glob("[!.]*"))
         return {path.name: path.read_bytes() for path in files}
+
+
+READER = """
+from pathlib import Path
+from scan_core.params.reading import read_params, validate
+recipes = validate(read_params(Path("params.yaml"))).recipes
+print("steps:", *(recipes[name].segmenter.training.steps for name in ("vitb16", "vitl14")))
+"""
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory) -> Repository:
+    """The parameters as they are shipped, and a stage that reads them and does nothing else."""
+    folder = tmp_path_factory.mktemp("shipped")
+    shutil.copy(ROOT / "params.yaml", folder)
+    (folder / "read.py").write_text(READER)
+    (folder / "dvc.yaml").write_text(
+        "stages: {read: {cmd: python read.py, deps: [read.py], params: [params.yaml: ]}}"
+    )
+    repository = Repository(folder)
+    repository.environment["PYTHONPATH"] = str(ROOT)
+    repository.run("git", "init", "--quiet")
+    repository.run("git", "config", "user.name", "A Person")
+    repository.run("git", "config", "user.email", "person@example.org")
+    repository.run("dvc", "init", "--quiet")
+    repository.run("git", "add", ".")
+    repository.run("git", "commit", "--quiet", "--message", "Parameters")
+    return repository
+
+
+@pytest.mark.parametrize(
+    ("settings", "steps", "lines"),
+    [
+        (
+            ["recipes.vitb16.segmenter.training.steps=9"],
+            "9 9",
+            ["-        steps: 120000", "+        steps: 9"],
+        ),
+        (
+            [
+                "++recipes.vitl14.segmenter.training.steps=9",
+                "++ablations.prompts.seeds=[0,1]",
+                "ablations.replace_layers.recipe=vitb16",
+            ],
+            "120000 9",
+            [
+                *("+    seeds: [0, 1]", "-    recipe: vitl14", "+    recipe: vitb16"),
+                *("+      training:", "+        steps: 9"),
+            ],
+        ),
+    ],
+)
+def test_set_param_keeps_comments_and_its_line_alone_changes(shipped, settings, steps, lines):
+    options = [option for setting in settings for option in ("--set-param", setting)]
+    text = shipped.run("dvc", "exp", "run", *options)
+    assert f"steps: {steps}" in text, "recipes that extend another have its override"
+    before = (ROOT / "params.yaml").read_text()
+    written = (shipped.folder / "params.yaml").read_text()
+    assert re.findall("#.*", written) == re.findall("#.*", before)
+    changes = difflib.unified_diff(before.splitlines(), restored(before, written).splitlines(), n=0)
+    assert [line for line in changes if re.match(r"[-+](?![-+])", line)] == lines
+    assert restored(before, written.replace("# ", "#  ", 1)) is None, (
+        "a person's edit is left alone"
+    )
+    shipped.run("git", "checkout", "--quiet", ".")
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +219,7 @@ def test_an_edit_during_the_run_is_not_recorded(edited):
 
 def test_only_leaves_and_numbers_are_kept(made):
     tracked = made.run("git", "ls-files", "results", "dvc.lock").split()
-    assert tracked == ["dvc.lock", "results/mini/metrics.json"]
+    assert tracked == ["dvc.lock", f"results/mini/{METRICS}"]
     assert made.run("git", "status", "--porcelain") == ""
 
 
@@ -157,7 +227,7 @@ def test_the_paths_are_those_of_the_recipe(made):
     made.set("recipe", "vitb16")
     missing = made.run("dvc", "status")
     made.run("git", "checkout", "--quiet", ".")
-    for name in ("tables", "figures", "release", "metrics.json"):
+    for name in ("tables", "figures", "release", "metrics"):
         assert f"results/vitb16/{name}" in missing
 
 
@@ -174,9 +244,11 @@ def test_an_experiment_on_a_setting(made):
     table = (made.results / "ablations/ensemble_weight.csv").read_text().splitlines()
     (row,) = [line for line in table if ",0.1," in line]
     in_grid = float(row.split(",")[4])
-    name = "mini_context_24.combined.miou"
-    assert made.metrics()[name] == pytest.approx(in_grid, abs=1e-6)
+    assert made.metrics()["miou"] == pytest.approx(100 * in_grid, abs=1e-4)
     assert made.metrics() == made.metrics_of(made.experiment())
+    changed = made.run("git", "diff", "--unified=0", "params.yaml")
+    lines = [line for line in changed.splitlines() if re.match(r"[-+](?![-+])", line)]
+    assert lines == ["-      clip_weight: 1.0", "+      clip_weight: 0.1"], "not the whole file"
     changes = json.loads(made.run("dvc", "params", "diff", "--json"))
     assert list(changes["params.yaml"]) == [WEIGHT]
     assert (changes["params.yaml"][WEIGHT]["old"], changes["params.yaml"][WEIGHT]["new"]) == (
@@ -184,7 +256,7 @@ def test_an_experiment_on_a_setting(made):
         0.1,
     )
     changes = json.loads(made.run("dvc", "metrics", "diff", "--json"))
-    shown = changes["results/mini/metrics.json"]
+    shown = changes[f"results/mini/{METRICS}"]
     base, now = made.metrics_of("HEAD"), made.metrics()
     assert shown
     assert shown == {
@@ -192,6 +264,9 @@ def test_an_experiment_on_a_setting(made):
         for key in now
         if now[key] != base[key]
     }
+    shown = made.run("dvc", "metrics", "show").splitlines()
+    assert len(shown) == 2, "a row for each benchmark"
+    assert max(map(len, shown)) < 160, "which a terminal has room for"
     made.run("dvc", "plots", "diff", "HEAD")
     page = (made.folder / "dvc_plots/index.html").read_text()
     assert "Training of the segmenter" in page

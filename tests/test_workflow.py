@@ -53,6 +53,7 @@ class Project:
 
     def edit(self, change) -> None:
         yaml = YAML()
+        yaml.width = 10_000  # lines stay as long as they are
         params = yaml.load(self.folder / "params.yaml")
         change(params)
         yaml.dump(params, self.folder / "params.yaml")

@@ -14,8 +14,10 @@ from types import FrameType
 
 from scan_core.command.command_line import run
 from scan_core.errors import InputError
+from scan_core.params.layout import restored
 from scan_core.params.reading import SNAPSHOT_VARIABLE, snapshot_params
 from scan_core.provenance.source_hash import files_hash
+from scan_core.storage.atomic import write_text
 
 PARAMS = Path("params.yaml")
 CODE = (
@@ -33,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> None:
     """Run Snakemake with SNAKEMAKE_PROFILE (default: local) on a snapshot, then check."""
+    _put_layout_back()
     snapshot, code = _state()
     profile = os.environ.get("SNAKEMAKE_PROFILE", "local")
     process = subprocess.Popen(["snakemake", "--profile", profile, "--", *arguments.targets])
@@ -53,6 +56,13 @@ def main(arguments: argparse.Namespace) -> None:
             f"{' and '.join(changed)} changed during the run. The results are those of before, and "
             "DVC would record them as those of now, so nothing is recorded. Run `dvc repro` again."
         )
+
+
+def _put_layout_back() -> None:
+    """Of params.yaml as `dvc exp run -S` has just written it, with the values that it wrote."""
+    shown = subprocess.run(["git", "show", f"HEAD:./{PARAMS}"], capture_output=True, text=True)
+    if shown.returncode == 0 and (text := restored(shown.stdout, PARAMS.read_text("utf-8"))):
+        write_text(PARAMS, text)
 
 
 def _state() -> tuple[Path, str]:

@@ -24,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("--name", required=True, help="of the recipe")
     result.add_argument("--recipe", type=Path, required=True, help="JSON of the whole recipe")
-    result.add_argument("--grids", type=Path, required=True, help="JSON of the grids to record")
+    result.add_argument("--grids", type=Path, required=True, help="JSON: name -> grid to record")
     result.add_argument("--results", type=Path, required=True, metavar="DIR", help="of the recipe")
     result.add_argument(
         "--report", action="store_true", help="record its tables, figures, pictures and model, too"
@@ -41,7 +41,7 @@ def main(arguments: argparse.Namespace) -> None:
     """Collect, then record."""
     recipe = Recipe.model_validate_json(arguments.recipe.read_text(encoding="utf-8"))
     listed = json.loads(arguments.grids.read_text(encoding="utf-8"))
-    grids = [Ablation.model_validate(grid) for grid in listed]
+    grids = {name: Ablation.model_validate(grid) for name, grid in listed.items()}
     record: dict[str, Any] = {
         "store": place.shown_uri(),
         "synced": False,

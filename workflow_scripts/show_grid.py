@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> None:
     """Print the rows."""
     params = validate(read_params(arguments.params), str(arguments.params))
-    grids = {grid.name: grid for grid in params.ablations}
+    grids = params.ablations
     if arguments.grid not in grids:
         raise InputError(f"grid '{arguments.grid}' is unknown; there are {', '.join(grids)}")
     grid = grids[arguments.grid]
@@ -43,9 +43,9 @@ def main(arguments: argparse.Namespace) -> None:
     if name not in params.recipes:
         raise InputError(f"recipe '{name}' is unknown; there are {', '.join(params.recipes)}")
     if grid.recipe not in (None, name):
-        raise InputError(f"the grid '{grid.name}' is for the recipe '{grid.recipe}', not '{name}'")
+        raise InputError(f"grid '{arguments.grid}' is for the recipe '{grid.recipe}', not '{name}'")
     recipe = params.recipes[name]
-    check_grid(recipe, grid)
+    check_grid(arguments.grid, recipe, grid)
     rows = list(rows_of(recipe, grid))
     settings = list(rows[0].settings.as_dict())
     writer = csv.writer(sys.stdout, lineterminator="\n")
@@ -54,7 +54,8 @@ def main(arguments: argparse.Namespace) -> None:
         varied = [json.dumps(row.cell.values[key]) for key in grid.vary]
         used = [json.dumps(value) for value in row.settings.as_dict().values()]
         label = row.settings.key
-        writer.writerow([grid.name, row.cell.seed, row.benchmark, *varied, row.model, *used, label])
+        known = [arguments.grid, row.cell.seed, row.benchmark]
+        writer.writerow([*known, *varied, row.model, *used, label])
     benchmarks = len({row.benchmark for row in rows})
     logging.info("%d cells on %d benchmarks", len(rows) // benchmarks, benchmarks)
 

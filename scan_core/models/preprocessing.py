@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from scan_core.errors import InputError
 from scan_core.models import clip, proposal_network
+from scan_core.models.constants import constant
 
 ImageLike = str | Path | Image.Image | NDArray[np.uint8]
 
@@ -155,8 +156,8 @@ def clip_view(images: Sequence[Tensor], size: int, as_released: bool) -> Tensor:
 def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """(..., 3, H, W) uint8 to float32 with the given mean and standard deviation per channel."""
     channels = (-1, 1, 1)
-    shift = torch.tensor(mean, device=images.device).view(channels)
-    scale = torch.tensor(std, device=images.device).view(channels)
+    shift = constant(mean, images.device).view(channels)
+    scale = constant(std, images.device).view(channels)
     return (images.float() - shift) / scale
 
 

@@ -21,8 +21,8 @@ def resolved_recipe(params: Params) -> dict[str, Any]:
     recipe = params.recipes[params.recipe]
     return {
         "recipe": params.recipe,
-        "ablations": [g.model_dump() for g in params.ablations if g.name in recipe.grids],
-        "searches": [],
+        "ablations": {name: params.ablations[name].model_dump() for name in recipe.grids},
+        "searches": {},
         "recipes": {params.recipe: recipe.model_dump()},
     }
 

@@ -82,7 +82,7 @@ class Plan:
 def plan_of(params: Params) -> Plan:
     """The plan of the recipe that `params` names, with the grids that it names."""
     recipe = params.recipes[params.recipe]
-    grids = [grid for grid in params.ablations if grid.name in recipe.grids]
+    grids = [params.ablations[name] for name in recipe.grids]
     cells = [cell_of(recipe, {}, recipe.seed)]
     cells += [cell for grid in grids for cell in cells_of(recipe, grid) if cell.seed == recipe.seed]
     archives = _archives(recipe)

@@ -11,10 +11,11 @@ _RATIO = "inference.replace_ratio"
 _FOLLOWS = "mask_threshold"  # the word that `crop_threshold` may hold
 
 
-def searched_benchmarks(search: Search, recipe: Recipe) -> list[str]:
+def searched_benchmarks(name: str, search: Search, recipe: Recipe) -> list[str]:
     """The benchmarks of a search, once it is clear that the recipe can be searched like this.
 
     Args:
+        name: of the search.
         search: as in `params.yaml`.
         recipe: that it starts from.
 
@@ -22,17 +23,17 @@ def searched_benchmarks(search: Search, recipe: Recipe) -> list[str]:
         InputError: no benchmark, or one without a `train` split; steps where a list is needed; or
             a shift of a model that was fine-tuned without.
     """
-    where = f"params.yaml: searches.{search.name}"
+    where = f"params.yaml: searches.{name}"
     _check_keys(search, recipe, where)
-    images = {name: benchmark.images for name, benchmark in recipe.datasets.benchmarks.items()}
+    images = {key: benchmark.images for key, benchmark in recipe.datasets.benchmarks.items()}
     if search.benchmarks is None:
-        chosen = [name for name in recipe.inference.benchmarks if "train" in images[name]]
+        chosen = [b for b in recipe.inference.benchmarks if "train" in images[b]]
     else:
         chosen = search.benchmarks
     missing = "" if chosen else "none of the recipe's benchmarks has"
-    for name in chosen:
-        if "train" not in images[name]:
-            missing = f"'{name}' has not"
+    for benchmark in chosen:
+        if "train" not in images[benchmark]:
+            missing = f"'{benchmark}' has not"
     if missing:
         raise InputError(
             f"{where}.benchmarks: {missing} the `train` split on which settings are chosen; add "

@@ -72,7 +72,7 @@ def run_study(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         storage=JournalStorage(JournalFileBackend(str(journal))),
-        study_name=f"{search.name}-{identity}",
+        study_name=identity,
         direction="maximize",
         load_if_exists=True,
     )

@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ from scan_core.params.schema.grids import Ablation
 from scan_core.params.schema.recipe import Recipe
 from scan_core.reporting.reading import read_text
 from scan_core.reporting.results import MODES, load_curves, load_evaluations
+from scan_core.reporting.tables.grid_tables import grid_tables
 from scan_core.reporting.tables.grids import load_grid, shown
-from scan_core.reporting.tables.tables import grid_tables
+from scan_core.tracking.datasets import DataUse, Manifest
 
 # Stage of a training -> the stage whose variants it makes, the folder of these, and its rule.
 TRAININGS = {
@@ -45,6 +46,8 @@ class Run:
         files: path within the run -> file.
         texts: path within the run -> contents.
         model: a checkpoint for `Scan.from_checkpoint`.
+        model_of: key of the run whose model the metrics are of.
+        data: what it was made with.
         resources: a record of time and memory, if there is one.
         children: runs below this one.
     """
@@ -58,6 +61,8 @@ class Run:
     files: Mapping[str, Path] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
     model: Path | None = None
+    model_of: str | None = None
+    data: tuple[DataUse, ...] = ()
     resources: Path | None = None
     children: tuple["Run", ...] = ()
 
@@ -71,7 +76,8 @@ class Run:
         model = None if self.model is None else _file_hash(self.model)
         resources = sorted(self.measured().items())
         parts = [self.key, self.name, self.tags, self.params, self.metrics, self.curves, files]
-        return _hash([*parts, self.texts, model, resources])
+        data = [asdict(use) for use in self.data]
+        return _hash([*parts, self.texts, model, resources, data, self.model_of])
 
     def measured(self) -> dict[str, float]:
         """Time and memory that it took, as Snakemake measured them; nothing where it did not."""
@@ -109,7 +115,7 @@ def training_run(stage: str, variant: str, part: RecipePart) -> Run:
 
 def runs_of(
     recipe: Recipe,
-    grids: Iterable[Ablation],
+    grids: Mapping[str, Ablation],
     results: Path,
     with_report: bool,
     every_seed: bool = False,
@@ -118,7 +124,7 @@ def runs_of(
 
     Args:
         recipe: with its seed.
-        grids: that were made.
+        grids: name -> a grid that was made.
         results: folder of the recipe.
         with_report: whether tables, figures and pictures were made, and are to be recorded.
         every_seed: the grids with all their seeds, instead of the recipe's own alone.
@@ -126,21 +132,18 @@ def runs_of(
     Raises:
         InputError: a file that is missing or damaged, or a grid's table of other settings.
     """
-    grids = list(grids)
-    manifest = results / "dataset_manifest.json"
-    try:
-        data = str(json.loads(read_text(manifest))["hash"])
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{manifest} is damaged; make it again") from None
+    manifest = Manifest(results / "dataset_manifest.json")
     main = cell_of(recipe, {}, recipe.seed)
     cells = [main] if with_report else []
-    for grid in grids:
+    for grid in grids.values():
         cells += _cells(recipe, grid, every_seed)
-    runs = _trainings(cells, results)
+    runs = _trainings(cells, results, manifest)
     if with_report:
-        runs += [_model(main, results), _evaluation(main, results)]
-    runs += [_grid(recipe, grid, results, every_seed) for grid in grids]
-    return [_with_tags(run, {"dataset_manifest": data}) for run in runs]
+        runs += [_model(main, results), _evaluation(main, results, manifest)]
+    runs += [
+        _grid(recipe, name, grid, results, every_seed, manifest) for name, grid in grids.items()
+    ]
+    return [_with_tags(run, {"dataset_manifest": manifest.digest}) for run in runs]
 
 
 def flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -155,7 +158,7 @@ def flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return found
 
 
-def _trainings(cells: Iterable[Cell], results: Path) -> list[Run]:
+def _trainings(cells: Iterable[Cell], results: Path, manifest: Manifest) -> list[Run]:
     runs = {}
     for cell in cells:
         for stage, (made, folder, rule) in TRAININGS.items():
@@ -164,8 +167,11 @@ def _trainings(cells: Iterable[Cell], results: Path) -> list[Run]:
             record = results / folder / variant / "metrics.jsonl"
             if run.key in runs or not read_text(record):
                 continue  # CLIP's weights are not always trained here
+            # CLIP is trained on captioned images of their own, which are no benchmark.
+            trained_on = [] if stage == "clip" else [cell.recipe.datasets.train]
             runs[run.key] = replace(
                 run,
+                data=manifest.uses(trained_on, "train"),
                 curves=load_curves(record),
                 resources=results / "timings" / rule / f"{variant}.tsv",
             )
@@ -183,7 +189,7 @@ def _model(cell: Cell, results: Path) -> Run:
     )
 
 
-def _evaluation(cell: Cell, results: Path) -> Run:
+def _evaluation(cell: Cell, results: Path, manifest: Manifest) -> Run:
     """The recipe's headline: its own settings on every benchmark, with the whole report."""
     variant = cell.names["model"]
     folder = results / "eval" / variant
@@ -206,6 +212,8 @@ def _evaluation(cell: Cell, results: Path) -> Run:
         tags={"stage": "evaluation", "variant": variant, "seed": str(cell.seed)},
         params=flat(cell.recipe.model_dump()),
         metrics=_numbers(metrics),
+        model_of=f"model/{variant}",
+        data=manifest.uses(benchmarks, "val"),
         files=files,
         texts={"recipe.json": json.dumps(cell.recipe.model_dump(), indent=1)},
     )
@@ -215,10 +223,17 @@ def _cells(recipe: Recipe, grid: Ablation, every_seed: bool) -> list[Cell]:
     return [c for c in cells_of(recipe, grid) if every_seed or c.seed == recipe.seed]
 
 
-def _grid(recipe: Recipe, ablation: Ablation, results: Path, every_seed: bool) -> Run:
+def _grid(
+    recipe: Recipe,
+    grid_name: str,
+    ablation: Ablation,
+    results: Path,
+    every_seed: bool,
+    manifest: Manifest,
+) -> Run:
     """A parent, and a child for every cell and seed."""
     folder = results / "ablations" / ("every_seed" if every_seed else "")
-    table = folder / f"{ablation.name}.csv"
+    table = folder / f"{grid_name}.csv"
     grid = load_grid(table)
     name = f"{grid.name}, every seed" if every_seed else grid.name
     group = "every_seed" if every_seed else "grid"
@@ -247,6 +262,7 @@ def _grid(recipe: Recipe, ablation: Ablation, results: Path, every_seed: bool) -
                 },
                 params=flat(cell.recipe.model_dump()),
                 metrics=_numbers(metrics),
+                data=manifest.uses(grid.benchmarks, "val"),
             )
         )
     tables = "\n".join(one.markdown() for one in grid_tables(grid))

@@ -4,29 +4,40 @@ from typing import Annotated, Literal
 
 from pydantic import PositiveFloat, PositiveInt, Tag, model_validator
 
-from scan_core.params.schema.fields import TABLE_OR_VALUE, Block, Count, PromptSet, Weight, source
+from scan_core.params.schema.fields import (
+    TABLE_OR_VALUE,
+    BatchSize,
+    Block,
+    Count,
+    Layers,
+    Pixels,
+    PromptSet,
+    Weight,
+    Width,
+    source,
+)
 
 
 class ClipArchitecture(Block):
     """A CLIP small enough to train within the workflow (classes of open_clip)."""
 
-    embed_dim: PositiveInt
+    embed_dim: Width
     """Width of the joint embedding."""
-    image_size: PositiveInt
+    image_size: Pixels
     """Side of the input image, pixels."""
-    patch_size: PositiveInt
+    patch_size: Pixels
     """Side of a patch, pixels."""
-    vision_width: PositiveInt
+    vision_width: Width
     """Width of the image tower."""
-    vision_layers: PositiveInt
+    vision_layers: Layers
     """Blocks of the image tower."""
-    text_width: PositiveInt
+    text_width: Width
     """Width of the text tower."""
-    text_layers: PositiveInt
+    text_layers: Layers
     """Blocks of the text tower."""
-    head_width: PositiveInt
+    head_width: Width
     """Width of an attention head, both towers."""
-    context_length: PositiveInt
+    context_length: Width
     """Tokens of a caption."""
     stem: Literal["patches", "convolutional"]
     """How pixels become tokens: CLIP's linear patch embedding, or convolutions, which learn
@@ -44,7 +55,7 @@ class ClipPretraining(Block):
     """Optimiser steps."""
     cutout_steps: Count
     """The last steps, three quarters of whose pictures are such segments."""
-    batch_size: PositiveInt
+    batch_size: BatchSize
     """Images a step."""
     learning_rate: PositiveFloat
     """Peak of the cosine schedule."""
@@ -65,7 +76,7 @@ class Clip(Block):
         TABLE_OR_VALUE,
     ]
     """open_clip's model name, or the dimensions of a small one."""
-    pretraining: ClipPretraining | None
+    pretraining: ClipPretraining | None = None
     """How to train it, or how the packaged one was trained; `null` with other sources."""
     prompts: PromptSet
     """Template set for class names; the released model uses `vild` (14 templates)."""
@@ -79,9 +90,10 @@ class Clip(Block):
             raise ValueError(
                 "'pretraining' must be null, unless 'source' is 'train' or 'packaged:...'"
             )
-        if small != isinstance(self.architecture, ClipArchitecture):
+        of_any_size = self.source.startswith("file:")
+        if not of_any_size and small != isinstance(self.architecture, ClipArchitecture):
             raise ValueError(
                 "'architecture' must list dimensions with 'source: train' or 'packaged:...', and "
-                "be a model name of open_clip otherwise"
+                "be a model name of open_clip with 'open_clip:...'"
             )
         return self

@@ -4,7 +4,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from scan_core.params.schema.fields import Block, Count, Fraction, Precision, Weight
+from scan_core.params.schema.fields import (
+    BatchSize,
+    Block,
+    Count,
+    Fraction,
+    Layers,
+    Precision,
+    Queries,
+    Weight,
+)
 
 
 class MaskTextPairs(Block):
@@ -12,9 +21,9 @@ class MaskTextPairs(Block):
 
     captions_per_image: PositiveInt
     """Captions of each training image whose nouns are used."""
-    proposals: PositiveInt
+    proposals: Queries
     """Proposals of the segmenter for each image, the best first."""
-    images: PositiveInt | None
+    images: PositiveInt | None = None
     """Training images with captions to mine, the first ones; `null`: all."""
 
 
@@ -29,7 +38,7 @@ class ClipFinetune(Block):
     `multi_positive`: crops of a batch that share a noun share it in the loss too."""
     epochs: PositiveInt
     """Passes over the pairs."""
-    batch_size: PositiveInt
+    batch_size: BatchSize
     """Pairs a step, over all devices."""
     learning_rate: PositiveFloat
     """Peak of the cosine schedule."""
@@ -44,7 +53,7 @@ class ClipFinetune(Block):
     released."""
     replace_ratio: Fraction
     """Contextual shift while fine-tuning: share of background tokens replaced."""
-    replace_layers: list[PositiveInt]
+    replace_layers: list[Layers]
     """Contextual shift while fine-tuning: after which blocks (1-based)."""
     precision: Precision
     """Arithmetic, in Lightning Fabric's words."""

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from scan_core.params.schema.fields import Block, Count, Split, source
+from scan_core.params.schema.fields import NULL_REMOVES, Block, Count, Name, Split, source
 
 
 class Miniworld(Block):
@@ -56,12 +56,12 @@ class Datasets(Block):
     layouts that are already on disk (they are only read)."""
     root: Annotated[str, Field(min_length=1)]
     """Folder for archives, raw data and converted benchmarks. Recipes may share it."""
-    miniworld: Miniworld | None
+    miniworld: Miniworld | None = None
     """Size of the generated world; `null` unless `source` is `generate`."""
-    train: str
+    train: Name
     """The benchmark whose `train` split the segmenter learns from."""
-    benchmarks: Annotated[dict[str, Benchmark], Field(min_length=1)]
-    """The benchmarks, by a name of your choice (letters, digits, `_`)."""
+    benchmarks: Annotated[dict[Name, Benchmark], NULL_REMOVES, Field(min_length=1)]
+    """The benchmarks, by a name of your choice (letters, digits, `_`, `-`)."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Datasets":
@@ -76,7 +76,4 @@ class Datasets(Block):
                 "fine-tuned on nouns of captions. The path of a JSON like COCO's, or 'classes' to "
                 "take the names of the classes in each image"
             )
-        for name in self.benchmarks:
-            if not name.replace("_", "").isalnum():
-                raise ValueError(f"benchmark name '{name}': use letters, digits and '_' only")
         return self

@@ -5,11 +5,13 @@ One class is one block of `params.yaml`; the string below a field is its documen
 wrong with it.
 """
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -17,9 +19,31 @@ from pydantic import (
     Tag,
 )
 
+
+def name_in_paths(value: str) -> str:
+    """Check a name that becomes a folder, a part of a command and a word of a table."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}", value, re.ASCII):
+        raise ValueError(
+            f"{value!r} is no name: 1 to 64 of the letters A to Z, a to z, digits, '_' and '-', "
+            "the first of them no '-'"
+        )
+    return value
+
+
+Name = Annotated[str, AfterValidator(name_in_paths)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
+# NumPy's generators take no larger seed.
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+# Sizes far above any that a network has had: what is beyond is a slip of the keyboard, and would
+# end hours later for want of memory.
+Layers = Annotated[int, Field(ge=1, le=1000)]
+Width = Annotated[int, Field(ge=1, le=32_768)]
+Pixels = Annotated[int, Field(ge=1, le=32_768)]
+Queries = Annotated[int, Field(ge=1, le=10_000)]
+Points = Annotated[int, Field(ge=1, le=10_000_000)]
+BatchSize = Annotated[int, Field(ge=1, le=10_000_000)]
 Split = Literal["train", "val"]
 Precision = Literal["32-true", "bf16-mixed"]
 PromptSet = Literal["vild", "imagenet", "single"]
@@ -36,6 +60,15 @@ def source(*words: str, prefixes: tuple[str, ...] = ()) -> AfterValidator:
 
     return AfterValidator(check)
 
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: item for key, item in value.items() if item is not None}
+    return value
+
+
+# A recipe that extends another has the entries of its tables too; `null` takes one out.
+NULL_REMOVES = BeforeValidator(_without_nulls)
 
 # Choosing by the kind of value gives one error message for a union instead of one a member;
 # the tags' brackets mark them as no part of the key's path.
@@ -54,7 +87,11 @@ class Block(BaseModel):
     """A block of the file: no unknown keys, no silent conversion of types."""
 
     model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
     )
 
 

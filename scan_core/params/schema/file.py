@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from scan_core.params.schema.fields import Block
+from scan_core.params.schema.fields import Block, Name
 from scan_core.params.schema.grids import Ablation, Search
 from scan_core.params.schema.recipe import Recipe
 
@@ -14,8 +14,8 @@ class Params(Block):
 
     recipe: str
     """The recipe to run; `snakemake --config recipe=...` overrides it."""
-    ablations: list[Ablation]
+    ablations: dict[Name, Ablation] = Field(default_factory=dict)
     """The grids that a recipe's `grids`, or `snakemake ablations`, can ask for."""
-    searches: list[Search]
+    searches: dict[Name, Search] = Field(default_factory=dict)
     """The searches that `snakemake searches` makes."""
-    recipes: Annotated[dict[str, Recipe], Field(min_length=1)]
+    recipes: Annotated[dict[Name, Recipe], Field(min_length=1)]

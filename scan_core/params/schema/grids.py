@@ -4,23 +4,21 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, Tag, model_validator
 
-from scan_core.params.schema.fields import TABLE_OR_VALUE, Block, Count, Scalar, source
+from scan_core.params.schema.fields import TABLE_OR_VALUE, Block, Scalar, Seed, source
 
 
 class Ablation(Block):
     """A grid: every combination of the values of `vary`."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
-    """Names the grid in `grids`, in paths and in tables."""
-    recipe: str | None
+    recipe: str | None = None
     """The recipe to start from; `null`: the one that runs."""
     vary: dict[str, Annotated[list[Scalar | list[Scalar]], Field(min_length=1)]]
     """Key path within the recipe -> values. Keys under `inference` cost no training."""
-    fixed: dict[str, Scalar | list[Scalar] | None]
+    fixed: dict[str, Scalar | list[Scalar] | None] = Field(default_factory=dict)
     """Key path -> value that all cells have in place of the recipe's, such as fewer steps."""
-    benchmarks: list[str] | None
+    benchmarks: list[str] | None = None
     """Benchmarks to evaluate; `null`: those of the recipe."""
-    seeds: Annotated[list[Count], Field(min_length=1)]
+    seeds: list[Seed] = Field(default_factory=lambda: [0, 1, 2], min_length=1)
     """Seeds to repeat every cell with."""
 
 
@@ -54,9 +52,7 @@ SearchedKey = Annotated[
 class Search(Block):
     """A search of test-time settings on the benchmarks' `train` splits, by Optuna."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
-    """Names the search in paths."""
-    recipe: str | None
+    recipe: str | None = None
     """The recipe whose model is tested; `null`: the one that runs."""
     vary: Annotated[
         dict[
@@ -72,15 +68,15 @@ class Search(Block):
     """Key -> a list of values, or `{low, high, step}`: `inference.` `mask_threshold`,
     `crop_threshold`, `clip_weight`, `replace_ratio`, `ensemble`. What CLIP's crops depend on needs
     a list: every value costs a pass of CLIP over the images, a trial next to nothing."""
-    benchmarks: list[str] | None
+    benchmarks: list[str] | None = None
     """Benchmarks to test on; `null`: those of `inference.benchmarks` that have a `train` split."""
-    images: PositiveInt | None
+    images: PositiveInt | None = None
     """Images of each benchmark, the first ones; `null`: all."""
-    metric: Literal["miou", "miou_d2_v06", "sg_iou", "miou_seen", "miou_unseen"]
+    metric: Literal["miou", "miou_d2_v06", "sg_iou", "miou_seen", "miou_unseen"] = "miou"
     """Its mean over the benchmarks is what is searched for the largest of."""
-    sampler: Literal["tpe", "random"]
+    sampler: Literal["tpe", "random"] = "tpe"
     """`tpe` learns from the trials so far, `random` does not."""
-    trials: PositiveInt
+    trials: PositiveInt = 100
     """How many. A larger number continues the search."""
-    seed: Count
+    seed: Seed = 0
     """Of the sampler."""

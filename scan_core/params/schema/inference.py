@@ -2,23 +2,29 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, Tag
+from pydantic import Field, PositiveFloat, Tag, model_validator
 
 from scan_core.params.schema.fields import (
+    NULL_REMOVES,
     TABLE_OR_VALUE,
     WORD_OR_VALUE,
     Block,
     Fraction,
+    Layers,
     LogitScale,
+    Name,
+    Pixels,
 )
 
 Ensemble = Literal["geometric", "log"]
 PerBenchmarkFraction = Annotated[
-    Annotated[Fraction, Tag("[value]")] | Annotated[dict[str, Fraction], Tag("[table]")],
+    Annotated[Fraction, Tag("[value]")]
+    | Annotated[dict[str, Fraction], NULL_REMOVES, Tag("[table]")],
     TABLE_OR_VALUE,
 ]
 PerBenchmarkEnsemble = Annotated[
-    Annotated[Ensemble, Tag("[value]")] | Annotated[dict[str, Ensemble], Tag("[table]")],
+    Annotated[Ensemble, Tag("[value]")]
+    | Annotated[dict[str, Ensemble], NULL_REMOVES, Tag("[table]")],
     TABLE_OR_VALUE,
 ]
 
@@ -30,16 +36,16 @@ class Inference(Block):
     and for images of no benchmark.
     """
 
-    benchmarks: Annotated[list[str], Field(min_length=1)]
+    benchmarks: Annotated[list[Name], Field(min_length=1)]
     """The benchmarks to evaluate, in the order of the tables."""
-    short_side: PositiveInt
+    short_side: Pixels
     """Images are resized to this short side, pixels."""
-    longest_side: PositiveInt
+    longest_side: Pixels
     """But no side longer than this, pixels."""
-    crop_expansion: Annotated[float, Field(ge=1)]
+    crop_expansion: Annotated[float, Field(ge=1, le=1000)]
     """Width and height of a crop, as a multiple of its mask's bounding box; 1: tight, as
     released. Around a mask there is nothing to see but contextual shift's tokens."""
-    replace_layers: list[PositiveInt]
+    replace_layers: list[Layers]
     """Contextual shift: after which blocks of CLIP (1-based)."""
     logit_scale: LogitScale
     """Factor of the cosine similarities; `learned`: CLIP's own. The released model uses 100."""
@@ -63,3 +69,9 @@ class Inference(Block):
     """Test-time augmentation: scales of the resized image, whose class scores are averaged."""
     flip: bool = False
     """Test-time augmentation: the mirror image as well."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Inference":
+        if self.short_side > self.longest_side:
+            raise ValueError("'short_side' must not be greater than 'longest_side'")
+        return self

@@ -1,11 +1,11 @@
 """One experiment, complete."""
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from scan_core.params.schema.clip import Clip
 from scan_core.params.schema.clip_finetune import ClipFinetune
 from scan_core.params.schema.datasets import Datasets
-from scan_core.params.schema.fields import Block, Count
+from scan_core.params.schema.fields import Block, Name, Seed
 from scan_core.params.schema.inference import Inference
 from scan_core.params.schema.released_defects import ReleasedDefects
 from scan_core.params.schema.segmenter import Segmenter
@@ -14,12 +14,15 @@ from scan_core.params.schema.segmenter import Segmenter
 class Recipe(Block):
     """One experiment, complete."""
 
-    seed: Count
+    extends: Name | None = Field(default=None, exclude=True)
+    """Another recipe, of which this one says only what differs: blocks and tables are merged key by
+    key, everything else replaces what was there, and so does `null`."""
+    seed: Seed
     """Seed of every random stream."""
     faithful: bool
     """`true` repeats the released implementation to its last quirk."""
-    released_defects: ReleasedDefects
-    grids: list[str]
+    released_defects: ReleasedDefects = ReleasedDefects()
+    grids: list[Name]
     """Ablation grids that `all` builds, by their names under `ablations`."""
     datasets: Datasets
     clip: Clip

@@ -5,12 +5,18 @@ from typing import Annotated
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from scan_core.params.schema.fields import (
+    BatchSize,
     Block,
     Count,
     Fraction,
+    Layers,
     LogitScale,
+    Pixels,
+    Points,
     Precision,
+    Queries,
     Weight,
+    Width,
     source,
 )
 
@@ -21,13 +27,13 @@ class Backbone(Block):
     weights: Annotated[str, source("none", prefixes=("packaged:", "download:", "file:"))]
     """Weights to begin with: `none`, `packaged:<name>` (`mini_swin` comes with the package),
     `download:<name>` (ImageNet's) or `file:<path>`."""
-    embed_dim: PositiveInt
+    embed_dim: Width
     """Channels of the first stage."""
-    depths: Annotated[list[PositiveInt], Field(min_length=4, max_length=4)]
+    depths: Annotated[list[Layers], Field(min_length=4, max_length=4)]
     """Blocks of each of the four stages."""
-    heads: Annotated[list[PositiveInt], Field(min_length=4, max_length=4)]
+    heads: Annotated[list[Width], Field(min_length=4, max_length=4)]
     """Attention heads of each stage."""
-    window: PositiveInt
+    window: Width
     """Side of an attention window, tokens."""
     drop_path: Fraction
     """Largest stochastic-depth rate."""
@@ -36,35 +42,47 @@ class Backbone(Block):
 class PixelDecoder(Block):
     """Multi-scale deformable attention over strides 8–32, and the mask features at stride 4."""
 
-    width: PositiveInt
+    width: Width
     """Channels of the feature maps."""
-    mask_width: PositiveInt
+    mask_width: Width
     """Channels of the mask features."""
-    layers: PositiveInt
+    layers: Layers
     """Deformable encoder layers."""
-    heads: PositiveInt
+    heads: Width
     """Attention heads."""
-    points: PositiveInt
+    points: Width
     """Sampling points for each head and level."""
-    feedforward: PositiveInt
+    feedforward: Width
     """Width of the feed-forward network."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "PixelDecoder":
+        if self.width % self.heads:
+            raise ValueError(f"'width: {self.width}' is no multiple of 'heads: {self.heads}'")
+        return self
 
 
 class MaskDecoder(Block):
     """Masked-attention decoder."""
 
-    queries: PositiveInt
+    queries: Queries
     """Mask proposals for each image."""
-    layers: PositiveInt
+    layers: Layers
     """Decoder layers. The released model has 10, one more than Mask2Former would build."""
-    width: PositiveInt
+    width: Width
     """Width of the queries."""
-    heads: PositiveInt
+    heads: Width
     """Attention heads."""
-    feedforward: PositiveInt
+    feedforward: Width
     """Width of the feed-forward network."""
-    embedding_hidden: PositiveInt
+    embedding_hidden: Width
     """Hidden width of the MLP from query to CLIP embedding."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "MaskDecoder":
+        if self.width % self.heads:
+            raise ValueError(f"'width: {self.width}' is no multiple of 'heads: {self.heads}'")
+        return self
 
 
 class SemanticIntegration(Block):
@@ -72,17 +90,17 @@ class SemanticIntegration(Block):
 
     enabled: bool
     """`false` trains the segmenter without it (ablation)."""
-    clip_layers: Annotated[list[PositiveInt], Field(min_length=1)]
+    clip_layers: Annotated[list[Layers], Field(min_length=1)]
     """CLIP blocks (1-based) whose patch tokens are used."""
     sigmas: Annotated[list[PositiveFloat], Field(min_length=1)]
     """Width of the Gaussian of the frequency filter, one for each of `clip_layers`."""
-    fusion_layers: PositiveInt
+    fusion_layers: Layers
     """Cross-attention layers from queries to CLIP tokens."""
-    encoder_layers: PositiveInt
+    encoder_layers: Layers
     """Transformer layers after the [CLS] prior is added."""
-    encoder_feedforward: PositiveInt
+    encoder_feedforward: Width
     """Width of their feed-forward network."""
-    heads: PositiveInt
+    heads: Width
     """Attention heads."""
     dropout: Fraction
     """Dropout of the encoder."""
@@ -105,9 +123,9 @@ class Loss(Block):
     """Weight of the dice loss."""
     no_object_weight: Weight
     """Weight of the no-object class within the classification loss."""
-    points: PositiveInt
+    points: Points
     """Points at which a mask is compared."""
-    oversample_ratio: Annotated[float, Field(ge=1)]
+    oversample_ratio: Annotated[float, Field(ge=1, le=1000)]
     """Candidate points for each point used."""
     importance_ratio: Fraction
     """Share of the points that are taken where the prediction is uncertain."""
@@ -116,13 +134,13 @@ class Loss(Block):
 class Augmentation(Block):
     """Training input."""
 
-    short_side: Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]
+    short_side: Annotated[list[Pixels], Field(min_length=2, max_length=2)]
     """Smallest and largest short side of the scale jitter, pixels."""
     scale_step: Fraction
     """Step of the scale jitter, as a share of `crop_size`."""
-    longest_side: PositiveInt
+    longest_side: Pixels
     """No side is made longer than this, pixels."""
-    crop_size: PositiveInt
+    crop_size: Pixels
     """Side of the random crop, pixels."""
     max_category_share: Fraction
     """A crop in which one class covers more than this is drawn again; 1: never."""
@@ -131,13 +149,23 @@ class Augmentation(Block):
     horizontal_flip: Fraction
     """Probability of a mirror image."""
 
+    @model_validator(mode="after")
+    def _consistent(self) -> "Augmentation":
+        smallest, largest = self.short_side
+        if not smallest <= largest <= self.longest_side:
+            raise ValueError(
+                f"'short_side: [{smallest}, {largest}]' must be in order, from the smallest to the "
+                f"largest, and not above 'longest_side: {self.longest_side}'"
+            )
+        return self
+
 
 class SegmenterTraining(Block):
     """Optimisation of the segmenter."""
 
     steps: PositiveInt
     """Optimiser steps."""
-    batch_size: PositiveInt
+    batch_size: BatchSize
     """Images a step, over all devices."""
     learning_rate: PositiveFloat
     """Peak learning rate of AdamW."""
@@ -162,10 +190,16 @@ class SegmenterTraining(Block):
 class SegmenterInput(Block):
     """Images outside of training: for validations, and for the masks that CLIP is fine-tuned on."""
 
-    short_side: PositiveInt
+    short_side: Pixels
     """Images are resized to this short side, pixels."""
-    longest_side: PositiveInt
+    longest_side: Pixels
     """But no side longer than this, pixels."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "SegmenterInput":
+        if self.short_side > self.longest_side:
+            raise ValueError("'short_side' must not be greater than 'longest_side'")
+        return self
 
 
 class Segmenter(Block):

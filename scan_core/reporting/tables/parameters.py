@@ -7,7 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from scan_core.params.reading import nested_blocks, read_params, validate
+from scan_core.params.inheritance import merged, with_inherited
+from scan_core.params.problems import nested_blocks
+from scan_core.params.reading import read_params, validate
 from scan_core.params.schema.fields import Block
 from scan_core.params.schema.grids import Ablation, Search
 from scan_core.params.schema.recipe import Recipe
@@ -19,11 +21,20 @@ Every key of `params.yaml`. This page is generated (`make docs`): meanings and b
 `scan_core/params/schema/`, values from `params.yaml`.
 
 The file has four top keys: `recipe`, the name of the recipe to run; `recipes`, one block for each
-recipe; `ablations`, the list of grids; and `searches`, the list of searches. All recipes have the
-same keys, and none has a default. A key may be overridden for one run:
+recipe; `ablations`, the grids; and `searches`, the searches, all by name. A name has 1 to 64 of the
+letters A to Z, a to z, digits, `_` and `-`, and does not begin with `-`: it becomes a folder.
+
+All recipes have the same keys; those that may be `null`, and the switches of `released_defects`,
+may be left out. A recipe that begins with `extends: vitb16` says only what differs from that one:
+blocks and tables are merged key by key, lists and values are replaced, also by `null`; an entry of
+a table (of `datasets.benchmarks`, or a benchmark's setting) that is `null` is taken out. What comes
+of it is in the tables below, and for a run in `results/<recipe>/tables/recipe.json`. A key may be
+overridden for one run, an inherited one too; recipes that extend the overridden one follow:
 
     snakemake --profile local --config recipe=vitl14 -- all
     snakemake --profile local --config 'recipes={mini: {seed: 3}}' -- all
+    dvc exp run -S recipes.mini.seed=3
+    dvc exp run -S ++recipes.vitl14.segmenter.training.steps=60000    # not in vitl14's own block
 
 """
 
@@ -38,8 +49,11 @@ def parameter_reference(params_file: Path) -> str:
         InputError: the file is not valid.
     """
     document = read_params(params_file)
-    validate(document)
-    recipes: dict[str, dict[str, Any]] = document["recipes"]
+    written = with_inherited(document, str(params_file))["recipes"]
+    recipes = {
+        name: merged(recipe.model_dump(), written[name])
+        for name, recipe in validate(document).recipes.items()
+    }
     lines = [INTRODUCTION.rstrip(), "", "## A recipe", ""]
     lines += _section(Recipe, (), recipes)
     for title, block in (("A grid", Ablation), ("A search", Search)):
@@ -49,10 +63,17 @@ def parameter_reference(params_file: Path) -> str:
 
 def _meanings(block: type[Block]) -> Iterator[str]:
     rows = [
-        [f"`{name}`", _allowed(block, name), _text(field.description)]
+        [
+            f"`{name}`",
+            _allowed(block, name),
+            ""
+            if field.is_required()
+            else f"`{json.dumps(field.get_default(call_default_factory=True))}`",
+            _text(field.description),
+        ]
         for name, field in block.model_fields.items()
     ]
-    return _table(["key", "allowed", "meaning"], rows)
+    return _table(["key", "allowed", "if left out", "meaning"], rows)
 
 
 def _section(
@@ -117,7 +138,7 @@ def _describe(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
         inside = schema.get("additionalProperties", {})
         return f"table of {_describe(inside, definitions)}" if inside else "table"
     bounds = [
-        f"{sign} {schema[key]:g}"
+        f"{sign} {schema[key]:,.10g}"
         for key, sign in (("exclusiveMinimum", ">"), ("minimum", "≥"), ("maximum", "≤"))
         if key in schema
     ]
