@@ -15,14 +15,25 @@ from scan_core.storage.atomic import remove_leftovers
 from scan_core.storage.full_disk import room_for
 from scan_core.storage.locks import exclusive, is_first_process
 
+# What is imported only where it is used -> the extra of the package that brings it.
+_EXTRAS = {
+    **dict.fromkeys(("torch", "torchvision", "open_clip", "safetensors", "pycocotools"), "models"),
+    **dict.fromkeys(("lightning_fabric", "HanTa"), "training"),
+    "matplotlib": "reports",
+    "mlflow": "tracking",
+    "optuna": "search",
+    "gradio": "web",
+}
+
 
 def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None]) -> None:
     """Parse the command line, run `main`, and end the log with the time it took.
 
     Only one command at a time makes an `--output`: see `scan_core.storage.locks`. Temporary files
     that killed ones have left beside it are removed; one that is told to end leaves none.
-    An `InputError`, a full disk or another failure of the operating system exits with status 1
-    and one message; a defect of ours keeps its traceback. The log goes to standard error.
+    An `InputError`, a failure of the operating system such as a full disk, or a missing package of
+    an extra exits with status 1 and one message; a defect of ours keeps its traceback. The log goes
+    to standard error.
 
     Args:
         parser: the command's parser.
@@ -46,6 +57,15 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
             main(arguments)
     except (InputError, OSError) as error:
         sys.exit(f"error: {error}")
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRAS:
+            raise
+        extra = _EXTRAS[package]
+        sys.exit(
+            f"error: this needs {package}, which is not installed: "
+            f"pip install 'scan-pipeline[{extra}]'"
+        )
     logging.info("done in %.1f s", time.monotonic() - start)
 
 

@@ -72,5 +72,10 @@ def main(arguments: argparse.Namespace) -> None:
     )
 
 
-if __name__ == "__main__":
+def start() -> None:
+    """Run the command."""
     run(parser(), main)
+
+
+if __name__ == "__main__":
+    start()

@@ -1,5 +1,6 @@
 """Panels of predictions: each row one image, its ground truth, and every way of classifying it."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
@@ -84,11 +86,15 @@ def draw_panels(
     sheet = Image.new("RGB", (title.width, height), _BACKGROUND)
     sheet.paste(title, (0, 0))
     y = title.height
+    ends = []
     for strip in strips:
         sheet.paste(strip, (0, y))
         y += strip.height
+        ends.append(y)
+    about = PngInfo()
+    about.add_text("rows", json.dumps(ends))  # for a page that shows the first of them alone
     with atomic_path(output) as temporary:
-        sheet.save(temporary)
+        sheet.save(temporary, pnginfo=about)
 
 
 def choose_images(images: BenchmarkImages, available: Sequence[int], number: int) -> list[int]:
