@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import signal
 import sys
 import time
@@ -15,6 +16,10 @@ from scan_core.errors import InputError
 from scan_core.storage.atomic import remove_leftovers
 from scan_core.storage.full_disk import room_for
 from scan_core.storage.locks import exclusive, is_first_process
+
+# A command has no windows. What a notebook that it is started from has set here is unknown to
+# Matplotlib outside of the notebook, which then cannot even be imported.
+os.environ["MPLBACKEND"] = "agg"
 
 # What is imported only where it is used -> the extra of the package that brings it.
 _EXTRAS = {

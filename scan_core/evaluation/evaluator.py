@@ -19,7 +19,7 @@ from tqdm import tqdm
 from scan_core.command.stopping import Interrupted, stop_signals
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.datasets.reading_ahead import read_ahead
-from scan_core.evaluation.coco_results import coco_results
+from scan_core.evaluation.coco_results import coco_results, image_ids
 from scan_core.evaluation.confusion import ConfusionMatrix, as_evaluated
 from scan_core.evaluation.unfinished import UnfinishedShard
 from scan_core.evaluation.ways import CHANCE
@@ -89,6 +89,7 @@ def evaluate(
     labels = [*settings, CHANCE] if chance else list(settings)
     matrices = {label: ConfusionMatrix(len(classes), scan.observer.device) for label in labels}
     numbers = range(shard.number, len(images), shard.count)
+    ids = image_ids([images.stem(number) for number in range(len(images))])
     shown = (shown or {}) if predictions is not None else {}
     written = 0
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in shown}
@@ -122,7 +123,10 @@ def evaluate(
                         _write_prediction(predictions / name / f"{images.stem(number)}.png", array)
                     if prediction_format != "png":
                         file_name = images.file_name(number)
-                        results[name] += coco_results(file_name, array, classes.names)
+                        image_id = ids[images.stem(number)]
+                        results[name] += coco_results(
+                            file_name, array, classes.names, image_id=image_id
+                        )
                 written += 1
             done += 1
             if unfinished is not None and (signals or unfinished.is_due()):
