@@ -47,3 +47,37 @@ def test_text_in_another_encoding_is_a_message(tmp_path):
     (tmp_path / "val.txt").write_bytes(b"\xff\xfeone")
     with pytest.raises(InputError, match=r"val\.txt cannot be read"):
         FORMATS["folder"].list_split(tmp_path, "val")
+
+
+def test_results_on_another_disk_are_refused_before_anything_runs(tmp_path):
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project/results").symlink_to(tmp_path / "scratch")
+    ran = subprocess.run(
+        [sys.executable, "-m", "workflow_scripts.dvc_tables", "all"],
+        cwd=tmp_path / "project", env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert ran.returncode == 1
+    assert "results leads to" in ran.stderr
+    assert "outside of the repository" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.slow
+def test_weights_that_cannot_be_fetched_are_told_in_one_message(tmp_path):
+    program = """
+from scan_core.errors import InputError
+from scan_core.training.clip_source import _from_collection
+try:
+    _from_collection("ViT-B-32", "laion2b_s34b_b79k")
+except InputError as error:
+    print(error)
+"""
+    offline = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=offline, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "open_clip:laion2b_s34b_b79k cannot be fetched" in ran.stdout
+    assert "use 'file:<path>'" in ran.stdout
