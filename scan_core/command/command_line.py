@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import FrameType
 
+from scan_core.command.stopping import Interrupted, put_back_into_queue
 from scan_core.errors import InputError
 from scan_core.storage.atomic import remove_leftovers
 from scan_core.storage.full_disk import room_for
@@ -60,6 +61,10 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
             remove_leftovers(output.parent, below=False)
         with lock, room_for(output if isinstance(output, Path) else Path.cwd()):
             main(arguments)
+    except Interrupted as stopped:
+        if is_first_process():
+            put_back_into_queue(stopped.signal)
+        raise
     except (InputError, OSError) as error:
         sys.exit(f"error: {error}")
     except ModuleNotFoundError as error:
