@@ -41,6 +41,7 @@ rule all:
         rules.figures.output,
         rules.release.output,
         expand(f"{RESULTS}/qualitative/{{benchmark}}.png", benchmark=EVALUATED),
+        rules.report_page.output,
         rules.mlflow_sync.output,
     message:
         f"Everything of the recipe {RECIPE_NAME} is made"

@@ -143,9 +143,8 @@ class ClusterProject(Project):
 
     def forget(self, *results: str) -> None:
         """Remove what was made, and whatever Snakemake would take as a sign of it."""
-        for name in (*results, "figures", "qualitative"):
+        for name in (*results, "figures", "metrics", "qualitative"):
             shutil.rmtree(self.folder / "results/mini" / name)
-        (self.folder / "results/mini/metrics.json").unlink()
 
     def jobs_of(self, rule: str) -> dict[str, str]:
         """State of every job of a rule that was submitted in this folder, by number."""

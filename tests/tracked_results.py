@@ -10,7 +10,8 @@ from scan_core.params.grid import cells_of
 from scan_core.params.reading import override, read_params
 from scan_core.params.schema.grids import Ablation
 from scan_core.params.schema.recipe import Recipe
-from scan_core.reporting.tables.grid_table import METRICS, Row, grid_table
+from scan_core.reporting.results import METRICS
+from scan_core.reporting.tables.grid_table import Row, grid_table
 
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ["mini_ade_36", "mini_voc_10b"]
@@ -47,7 +48,10 @@ def write_results(results: Path, grid: Ablation, model: Path | None) -> None:
         model: a checkpoint, to be linked to.
     """
     recipe = mini_recipe()
-    _write(results / "dataset_manifest.json", json.dumps({"hash": "0123456789ab"}))
+    splits = {"train": {"images": 60}, "val": {"images": 8}}
+    benchmarks = {name: {"splits": splits} for name in ("mini_coco_24", *BENCHMARKS)}
+    manifest = {"hash": "0123456789ab", "benchmarks": benchmarks}
+    _write(results / "dataset_manifest.json", json.dumps(manifest))
     for seed in grid.seeds:
         variant = f"seed={seed}"
         for file in ("clip/{}/metrics.jsonl", "segmenter/{}/metrics.jsonl"):
