@@ -21,6 +21,7 @@ from pathlib import Path
 
 import fault_cases as faults
 import numpy as np
+import open_clip  # noqa: F401 - once here, and not in every process of a case
 import pytest
 import torch
 from PIL import Image
