@@ -56,11 +56,13 @@ class Project:
     def sync(self, recipe: str = "mini", **environment: str):
         """`mlflow_sync`, as the rule calls it; what it prints, and its record."""
         output = self.results / "mlflow.json"
+        recipe_file, grids_file = self.folder / "recipe.json", self.folder / "grids.json"
+        recipe_file.write_text(mini_recipe().model_dump_json())
+        grids_file.write_text(json.dumps({"weight": GRID.model_dump()}))
         ran = subprocess.run(
             [
                 *(sys.executable, "-m", "workflow_scripts.mlflow_sync", "--report"),
-                *("--name", recipe, "--recipe", mini_recipe().model_dump_json()),
-                *("--grids", json.dumps({"weight": GRID.model_dump()})),
+                *("--name", recipe, "--recipe", str(recipe_file), "--grids", str(grids_file)),
                 *("--results", "results/mini", "--output", str(output), "--every-seed"),
                 *("--failures", str(place.failures(output))),
             ],
