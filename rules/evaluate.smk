@@ -44,7 +44,7 @@ rule evaluate_shard:
         "{resources.launcher} python -m workflow_scripts.evaluate_shard --model {input.model:q} --index {input.index:q}"
         " --classes {params.classes:q} --settings {params.settings:q} --shard {wildcards.shard:q}"
         " --shards {params.shards:q} --chance --predictions {output.predictions:q}"
-        " --most-predictions {params.kept:q} --text-cache {params.cache:q}"
+        " --most-predictions {params.kept:q} --text-cache {params.cache:q} --workers {threads}"
         " --evaluated {params.evaluated:q} --code {params.code:q} --output {output.counts:q} 2> {log:q}"
         " && cp {params.made_of:q} {output.made_of:q}"
 

@@ -1,6 +1,8 @@
 """Evaluation of a benchmark: shards, test-time augmentation, predictions."""
 
 import json
+import os
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +12,7 @@ from parity_pack import image
 from PIL import Image
 from small_models import settings, small_scan
 
+from scan_core.command.stopping import Interrupted
 from scan_core.datasets.index import BenchmarkIndex, Sample, Split
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
@@ -19,6 +22,7 @@ from scan_core.evaluation.merging import merge_shards, numbers_of, save_shard
 from scan_core.evaluation.predictions import count_predictions
 from scan_core.evaluation.settings_file import EvaluationSettings
 from scan_core.evaluation.shard import ShardJob, count_shard
+from scan_core.evaluation.unfinished import UnfinishedShard
 from scan_core.evaluation.ways import ways_to_classify
 from scan_core.vocabulary.classes import load_class_list
 
@@ -126,6 +130,21 @@ def test_metrics_have_no_nan(scan, images):
     assert 0 <= numbers["miou"] <= 1
 
 
+def test_without_ground_truth_there_is_no_number(tmp_path):
+    """Predictions of every class, and not one pixel to compare them with."""
+    counts = np.zeros((4, 4), np.int64)
+    counts[:, 3] = 100
+    _save(tmp_path / "0.npz", {"combined": counts})
+    with pytest.raises(InputError, match=r"no pixel of \d images has ground truth"):
+        merge_shards([tmp_path / "0.npz"])
+
+
+def test_names_that_are_one_to_the_tokenizer_are_refused(scan):
+    for names in (["sea", "Sea"], ["t-shirt", "\u201cx\u201d", '"x"']):
+        with pytest.raises(InputError, match="are the same to CLIP's tokenizer"):
+            scan.embed(names)
+
+
 def test_damaged_shards_are_named(tmp_path):
     (tmp_path / "0.npz").write_bytes(b"PK\x03\x04 cut")
     with pytest.raises(InputError, match=r"0\.npz cannot be read"):
@@ -174,3 +193,51 @@ def test_new_settings_are_all_that_is_evaluated(scan, images, tmp_path, monkeypa
     next((tmp_path / "evaluated").rglob(f"{other.key}.npz")).write_bytes(b"cut")
     assert shard("fourth.npz", other)[1] == 1, "what is damaged is evaluated again"
     assert shard("fifth.npz", other, code="b")[1] == 4
+
+
+class _Asking:
+    """Images that send a signal to stop once, when one of them is read."""
+
+    def __init__(self, images, at):
+        self.images, self.at = images, at
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getattr__(self, name):
+        return getattr(self.images, name)
+
+    def label(self, number):
+        if number == self.at:
+            self.at = None
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return self.images.label(number)
+
+
+@pytest.mark.parametrize("kind", ["png", "coco_rle"])
+def test_an_evaluation_that_is_stopped_continues_with_the_next_image(scan, images, tmp_path, kind):
+    shown = {"combined": "combined"}
+    whole, _ = _evaluate(
+        scan, images, predictions=tmp_path / "whole", shown=shown, prediction_format=kind
+    )
+
+    def stopped(asking):
+        return _evaluate(
+            scan, asking, predictions=tmp_path / "stopped", shown=shown, prediction_format=kind,
+            unfinished=UnfinishedShard(tmp_path / "unfinished.npz"), workers=0,
+        )  # fmt: skip
+
+    asking = _Asking(images, at=1)
+    with pytest.raises(Interrupted, match="138"):
+        stopped(asking)
+    assert UnfinishedShard(tmp_path / "unfinished.npz").exists
+    again, timing = stopped(asking)
+    assert timing["images"] == len(images)
+    for label, matrix in whole.items():
+        assert (again[label].counts() == matrix.counts()).all()
+    made = sorted(p.relative_to(tmp_path / "whole") for p in (tmp_path / "whole").rglob("*.*"))
+    assert made
+    for path in made:
+        assert (tmp_path / "whole" / path).read_bytes() == (
+            tmp_path / "stopped" / path
+        ).read_bytes()

@@ -37,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
         help="folder of counts by settings; those there are kept",
     )
     result.add_argument("--code", default="", help="names the code: other code, other counts")
+    result.add_argument("--workers", type=int, default=1, help="threads that read images")
     result.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
     result.add_argument("--precision", default="float32", help="float32, bfloat16 or float16")
     result.add_argument("--output", type=Path, required=True, help="counts, a .npz file")
@@ -71,6 +72,7 @@ def main(arguments: argparse.Namespace) -> None:
         chosen_device(arguments.device),
         arguments.text_cache,
         arguments.benchmark,
+        arguments.workers,
     )
     if predictions is not None and made is not None:
         shutil.copytree(made, predictions, dirs_exist_ok=True)

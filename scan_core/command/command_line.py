@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import signal
 import sys
 import time
@@ -10,10 +11,15 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import FrameType
 
+from scan_core.command.stopping import Interrupted, put_back_into_queue
 from scan_core.errors import InputError
 from scan_core.storage.atomic import remove_leftovers
 from scan_core.storage.full_disk import room_for
 from scan_core.storage.locks import exclusive, is_first_process
+
+# A command has no windows. What a notebook that it is started from has set here is unknown to
+# Matplotlib outside of the notebook, which then cannot even be imported.
+os.environ["MPLBACKEND"] = "agg"
 
 # What is imported only where it is used -> the extra of the package that brings it.
 _EXTRAS = {
@@ -55,6 +61,10 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
             remove_leftovers(output.parent, below=False)
         with lock, room_for(output if isinstance(output, Path) else Path.cwd()):
             main(arguments)
+    except Interrupted as stopped:
+        if is_first_process():
+            put_back_into_queue(stopped.signal)
+        raise
     except (InputError, OSError) as error:
         sys.exit(f"error: {error}")
     except ModuleNotFoundError as error:

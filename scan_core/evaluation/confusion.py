@@ -51,6 +51,10 @@ class ConfusionMatrix:
         cells = prediction.to(torch.int64) * (self.classes + 1) + labels
         self._counts += torch.bincount(cells.flatten(), minlength=len(self._counts))
 
+    def restore(self, counts: NDArray[np.int64]) -> None:
+        """Go on from counts that `counts` has given."""
+        self._counts = torch.from_numpy(counts.reshape(-1).copy()).to(self.device)
+
     def counts(self) -> NDArray[np.int64]:
         """(K + 1, K + 1) int64: row = prediction, column = ground truth, the last without."""
         side = self.classes + 1

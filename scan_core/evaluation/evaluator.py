@@ -3,7 +3,8 @@
 import json
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,9 +16,12 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from scan_core.command.stopping import Interrupted, stop_signals
 from scan_core.datasets.loading import BenchmarkImages
-from scan_core.evaluation.coco_results import coco_results
+from scan_core.datasets.reading_ahead import read_ahead
+from scan_core.evaluation.coco_results import coco_results, image_ids
 from scan_core.evaluation.confusion import ConfusionMatrix, as_evaluated
+from scan_core.evaluation.unfinished import UnfinishedShard
 from scan_core.evaluation.ways import CHANCE
 from scan_core.inference.class_map import class_maps
 from scan_core.inference.image_features import ImageEvidence
@@ -50,6 +54,8 @@ def evaluate(
     most_predictions: int | None = None,
     chance: bool = False,
     prediction_format: PredictionFormat = "png",
+    unfinished: UnfinishedShard | None = None,
+    workers: int = 1,
 ) -> tuple[dict[str, ConfusionMatrix], dict[str, float]]:
     """Count the pixels of one shard, under all settings at once.
 
@@ -65,12 +71,15 @@ def evaluate(
         chance: also count, as `chance`, the right masks with a random class for each.
         prediction_format: label maps `<name>/<stem>.png`; or `<name>.json`, the results of all
             images in COCO's format, with training ids; or both.
+        unfinished: where counts are kept on the way, and taken from; None: nowhere.
+        workers: threads that read images ahead.
 
     Returns:
         confusion matrices by label, and `images` and `seconds`.
 
     Raises:
         InputError: an unreadable image, or a label map of another size than its image.
+        Interrupted: a signal to stop came; the same call continues, where counts are kept.
     """
     predicted = classes if classes.predict_with is None else load_class_list(classes.predict_with)
     text = {
@@ -80,34 +89,65 @@ def evaluate(
     labels = [*settings, CHANCE] if chance else list(settings)
     matrices = {label: ConfusionMatrix(len(classes), scan.observer.device) for label in labels}
     numbers = range(shard.number, len(images), shard.count)
+    ids = image_ids([images.stem(number) for number in range(len(images))])
     shown = (shown or {}) if predictions is not None else {}
     written = 0
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in shown}
+    done, before = 0, 0.0
+    if unfinished is not None:
+        unfinished.restore(matrices, list(results))
+        done, before, results = unfinished.done, unfinished.seconds, unfinished.results or results
+        written = done if most_predictions is None else min(done, most_predictions)
     start = time.perf_counter()
-    for number in tqdm(numbers, desc="images", mininterval=10):
-        image, truth = images.image(number), torch.from_numpy(images.label(number))
-        size = (truth.shape[0], truth.shape[1])
-        maps, seen = _class_maps(scan, image, settings, text, size)
-        if chance:
-            random = _random_scores(seen.first, len(predicted), images.stem(number))
-            (maps[CHANCE],) = class_maps(seen.first.masks(), [random], size)
-        found = {label: as_evaluated(maps[label], classes) for label in labels}
-        for label, class_map in found.items():
-            matrices[label].add(class_map, truth.to(class_map.device))
-        if predictions is not None and written != most_predictions:
-            for name, label in shown.items():
-                array = found[label].cpu().numpy()
-                if prediction_format != "coco_rle":
-                    _write_prediction(predictions / name / f"{images.stem(number)}.png", array)
-                if prediction_format != "png":
-                    file_name = images.file_name(number)
-                    results[name] += coco_results(file_name, array, classes.names)
-            written += 1
-    seconds = time.perf_counter() - start
+    # Only what can be continued is stopped in good order.
+    stopping: AbstractContextManager[list[int]] = nullcontext([])
+    if unfinished is not None:
+        stopping = stop_signals()
+    with stopping as signals:
+        read = read_ahead(_reader(images), numbers[done:], workers)
+        for number, image, truth in tqdm(
+            read, "images", len(numbers), initial=done, mininterval=10
+        ):
+            size = (truth.shape[0], truth.shape[1])
+            maps, seen = _class_maps(scan, image, settings, text, size)
+            if chance:
+                random = _random_scores(seen.first, len(predicted), images.stem(number))
+                (maps[CHANCE],) = class_maps(seen.first.masks(), [random], size)
+            found = {label: as_evaluated(maps[label], classes) for label in labels}
+            for label, class_map in found.items():
+                matrices[label].add(class_map, truth.to(class_map.device))
+            if predictions is not None and written != most_predictions:
+                for name, label in shown.items():
+                    array = found[label].cpu().numpy()
+                    if prediction_format != "coco_rle":
+                        _write_prediction(predictions / name / f"{images.stem(number)}.png", array)
+                    if prediction_format != "png":
+                        file_name = images.file_name(number)
+                        image_id = ids[images.stem(number)]
+                        results[name] += coco_results(
+                            file_name, array, classes.names, image_id=image_id
+                        )
+                written += 1
+            done += 1
+            if unfinished is not None and (signals or unfinished.is_due()):
+                spent = before + time.perf_counter() - start
+                unfinished.save(done, spent, matrices, results)
+            if signals:
+                raise Interrupted(signals[0])
+    seconds = before + time.perf_counter() - start
     if predictions is not None and prediction_format != "png":
         for name, of_name in results.items():
             write_text(predictions / f"{name}.json", json.dumps(of_name) + "\n")
     return matrices, {"images": len(numbers), "seconds": seconds}
+
+
+def _reader(
+    images: BenchmarkImages,
+) -> Callable[[int], tuple[int, NDArray[np.uint8], Tensor]]:
+    def read(number: int) -> tuple[int, NDArray[np.uint8], Tensor]:
+        return number, images.image(number), torch.from_numpy(images.label(number))
+
+    return read
 
 
 def _class_maps(

@@ -69,6 +69,7 @@ def count_shard(
     device: str,
     text_cache: Path | None,
     benchmark: str | None = None,
+    workers: int = 1,
 ) -> tuple[Path | None, int]:
     """Count the pixels of a shard under all settings, and write the counts.
 
@@ -80,6 +81,7 @@ def count_shard(
         device: in PyTorch's words.
         text_cache: folder of text features.
         benchmark: whose settings of the model's are taken, where `wanted` is None.
+        workers: threads that read images ahead.
 
     Returns:
         the folder of predictions, where some are wanted, and how many settings were not counted
@@ -128,10 +130,13 @@ def count_shard(
             job.most_predictions,
             job.chance and CHANCE not in counts,
             job.prediction_format,
+            store.counting,
+            workers,
         )
         timing |= {"counted": spent["images"], "seconds": spent["seconds"]}
         found = {label: matrix.counts() for label, matrix in matrices.items()}
         store.save(found)
+        store.counting.remove()
         counts |= found
         if unfinished is not None:
             store.keep_predictions(unfinished)

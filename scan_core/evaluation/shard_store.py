@@ -15,6 +15,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from scan_core.evaluation.merging import Counts
+from scan_core.evaluation.unfinished import UnfinishedShard
 from scan_core.storage.atomic import atomic_path
 
 _PREDICTIONS = "predictions"
@@ -69,12 +70,17 @@ class ShardStore:
         made.rename(target)
 
     @property
+    def counting(self) -> UnfinishedShard:
+        """What is counted so far, and not kept yet."""
+        return UnfinishedShard(self.folder / "unfinished.npz")
+
+    @property
     def unfinished(self) -> Path:
-        """Where predictions are made, before they are kept; emptied."""
+        """Where predictions are made, before they are kept; emptied, if there are no counts yet."""
         folder = self.folder / f"{_PREDICTIONS}.unfinished"
-        if folder.exists():
+        if folder.exists() and not self.counting.exists:
             shutil.rmtree(folder)
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         return folder
 
     def _file(self, label: str) -> Path:

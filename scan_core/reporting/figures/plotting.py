@@ -25,6 +25,7 @@ styled = matplotlib.rc_context(
         "axes.axisbelow": True,
         "grid.color": "#DDDDDD",
         "legend.frameon": False,
+        "text.parse_math": False,  # a $ in a class name is a $
         # The same figure gives the same file.
         "svg.hashsalt": "scan",
         "pdf.fonttype": 42,  # letters that a journal can embed and a reader can search

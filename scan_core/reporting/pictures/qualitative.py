@@ -16,6 +16,7 @@ from scan_core.reporting.pictures.label_map import draw_label_map, large_classes
 from scan_core.reporting.pictures.sheet import class_colors
 from scan_core.reporting.results import MODES
 from scan_core.storage.atomic import atomic_path
+from scan_core.storage.images import read_label
 from scan_core.vocabulary.classes import ClassList
 
 PREDICTIONS = ("in_vocabulary", "clip_only", "combined")
@@ -129,10 +130,9 @@ def _load(images: BenchmarkImages, classes: ClassList, folder: Path, number: int
     for mode in PREDICTIONS:
         path = folder / mode / f"{images.stem(number)}.png"
         try:
-            with Image.open(path) as file:
-                prediction = np.array(file).astype(np.int32)
-        except (OSError, SyntaxError, ValueError) as error:
-            raise InputError(f"{path} cannot be read ({error}); evaluate again") from None
+            prediction = read_label(path).astype(np.int32)
+        except InputError as error:
+            raise InputError(f"{error}; or evaluate again") from None
         if prediction.shape != truth.shape:
             raise InputError(
                 f"{path} has the shape {prediction.shape}, its ground truth {truth.shape}; "
@@ -153,7 +153,10 @@ def _load(images: BenchmarkImages, classes: ClassList, folder: Path, number: int
 def _strip(row: _Row, classes: ClassList, colors: NDArray[np.uint8]) -> Image.Image:
     """One image with all its maps, their shares of right pixels, and the legend."""
     scale = _TILE / max(row.truth.shape)
-    size = (round(row.truth.shape[1] * scale), round(row.truth.shape[0] * scale))
+    size = (
+        max(1, round(row.truth.shape[1] * scale)),
+        max(1, round(row.truth.shape[0] * scale)),
+    )
     photo = Image.fromarray(row.image).resize(size, Image.Resampling.BICUBIC)
     counted = row.truth >= 0
     tiles, captions = [photo], [""]
