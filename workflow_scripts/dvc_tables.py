@@ -37,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> None:
     """Run Snakemake with SNAKEMAKE_PROFILE (default: local) on a snapshot, then check."""
+    _check_place()
     _put_layout_back()
     workspace = Path(os.environ.get("DVC_ROOT") or Path.cwd())
     if not workspace.samefile(Path.cwd()) and inherit(workspace, Path.cwd()):
@@ -61,6 +62,18 @@ def main(arguments: argparse.Namespace) -> None:
             f"{' and '.join(changed)} changed during the run. The results are those of before, and "
             "DVC would record them as those of now, so nothing is recorded. Run `dvc repro` again."
         )
+
+
+def _check_place() -> None:
+    """Refuse at once what DVC refuses at the end: outputs behind a link to another place."""
+    here, results = Path.cwd().resolve(), Path("results")
+    for folder in (results, *results.glob("*")):
+        if not folder.resolve().is_relative_to(here):
+            raise InputError(
+                f"{folder} leads to {folder.resolve()}, outside of the repository, where DVC keeps "
+                "nothing. Make it a folder (`data` may be a link), or run "
+                "`snakemake --profile local all`, which needs no DVC"
+            )
 
 
 def _put_layout_back() -> None:
