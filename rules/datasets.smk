@@ -14,7 +14,7 @@ rule datasets:
         expand(
             "{data}/benchmarks/{benchmark}/{file}",
             data=DATA,
-            benchmark=BENCHMARKS,
+            benchmark=USED,
             file=["verification.json", "sheet.png"],
         ),
     message:
@@ -194,7 +194,7 @@ rule dataset_manifest:
         verifications=expand(
             "{data}/benchmarks/{benchmark}/verification.json",
             data=DATA,
-            benchmark=BENCHMARKS,
+            benchmark=USED,
         ),
     output:
         f"{RESULTS}/dataset_manifest.json",

@@ -1,12 +1,13 @@
 """Names, paths and helper functions of the dataset rules."""
 
-from scan_core.params.needed_files import RAW_FOLDERS, raw_root
+from scan_core.params.needed_files import RAW_FOLDERS, raw_root, used_benchmarks
 
 DATA = RECIPE.datasets.root
 SOURCE = RECIPE.datasets.source
 RAW = SOURCE.removeprefix("local:") if SOURCE.startswith("local:") else f"{DATA}/raw"
 MANUAL = f"{DATA}/manual"
 BENCHMARKS = RECIPE.datasets.benchmarks
+USED = used_benchmarks(RECIPE)
 
 # Which layout of the miniature world each raw format is read from.
 WORLD_LAYOUTS = {
@@ -41,16 +42,16 @@ def raw_data(wildcards):
     return records_of([raw_format])
 
 
-# The records of every archive or layout that the recipe's benchmarks need.
+# The records of every archive or layout that the benchmarks in use need.
 ALL_RAW_RECORDS = records_of(
-    sorted({b.format for n, b in BENCHMARKS.items() if raw_root(RECIPE, n) is None})
+    sorted({BENCHMARKS[n].format for n in USED if raw_root(RECIPE, n) is None})
 )
 
 
 def converted_files():
-    """What the conversions make, of all benchmarks."""
+    """What the conversions make, of the benchmarks in use."""
     files = []
-    for name, benchmark in BENCHMARKS.items():
+    for name in USED:
         kinds = ["index.json", "labels"]
         if name in WITH_IMAGES:
             kinds.append("images")

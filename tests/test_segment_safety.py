@@ -109,7 +109,7 @@ def test_every_bad_image_is_one_message_and_the_others_are_made(tmp_path):
         make(folder / name)
     command = [sys.executable, "-m", "scan_core.apps.segment", folder, "--classes", "sea, море"]
     command += ["--checkpoint", tmp_path / "model.safetensors", "--out", out]
-    environment = {**os.environ, "MPLBACKEND": "module://no_such_notebook.backend"}
+    environment = {**os.environ, "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
     ran = subprocess.run(
         [*map(str, command)], cwd=ROOT, capture_output=True, text=True, env=environment
     )

@@ -98,6 +98,13 @@ def test_a_second_call_does_nothing(made):
     assert made.jobs("datasets") == {}
 
 
+def test_a_copy_that_keeps_times_does_nothing_again(made, tmp_path):
+    """As `cp -a` and `rsync -a` make it; the documentation says so."""
+    copy = Project(tmp_path / "copy")
+    shutil.copytree(made.folder, copy.folder, symlinks=True, dirs_exist_ok=True)
+    assert copy.jobs("datasets") == {}
+
+
 @pytest.mark.parametrize(
     ("output", "remade"),
     [

@@ -35,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> None:
     """Run Snakemake with SNAKEMAKE_PROFILE (default: local) on a snapshot, then check."""
+    _check_place()
     _put_layout_back()
     snapshot, code = _state()
     profile = os.environ.get("SNAKEMAKE_PROFILE", "local")
@@ -56,6 +57,18 @@ def main(arguments: argparse.Namespace) -> None:
             f"{' and '.join(changed)} changed during the run. The results are those of before, and "
             "DVC would record them as those of now, so nothing is recorded. Run `dvc repro` again."
         )
+
+
+def _check_place() -> None:
+    """Refuse at once what DVC refuses at the end: outputs behind a link to another place."""
+    here, results = Path.cwd().resolve(), Path("results")
+    for folder in (results, *results.glob("*")):
+        if not folder.resolve().is_relative_to(here):
+            raise InputError(
+                f"{folder} leads to {folder.resolve()}, outside of the repository, where DVC keeps "
+                "nothing. Make it a folder (`data` may be a link), or run "
+                "`snakemake --profile local all`, which needs no DVC"
+            )
 
 
 def _put_layout_back() -> None:

@@ -28,7 +28,10 @@ def _list_split(raw_root: Path, split: str) -> RawSplit:
     if any((root / split).is_dir() for root in roots):
         roots = roots[0] / split, roots[1] / split
     elif listed.is_file():
-        lines = listed.read_text(encoding="utf-8").splitlines()
+        try:
+            lines = listed.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{listed} cannot be read: {error}; expected text in UTF-8") from None
         names = {_name(Path(line.strip())) for line in lines if line.strip()}
     images = _by_name(roots[0], suffixes(), names)
     labels = _by_name(roots[1], {".png"}, names)

@@ -50,6 +50,10 @@ def _read_list(path: Path) -> list[str]:
             f"{path} is missing: it lists the images of the split; extract or copy the raw data "
             "again"
         ) from None
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: byte {error.start} is not UTF-8; save the list in that encoding"
+        ) from None
     stems = [line.split()[0] for line in lines if line.strip()]
     if not stems:
         raise InputError(f"{path} lists no image; extract or copy the raw data again")

@@ -38,6 +38,15 @@ def class_lists(recipe: Recipe) -> dict[str, ClassList]:
     return lists
 
 
+def used_benchmarks(recipe: Recipe) -> list[str]:
+    """The benchmark that is trained on, and those that are evaluated.
+
+    A recipe that extends another inherits its benchmarks; what nothing is made from need not be
+    downloaded.
+    """
+    return list(dict.fromkeys([recipe.datasets.train, *recipe.inference.benchmarks]))
+
+
 def raw_root(recipe: Recipe, benchmark: str) -> Path | None:
     """The folder of a benchmark's raw data where a person has put it; None: rules make it."""
     datasets = recipe.datasets
@@ -60,7 +69,8 @@ def captions(recipe: Recipe) -> tuple[Path | None, bool]:
 
 
 def _missing(recipe: Recipe) -> Iterator[str]:
-    for name, benchmark in recipe.datasets.benchmarks.items():
+    for name in used_benchmarks(recipe):
+        benchmark = recipe.datasets.benchmarks[name]
         root = raw_root(recipe, name)
         if root is None:
             continue

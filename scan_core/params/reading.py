@@ -35,7 +35,11 @@ def read_params(path: Path) -> dict[str, Any]:
         document = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    except YAMLError as error:
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: byte {error.start} is not UTF-8; save the file in that encoding"
+        ) from None
+    except (YAMLError, RecursionError) as error:
         raise InputError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(document, dict):
         raise InputError(f"{path}: expected a mapping with the keys {', '.join(keys_of(Params))}")

@@ -1,0 +1,83 @@
+"""What surrounds a command: settings of a notebook, encodings of the past, no network."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from test_scan import ROOT
+
+from scan_core.datasets.formats import FORMATS
+from scan_core.errors import InputError
+from scan_core.params.reading import read_params
+from scan_core.reporting.figures.plotting import save_figure
+from scan_core.reporting.figures.result_figures import per_class_figure
+from scan_core.reporting.results import ClassResult
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "nonsense"])
+def test_figures_are_drawn_whatever_a_notebook_has_set(backend):
+    for script in ("figures", "grid_report"):
+        ran = subprocess.run(
+            [sys.executable, "-m", f"workflow_scripts.{script}", "--help"],
+            cwd=ROOT, env={**os.environ, "MPLBACKEND": backend}, capture_output=True, text=True,
+        )  # fmt: skip
+        assert ran.returncode == 0, ran.stderr
+
+
+def test_a_dollar_in_a_class_name_is_a_dollar(tmp_path):
+    names = [r"costs $5 and $6", r"$\nonsense{$"]
+    classes = [ClassResult(name, None, 0.5) for name in names]
+    save_figure(per_class_figure(classes, "prices"), tmp_path, "bars")
+    assert (tmp_path / "bars.png").stat().st_size > 1000
+
+
+def test_text_in_another_encoding_is_a_message(tmp_path):
+    params = tmp_path / "params.yaml"
+    params.write_bytes("recipe: mini  # für alle\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"params\.yaml: byte 17 is not UTF-8"):
+        read_params(params)
+    listed = tmp_path / "VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt"
+    listed.parent.mkdir(parents=True)
+    listed.write_bytes("stra\u00dfe\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"val\.txt: byte 4 is not UTF-8"):
+        FORMATS["pascal_voc"].list_split(tmp_path, "val")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "val.txt").write_bytes(b"\xff\xfeone")
+    with pytest.raises(InputError, match=r"val\.txt cannot be read"):
+        FORMATS["folder"].list_split(tmp_path, "val")
+
+
+def test_results_on_another_disk_are_refused_before_anything_runs(tmp_path):
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project/results").symlink_to(tmp_path / "scratch")
+    ran = subprocess.run(
+        [sys.executable, "-m", "workflow_scripts.dvc_tables", "all"],
+        cwd=tmp_path / "project", env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert ran.returncode == 1
+    assert "results leads to" in ran.stderr
+    assert "outside of the repository" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.slow
+def test_weights_that_cannot_be_fetched_are_told_in_one_message(tmp_path):
+    program = """
+from scan_core.errors import InputError
+from scan_core.training.clip_source import _from_collection
+try:
+    _from_collection("ViT-B-32", "laion2b_s34b_b79k")
+except InputError as error:
+    print(error)
+"""
+    offline = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=offline, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "open_clip:laion2b_s34b_b79k cannot be fetched" in ran.stdout
+    assert "use 'file:<path>'" in ran.stdout
