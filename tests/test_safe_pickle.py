@@ -69,6 +69,7 @@ HOSTILE = {
     ),
     "a class of its own": pickle.dumps(_Reduced(RECONSTRUCT, np.matrix, (0,), b"b")),
     "a codec": b"\x80\x02c_codecs\nencode\n(X\x01\0\0\0aX\x03\0\0\0zipt\x52.",
+    "room for two thousand million": b"\x80\x02K\x01r\xff\xff\xff\x7f.",
     "a command": b"cos\nsystem\n(S'touch attacked'\ntR.",
 }
 

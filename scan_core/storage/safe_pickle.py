@@ -7,8 +7,9 @@ made over bytes of the file takes any number in it for the address of an object.
 
 import math
 import pickle
+import pickletools
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,6 +109,16 @@ class _PlainUnpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}") from None
 
 
+def _check_numbers(file: IO[bytes]) -> None:
+    """Refuse a pickle that remembers something under a number far above what it holds.
+
+    Python makes room for all numbers below, and a few bytes can ask for more than there is.
+    """
+    for position, (operation, number, _) in enumerate(pickletools.genops(file)):
+        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(number or 0) > position:
+            raise pickle.UnpicklingError(f"it remembers a thing under the number {number}")
+
+
 def load_plain_pickle(path: Path) -> Any:
     """Load a pickle of plain containers, numbers, strings and numpy arrays of these.
 
@@ -116,6 +127,8 @@ def load_plain_pickle(path: Path) -> Any:
     """
     try:
         with path.open("rb") as file:
+            _check_numbers(file)
+            file.seek(0)
             return _PlainUnpickler(file).load()
     except pickle.UnpicklingError as error:
         raise InputError(
