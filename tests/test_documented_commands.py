@@ -100,7 +100,13 @@ def project(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
-    sorted({re.sub(" -n| --profile local", "", command) for command in _OF["snakemake"]}),
+    sorted(
+        {
+            re.sub(" -n| --profile local", "", command)
+            for page, command in _ALL
+            if command.startswith("snakemake") and page not in RUN_BY
+        }
+    ),
 )
 def test_snakemake_has_a_plan_for_it(project, command):
     program, *options = arguments(command)
