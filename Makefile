@@ -24,7 +24,7 @@ demo: .venv/installed  ## the whole pipeline on the miniature world
 	@echo "  mlflow ui                             every run and curve, ablations beside each other"
 	@echo "  params.yaml                           what to change"
 
-weights: .venv/installed  ## train what comes with the package again, a small CLIP and a small Swin
+weights: .venv/installed  ## train the small CLIP that comes with the package again
 	snakemake --profile local --config recipe=mini -- packaged_weights
 	cp results/mini/packaged/mini_* scan_core/models/packaged/
 

@@ -57,7 +57,6 @@ rule train:
 rule packaged_weights:
     input:
         rules.package_clip.output,
-        rules.package_backbone.output,
     message:
         "The weights that come with the package are trained again"
 

@@ -109,14 +109,6 @@ def packaged_clip_recipe(wildcards):
     return part_file(clip_part(RECIPE.model_copy(update={"clip": training})))
 
 
-def packaged_backbone_recipe(wildcards):
-    """Of a training of the segmenter whose backbone comes with the package."""
-    part = segmenter_part(RECIPE)
-    backbone = part.segmenter.backbone.model_copy(update={"weights": "none"})
-    segmenter = part.segmenter.model_copy(update={"backbone": backbone})
-    return part_file(part.model_copy(update={"segmenter": segmenter}))
-
-
 def segmenter_recipe(wildcards):
     return part_file(*SEGMENTERS[wildcards.segmenter])
 
@@ -228,8 +220,8 @@ BACKBONE_SOURCE = RECIPE.segmenter.backbone.weights
 
 
 def backbone_file(wildcards):
-    """Weights of Swin: a file of one's own, or a downloaded one; others need no file."""
-    if BACKBONE_SOURCE == "none" or BACKBONE_SOURCE.startswith("packaged:"):
+    """ImageNet weights of Swin: none, a file of one's own, or the downloaded one."""
+    if BACKBONE_SOURCE == "none":
         return []
     if BACKBONE_SOURCE.startswith("file:"):
         return [BACKBONE_SOURCE.removeprefix("file:")]

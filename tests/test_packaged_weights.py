@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from scan_core.errors import InputError
-from scan_core.models.build import architecture_of, build_network, tokenizer_for
+from scan_core.models.build import tokenizer_for
 from scan_core.models.checkpoints import fit
 from scan_core.models.clip import build_clip
 from scan_core.models.packaged.files import load_packaged, packaged_file, save_packaged
@@ -14,7 +14,6 @@ from scan_core.models.text_features import TextEncoder
 from scan_core.params.reading import read_params, validate
 from scan_core.params.schema.clip import ClipArchitecture
 from scan_core.training.packaged_clip import tokens_of_the_world
-from scan_core.training.run import load_backbone
 from scan_core.training.zero_shot import zero_shot_accuracy
 from scan_core.vocabulary.prompts import prompt_templates
 
@@ -77,29 +76,6 @@ def test_what_is_packed_comes_back_but_for_unread_words(tmp_path):
         embedding[read], tensors["token_embedding.weight"][read], atol=2e-3, rtol=1e-3
     )
     assert embedding.abs().sum(dim=1).nonzero()[:, 0].tolist() == [1, 7]
-
-
-def test_the_packaged_backbone_is_what_the_segmenter_begins_with():
-    recipe = validate(read_params(ROOT / "params.yaml")).recipes["mini"]
-    path = packaged_file("mini_swin", "segmenter.backbone.weights")
-    tensors, header = load_packaged(path)
-    training = recipe.segmenter.training
-    assert {key: header["training"][key] for key in ("steps", "batch_size", "learning_rate")} == {
-        "steps": training.steps,
-        "batch_size": training.batch_size,
-        "learning_rate": training.learning_rate,
-    }
-    assert f"{header['miou']:.1%}" in path.with_suffix(".md").read_text()
-    network = build_network(architecture_of(recipe.segmenter, recipe.clip))
-    backbone = network.proposal_network.backbone
-    before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
-    load_backbone(network, "none", None)
-    for name, tensor in backbone.state_dict().items():
-        assert torch.equal(tensor, before[name])
-    assert recipe.segmenter.backbone.weights == "packaged:mini_swin"
-    load_backbone(network, recipe.segmenter.backbone.weights, None)
-    for name, tensor in backbone.state_dict().items():
-        assert torch.equal(tensor, tensors[name])
 
 
 def test_an_unknown_name_is_refused():

@@ -407,6 +407,7 @@ def test_a_mask_threshold_below_that_of_the_crops_is_refused():
 
 def test_without_contextual_shift_in_training_there_is_none_at_test_time():
     document = read_params(ROOT / "params.yaml")["recipes"]["mini"]
+    document = override(document, "inference.replace_ratio", 0.3)
     shifted = Recipe.model_validate(document)
     plain = Recipe.model_validate(override(document, "clip_finetune.contextual_shift", False))
     assert resolve_settings(shifted, "mini_ade_36").replace_ratio > 0

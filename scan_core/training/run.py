@@ -13,9 +13,7 @@ from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
 from scan_core.inference.assembly import assemble
 from scan_core.inference.scan import Scan
-from scan_core.models.checkpoints import fit, import_foreign
-from scan_core.models.packaged.files import load_packaged, packaged_file
-from scan_core.models.scan import ScanNetwork
+from scan_core.models.checkpoints import import_foreign
 from scan_core.params.recipe_part import RecipePart, as_text
 from scan_core.params.schema.segmenter import Segmenter
 from scan_core.provenance.source_hash import package_hash
@@ -42,7 +40,7 @@ def train_segmenter(
     Args:
         part: of the segmenter stage.
         clip_file: CLIP's weights.
-        backbone_file: ImageNet weights of Swin; None: random, or those that the part names.
+        backbone_file: ImageNet weights of Swin; None: random.
         index_file: of the training benchmark, with `train`, and `val` for validations.
         work: folder for checkpoints; the same call continues from them.
         devices: for each node, in Fabric's words.
@@ -60,7 +58,8 @@ def train_segmenter(
     fabric = _fabric(settings.precision, devices, nodes)
     fabric.seed_everything(part.seed)
     scan = assemble(part, clip_file)
-    load_backbone(scan.network, _segmenter(part).backbone.weights, backbone_file)
+    if backbone_file is not None:
+        import_foreign(scan.network, backbone_file, "backbone")
     scan.network.to(fabric.device)
     training_images = BenchmarkImages(index_file, "train")
     has_validation = "val" in training_images.index.splits
@@ -92,24 +91,6 @@ def train_segmenter(
         "backbone": file_digest(backbone_file) if backbone_file else None,
     }
     return scan, train(fabric, task, loop, work, identity), fabric.is_global_zero
-
-
-def load_backbone(network: ScanNetwork, source: str, backbone_file: Path | None) -> None:
-    """Give the backbone the weights that its training begins with.
-
-    Args:
-        network: its backbone is changed.
-        source: `segmenter.backbone.weights` of the recipe.
-        backbone_file: what a rule has downloaded or found; None with other sources.
-
-    Raises:
-        InputError: unknown, or the weights do not fit.
-    """
-    if source.startswith("packaged:"):
-        path = packaged_file(source.removeprefix("packaged:"), "segmenter.backbone.weights")
-        fit(network.proposal_network.backbone, load_packaged(path)[0], str(path))
-    elif backbone_file is not None:
-        import_foreign(network, backbone_file, "backbone")
 
 
 def finetune_clip(

@@ -16,7 +16,7 @@ from scan_core.errors import InputError
 from scan_core.storage.tensors import load_tensors, save_tensors
 
 # They stand beside this module.
-_FILES = {"mini_clip": "mini_clip.safetensors", "mini_swin": "mini_swin.safetensors"}
+_FILES = {"mini_clip": "mini_clip.safetensors"}
 _EMBEDDING = "token_embedding.weight"
 _ROWS, _VALUES = "token_embedding.rows", "token_embedding.values"
 

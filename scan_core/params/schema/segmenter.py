@@ -24,9 +24,8 @@ from scan_core.params.schema.fields import (
 class Backbone(Block):
     """Swin transformer."""
 
-    weights: Annotated[str, source("none", prefixes=("packaged:", "download:", "file:"))]
-    """Weights to begin with: `none`, `packaged:<name>` (`mini_swin` comes with the package),
-    `download:<name>` (ImageNet's) or `file:<path>`."""
+    weights: Annotated[str, source("none", prefixes=("download:", "file:"))]
+    """ImageNet weights: `none`, `download:<name>` or `file:<path>`."""
     embed_dim: Width
     """Channels of the first stage."""
     depths: Annotated[list[Layers], Field(min_length=4, max_length=4)]
