@@ -17,6 +17,7 @@ CONTENTS = (FLIP, CUT, EMPTY, NOISE, PAGE)
 
 LABEL = "benchmark/labels/val/ADE_val_00000001.png"
 IMAGE = "raw/ADEChallengeData2016/images/validation/ADE_val_00000001.jpg"
+TEXT_CACHE = "text/cache.safetensors"
 BEGUN = "begun/partial"
 BEGUN_LABEL = f"{BEGUN}/labels/val/ADE_val_00000001.png"
 
@@ -42,6 +43,6 @@ CASES = [
     ("a begun conversion goes on", BEGUN_LABEL, "convert", (EMPTY, CUT, MISSING), AGAIN),
     ("a begun download goes on", "get/begun.zip.part", "download", CONTENTS, AGAIN),
     ("a begun download goes on", "get/begun.zip.part.json", "download", CONTENTS, AGAIN),
-    ("a damaged text cache is made again", "text/cache.safetensors", "text", (FLIP, CUT, NOISE), AGAIN),
+    ("a damaged text cache is made again", TEXT_CACHE, "text", (FLIP, CUT, NOISE), AGAIN),
 ]
 # fmt: on
