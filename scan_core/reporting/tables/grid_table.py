@@ -9,17 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scan_core.errors import InputError
-
-METRICS = (
-    "miou",
-    "miou_d2_v06",
-    "fwiou",
-    "macc",
-    "pacc",
-    "sg_iou",
-    "miou_seen",
-    "miou_unseen",
-)
+from scan_core.evaluation.names import METRICS
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scan_core.errors import InputError
+from scan_core.evaluation.names import METRICS, MODES
 from scan_core.reporting.published import (
     PAPER_BENCHMARKS,
     PublishedResult,
     load_published,
     paper_result,
 )
-from scan_core.reporting.results import METRICS, MODES, Evaluation
+from scan_core.reporting.results import Evaluation
 from scan_core.reporting.tables.grids import Estimate, Grid, estimate, shown
 from scan_core.reporting.tables.table_text import (
     MISSING,
@@ -25,7 +26,8 @@ from scan_core.reporting.tables.table_text import (
 from scan_core.storage.atomic import write_text
 
 _RULES = ("miou_d2_v06", "miou")
-_GRID_METRICS = (*_RULES, "sg_iou", "miou_seen", "miou_unseen")
+# Each gets a table of its own; the other metrics stand in the CSV.
+_GRID_METRICS = tuple(METRICS)[: list(METRICS).index("fwiou")]
 _EXPLAINED = "; ".join(f"`{name}`: {meaning}" for name, meaning in METRICS.items())
 _BOTH_RULES = f"`miou_d2_v06`: {METRICS['miou_d2_v06']}; `miou`: {METRICS['miou']}"
 
