@@ -16,20 +16,20 @@ demo: .venv/installed  ## the whole pipeline on the miniature world
 	@cat results/mini/tables/main.md
 	@echo
 	@echo "Where to look next:"
+	@echo "  results/mini/report.html              one page of it all, for a browser or a colleague"
 	@echo "  results/mini/tables/                  all numbers, grids included, and the published ones"
 	@echo "  results/mini/qualitative/             images, ground truth, predictions"
 	@echo "  results/mini/figures/                 seen and unseen classes, confusions, curves"
 	@echo "  data/mini/benchmarks/*/sheet.png      the benchmarks, as pictures"
 	@echo "  mlflow ui                             every run and curve, ablations beside each other"
 	@echo "  params.yaml                           what to change"
-	@echo "  make report                           one HTML page of it all: results/mini/report.html"
 
 weights: .venv/installed  ## train what comes with the package again, a small CLIP and a small Swin
 	snakemake --profile local --config recipe=mini -- packaged_weights
 	cp results/mini/packaged/mini_* scan_core/models/packaged/
 
-report: .venv/installed  ## tables, figures and pictures as one HTML page
-	snakemake --profile local --config recipe=mini --report results/mini/report.html -- all
+report: .venv/installed  ## tables, figures and pictures as one HTML page: results/mini/report.html
+	snakemake --profile local --config recipe=mini -- results/mini/report.html
 
 test: .venv/installed  ## all tests
 	python -m pytest

@@ -23,6 +23,11 @@ include: "rules/tracking.smk"
 include: "rules/made_of.smk"
 
 
+onsuccess:
+    if workflow.is_main_process:
+        sweep(Path(RESULTS), Path(DATA), STARTED)
+
+
 rule all:
     default_target: True
     input:
@@ -36,6 +41,7 @@ rule all:
         rules.figures.output,
         rules.release.output,
         expand(f"{RESULTS}/qualitative/{{benchmark}}.png", benchmark=EVALUATED),
+        rules.report_page.output,
         rules.mlflow_sync.output,
     message:
         f"Everything of the recipe {RECIPE_NAME} is made"

@@ -18,6 +18,7 @@ rule clip_weights:
         ENVIRONMENT
     threads: training_threads("clip")
     resources:
+        **ONE_GPU,
         mem_mb=16000,
         runtime=60,
     params:
@@ -28,7 +29,7 @@ rule clip_weights:
     message:
         "Obtaining CLIP ({wildcards.clip})"
     shell:
-        "python -m workflow_scripts.clip_weights --recipe-part {params.recipe:q}"
+        "{resources.launcher} python -m workflow_scripts.clip_weights --recipe-part {params.recipe:q}"
         " --work {params.work:q}/work --output {output.clip:q} --metrics {output.metrics:q}"
         " --workers {threads} --run {params.run:q} 2> {log:q}"
         " && cp {params.made_of:q} {output.made_of:q}"
@@ -55,6 +56,7 @@ rule mine_shard:
         ENVIRONMENT
     threads: training_threads("pairs")
     resources:
+        **ONE_GPU,
         mem_mb=24000,
         runtime=1440,
     params:
@@ -65,7 +67,7 @@ rule mine_shard:
     message:
         "Mining mask-noun pairs ({wildcards.pairs}), shard {wildcards.shard}"
     shell:
-        "python -m workflow_scripts.mine_shard --recipe-part {params.recipe:q}"
+        "{resources.launcher} python -m workflow_scripts.mine_shard --recipe-part {params.recipe:q}"
         " --clip {input.clip:q} --segmenter {input.segmenter:q} --index {input.index:q}"
         " --captions {params.captions:q} --shard {wildcards.shard:q} --shards {params.shards:q}"
         " --workers {threads} --output {output.made:q} 2> {log:q}"

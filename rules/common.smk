@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+import time
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -12,6 +13,7 @@ from snakemake.exceptions import WorkflowError
 PROJECT = Path(str(workflow.current_basedir)).absolute().parent
 sys.path.insert(0, str(PROJECT))
 
+from scan_core.command.clearing import clear_the_way, sweep
 from scan_core.datasets.download.archives import (
     ARCHIVES,
     BACKBONE_ARCHIVES,
@@ -26,6 +28,8 @@ from scan_core.provenance.source_hash import source_hash
 from scan_core.storage.addressed import write_addressed
 from scan_core.vocabulary.classes import load_class_list
 
+STARTED = time.time()
+
 make_importable(PROJECT)
 
 if not Path("params.yaml").is_file():
@@ -33,7 +37,10 @@ if not Path("params.yaml").is_file():
         f"{Path.cwd()} has no params.yaml, which describes what to run; begin with a copy of "
         f"{PROJECT / 'params.yaml'}"
     )
+
 try:
+    if workflow.is_main_process:
+        clear_the_way(Path.cwd(), sys.argv[1:])
     PARAMS_SNAPSHOT = snapshot_params(Path("params.yaml"))
 except InputError as error:
     raise WorkflowError(str(error)) from None
@@ -92,8 +99,20 @@ def training_processes():
     """Resources of a rule whose script starts as one process for each device.
 
     On one machine the script takes the devices that it finds. A profile may name `nodes`,
-    `devices` of each, reading `workers` of each device, and as `launcher` the command that starts
-    the processes, such as `srun`. That `mpi` is there, even empty, has SLURM's executor leave
-    the starting of processes to the rule.
+    `devices` of each, reading `workers` of each device, `micro_batches` of each step and device
+    where memory is short, and as `launcher` the command that starts the processes, such as `srun`.
+    That `mpi` is there, even empty, has SLURM's executor leave the starting of processes to the
+    rule.
     """
-    return {"mpi": "", "nodes": 1, "devices": "auto", "workers": 1, "launcher": ""}
+    return {
+        "mpi": "",
+        "nodes": 1,
+        "devices": "auto",
+        "workers": 1,
+        "micro_batches": 1,
+        "launcher": "",
+    }
+
+
+# Of a rule that takes one GPU where there is one: a profile may name a command that chooses it.
+ONE_GPU = {"launcher": ""}

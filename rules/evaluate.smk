@@ -26,6 +26,7 @@ rule evaluate_shard:
     conda:
         ENVIRONMENT
     resources:
+        **ONE_GPU,
         mem_mb=16000,
         runtime=720,
     params:
@@ -40,7 +41,7 @@ rule evaluate_shard:
     message:
         "Evaluating {wildcards.model} on {wildcards.benchmark}, shard {wildcards.shard}"
     shell:
-        "python -m workflow_scripts.evaluate_shard --model {input.model:q} --index {input.index:q}"
+        "{resources.launcher} python -m workflow_scripts.evaluate_shard --model {input.model:q} --index {input.index:q}"
         " --classes {params.classes:q} --settings {params.settings:q} --shard {wildcards.shard:q}"
         " --shards {params.shards:q} --chance --predictions {output.predictions:q}"
         " --most-predictions {params.kept:q} --text-cache {params.cache:q}"

@@ -17,7 +17,7 @@ rule tables:
             category="Tables",
             labels={"table": "{table}"},
         ),
-        metrics=f"{RESULTS}/metrics.json",
+        metrics=directory(f"{RESULTS}/metrics"),
     log:
         f"{LOGS}/tables.log",
     benchmark:
@@ -36,7 +36,7 @@ rule tables:
     shell:
         "python -m workflow_scripts.tables --evaluation {input.metrics:q} --ablation {input.grids:q}"
         " --recipe-file {input.recipe:q} --architecture {params.architecture:q}"
-        " --output-folder {output.folder:q} --metrics-json {output.metrics:q} 2> {log:q}"
+        " --output-folder {output.folder:q} --metrics-folder {output.metrics:q} 2> {log:q}"
 
 
 rule figures:
@@ -110,6 +110,40 @@ rule qualitative:
         " --predictions {input.predictions:q} --images 6 --output {output:q} 2> {log:q}"
 
 
+rule report_page:
+    input:
+        recipe=RECIPE_FILE,
+        metrics=of_every_benchmark("metrics.json"),
+        grids=grid_tables,
+        figures=f"{RESULTS}/figures",
+        pictures=expand(f"{RESULTS}/qualitative/{{benchmark}}.png", benchmark=EVALUATED),
+        sheets=expand(
+            f"{DATA}/benchmarks/{{benchmark}}/sheet.png", benchmark=BENCHMARKS
+        ),
+    output:
+        f"{RESULTS}/report.html",
+    log:
+        f"{LOGS}/report_page.log",
+    benchmark:
+        f"{TIMINGS}/report_page.tsv"
+    localrule: True
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        architecture=architecture_name(),
+        code=code("report_page"),
+    message:
+        "Writing the report"
+    shell:
+        "python -m workflow_scripts.report_page --evaluation {input.metrics:q}"
+        " --ablation {input.grids:q} --recipe-file {input.recipe:q}"
+        " --architecture {params.architecture:q} --figures {input.figures:q}"
+        " --pictures {input.pictures:q} --sheets {input.sheets:q} --output {output:q} 2> {log:q}"
+
+
 rule grid_report:
     input:
         f"{RESULTS}/ablations/{{seeds}}{{grid}}.csv",
@@ -120,8 +154,14 @@ rule grid_report:
             category="Grids",
             labels={"grid": "{seeds}{grid}"},
         ),
-        vector_figure=f"{RESULTS}/ablations/{{seeds}}{{grid}}.svg",
-        table=f"{RESULTS}/ablations/{{seeds}}{{grid}}.md",
+        vector_figures=[
+            f"{RESULTS}/ablations/{{seeds}}{{grid}}.pdf",
+            f"{RESULTS}/ablations/{{seeds}}{{grid}}.svg",
+        ],
+        tables=[
+            f"{RESULTS}/ablations/{{seeds}}{{grid}}.md",
+            f"{RESULTS}/ablations/{{seeds}}{{grid}}.tex",
+        ],
     log:
         f"{LOGS}/grid_report/{{seeds}}{{grid}}.log",
     benchmark:

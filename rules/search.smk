@@ -30,6 +30,7 @@ rule search_settings:
         ENVIRONMENT
     threads: 2
     resources:
+        **ONE_GPU,
         mem_mb=16000,
         runtime=720,
     params:
@@ -42,7 +43,7 @@ rule search_settings:
     message:
         "Searching settings ({wildcards.search})"
     shell:
-        "python -m workflow_scripts.search_settings --search {params.search:q}"
+        "{resources.launcher} python -m workflow_scripts.search_settings --search {params.search:q}"
         " --recipe {params.recipe:q} --recipe-file {params.recipe_file:q} --model {input.model:q}"
         " {params.benchmarks:q} --code {params.code:q} --work {params.folder:q}/work"
         " --output-folder {params.folder:q} 2> {log:q}"

@@ -37,6 +37,7 @@ rule train_segmenter:
         "{resources.launcher} python -m workflow_scripts.train_segmenter --recipe-part {params.recipe:q}"
         " --clip {input.clip:q} {params.backbone:q} --index {input.index:q}"
         " --devices {resources.devices:q} --nodes {resources.nodes:q} --workers {resources.workers:q}"
+        " --micro-batches {resources.micro_batches:q}"
         " --work {params.work:q}/work --output {output.segmenter:q} --metrics {output.metrics:q}"
         " --run {params.run:q} 2> {log:q}"
         " && cp {params.made_of:q} {output.made_of:q}"

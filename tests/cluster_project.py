@@ -108,7 +108,7 @@ class ClusterProject(Project):
         path = self.folder / "slurm/profile.yaml"
         profile = yaml.load(path)
         profile["__variables__"].update(
-            partition="main", account="test", gpu="gpu:none",
+            partition="main", cpu_partition="main", account="test", gpu="gpu:none",
             nodes=2, gpus_per_node=1, cpus_per_gpu=2, longest=20,
         )  # fmt: skip
         profile["jobs"] = 4
@@ -143,9 +143,8 @@ class ClusterProject(Project):
 
     def forget(self, *results: str) -> None:
         """Remove what was made, and whatever Snakemake would take as a sign of it."""
-        for name in (*results, "figures", "qualitative"):
+        for name in (*results, "figures", "metrics", "qualitative"):
             shutil.rmtree(self.folder / "results/mini" / name)
-        (self.folder / "results/mini/metrics.json").unlink()
 
     def jobs_of(self, rule: str) -> dict[str, str]:
         """State of every job of a rule that was submitted in this folder, by number."""

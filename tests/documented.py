@@ -5,11 +5,12 @@ import shlex
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 # What a line of a code block begins with if it is a command; other blocks show files and layouts.
 _PROGRAMS = (
     "python", "snakemake", "make", "mlflow", "dvc", "git", "pip", "sbatch", "source", "$EDITOR",
-    "cp", "mv", "mkdir", "cd", "export", "ssh", "srun", "squeue", "scancel", "unzip", "docker",
+    "pre-commit", "cp", "mv", "mkdir", "cd", "export", "ssh", "srun", "squeue", "scancel", "unzip",
+    "docker",
 )  # fmt: skip
 
 

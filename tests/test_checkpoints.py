@@ -1,6 +1,7 @@
 """Checkpoints: released names both ways, at full size, and refusals that say what is wrong."""
 
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -205,6 +206,22 @@ def test_unreadable_checkpoints(other, tmp_path, name, content, says):
     with pytest.raises(InputError, match=says) as refusal:
         import_foreign(other, tmp_path / name, "scan")
     assert name in str(refusal.value)
+
+
+class _Unsafe:
+    def __reduce__(self):
+        return os.system, ("touch attacked",)
+
+
+def test_the_refusal_of_an_unsafe_file_names_what_it_asks_for(other, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"model": _Unsafe()}, "odd.pth")
+    with pytest.raises(InputError, match=r"odd\.pth .* it asks for \w+\.system") as refusal:
+        import_foreign(other, Path("odd.pth"), "scan")
+    message = str(refusal.value)
+    assert message.isprintable(), "no colours of a terminal"
+    assert "weights_only" not in message, "no advice to read it unsafely"
+    assert not Path("attacked").exists()
 
 
 def test_a_truncated_checkpoint_of_ours(network, tmp_path):

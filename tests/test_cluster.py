@@ -7,8 +7,11 @@ say so and are skipped.
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
+from itertools import combinations
+from pathlib import Path
 
 import pytest
 import torch
@@ -23,6 +26,7 @@ from cluster_project import (
     state,
     until,
 )
+from gpu_stubs import Stubs, overlap
 from ruamel.yaml import YAML
 from test_pipeline import BENCHMARKS
 
@@ -69,11 +73,42 @@ def test_the_training_runs_on_two_nodes(undisturbed):
     assert log.count("made results") == 1, "the first process alone writes"
 
 
-def test_small_jobs_share_submissions(undisturbed):
-    assert len(undisturbed.jobs_of("evaluation")) == 1
+def test_small_jobs_share_submissions_and_shards_do_not(undisturbed):
+    assert len(undisturbed.jobs_of("evaluate_shard")) == len(BENCHMARKS)
     assert len(undisturbed.jobs_of("benchmark")) == 3
     for local in ("evaluate_wildcards", "ablate", "tables", "figures"):
         assert not undisturbed.jobs_of(local)
+
+
+def test_a_shard_that_fails_takes_no_other_with_it(cluster, tmp_path):
+    """Four shards on the two GPUs of one node; what a person sees of the one that fails."""
+    stubs = Stubs(tmp_path / "stubs", seconds=8)
+    yaml = YAML()
+    path = stubs.folder / "slurm/profile.yaml"
+    profile = yaml.load(path)
+    profile["__variables__"].update(
+        partition="main", cpu_partition="main", account="test", gpu="gpu:none",
+        gpus_per_node=1, cpus_per_gpu=1,
+    )  # fmt: skip
+    profile.update({"jobs": 4, "retries": 0, "slurm-init-seconds-before-status-checks": 5})
+    profile["set-resources"]["evaluate_shard"].update(mem_mb=500, slurm_extra="'--nodelist=n1'")
+    yaml.dump(profile, path)
+    command = ["snakemake", "--profile", "slurm", "--config", "fails=2", "--"]
+    command += [f"shards/{shard}.json" for shard in range(4)]
+    ran = subprocess.run(
+        command, cwd=stubs.folder, capture_output=True, text=True, timeout=PATIENCE,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+    )  # fmt: skip
+    log = ran.stdout + ran.stderr
+    assert ran.returncode == 1, log
+    shards = stubs.shards()
+    assert shards.keys() == {0, 1, 3}, "what is finished stays"
+    assert all(len(record["gpus"]) == 1 for record in shards.values())
+    together = [pair for pair in combinations(shards.values(), 2) if overlap(*pair)]
+    assert together, "two at a time"
+    assert all(a["gpus"] != b["gpus"] for a, b in together)
+    at = log.index("Error in rule evaluate_shard")
+    assert "this shard is damaged" in "\n".join(log[at:].splitlines()[:40])
 
 
 class Story:

@@ -18,9 +18,9 @@ from scan_core.datasets.conversion import convert
 from scan_core.datasets.formats import FORMATS
 from scan_core.datasets.index import load_index
 from scan_core.datasets.loading import BenchmarkImages
-from scan_core.datasets.raw_format import decode_png
 from scan_core.datasets.verification import verify
 from scan_core.errors import InputError
+from scan_core.storage.images import read_label
 from scan_core.storage.safe_pickle import load_plain_pickle
 from scan_core.vocabulary.classes import load_class_list
 
@@ -359,7 +359,7 @@ def test_a_flipped_byte_is_never_a_different_label(ade, tmp_path):
         damaged[position] ^= 1
         path.write_bytes(damaged)
         try:
-            assert np.array_equal(decode_png(path), found), position
+            assert np.array_equal(read_label(path), found), position
         except InputError:
             continue
 

@@ -3,14 +3,21 @@
 A flipped bit must not become another number in a table; a cache that is damaged is made again.
 """
 
+import os
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
+from scan_core.datasets.manifest import write_manifest
 from scan_core.errors import InputError
+from scan_core.storage.states import load_state, save_state
 from scan_core.storage.tensors import copy_with_header, load_tensors, save_tensors
 
+ROOT = Path(__file__).parents[1]
 TENSORS = {
     "weight": torch.arange(60, dtype=torch.float32).reshape(3, 20),
     "half": torch.ones(7, dtype=torch.bfloat16),
@@ -73,3 +80,72 @@ def test_noise_in_place_of_a_file_is_refused(tmp_path):
         path.write_bytes(random.Random(seed).randbytes(seed))
         with pytest.raises(InputError, match=r"model\.safetensors"):
             load_tensors(path)
+
+
+def test_any_single_bit_of_a_state_is_noticed(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    state = {"step": 7, "module": {"weight": torch.arange(30.0)}, "python": [1, 2, 3]}
+    save_state(path, state)
+    whole = path.read_bytes()
+    for position in range(0, len(whole), 3):
+        path.write_bytes(flipped(whole, position))
+        try:
+            found = load_state(path, "delete it")
+        except InputError:
+            continue
+        # What lies between the parts is read by nobody.
+        assert torch.equal(found["module"].pop("weight"), state["module"]["weight"])
+        assert found == {"step": 7, "module": {}, "python": [1, 2, 3]}
+    for kept in range(0, len(whole), 97):
+        path.write_bytes(whole[:kept])
+        with pytest.raises(InputError, match=r"checkpoint\.pt is damaged .*; delete it"):
+            load_state(path, "delete it")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", b"<html>"])
+def test_a_damaged_record_is_named_with_what_to_do(tmp_path, content):
+    good, bad = tmp_path / "a/verification.json", tmp_path / "b/verification.json"
+    for path in (good, bad):
+        path.parent.mkdir()
+        path.write_text("{}")
+    write_manifest("generate", [], [good, bad], tmp_path / "manifest.json")
+    bad.write_bytes(content)
+    with pytest.raises(InputError, match=r"b/verification\.json is damaged .* made again"):
+        write_manifest("generate", [], [good, bad], tmp_path / "manifest.json")
+    bad.unlink()
+    with pytest.raises(InputError, match=r"b/verification\.json cannot be read"):
+        write_manifest("generate", [], [good, bad], tmp_path / "manifest.json")
+
+
+STORE = """
+import sys
+from scan_core.tracking.store import STORE_ERRORS, Store, spoken
+try:
+    store = Store("mini")
+    print(store.uri)
+except STORE_ERRORS as error:
+    print(spoken(error))
+"""
+
+
+def _open_store(folder: Path) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    ran = subprocess.run(
+        [sys.executable, "-c", STORE], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+def test_runs_are_kept_in_a_folder_of_any_name(tmp_path):
+    folder = tmp_path / "a?b #c%20d"
+    folder.mkdir()
+    _open_store(folder)
+    assert (folder / "mlflow.db").stat().st_size > 10_000
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_of_a_store_that_is_garbage_is_said_to_delete_it(tmp_path):
+    (tmp_path / "mlflow.db").write_bytes(random.Random(0).randbytes(9000))
+    assert f"{tmp_path / 'mlflow.db'} is damaged: delete it" in _open_store(tmp_path)

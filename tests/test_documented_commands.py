@@ -26,7 +26,8 @@ RUN_BY = {"own_data.md": "test_own_data.py"}
 ELSEWHERE = {
     r"source \.venv/bin/activate": "the shell's own",
     r"\$EDITOR params\.yaml": "a person's editor",
-    r"python -m pytest -m (cluster|long)": ".ci/run",
+    r"python -m pytest -m (cluster|long|\".*\")|python -m pytest( tests/\w+\.py)+": ".ci/run",
+    r"pre-commit install": "test_repository.py::test_hooks_are_the_linters_of_make_lint",
     r"git (add|clone|commit|checkout|diff) .*": "the reader's own repository",
     r"dvc repro|dvc exp run( -S recipe=\w+)?":
         "test_versioning.py::test_a_second_repro_does_nothing",

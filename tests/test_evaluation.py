@@ -126,6 +126,21 @@ def test_metrics_have_no_nan(scan, images):
     assert 0 <= numbers["miou"] <= 1
 
 
+def test_without_ground_truth_there_is_no_number(tmp_path):
+    """Predictions of every class, and not one pixel to compare them with."""
+    counts = np.zeros((4, 4), np.int64)
+    counts[:, 3] = 100
+    _save(tmp_path / "0.npz", {"combined": counts})
+    with pytest.raises(InputError, match=r"no pixel of \d images has ground truth"):
+        merge_shards([tmp_path / "0.npz"])
+
+
+def test_names_that_are_one_to_the_tokenizer_are_refused(scan):
+    for names in (["sea", "Sea"], ["t-shirt", "\u201cx\u201d", '"x"']):
+        with pytest.raises(InputError, match="are the same to CLIP's tokenizer"):
+            scan.embed(names)
+
+
 def test_damaged_shards_are_named(tmp_path):
     (tmp_path / "0.npz").write_bytes(b"PK\x03\x04 cut")
     with pytest.raises(InputError, match=r"0\.npz cannot be read"):

@@ -1,5 +1,6 @@
 """What is generated and kept in the repository is in step with what it is made from."""
 
+import json
 import os
 import re
 import runpy
@@ -8,8 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from docs.diagrams import DIAGRAMS
+from scan_core.params.json_schema import json_schema
+from scan_core.params.reading import read_params
 from scan_core.reporting.tables.parameters import parameter_reference
 
 ROOT = Path(__file__).parents[1]
@@ -19,6 +23,22 @@ LOCK = (ROOT / "envs/requirements.lock").read_text(encoding="utf-8")
 def test_the_reference_of_parameters_is_current():
     page = (ROOT / "docs/parameters.md").read_text(encoding="utf-8")
     assert page == parameter_reference(ROOT / "params.yaml"), "run `make docs`"
+
+
+def test_the_schema_for_editors_is_current_and_takes_params_yaml():
+    text = (ROOT / "docs/params.schema.json").read_text(encoding="utf-8")
+    assert text == json_schema(), "run `make docs`"
+    first, _, _ = (ROOT / "params.yaml").read_text(encoding="utf-8").partition("\n")
+    assert first == "# yaml-language-server: $schema=docs/params.schema.json"
+    checker = Draft202012Validator(json.loads(text))
+    params = read_params(ROOT / "params.yaml")
+    assert not list(checker.iter_errors(params))
+    training = params["recipes"]["mini"]["segmenter"]["training"]
+    training["step"] = training.pop("steps")
+    params["recipes"]["vitb16"]["inference"]["ensemble"] = "sum"
+    found = {(tuple(map(str, e.absolute_path)), e.validator) for e in checker.iter_errors(params)}
+    assert (("recipes", "mini", "segmenter", "training"), "additionalProperties") in found
+    assert any(path[-1] == "ensemble" for path, _ in found)
 
 
 @pytest.mark.parametrize("name", DIAGRAMS)

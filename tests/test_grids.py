@@ -149,3 +149,15 @@ def test_folders_of_variants_have_bounded_names_of_their_own():
     assert all(name.startswith("seed=0,") for name in names)
     files = grid({"clip.source": ["file:a b.pt", "file:a_b.pt"]})
     assert len({cell.names["clip"] for cell in cells_of(PARAMS.recipes["vitb16"], files)}) == 2
+
+
+def test_the_recipes_own_cells_are_known_on_each_benchmark():
+    def own(recipe: str, name: str) -> dict[str, object]:
+        rows = rows_of(PARAMS.recipes[recipe], GRIDS[name], every_seed=False)
+        return {row.benchmark: [*row.cell.values.values()] for row in rows if row.own}
+
+    assert set(map(str, own("mini", "components").values())) == {"[True, True]"}
+    # Fixed keys, such as fewer steps, do not count: all cells of the grid have them.
+    assert own("mini", "mini_low_frequency") == {"mini_ade_36": [[9, 7, 3]]}
+    ratios = own("vitl14", "replace_ratio")
+    assert (ratios["ade20k_847"], ratios["voc_20"]) == ([0.15], [0.1])

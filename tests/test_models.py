@@ -5,6 +5,7 @@ import copy
 import open_clip
 import pytest
 import torch
+from lightning_fabric import Fabric
 from torch import nn
 from torch.nn import functional as F
 
@@ -28,6 +29,9 @@ from scan_core.models.cpu_linear import ConvolutionalLinear
 from scan_core.models.deformable_attention import gather_and_sum, sample_and_sum
 from scan_core.models.semantic_integration import EmbeddingEncoderLayer
 from scan_core.models.swin import SwinBackbone
+from scan_core.params.schema.clip import Clip, ClipArchitecture
+from scan_core.storage.tensors import save_tensors
+from scan_core.training.clip_source import obtain_clip
 from scan_core.training.criterion import SetCriterion
 from scan_core.training.matcher import Target
 from scan_core.training.points import draw_points
@@ -124,6 +128,22 @@ def test_activations_are_open_clips():
     assert torch.equal(quick.visual.transformer.blocks[3].mlp[1](x), expected)
     assert torch.equal(quick.transformer.blocks[3].mlp[1](x), expected)
     assert torch.equal(plain.visual.transformer.blocks[3].mlp[1](x), F.gelu(x))
+
+
+def test_a_small_clip_comes_from_a_file(tmp_path):
+    """So that a recipe of one's own need not train it again."""
+    weights = build_clip(CLIPS[1])
+    save_tensors(tmp_path / "clip.safetensors", weights.state_dict(), {})
+    clip = Clip(
+        source=f"file:{tmp_path}/clip.safetensors",
+        architecture=ClipArchitecture(**CLIPS[1]),
+        pretraining=None,
+        prompts="vild",
+    )
+    loaded, record = obtain_clip(Fabric(accelerator="cpu"), clip, seed=3, work=tmp_path / "work")
+    assert record is None
+    expected = weights.state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in loaded.state_dict().items())
 
 
 def test_clips_mean_and_deviation_are_open_clips():

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from test_report_page import MOST_BYTES, images_of
 from test_workflow import Project, small
 
 from scan_core.inference.scan import Scan
@@ -58,6 +59,15 @@ def made(tmp_path_factory) -> Project:
     ran = project.snakemake("--profile", "local", "all")
     assert ran.returncode == 0, ran.stdout
     return project
+
+
+def test_the_report_is_light_and_its_images_are_as_large_as_they_are_shown(made):
+    page = made.folder / "results/mini/report.html"
+    assert page.stat().st_size < MOST_BYTES
+    images = images_of(page)
+    # Figures of the model and of each benchmark, the grid, the curves; panels, and the data sets.
+    assert len(images) == 1 + (1 + 2 * len(BENCHMARKS)) + 1 + 2 + len(BENCHMARKS) + 6
+    assert all(image.size == (width, height) for width, height, image in images)
 
 
 def test_everything_is_there(made):
@@ -272,8 +282,8 @@ def test_the_release_is_complete_and_says_how_it_was_made(made, tmp_path):
     header = load_tensors(release / "model.safetensors")[1]
     assert sums[0][0] in card
     assert f"torch {header['versions']['torch']}" in card
-    metrics = json.loads((made.folder / "results/mini/metrics.json").read_text())
-    assert f"{100 * metrics['mini_ade_36.combined.miou']:.2f}" in card
+    metrics = json.loads((made.folder / "results/mini/metrics/mini_ade_36.json").read_text())
+    assert f"{metrics['miou']:.2f}" in card
     weights = made.folder / "results/mini/model/seed=0/model.safetensors"
     assert weights.stat().st_nlink == 1, "what happens to the release does not happen to the model"
     picture = Image.fromarray(np.zeros((40, 60, 3), np.uint8))

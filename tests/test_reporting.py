@@ -36,17 +36,16 @@ from scan_core.reporting.results import (
     load_evaluations,
     load_per_class,
 )
+from scan_core.reporting.tables.grid_tables import grid_tables, grid_values
 from scan_core.reporting.tables.grids import estimate, load_grid
-from scan_core.reporting.tables.table_text import Table, difference, html_page, per_cent
-from scan_core.reporting.tables.tables import (
+from scan_core.reporting.tables.published_table import published_table
+from scan_core.reporting.tables.result_tables import (
+    benchmark_metrics,
     detail_table,
-    grid_tables,
-    grid_values,
     main_table,
-    metrics_json,
-    published_table,
-    write_tables,
 )
+from scan_core.reporting.tables.table_text import OWN, Table, difference, html_page, per_cent
+from scan_core.reporting.tables.tables import write_tables
 from scan_core.vocabulary.classes import load_class_list
 
 MODES = ("combined", "in_vocabulary", "clip_only", "chance")
@@ -74,14 +73,18 @@ def evaluation(folder: Path, benchmark: str, recipe: str = "mini", **metrics) ->
     return path
 
 
-def grid_file(path: Path, keys: list[str], rows: list[tuple]) -> Path:
-    """CSV of a grid; a row is (seed, benchmark, values, miou), everything else follows miou."""
+def grid_file(path: Path, keys: list[str], rows: list[tuple], own: list[tuple] = ()) -> Path:
+    """CSV of a grid; a row is (seed, benchmark, values, miou), everything else follows miou.
+
+    `own` holds (benchmark, *values) of the recipe's own cells.
+    """
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["grid", "seed", "benchmark", *keys, *METRICS])
+        writer.writerow(["grid", "seed", "benchmark", *keys, *METRICS, "own"])
         for seed, benchmark, values, miou in rows:
             metrics = [miou if name.startswith("miou") else "" for name in METRICS]
-            writer.writerow([path.stem, seed, benchmark, *map(json.dumps, values), *metrics])
+            mine = json.dumps((benchmark, *values) in own)
+            writer.writerow([path.stem, seed, benchmark, *map(json.dumps, values), *metrics, mine])
     return path
 
 
@@ -113,6 +116,17 @@ def test_main_table_has_every_way_by_both_rules(tmp_path):
     assert cells(table, "combined", "miou") == ["41.25", "20.00"]
     assert cells(table, "combined", "miou_d2_v06") == ["40.00", "–"]
     assert cells(table, "CLIP only", "miou") == ["20.63", "10.00"]
+    bold = {(table.rows[row][:2], column) for row, column in table.best}
+    assert bold == {(("combined", rule), 2) for rule in ("miou", "miou_d2_v06")} | {
+        (("combined", "miou"), 3)
+    }
+
+
+def test_where_both_rules_agree_no_row_is_there_twice(tmp_path):
+    table = main_table(load_evaluations([evaluation(tmp_path, "mini_ade_36", **EMPTY)]))
+    assert table.header == ("classified by", "mini_ade_36")
+    assert len(table.rows) == len(MODES)
+    assert "`miou_d2_v06`, the rule of the paper, gives the same values" in table.note
 
 
 def test_detail_table_has_every_metric(tmp_path):
@@ -121,7 +135,7 @@ def test_detail_table_has_every_metric(tmp_path):
     row = dict(zip(table.header, table.rows[2], strict=True))
     assert row["classified by"] == "combined"
     assert (row["classes"], row["images"]) == ("3", "120")
-    assert (row["sg_iou"], row["pacc"], row["miou_unseen"]) == ("50.00", "75.00", "–")
+    assert (row["SG-IoU"], row["pAcc"], row["mIoU, unseen"]) == ("50.00", "75.00", "–")
 
 
 @pytest.mark.parametrize(
@@ -153,7 +167,7 @@ def test_difference_to_the_papers_row_is_by_its_rule(tmp_path, architecture, met
 def test_published_numbers_stand_apart_from_other_benchmarks(tmp_path):
     evaluations = load_evaluations([evaluation(tmp_path, "mini_ade_36")])
     table = published_table(evaluations, "small")
-    assert len(table.rows) == len(load_published()) > 50
+    assert len(table.rows) == len(load_published()) > 70
     assert not any("ours" in row[0] for row in table.rows)
     assert "not comparable" in table.markdown()
 
@@ -168,6 +182,37 @@ def test_published_rows_are_read_with_their_gaps():
     assert all(set(result.miou) == set(PAPER_BENCHMARKS) for result in published)
 
 
+def test_the_best_published_values_are_marked_and_doubtful_ones_are_not_among_them(tmp_path):
+    published = load_published()
+    table = published_table(load_evaluations([evaluation(tmp_path, "mini_ade_36")]), "small")
+    best = {(table.rows[row][0], table.header[column]) for row, column in table.best}
+    trusted = [result for result in published if result.reading != "doubtful"]
+    for benchmark, column in PAPER_BENCHMARKS.items():
+        marked = {name.rstrip(" †‡") for name, of in best if of == column}
+        rules = ("old", "new") if benchmark == "context_459" else ("",)
+        for rule in rules:
+            same = [r for r in trusted if r.context_459_rule.startswith(rule)]
+            top = max(r.miou[benchmark] for r in same if not math.isnan(r.miou[benchmark]))
+            expected = {r.method for r in same if r.miou[benchmark] == top}
+            assert expected <= marked
+            marked -= expected
+        assert not marked
+    assert [r.method for r in published if r.reading == "doubtful"] == ["PCA-Seg L"]
+    assert "PCA-Seg L ‡" in {row[0] for row in table.rows}
+    assert "†: second-hand. ‡: doubtful." in table.note
+    (dino,) = [result for result in published if result.method == "dinov3.seg"]
+    known = [value for value in dino.miou.values() if not math.isnan(value)]
+    assert np.mean(known) == pytest.approx(50.44, abs=0.005), "the average that it states"
+
+
+def test_a_published_row_says_how_it_was_read(tmp_path):
+    text = (Path(__file__).parents[1] / "scan_core/reporting/published_numbers.csv").read_text()
+    damaged = tmp_path / "numbers.csv"
+    damaged.write_text(text.replace("second-hand\n", "hearsay\n", 1))
+    with pytest.raises(InputError, match=r"reading 'hearsay' of dinov3\.seg"):
+        load_published(damaged)
+
+
 def test_grid_over_seeds(tmp_path):
     rows = [(s, "a", (0.5, "vild"), m) for s, m in ((0, 0.40), (1, 0.42), (2, 0.47))]
     rows += [(0, "b", (0.5, "vild"), 0.1), (0, "a", ([9, 7], "vild"), 0.3)]
@@ -175,9 +220,10 @@ def test_grid_over_seeds(tmp_path):
     grid = load_grid(grid_file(tmp_path / "mix.csv", ["x.y", "z"], rows))
     assert grid.keys == ("x.y", "z")
     error = 100 * np.std([0.40, 0.42, 0.47], ddof=1) / np.sqrt(3)
-    by_rule = {table.title.split(": ")[1]: table for table in grid_tables(grid)}
-    assert list(by_rule) == [name for name in METRICS if name.startswith("miou")]
-    table = by_rule["miou"]
+    (table,) = grid_tables(grid)  # the other kinds of mIoU have the same numbers
+    assert table.title == "Grid mix: mIoU"
+    assert table.header == ("y", "z", "seeds", "a", "b")
+    assert {table.rows[row][column] for row, column in table.best} == {f"43.00 ± {error:.2f}"}
     assert cells(table, "0.5", "vild") == ["1–3", f"43.00 ± {error:.2f}", "10.00"]
     assert cells(table, "[9, 7]", "vild") == ["1", "30.00", "–"]
     values = grid_values(grid)
@@ -190,6 +236,37 @@ def test_grid_without_varied_keys(tmp_path):
     rows = [(seed, "a", (), 0.4) for seed in range(3)]
     grid = load_grid(grid_file(tmp_path / "repeated.csv", [], rows))
     assert grid_tables(grid)[0].rows == (("3", "40.00 ± 0.00"),)
+
+
+def test_the_recipes_own_setting_is_marked(tmp_path):
+    rows = [(0, b, (v,), v / 2) for b in "ab" for v in (0.1, 0.2)]
+    path = grid_file(
+        tmp_path / "w.csv", ["inference.clip_weight"], rows, own=[("a", 0.2), ("b", 0.2)]
+    )
+    grid = load_grid(path)
+    (table,) = grid_tables(grid)
+    assert [row[0] for row in table.rows] == ["0.1", f"0.2 {OWN}"]
+    assert f"{OWN}: the recipe's own setting" in table.note
+    assert table.header[0] == "ensemble weight of CLIP"
+    left, right = grid_figure(grid).axes
+    assert [line.get_xdata() for line in left.lines if len(line.get_xdata()) == 2][-1] == [0.2, 0.2]
+    assert right.get_ylabel() == "change from 0.2, percentage points"
+    # Another value on each benchmark: the cells are marked, not the row.
+    path = grid_file(
+        tmp_path / "w.csv", ["inference.clip_weight"], rows, own=[("a", 0.1), ("b", 0.2)]
+    )
+    (table,) = grid_tables(load_grid(path))
+    assert table.rows == (
+        ("0.1", "1", f"5.00 {OWN}", "5.00"),
+        ("0.2", "1", "10.00", f"10.00 {OWN}"),
+    )
+
+
+def test_noise_is_not_stretched_over_the_axis(tmp_path):
+    rows = [(0, "a", (v,), 0.3 + v / 1000) for v in (0.1, 0.5, 0.9)]
+    _, right = grid_figure(load_grid(grid_file(tmp_path / "w.csv", ["w"], rows))).axes
+    low, high = right.get_ylim()
+    assert high - low >= 2, "0.08 points on an axis of at least two"
 
 
 def test_estimate():
@@ -223,11 +300,12 @@ def test_formats():
     ]
 
 
-def test_flat_metrics(tmp_path):
-    flat = json.loads(metrics_json(load_evaluations([evaluation(tmp_path, "voc_20b", **EMPTY)])))
-    assert flat["voc_20b.combined.miou"] == 0.25
-    assert flat["voc_20b.chance.sg_iou"] == 0.125
-    assert len(flat) == len(MODES) * (len(METRICS) - len(EMPTY))
+def test_metrics_that_dvc_shows_are_few_and_in_per_cent(tmp_path):
+    (voc,) = load_evaluations([evaluation(tmp_path, "voc_20b", **EMPTY)])
+    assert json.loads(benchmark_metrics(voc)) == {
+        **dict.fromkeys(("miou", "miou_d2_v06", "sg_iou"), 25.0),
+        **dict.fromkeys(("in_vocabulary_miou", "clip_only_miou"), 12.5),
+    }
 
 
 def test_tables_of_the_command_line(tmp_path):
@@ -238,16 +316,17 @@ def test_tables_of_the_command_line(tmp_path):
     command = [
         *(sys.executable, "-m", "workflow_scripts.tables", "--recipe-file", str(frozen)),
         *("--evaluation", *map(str, paths), "--ablation", str(grid), "--architecture", "small"),
-        *("--output-folder", str(tmp_path / "out"), "--metrics-json", str(tmp_path / "all.json")),
+        *("--output-folder", str(tmp_path / "out"), "--metrics-folder", str(tmp_path / "all")),
     ]
     root = Path(__file__).parents[1]
     subprocess.run(command, check=True, cwd=root, capture_output=True)
     stems = ("main", "details", "published")
     expected = {f"{stem}.{kind}" for stem in stems for kind in ("csv", "md", "tex", "html")}
-    expected |= {f"ablation_weights.{kind}" for kind in ("csv", "md", "html")}
+    expected |= {f"ablation_weights.{kind}" for kind in ("csv", "md", "tex", "html")}
     expected |= {"combined.csv", "recipe.json"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == expected
-    assert (tmp_path / "all.json").is_file()
+    stems = {path.stem for path in (tmp_path / "all").glob("*.json")}
+    assert stems == {"mini_ade_36", "mini_voc_10"}
     paths[1].write_text("{}")
     failed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert failed.returncode == 1
@@ -310,7 +389,7 @@ def test_evaluations_that_do_not_belong_together(tmp_path):
         (("g,0,a,0.5", "h,0,a,0.5"), "row 3 is of the grid 'g'"),
         (("g,1,a", "g,0,a"), "were there before"),
         (("0.1,0.1", "10,0.1"), "row 2.*expected a fraction"),
-        ((",0.2,,,\r\n", "\r\n"), "longer or shorter"),
+        ((",0.2,,,,false\r\n", "\r\n"), "longer or shorter"),
     ],
 )
 def test_damaged_grid(tmp_path, change, says):
@@ -415,7 +494,7 @@ def test_curves_over_numbers_and_bars_over_the_rest(tmp_path):
     rows = [(s, "a", (v,), 0.4 + v / 10 + s / 100) for s in (0, 1) for v in (1, 0.5, 0)]
     figure = grid_figure(load_grid(grid_file(tmp_path / "curve.csv", ["w"], rows)))
     left, right = figure.axes
-    assert left.get_xlabel() == "w"
+    assert left.get_xlabel() == "W"
     line, change = left.containers[0][0], right.containers[0][0]
     assert line.get_xdata() == pytest.approx([0, 0.5, 1])
     assert line.get_ydata() == pytest.approx([40.5, 45.5, 50.5])
@@ -438,7 +517,10 @@ def test_training_curves(tmp_path):
     curves = load_curves(path)
     assert curves["loss"] == {10: 2.9, 20: 9.0, 30: 2.7}
     labels = [axis.get_ylabel() for axis in training_figure(curves, "segmenter").axes]
-    assert labels == ["loss", "validation", "learning rate"]
+    assert labels == ["loss", "validation, %", "learning rate"]
+    loss, validation, _ = training_figure(curves, "segmenter").axes
+    assert loss.get_xlim()[0] < 0, "a first point at step 0 is not cut"
+    assert validation.lines[0].get_ydata() == pytest.approx([30])
     long = {"loss": dict.fromkeys(range(1000), 1.0)}
     (axis,) = training_figure(long, "long").axes
     noise, mean = axis.lines
@@ -472,7 +554,7 @@ def test_every_figure_is_written_and_repeats(tmp_path):
         width, height = looks_drawn(tmp_path / f"1/{name}.png")
         assert 500 < width < 2500
         assert 300 < height < 2000
-        for suffix in ("png", "svg"):
+        for suffix in ("png", "pdf", "svg"):
             once, again = (tmp_path / n / f"{name}.{suffix}" for n in "12")
             assert once.read_bytes() == again.read_bytes()
     with pytest.raises(InputError, match=r"confusion\.npz holds no class names"):

@@ -14,6 +14,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tracked_results import (
     BENCHMARKS,
@@ -180,6 +181,70 @@ def test_tables_figures_and_pictures_are_with_the_headline(project):
     picture = project.results / f"qualitative/{BENCHMARKS[0]}.png"
     assert (kept / f"pictures/{BENCHMARKS[0]}.png").read_bytes() == picture.read_bytes()
     assert json.loads((kept / "recipe.json").read_text()) == mini_recipe().model_dump()
+
+
+def test_runs_name_their_data_and_metrics_their_model(project):
+    import mlflow
+
+    mlflow.set_tracking_uri(f"sqlite:///{project.folder}/mlflow.db")
+    runs = {key: found for key, (found,) in project.runs().items()}
+    headline, cell = runs["evaluation/seed=0"], runs["every_seed/weight/[0.6]/1"]
+    for run in (headline, cell):
+        data = {one.dataset.name: one for one in run.inputs.dataset_inputs}
+        assert set(data) == set(BENCHMARKS)
+        assert {one.dataset.digest for one in data.values()} == {"0123456789ab"}
+        tags = {tag.key: tag.value for tag in data["mini_ade_36"].tags}
+        assert tags == {"mlflow.data.context": "evaluation", "split": "val"}
+    (training,) = runs["segmenter/seed=0"].inputs.dataset_inputs
+    tags = {tag.key: tag.value for tag in training.tags}
+    assert (training.dataset.name, tags["split"]) == ("mini_coco_24", "train")
+
+    experiment = headline.info.experiment_id
+    found = mlflow.search_logged_models(
+        experiment_ids=[experiment],
+        filter_string="metrics.`mini_ade_36/miou` > 0.29",
+        datasets=[{"dataset_name": "mini_ade_36"}],
+        output_format="list",
+    )
+    (model,) = found
+    assert model.source_run_id == runs["model/seed=0"].info.run_id
+    values = {metric.key: metric.value for metric in model.metrics}
+    assert values["mini_ade_36/clip_only/miou"] == pytest.approx(0.25)
+    assert not mlflow.search_logged_models(
+        experiment_ids=[experiment],
+        filter_string="metrics.`mini_ade_36/miou` > 0.31",
+        output_format="list",
+    )
+    assert [one.model_id for one in headline.inputs.model_inputs] == [model.model_id]
+    client = mlflow.MlflowClient()
+    assert client.get_model_version_by_alias("scan-mini", "current").model_id == model.model_id
+
+
+def test_a_copied_project_has_a_store_of_its_own(project, tmp_path):
+    """And a moved one finds its files: MLflow itself keeps absolute paths."""
+    import mlflow
+
+    copy = Project(tmp_path / "a copy")
+    shutil.copytree(project.folder, copy.folder, symlinks=True)
+    original = {str(path) for path in (project.folder / "mlruns").rglob("*")}
+    metrics = copy.results / "eval/seed=0/mini_ade_36/metrics.json"
+    metrics.write_text(metrics.read_text().replace("0.3,", "0.3333,"))
+    copy.sync()
+    (headline,) = copy.runs()["evaluation/seed=0"]
+    assert headline.data.metrics["mini_ade_36/miou"] == pytest.approx(0.3333)
+    assert original == {str(path) for path in (project.folder / "mlruns").rglob("*")}
+    mlflow.set_tracking_uri(f"sqlite:///{copy.folder}/mlflow.db")
+    client = mlflow.MlflowClient()
+    assert client.list_artifacts(headline.info.run_id, "tables")
+    inside = (copy.folder / "mlruns").as_uri()
+    for (run,) in copy.runs().values():
+        assert run.info.artifact_uri.startswith(inside)
+    version = client.get_model_version_by_alias("scan-mini", "current")
+    assert client.get_logged_model(version.model_id).artifact_location.startswith(inside)
+    model = mlflow.pyfunc.load_model("models:/scan-mini@current")
+    picture = np.zeros((40, 60, 3), np.uint8)
+    (result,) = model.predict([{"image": picture.tolist(), "class_names": ["sky", "sea"]}])
+    assert result["class_map"].shape == (40, 60)
 
 
 def test_a_second_sync_adds_nothing(project):

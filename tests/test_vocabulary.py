@@ -82,3 +82,25 @@ def test_a_list_of_ones_own_is_checked(tmp_path, change, words):
 def test_an_unknown_list_names_the_known_ones():
     with pytest.raises(InputError, match="ade20k_150"):
         load_class_list("ade20k")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"fathers": None}, "'fathers' must be an object"),
+        ({"fathers": {"a": "b"}}, "'fathers' must be an object"),
+        ({"fathers": {"a": [1]}}, "'fathers' must be an object"),
+        ({"seen": 5}, "'seen' must hold true or false"),
+        ({"seen": "no"}, "'seen' must hold true or false"),
+        ({"predict_with": 5}, "'predict_with' must be the name"),
+        ({"raw_ids": [1, 10**12]}, "whole numbers >= 0, at most"),
+        ({"names": ["Red  ball", "red ball"]}, "'Red  ball' and 'red ball' are one to CLIP"),
+        ({"names": ["salt &amp; pepper", "salt & pepper"]}, "are one to CLIP"),
+        ({"names": ["caf\u00e9", "cafe\u0301"]}, "are one to CLIP"),
+    ],
+)
+def test_odd_contents_are_one_message(tmp_path, change, words):
+    path = tmp_path / "own.json"
+    path.write_text(json.dumps({"names": ["a", "b"], "raw_ids": [1, 2]} | change))
+    with pytest.raises(InputError, match=words):
+        load_class_list(str(path))

@@ -2,14 +2,12 @@
 
 import json
 import shutil
-import socket
-import subprocess
-import sys
 import time
 
 import pytest
+from page_server import running_page
 from PIL import Image
-from test_scan import ROOT, _picture, _scan
+from test_scan import _picture, _scan
 
 from scan_core.apps.page.viewer import Viewer
 from scan_core.errors import InputError
@@ -62,38 +60,20 @@ def page(tmp_path_factory):
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
-    folder = tmp_path_factory.mktemp("web")
-    _scan().save(folder / "model.safetensors")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    command = [sys.executable, "-m", "scan_core.apps.page", "--port", port]
-    command += ["--checkpoint", str(folder / "model.safetensors"), "--device", "cpu"]
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
     for argument in ("headless=new", "no-sandbox", "disable-gpu", "window-size=1300,1200"):
         options.add_argument(f"--{argument}")
     options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
-    log = folder / "log"
-    with log.open("w") as file:
-        server = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file)
-    browser = webdriver.Chrome(options=options, service=Service(DRIVER))
-    page = Page(browser, f"http://127.0.0.1:{port}", log)
-    try:
-        page.wait(lambda: server.poll() is not None or _answers(int(port)))
-        assert server.poll() is None, log.read_text()
-        browser.get(page.address)
-        page.wait(lambda: page.script("return document.querySelector('#segment')"))
-        yield page
-    finally:
-        browser.quit()
-        server.terminate()
-        server.wait()
-
-
-def _answers(port):
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
+    with running_page(tmp_path_factory.mktemp("web")) as server:
+        browser = webdriver.Chrome(options=options, service=Service(DRIVER))
+        try:
+            page = Page(browser, server.address, server.log)
+            browser.get(page.address)
+            page.wait(lambda: page.script("return document.querySelector('#segment')"))
+            yield page
+        finally:
+            browser.quit()
 
 
 @needs_chromium

@@ -48,7 +48,10 @@ def write_results(results: Path, grid: Ablation, model: Path | None) -> None:
         model: a checkpoint, to be linked to.
     """
     recipe = mini_recipe()
-    _write(results / "dataset_manifest.json", json.dumps({"hash": "0123456789ab"}))
+    splits = {"train": {"images": 60}, "val": {"images": 8}}
+    benchmarks = {name: {"splits": splits} for name in ("mini_coco_24", *BENCHMARKS)}
+    manifest = {"hash": "0123456789ab", "benchmarks": benchmarks}
+    _write(results / "dataset_manifest.json", json.dumps(manifest))
     for seed in grid.seeds:
         variant = f"seed={seed}"
         for file in ("clip/{}/metrics.jsonl", "segmenter/{}/metrics.jsonl"):

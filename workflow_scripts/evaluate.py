@@ -48,7 +48,7 @@ def main(arguments: argparse.Namespace) -> None:
     write_numbers(arguments.everything, merged, classes)
     write_text(arguments.per_class, per_class_table(combined, classes))
     save_confusion(arguments.confusion, combined)
-    logging.info("%s: mIoU %.4f", arguments.benchmark, numbers_of(combined, classes)["miou"] or 0)
+    logging.info("%s: mIoU %.4f", arguments.benchmark, numbers_of(combined, classes)["miou"])
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from scan_core.command.command_line import run
 from scan_core.datasets.download.archives import ARCHIVES
 from scan_core.datasets.download.extraction import extract
 from scan_core.storage.atomic import write_text
+from scan_core.storage.records import read_record
 
 
 def parser() -> argparse.ArgumentParser:
@@ -24,10 +25,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> None:
     """Extract the archive and write the record."""
+    download = read_record(arguments.record)
     members = extract(arguments.archive, arguments.raw_root / ARCHIVES[arguments.name].extract_to)
-    download = json.loads(arguments.record.read_text(encoding="utf-8"))
-    record = {key: download[key] for key in ("name", "url", "bytes", "sha256")}
-    write_text(arguments.output, json.dumps({**record, "members": members}, indent=1) + "\n")
+    known = {key: download.get(key) for key in ("name", "url", "bytes", "sha256")}
+    write_text(arguments.output, json.dumps({**known, "members": members}, indent=1) + "\n")
     logging.info("%s: %d files in place", arguments.name, members)
 
 

@@ -7,8 +7,7 @@ from scan_core.command.command_line import run
 from scan_core.reporting.figures.grid_figures import grid_figure
 from scan_core.reporting.figures.plotting import save_figure
 from scan_core.reporting.tables.grids import load_grid
-from scan_core.reporting.tables.tables import grid_tables
-from scan_core.storage.atomic import write_text
+from scan_core.reporting.tables.tables import write_grid
 
 
 def parser() -> argparse.ArgumentParser:
@@ -20,7 +19,7 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         required=True,
         metavar="STEM",
-        help="path without suffix, for .png, .svg and .md",
+        help="path without suffix, for .png, .pdf, .svg, .md and .tex",
     )
     return result
 
@@ -29,8 +28,7 @@ def main(arguments: argparse.Namespace) -> None:
     """Read, draw, write."""
     grid, output = load_grid(arguments.grid), arguments.output
     save_figure(grid_figure(grid), output.parent, output.name)
-    text = "\n".join(table.markdown() for table in grid_tables(grid))
-    write_text(output.with_name(f"{output.name}.md"), text)
+    write_grid(grid, output.parent, output.name)
 
 
 if __name__ == "__main__":

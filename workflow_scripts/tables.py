@@ -8,7 +8,7 @@ from scan_core.command.command_line import run
 from scan_core.params.frozen_recipe import load_frozen
 from scan_core.reporting.results import load_evaluations
 from scan_core.reporting.tables.grids import load_grid
-from scan_core.reporting.tables.tables import metrics_json, write_tables
+from scan_core.reporting.tables.tables import write_metrics, write_tables
 from scan_core.storage.atomic import write_text
 
 
@@ -44,7 +44,11 @@ def parser() -> argparse.ArgumentParser:
         "--output-folder", type=Path, required=True, metavar="DIR", help="for the tables"
     )
     result.add_argument(
-        "--metrics-json", type=Path, required=True, metavar="FILE", help="all metrics, flat"
+        "--metrics-folder",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="for a JSON file of each benchmark's metrics, which `dvc metrics show` lists",
     )
     return result
 
@@ -57,7 +61,7 @@ def main(arguments: argparse.Namespace) -> None:
     folder = arguments.output_folder
     write_tables(evaluations, grids, recipe["recipe"], arguments.architecture, folder)
     write_text(folder / "recipe.json", text)
-    write_text(arguments.metrics_json, metrics_json(evaluations))
+    write_metrics(evaluations, arguments.metrics_folder)
     logging.info("tables of %d benchmarks and %d grids", len(evaluations), len(grids))
 
 

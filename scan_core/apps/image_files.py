@@ -1,8 +1,10 @@
 """Image files in, segmentations out: which images, what is written for each, and going on."""
 
 import glob
+import hashlib
 import json
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,18 +12,25 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from tqdm import tqdm
 
 from scan_core.apps.own_classes import OwnClasses
 from scan_core.apps.own_images import OwnSegmentation, classify
-from scan_core.errors import InputError
-from scan_core.evaluation.coco_results import coco_results
+from scan_core.errors import DiskFullError, InputError
+from scan_core.evaluation.coco_results import coco_results, image_ids
 from scan_core.inference.scan import Scan
-from scan_core.models.preprocessing import read_image
 from scan_core.reporting.pictures.overlay import colors_of, draw_overlay
 from scan_core.storage.atomic import atomic_path, write_text
+from scan_core.storage.images import check_name, read_image, suffixes
 
-SUFFIXES = frozenset(Image.registered_extensions()) - {".pdf", ".eps", ".ps", ".mpg", ".mpeg"}
+SUFFIXES = suffixes()
+# Images too, which are not read: they are named among those that are left out, not passed over.
+_FOREIGN = {
+    ".heic", ".heif", ".jxl", ".svg", ".psd", ".eps", ".exr", ".hdr", ".ico", ".icns", ".fits",
+    ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw", ".raw",
+}  # fmt: skip
+_MARK = "scan_core.apps.segment"  # in every file that is written, by which it is known again
 
 
 def find_images(sources: Sequence[str]) -> list[Path]:
@@ -29,7 +38,7 @@ def find_images(sources: Sequence[str]) -> list[Path]:
 
     Args:
         sources: files, folders (the images in them, not those in folders below), and patterns
-            such as `photos/**/*.jpg`.
+            such as `photos/**/*.jpg`. Results of this command in a folder are no images of it.
 
     Returns:
         each once, in the order given; those of a folder or a pattern sorted.
@@ -84,7 +93,8 @@ def segment_files(
         least_score: see `classify`.
         batch_size: images that are read, and handed to the networks, at once. An image has the
             same result in any company.
-        resume: leave images out whose result was made with the same model settings and classes.
+        resume: leave images out whose result was made of the same content with the same model,
+            settings and classes.
 
     Returns:
         for each image that could not be segmented what was wrong with it.
@@ -93,14 +103,13 @@ def segment_files(
         InputError: class names that CLIP cannot read, or a full disk.
     """
     about = _about(scan, classes, least_score)
-    todo = [
-        path for path in paths if not (resume and _is_made(output / f"{path.stem}.json", about))
-    ]
+    todo = [path for path in paths if not (resume and _is_made(output, path, about))]
     if len(todo) < len(paths):
         logging.info(
             "%d of %d images have their result already", len(paths) - len(todo), len(paths)
         )
     text = scan.embed(classes.words)
+    ids = image_ids([path.stem for path in paths])
     failed = []
     progress = tqdm(total=len(todo), desc="images", unit="image")
     for first in range(0, len(todo), batch_size):
@@ -108,14 +117,24 @@ def segment_files(
         images = []
         for path in batch:
             try:
+                check_name(path)
+                _check_free(output, path)
                 images.append((path, read_image(path)))
             except InputError as error:
                 failed.append(error)
-        observed = scan.observe([array for _, array in images], [scan.settings])
+        arrays = [array for _, array in images]
+        observed = scan.observe(arrays, [scan.settings]) if images else []
         for (path, array), seen in zip(images, observed, strict=True):
             size = (array.shape[0], array.shape[1])
             result = classify(scan, seen, text, classes, scan.settings, size, least_score)
-            write_results(output, path, array, result, about)
+            about_image = {**about, "image_sha256": _content(path)}
+            try:
+                write_results(output, path, array, result, about_image, ids[path.stem])
+            except DiskFullError:
+                raise
+            except OSError as error:
+                why = f"{error.strerror}: {error.filename or output}"
+                failed.append(InputError(f"results of {path} cannot be written: {why}"))
         progress.update(len(batch))
     progress.close()
     return failed
@@ -127,6 +146,7 @@ def write_results(
     image: np.ndarray[Any, np.dtype[np.uint8]],
     result: OwnSegmentation,
     about: dict[str, Any],
+    image_id: int | str,
 ) -> None:
     """Write an image's overlay, label map and JSON; the JSON last, so that it stands for all.
 
@@ -135,27 +155,32 @@ def write_results(
         path: of the image.
         image: (H, W, 3) uint8, RGB.
         result: its segmentation.
-        about: what the result depends on besides the image.
+        about: what the result depends on, the image's content among it.
+        image_id: see `image_ids`.
 
     Raises:
         DiskFullError: there is no space for them.
     """
     names, background = result.classes.names, result.classes.background_id
     scores = result.scores()
-    with atomic_path(output / f"{path.stem}_overlay.png") as temporary:
-        draw_overlay(image, result.class_map, names, scores, background).save(temporary)
-    with atomic_path(output / f"{path.stem}_labels.png") as temporary:
-        label_picture(result).save(temporary)
+    overlay, labels, summary = _results_of(output, path)
+    mark = PngInfo()
+    mark.add_text("Software", _MARK)
+    with atomic_path(overlay) as temporary:
+        draw_overlay(image, result.class_map, names, scores, background).save(
+            temporary, pnginfo=mark
+        )
+    with atomic_path(labels) as temporary:
+        label_picture(result).save(temporary, pnginfo=mark)
     record = {
         "image": str(path),
         "width": image.shape[1],
         "height": image.shape[0],
+        "made_by": _MARK,
         **about,
-        "segments": coco_results(path.name, result.class_map, names, scores),
+        "segments": coco_results(path.name, result.class_map, names, scores, image_id),
     }
-    write_text(
-        output / f"{path.stem}.json", json.dumps(record, ensure_ascii=False, indent=1) + "\n"
-    )
+    write_text(summary, json.dumps(record, ensure_ascii=False, indent=1) + "\n")
 
 
 def label_picture(result: OwnSegmentation) -> Image.Image:
@@ -172,14 +197,62 @@ def label_picture(result: OwnSegmentation) -> Image.Image:
 
 
 def _is_image(path: Path) -> bool:
-    return path.is_file() and path.suffix.lower() in SUFFIXES
+    suffix = path.suffix.lower()
+    hidden = path.name.startswith(".")
+    return (
+        not hidden
+        and (suffix in SUFFIXES or suffix in _FOREIGN)
+        and path.is_file()
+        and not (path.stem.endswith(("_overlay", "_labels")) and _is_ours(path))
+    )
+
+
+def _results_of(output: Path, path: Path) -> tuple[Path, Path, Path]:
+    """Overlay, label map and JSON of an image."""
+    stem = path.stem
+    return output / f"{stem}_overlay.png", output / f"{stem}_labels.png", output / f"{stem}.json"
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether this command wrote a file."""
+    if path.suffix == ".json":
+        return _record(path).get("made_by") == _MARK
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(2048)  # the mark comes before the pixels, after a palette
+    except OSError:
+        return False
+    return beginning.startswith(b"\x89PNG") and _MARK.encode() in beginning
+
+
+def _check_free(output: Path, path: Path) -> None:
+    """Refuse to write over anything that this command has not written.
+
+    Raises:
+        InputError: names the file that stands there.
+    """
+    for result in _results_of(output, path):
+        try:
+            exists = os.path.lexists(result)
+        except OSError:
+            exists = False  # a name that is too long: told when it is written
+        if exists and not _is_ours(result):
+            raise InputError(
+                f"{path}: its result would replace {result}, which this command has not written; "
+                "choose another --out"
+            )
+
+
+def _content(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _about(scan: Scan, classes: OwnClasses, least_score: float) -> dict[str, Any]:
     words: list[list[str]] = [list(synonyms) for synonyms in classes.synonyms]
     if classes.background is not None:
         words.append(list(classes.background))
-    return {
+    about = {
         "classes": [
             {"id": number, "name": name, "words": words[number]}
             for number, name in enumerate(classes.names)
@@ -190,11 +263,26 @@ def _about(scan: Scan, classes: OwnClasses, least_score: float) -> dict[str, Any
         },
         "model": scan.header.get("checkpoint"),
     }
+    # As it is read again: JSON has no tuples.
+    as_read: dict[str, Any] = json.loads(json.dumps(about))
+    return as_read
 
 
-def _is_made(path: Path, about: dict[str, Any]) -> bool:
+def _is_made(output: Path, path: Path, about: dict[str, Any]) -> bool:
+    *pictures, summary = _results_of(output, path)
+    record = _record(summary)
+    if {key: record.get(key) for key in about} != about or not all(map(_is_ours, pictures)):
+        return False
+    try:
+        return bool(record.get("image_sha256") == _content(path))
+    except OSError:
+        return False
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """What a JSON file says; empty if it is none."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(record, dict) and {key: record.get(key) for key in about} == about
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return record if isinstance(record, dict) else {}

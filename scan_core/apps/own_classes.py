@@ -1,12 +1,11 @@
 """Class names of one's own: typed or from a file, with synonyms, and with a background."""
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from scan_core.errors import InputError
-from scan_core.vocabulary.classes import DATA_FOLDER, load_class_list
+from scan_core.vocabulary.classes import DATA_FOLDER, as_clip_reads, load_class_list
 
 BACKGROUND = "background"
 Synonyms = tuple[str, ...]
@@ -61,8 +60,8 @@ def own_classes(
         background: likewise; all its words are one class. Words that are classes are left out.
 
     Raises:
-        InputError: no class, an empty name, or a word twice. Case does not tell words apart,
-            because CLIP's tokenizer does not see it.
+        InputError: no class, an empty name, or a word twice, as CLIP reads it: see
+            `as_clip_reads`.
     """
     found = tuple(classes)
     if not found:
@@ -77,16 +76,16 @@ def own_classes(
                     f"class {owned + 1} of {len(found)} has an empty name: remove the comma or | "
                     "beside it"
                 )
-            if _key(word) == BACKGROUND and background is not None:
+            if as_clip_reads(word) == BACKGROUND and background is not None:
                 raise InputError(f"'{word}' is a class already; leave it out, or the background")
-            if _key(word) in owners:
-                other = owners[_key(word)]
+            if as_clip_reads(word) in owners:
+                other = owners[as_clip_reads(word)]
                 where = "" if other == words[0] else f", for '{other}' and for '{words[0]}'"
                 raise InputError(f"class name '{word}' is given twice{where}; take one of them out")
-            owners[_key(word)] = words[0]
+            owners[as_clip_reads(word)] = words[0]
     if background is None:
         return OwnClasses(found)
-    rest = {_key(word): word for words in background for word in words if word}
+    rest = {as_clip_reads(word): word for words in background for word in words if word}
     return OwnClasses(found, tuple(word for key, word in rest.items() if key not in owners))
 
 
@@ -140,7 +139,3 @@ def foreign_words(words: Sequence[str]) -> list[str]:
 
 def _words(text: str) -> Synonyms:
     return tuple(" ".join(word.split()) for word in text.split("|"))
-
-
-def _key(word: str) -> str:
-    return re.sub(r"\s+", " ", word).casefold()

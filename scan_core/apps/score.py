@@ -88,5 +88,10 @@ def _class_list(images: BenchmarkImages, named: str | None) -> ClassList:
     return load_class_list(named or own)
 
 
-if __name__ == "__main__":
+def start() -> None:
+    """Run the command."""
     run(parser(), main)
+
+
+if __name__ == "__main__":
+    start()

@@ -148,5 +148,10 @@ def main(arguments: argparse.Namespace) -> None:
         sys.exit(f"error: {len(failed)} of {len(images)} images were left out:\n  {reasons}")
 
 
-if __name__ == "__main__":
+def start() -> None:
+    """Run the command."""
     run(parser(), main)
+
+
+if __name__ == "__main__":
+    start()

@@ -26,11 +26,15 @@ class Process:
         number: of it.
         words: of its command line.
         in_job: whether it belongs to a job of SLURM.
+        of_workflow: whether a workflow of this machine has started it, and not a person.
+        parent: the process that it belongs to.
     """
 
     number: int
     words: list[str]
     in_job: bool
+    of_workflow: bool
+    parent: int
 
 
 @dataclass(frozen=True)
@@ -96,11 +100,15 @@ def processes_in(folder: Path) -> Iterator[Process]:
         try:
             words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
             here = (entry / "cwd").resolve(strict=True) == folder
-            in_job = b"SLURM_JOB_ID=" in (entry / "environ").read_bytes()
-        except OSError:
+            variables = (entry / "environ").read_bytes()
+            # Behind the name, which may have spaces: the state, then the parent.
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+        except (OSError, IndexError):
             continue  # ended meanwhile, or somebody else's
         if here:
-            yield Process(int(entry.name), words, in_job)
+            in_job = b"SLURM_JOB_ID=" in variables
+            of_workflow = b"SCAN_WORKFLOW=" in variables and not in_job
+            yield Process(int(entry.name), words, in_job, of_workflow, parent)
 
 
 def _queue() -> str:

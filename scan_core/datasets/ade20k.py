@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scan_core.datasets.raw_format import RawFormat, RawPair, RawSplit, decode_png, pair_folders
+from scan_core.datasets.raw_format import RawFormat, RawPair, RawSplit, pair_folders
 from scan_core.errors import InputError
+from scan_core.storage.images import read_label
 from scan_core.storage.safe_pickle import load_plain_pickle
 
 _FOLDERS = {"train": "training", "val": "validation"}
@@ -66,14 +67,14 @@ def _read_index(index: Path) -> list[PurePosixPath]:
 
 def _decode_segmentation(path: Path) -> NDArray[np.integer]:
     """Class number (R // 10) · 256 + G of an RGB-coded `_seg.png`."""
-    pixels = decode_png(path)
+    pixels = read_label(path)
     if pixels.ndim != 3 or pixels.shape[2] < 3:
         raise InputError(f"{path}: expected an RGB image, got one of shape {pixels.shape}")
     return (pixels[..., 0] // 10).astype(np.int32) * 256 + pixels[..., 1]
 
 
 ADE20K_150 = RawFormat(
-    name="ade20k_150", list_split=_list_challenge, decode=decode_png, raw_values=151
+    name="ade20k_150", list_split=_list_challenge, decode=read_label, raw_values=151
 )
 
 ADE20K_847 = RawFormat(

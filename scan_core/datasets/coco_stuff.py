@@ -3,7 +3,8 @@
 import logging
 from pathlib import Path
 
-from scan_core.datasets.raw_format import RawFormat, RawSplit, decode_png, pair_folders
+from scan_core.datasets.raw_format import RawFormat, RawSplit, pair_folders
+from scan_core.storage.images import read_label
 
 
 def _list_split(raw_root: Path, split: str) -> RawSplit:
@@ -20,7 +21,7 @@ def _list_split(raw_root: Path, split: str) -> RawSplit:
 COCO_STUFF = RawFormat(
     name="coco_stuff",
     list_split=_list_split,
-    decode=decode_png,
+    decode=read_label,
     raw_values=182,
     void=255,
     skip_unlabelled=True,

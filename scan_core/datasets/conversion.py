@@ -12,8 +12,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,12 +22,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from scan_core.datasets.each_file import each_file
 from scan_core.datasets.index import BenchmarkIndex, Sample, Split, load_index
 from scan_core.datasets.progress import Converted, Progress, sha256_of
-from scan_core.datasets.raw_format import DAMAGE, RawFormat, RawSplit, unreadable
+from scan_core.datasets.raw_format import RawFormat, RawSplit
 from scan_core.errors import DiskFullError, InputError
 from scan_core.provenance.source_hash import package_hash
 from scan_core.storage.atomic import atomic_path, remove_leftovers, write_text
+from scan_core.storage.images import check_image, check_name, read_image
 from scan_core.vocabulary.classes import ClassList
 
 _SHOWN_PROBLEMS = 5
@@ -85,7 +86,7 @@ def convert(
         InputError: the raw data is incomplete, damaged, or out of range. Every image that can
             be converted is, before the problems are reported, and is not converted again.
     """
-    if (largest := max(classes.raw_ids)) >= raw_format.raw_values:
+    if classes.built_in and (largest := max(classes.raw_ids)) >= raw_format.raw_values:
         raise InputError(
             f"class list '{classes.name}' has the raw id {largest}, but {raw_format.name} has "
             f"only 0..{raw_format.raw_values - 1}"
@@ -150,7 +151,8 @@ def _fingerprint(raw_format: RawFormat, classes: ClassList, listed: dict[str, Ra
                     status = path.stat()
                 except FileNotFoundError:
                     continue  # reported when its turn comes
-                digest.update(f"{split} {path} {status.st_size} {status.st_mtime_ns}".encode())
+                line = f"{split} {path} {status.st_size} {status.st_mtime_ns}"
+                digest.update(line.encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
@@ -200,16 +202,11 @@ def _run(
             "%s: %d images are converted already, %d to do", split, len(known), len(waiting)
         )
 
-    def outcomes() -> Iterator[_Outcome]:
-        if workers == 1:
-            yield from map(work, waiting)
-            return
-        with ProcessPoolExecutor(workers) as pool:
-            yield from pool.map(work, waiting, chunksize=8)
-
     problems = []
-    bar = tqdm(outcomes(), split, len(tasks), initial=len(known), unit="img", mininterval=5)
-    for task, outcome in zip(waiting, bar, strict=True):
+    found = each_file(work, waiting, workers)
+    bar = tqdm(found, split, len(tasks), initial=len(known), unit="img", mininterval=5)
+    for task, result in zip(waiting, bar, strict=True):
+        outcome = result or _died(task)
         if outcome.problem:
             problems.append(outcome.problem)
             continue
@@ -240,8 +237,16 @@ def _kept(task: _Task, progress: Progress) -> Converted | None:
         return None
 
 
+def _died(task: _Task) -> _Outcome:
+    return _Outcome(
+        problem=f"the process that decoded {task.label} and {task.image} died: one of them is "
+        "damaged, or larger than the memory; extract or copy both again"
+    )
+
+
 def _convert_one(raw_format: RawFormat, classes: ClassList, task: _Task) -> _Outcome:
     try:
+        check_name(task.image)
         raw = raw_format.decode(task.label)
         label = _training_ids(raw_format, classes, raw, task.label)
         height, width = label.shape
@@ -271,10 +276,15 @@ def _convert_one(raw_format: RawFormat, classes: ClassList, task: _Task) -> _Out
 def _training_ids(
     raw_format: RawFormat, classes: ClassList, raw: NDArray[np.integer], path: Path
 ) -> NDArray[np.unsignedinteger]:
+    """Label values as training ids.
+
+    A built-in list belongs to a published data set, whose values are known: another one is a sign
+    of the wrong file. The values of a list of one's own are its owner's choice.
+    """
     if raw.ndim != 2:
         raise InputError(f"{path}: expected one value a pixel, got an array of shape {raw.shape}")
-    void = raw_format.void
-    if raw.min() < 0 or raw.max() >= raw_format.raw_values:
+    if classes.built_in:
+        void = raw_format.void
         outside = raw[(raw < 0) | (raw >= raw_format.raw_values)]
         strangers = np.unique(outside if void is None else outside[outside != void])
         if strangers.size:
@@ -283,8 +293,7 @@ def _training_ids(
                 f"{path}: label value {strangers[0]} is out of range; {raw_format.name} has "
                 f"0..{raw_format.raw_values - 1}{also}. Is this the right file?"
             )
-    table = classes.lookup_table(max(raw_format.raw_values, (void or 0) + 1))
-    return np.take(table, raw)
+    return classes.training_ids(raw)
 
 
 def _target_size(raw_format: RawFormat, size: tuple[int, int]) -> tuple[int, int]:
@@ -297,27 +306,28 @@ def _target_size(raw_format: RawFormat, size: tuple[int, int]) -> tuple[int, int
 
 def _check_image(task: _Task, size: tuple[int, int], new_size: tuple[int, int]) -> None:
     """Decode the image to find damage now, not in the middle of training; resize it if asked."""
-    try:
-        with Image.open(task.image) as image:
-            if image.size != size:
-                raise InputError(
-                    f"{task.image} is {image.size[0]}x{image.size[1]} pixels, but its label "
-                    f"{task.label} is {size[0]}x{size[1]}; they must agree"
-                )
-            if task.new_image is None:
-                # An eighth of the resolution reads every byte at a third of the cost.
-                image.draft(None, (max(image.width // 8, 1), max(image.height // 8, 1)))
-                image.load()
-                return
-            pixels = image.convert("RGB")
-    except InputError:
-        raise
-    except DAMAGE as error:
-        raise InputError(unreadable(task.image, error)) from None
+    image_size, orientation = check_image(task.image)
+    if image_size != size:
+        raise InputError(
+            f"{task.image} is {image_size[0]}x{image_size[1]} pixels, but its label {task.label} "
+            f"is {size[0]}x{size[1]}; they must agree{_about_orientation(orientation)}"
+        )
+    if task.new_image is None:
+        return
+    picture = Image.fromarray(read_image(task.image))
     if new_size != size:
-        pixels = pixels.resize(new_size, Image.Resampling.BILINEAR)
+        picture = picture.resize(new_size, Image.Resampling.BILINEAR)
     with atomic_path(task.new_image) as temporary:
-        pixels.save(temporary, quality=_JPEG_QUALITY)
+        picture.save(temporary, quality=_JPEG_QUALITY)
+
+
+def _about_orientation(orientation: int) -> str:
+    if orientation == 1:
+        return ""
+    return (
+        f". The image has the EXIF orientation {orientation}, which is applied wherever it is "
+        "read; turn the label likewise, or save the image upright, without the tag"
+    )
 
 
 def _way(start: Path, end: Path) -> Path:

@@ -10,10 +10,9 @@ with or without suffix; without a list all images are in the split.
 from collections.abc import Iterable
 from pathlib import Path
 
-from PIL import Image
-
-from scan_core.datasets.raw_format import RawFormat, RawPair, RawSplit, decode_png
+from scan_core.datasets.raw_format import RawFormat, RawPair, RawSplit
 from scan_core.errors import InputError
+from scan_core.storage.images import read_label, suffixes
 
 _SHOWN = 5
 
@@ -31,8 +30,7 @@ def _list_split(raw_root: Path, split: str) -> RawSplit:
     elif listed.is_file():
         lines = listed.read_text(encoding="utf-8").splitlines()
         names = {_name(Path(line.strip())) for line in lines if line.strip()}
-    suffixes = frozenset(Image.registered_extensions())
-    images = _by_name(roots[0], suffixes, names)
+    images = _by_name(roots[0], suffixes(), names)
     labels = _by_name(roots[1], {".png"}, names)
     problems = [
         *(
@@ -64,12 +62,17 @@ def _name(path: Path) -> str:
     return path.with_suffix("").as_posix()
 
 
-def _by_name(root: Path, suffixes: Iterable[str], names: set[str] | None) -> dict[str, Path]:
+def _by_name(root: Path, endings: Iterable[str], names: set[str] | None) -> dict[str, Path]:
     """Path below `root` without suffix -> file, sorted."""
     found: dict[str, Path] = {}
     for path in sorted(root.rglob("*")) if root.is_dir() else ():
         name = _name(path.relative_to(root))
-        if path.suffix.lower() not in suffixes or (names is not None and name not in names):
+        # Hidden ones are those that macOS puts beside others.
+        if (
+            path.name.startswith(".")
+            or path.suffix.lower() not in endings
+            or (names is not None and name not in names)
+        ):
             continue
         if other := found.get(name):
             raise InputError(f"{other} and {path} have the same name; rename one, and its label")
@@ -77,4 +80,4 @@ def _by_name(root: Path, suffixes: Iterable[str], names: set[str] | None) -> dic
     return found
 
 
-FOLDER = RawFormat(name="folder", list_split=_list_split, decode=decode_png, raw_values=2**16)
+FOLDER = RawFormat(name="folder", list_split=_list_split, decode=read_label, raw_values=2**16)

@@ -1,15 +1,15 @@
 """Images and label maps of a converted benchmark, read from its index."""
 
-import hashlib
-import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from scan_core.datasets.index import BenchmarkIndex, load_index
 from scan_core.errors import InputError
+from scan_core.storage.images import read_image, read_label
 
 
 class BenchmarkImages:
@@ -50,8 +50,8 @@ class BenchmarkImages:
             InputError: the file is missing, damaged, or not the one that was converted.
         """
         sample = self._split.samples[number]
-        array = _read(self._images / sample.image, "RGB", sample.image_sha256)
-        return array.astype(np.uint8, copy=False)
+        with _advice():
+            return read_image(self._images / sample.image, sha256=sample.image_sha256)
 
     def label(self, number: int) -> NDArray[np.int32]:
         """(H, W) int32: training ids, −1 without ground truth.
@@ -60,21 +60,16 @@ class BenchmarkImages:
             InputError: the file is missing, damaged, or not the one that was converted.
         """
         sample = self._split.samples[number]
-        array = _read(self._labels / sample.label, None, sample.label_sha256).astype(np.int32)
+        with _advice():
+            raw = read_label(self._labels / sample.label, sha256=sample.label_sha256)
+        array = raw.astype(np.int32)
         array[array == self.index.ignore_label] = -1
         return array
 
 
-def _read(path: Path, mode: str | None, sha256: str) -> NDArray[np.generic]:
+@contextmanager
+def _advice() -> Iterator[None]:
     try:
-        content = path.read_bytes()
-        # Decoders notice few changed bits: of a label map none, of a photo those of its frame.
-        if sha256 and hashlib.sha256(content).hexdigest() != sha256:
-            raise ValueError("it is not the file that the benchmark's index was written for")
-        with Image.open(io.BytesIO(content)) as image:
-            return np.array(image if mode is None else image.convert(mode))
-    except (OSError, SyntaxError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(
-            f"{path} cannot be read: {reason}. Delete its benchmark's folder to convert it again."
-        ) from None
+        yield
+    except InputError as error:
+        raise InputError(f"{error}. Delete its benchmark's folder to convert it again.") from None

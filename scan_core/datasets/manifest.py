@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from scan_core.storage.atomic import write_text
+from scan_core.storage.records import read_record
 
 
 def write_manifest(
@@ -22,13 +23,14 @@ def write_manifest(
 
     Returns:
         the manifest's hash: 12 hexadecimal digits over everything it says.
+
+    Raises:
+        InputError: a record or a verification cannot be read.
     """
     contents: dict[str, Any] = {
         "source": source,
-        "raw": {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in records},
-        "benchmarks": {
-            path.parent.name: json.loads(path.read_text(encoding="utf-8")) for path in verifications
-        },
+        "raw": {path.stem: read_record(path) for path in records},
+        "benchmarks": {path.parent.name: read_record(path) for path in verifications},
     }
     canonical = json.dumps(contents, sort_keys=True).encode()
     digest = hashlib.sha256(canonical).hexdigest()[:12]

@@ -7,8 +7,9 @@ import numpy as np
 import scipy.io
 from numpy.typing import NDArray
 
-from scan_core.datasets.raw_format import RawFormat, RawPair, RawSplit, decode_png, unreadable
+from scan_core.datasets.raw_format import RawFormat, RawSplit, pair_listed
 from scan_core.errors import InputError
+from scan_core.storage.images import read_label
 
 # The official list of Context has one image for which no label was published.
 _CONTEXT_UNLABELLED = 1
@@ -21,9 +22,8 @@ def _list_voc(raw_root: Path, split: str) -> RawSplit:
         labels = root / "SegmentationClass"
         logging.warning("SegmentationClassAug is missing: reading labels from %s", labels)
     stems = _read_list(root / f"ImageSets/Segmentation/{split}.txt")
-    return RawSplit(
-        root / "JPEGImages", [RawPair(s, Path(f"{s}.jpg"), labels / f"{s}.png") for s in stems]
-    )
+    images = root / "JPEGImages"
+    return RawSplit(images, pair_listed(stems, images, {s: labels / f"{s}.png" for s in stems}))
 
 
 def _list_context(raw_root: Path, split: str) -> RawSplit:
@@ -36,12 +36,9 @@ def _list_context(raw_root: Path, split: str) -> RawSplit:
             f"{labels[unlabelled[0]]} and {len(unlabelled) - 1} more labels are missing; extract "
             "the PASCAL Context labels again"
         )
-    pairs = [
-        RawPair(stem, Path(f"{stem}.jpg"), label)
-        for stem, label in labels.items()
-        if stem not in unlabelled
-    ]
-    return RawSplit(root / "JPEGImages", pairs, tuple(unlabelled))
+    images = root / "JPEGImages"
+    stems = [stem for stem in labels if stem not in unlabelled]
+    return RawSplit(images, pair_listed(stems, images, labels), tuple(unlabelled))
 
 
 def _read_list(path: Path) -> list[str]:
@@ -65,7 +62,9 @@ def _decode_mat(path: Path) -> NDArray[np.integer]:
     try:
         contents = scipy.io.loadmat(str(path), variable_names=["LabelMap"])
     except Exception as error:  # the reader passes on whatever its parser stumbles over
-        raise InputError(unreadable(path, error)) from None
+        raise InputError(
+            f"{path} is corrupt or truncated ({error}); extract or copy it again"
+        ) from None
     label: NDArray[np.integer] | None = contents.get("LabelMap")
     if label is None or label.ndim != 2 or label.dtype.kind not in "ui":
         raise InputError(f"{path}: expected a matrix of whole numbers called LabelMap")
@@ -75,7 +74,7 @@ def _decode_mat(path: Path) -> NDArray[np.integer]:
 PASCAL_VOC = RawFormat(
     name="pascal_voc",
     list_split=_list_voc,
-    decode=decode_png,
+    decode=read_label,
     raw_values=21,
     void=255,
     skip_unlabelled=True,

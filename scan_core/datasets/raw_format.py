@@ -1,28 +1,14 @@
 """What a raw format has to say for itself; the engine of `conversion` does the rest."""
 
-import struct
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from scan_core.errors import InputError
-
-# What Pillow raises on a damaged file; a damaged header can ask for anything.
-DAMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
+from scan_core.storage.images import suffixes
 
 
 @dataclass(frozen=True)
@@ -78,41 +64,20 @@ class RawFormat:
     short_side: int | None = None
 
 
-def decode_png(path: Path) -> NDArray[np.integer]:
-    """Pixel values of a grey or palette PNG, (H, W) uint8; of an RGB PNG, (H, W, 3) uint8.
-
-    Raises:
-        InputError: missing, truncated or not an image.
-    """
-    try:
-        with Image.open(path) as image:
-            image.verify()  # checks the CRCs, which decoding alone does not
-        with Image.open(path) as image:
-            return np.asarray(image)
-    except DAMAGE as error:
-        raise InputError(unreadable(path, error)) from None
-
-
-def unreadable(path: Path, error: Exception) -> str:
-    """The message for a file that cannot be decoded."""
-    if isinstance(error, FileNotFoundError):
-        return f"{path} is missing; extract or copy the raw data again"
-    return f"{path} is corrupt or truncated ({error}); extract or copy it again"
-
-
 def pair_folders(image_root: Path, label_root: Path, allow_unlabelled: bool) -> RawSplit:
-    """Pair the JPEG images of a folder with the PNG labels of another, by stem, sorted.
+    """Pair the images of a folder with the PNG labels of another, by stem, sorted.
 
     Args:
-        image_root: folder of images.
+        image_root: folder of images, of any kind that is read.
         label_root: folder of raw labels.
         allow_unlabelled: leave images without a label out instead of refusing them.
 
     Raises:
-        InputError: a folder is missing, a label has no image, or an image no label.
+        InputError: a folder is missing, a label has no image, an image no label, or two files
+            have the same stem.
     """
-    images = {path.stem: path for path in _files(image_root, ".jpg")}
-    labels = {path.stem: path for path in _files(label_root, ".png")}
+    images = files_by_stem(image_root, suffixes())
+    labels = files_by_stem(label_root, {".png"})
     if alone := sorted(labels.keys() - images.keys()):
         raise InputError(
             f"{labels[alone[0]]} has no image in {image_root}; complete the raw data or remove it"
@@ -127,7 +92,42 @@ def pair_folders(image_root: Path, label_root: Path, allow_unlabelled: bool) -> 
     return RawSplit(image_root, pairs, tuple(unlabelled))
 
 
-def _files(folder: Path, suffix: str) -> list[Path]:
+def pair_listed(stems: Iterable[str], image_root: Path, labels: dict[str, Path]) -> list[RawPair]:
+    """Pair the labels of a list with the images of a folder, whatever their kind.
+
+    Args:
+        stems: of the list, in its order.
+        image_root: folder of images.
+        labels: for each of `stems` the path of its raw label.
+
+    Returns:
+        one pair a stem; for an image that is not there `<stem>.jpg`, which is reported when its
+        turn comes.
+
+    Raises:
+        InputError: two images have the same stem.
+    """
+    images = files_by_stem(image_root, suffixes()) if image_root.is_dir() else {}
+    named = ((stem, images.get(stem, Path(f"{stem}.jpg")).name) for stem in stems)
+    return [RawPair(stem, Path(name), labels[stem]) for stem, name in named]
+
+
+def files_by_stem(folder: Path, endings: Iterable[str]) -> dict[str, Path]:
+    """The files of a folder with certain endings, in large or small letters, by their stems.
+
+    Hidden files, such as those that macOS puts beside others, are left out.
+
+    Raises:
+        InputError: the folder is missing, or two files have the same stem.
+    """
     if not folder.is_dir():
         raise InputError(f"folder {folder} is missing; extract or copy the raw data again")
-    return [path for path in folder.iterdir() if path.suffix == suffix]
+    allowed = set(endings)
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.suffix.lower() not in allowed:
+            continue
+        if other := found.get(path.stem):
+            raise InputError(f"{other} and {path} have the same name; remove or rename one of them")
+        found[path.stem] = path
+    return found

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,14 +9,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from tqdm import tqdm
 
+from scan_core.datasets.each_file import each_file
 from scan_core.datasets.index import BenchmarkIndex, Sample, Split, load_index
-from scan_core.datasets.raw_format import DAMAGE, unreadable
 from scan_core.errors import InputError
+from scan_core.storage.images import image_size, read_label
 
 _SHOWN_PROBLEMS = 5
+_LEAST_LABELLED = 0.001  # share of a split's pixels: below it the values are not the list's
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,11 @@ def verify(index_path: Path, expected_images: Mapping[str, int], workers: int) -
                 "(`images` of the benchmark in params.yaml)"
             )
         check = partial(_check, index, index_path.parent, split)
-        with ProcessPoolExecutor(workers) as pool:
-            found = pool.map(check, split.samples, chunksize=16)
-            bar = tqdm(found, desc=name, total=len(split.samples), unit="img", mininterval=5)
-            splits[name] = _summary(index, split, bar, problems)
+        found = each_file(check, split.samples, workers)
+        bar = tqdm(found, desc=name, total=len(split.samples), unit="img", mininterval=5)
+        splits[name] = _summary(index, split, bar, problems)
+        if problem := _nothing_labelled(index, name, splits[name]):
+            problems.append(problem)
     if problems:
         shown = "\n".join(f"  {problem}" for problem in problems[:_SHOWN_PROBLEMS])
         raise InputError(
@@ -71,21 +72,30 @@ def verify(index_path: Path, expected_images: Mapping[str, int], workers: int) -
     return {"name": index.name, "classes": index.classes, "splits": splits}
 
 
+def _nothing_labelled(index: BenchmarkIndex, name: str, summary: Mapping[str, Any]) -> str | None:
+    """What is wrong with a split in which there is nothing to learn from or to score."""
+    if not summary["images"]:
+        return f"split '{name}' has no image with a label"
+    share = 1 - summary["ignored_share"]
+    if sum(summary["pixels"].values()) == 0 or share < _LEAST_LABELLED:
+        return (
+            f"split '{name}': {share:.4%} of the pixels have a label; the values in the label maps "
+            f"are not the 'raw_ids' of the class list {index.classes}"
+        )
+    return None
+
+
 def _check(index: BenchmarkIndex, folder: Path, split: Split, sample: Sample) -> _Census:
     path = folder / split.label_root / sample.label
     image_path = folder / split.image_root / sample.image
     classes = len(index.names)
     nothing = np.zeros(classes + 1, np.int64)
-    opening = path
     try:
-        content = path.read_bytes()
-        with Image.open(path) as label_file:
-            label = np.asarray(label_file)
-        opening = image_path
-        with Image.open(image_path) as image:
-            size = image.size
-    except DAMAGE as error:
-        return _Census(nothing, "", unreadable(opening, error))
+        label = read_label(path)
+        size = image_size(image_path)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except InputError as error:
+        return _Census(nothing, "", str(error))
     if label.dtype != np.min_scalar_type(index.ignore_label):
         return _Census(
             nothing, "", f"{path} holds {label.dtype}, expected values up to {index.ignore_label}"
@@ -102,7 +112,7 @@ def _check(index: BenchmarkIndex, folder: Path, split: Split, sample: Sample) ->
         value = classes + int(np.flatnonzero(counted[classes:])[0])
         return _Census(nothing, "", f"{path}: value {value} is no class of {index.classes}")
     pixels = np.append(counted[:classes], counted[index.ignore_label])
-    return _Census(pixels, hashlib.sha256(content).hexdigest())
+    return _Census(pixels, digest)
 
 
 def _summary(
@@ -112,6 +122,9 @@ def _summary(
     images = np.zeros(len(index.names) + 1, np.int64)
     digest = hashlib.sha256()
     for sample, census in zip(split.samples, found, strict=True):
+        if census is None:
+            problems.append(f"the process that decoded {sample.label} and {sample.image} died")
+            continue
         if census.problem:
             problems.append(census.problem)
         pixels += census.pixels

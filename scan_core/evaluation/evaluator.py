@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from scan_core.datasets.loading import BenchmarkImages
-from scan_core.evaluation.coco_results import coco_results
+from scan_core.evaluation.coco_results import coco_results, image_ids
 from scan_core.evaluation.confusion import ConfusionMatrix, as_evaluated
 from scan_core.evaluation.ways import CHANCE
 from scan_core.inference.class_map import class_maps
@@ -80,6 +80,7 @@ def evaluate(
     labels = [*settings, CHANCE] if chance else list(settings)
     matrices = {label: ConfusionMatrix(len(classes), scan.observer.device) for label in labels}
     numbers = range(shard.number, len(images), shard.count)
+    ids = image_ids([images.stem(number) for number in range(len(images))])
     shown = (shown or {}) if predictions is not None else {}
     written = 0
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in shown}
@@ -101,7 +102,10 @@ def evaluate(
                     _write_prediction(predictions / name / f"{images.stem(number)}.png", array)
                 if prediction_format != "png":
                     file_name = images.file_name(number)
-                    results[name] += coco_results(file_name, array, classes.names)
+                    image_id = ids[images.stem(number)]
+                    results[name] += coco_results(
+                        file_name, array, classes.names, image_id=image_id
+                    )
             written += 1
     seconds = time.perf_counter() - start
     if predictions is not None and prediction_format != "png":

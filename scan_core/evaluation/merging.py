@@ -78,8 +78,8 @@ def merge_shards(paths: Sequence[Path]) -> Merged:
     """Add up the shards of one benchmark.
 
     Raises:
-        InputError: a file is missing or damaged, or the shards have different settings or numbers
-            of classes.
+        InputError: a file is missing or damaged, the shards have different settings or numbers
+            of classes, or no pixel of the benchmark has ground truth.
     """
     total: dict[str, Counts] = {}
     timing = {"images": 0.0, "counted": 0.0, "seconds": 0.0}
@@ -99,6 +99,11 @@ def merge_shards(paths: Sequence[Path]) -> Merged:
         if any(counts.shape != total.get(label, counts).shape for label, counts in parts.items()):
             raise InputError(f"shard {path} has another number of classes than {paths[0]}")
         total = {label: counts + total.get(label, 0) for label, counts in parts.items()}
+    if not any(counts[:, :-1].any() for counts in total.values()):
+        raise InputError(
+            f"{', '.join(map(str, paths[:3]))}: no pixel of {timing['images']:.0f} images has "
+            "ground truth, so that there is nothing to score; check the benchmark's label maps"
+        )
     try:
         return Merged(total, EvaluationSettings.from_dict(json.loads(settings)), timing)
     except (ValueError, InputError) as error:

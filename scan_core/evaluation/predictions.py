@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from scan_core.datasets.loading import BenchmarkImages
-from scan_core.datasets.raw_format import decode_png
 from scan_core.errors import InputError
+from scan_core.storage.images import read_label
 from scan_core.vocabulary.classes import ClassList
 
 Ids = Literal["training", "raw"]
@@ -84,7 +84,7 @@ def _reader(predictions: Path) -> Callable[[str, tuple[int, ...]], LabelMap]:
             path = predictions / f"{stem}.png"
             if not path.is_file():
                 raise InputError(f"{path} is missing; every image of the split needs a prediction")
-            label = decode_png(path)
+            label = read_label(path)
             if label.ndim != 2:
                 raise InputError(
                     f"{path} has {label.shape[2]} channels; expected one, whose values are classes"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from scan_core.models.constants import constant
 from scan_core.params.settings import TestSettings
 
 
@@ -21,7 +22,7 @@ def merge_synonyms(logits: Tensor, owners: Sequence[int]) -> Tensor:
     Returns:
         (Q, K).
     """
-    index = torch.tensor(owners, device=logits.device).expand(len(logits), -1)
+    index = constant(owners, logits.device).expand(len(logits), -1)
     merged = logits.new_full((len(logits), max(owners) + 1), -torch.inf)
     return merged.scatter_reduce(1, index, logits, "amax")
 

@@ -24,13 +24,14 @@ from scan_core.inference.views import ImageViews, View
 from scan_core.models.build import architecture_of, build_network, tokenizer_for
 from scan_core.models.checkpoints import load_network, save_network
 from scan_core.models.clip import Tokenizer
-from scan_core.models.preprocessing import ImageLike, read_image, resize
+from scan_core.models.preprocessing import resize
 from scan_core.models.scan import ScanNetwork, class_logits
 from scan_core.models.text_features import TextEncoder
 from scan_core.params.resolution import settings_table
 from scan_core.params.schema.recipe import Recipe
 from scan_core.params.schema.released_defects import ReleasedDefects
 from scan_core.params.settings import SettingsTable, TestSettings
+from scan_core.storage.images import ImageLike, read_image
 from scan_core.vocabulary.prompts import prompt_templates
 
 PRECISIONS = {

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scan_core.models import clip
+from scan_core.models.constants import constant
 from scan_core.models.preprocessing import normalise
 
 
@@ -66,7 +67,7 @@ def expanded(boxes: Tensor, factor: float, size: tuple[int, int]) -> Tensor:
     """
     corner, far = boxes[:, :2], boxes[:, 2:]
     margin = ((far - corner) * ((factor - 1) / 2)).round().long()
-    limit = torch.tensor((size[1], size[0]), device=boxes.device)
+    limit = constant((size[1], size[0]), boxes.device)
     return torch.cat(((corner - margin).clamp(min=0), torch.minimum(far + margin, limit)), dim=1)
 
 

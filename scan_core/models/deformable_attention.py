@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scan_core.models.constants import constant
+
 
 class DeformableAttention(nn.Module):
     """Every query reads a few points of every level, at learned offsets from its own place.
@@ -64,7 +66,7 @@ class DeformableAttention(nn.Module):
         logits = self.attention_weights(query).float()
         weights = logits.view(*shape[:3], -1).softmax(-1).view(shape)
         # In pixels of each level, 0 at the centre of the first pixel.
-        extent = torch.tensor([(w, h) for h, w in sizes], device=query.device, dtype=torch.float32)
+        extent = constant([(w, h) for h, w in sizes], query.device, torch.float32)
         pixels = places[:, None, None, None] * extent[:, None] + offsets - 0.5
         narrow = values.shape[-1] < _WIDE
         read = sample_and_sum if narrow else gather_and_sum
@@ -95,7 +97,7 @@ def sample_and_sum(
     maps = values.permute(0, 2, 3, 1).flatten(0, 1).split([h * w for h, w in sizes], dim=2)
     for level, ((height, width), flat) in enumerate(zip(sizes, maps, strict=True)):
         # To grid_sample the borders of the map are -1 and 1.
-        extent = torch.tensor((width, height), device=values.device)
+        extent = constant((width, height), values.device)
         grid = (pixels[:, :, :, level] + 0.5) * (2 / extent) - 1
         samples = F.grid_sample(
             flat.unflatten(2, (height, width)),
@@ -128,8 +130,8 @@ def gather_and_sum(
     """
     batch, length, heads, depth = values.shape
     device = values.device
-    height = torch.tensor([h for h, _ in sizes], device=device)[:, None]
-    width = torch.tensor([w for _, w in sizes], device=device)[:, None]
+    height = constant([h for h, _ in sizes], device)[:, None]
+    width = constant([w for _, w in sizes], device)[:, None]
     start = (height * width).cumsum(0) - height * width
     image = torch.arange(batch, device=device).view(-1, 1, 1, 1, 1)
     head = torch.arange(heads, device=device).view(-1, 1, 1)

@@ -1,65 +1,18 @@
 """Images as the networks take them: read, resized, normalised, padded."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from scan_core.errors import InputError
 from scan_core.models import clip, proposal_network
-
-ImageLike = str | Path | Image.Image | NDArray[np.uint8]
-
-
-def read_image(image: ImageLike) -> NDArray[np.uint8]:
-    """An image as RGB, whatever it is: grey, with alpha, with a palette, 16 bits deep, rotated.
-
-    Transparency is dropped, not blended. The orientation that a camera wrote is applied.
-
-    Args:
-        image: a file, a Pillow image, or an array (H, W, 3) of RGB.
-
-    Returns:
-        (H, W, 3) uint8.
-
-    Raises:
-        InputError: no image, a damaged one, or an array of another shape or type.
-    """
-    if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-            raise InputError(
-                f"an image array must be uint8 of shape (height, width, 3), RGB; this one is "
-                f"{image.dtype} of shape {image.shape}"
-            )
-        return image
-    if isinstance(image, Image.Image):
-        return _as_rgb(image)
-    try:
-        with Image.open(image) as opened:
-            return _as_rgb(opened)
-    except FileNotFoundError:
-        raise InputError(f"image {image} does not exist") from None
-    except UnidentifiedImageError:
-        raise InputError(f"{image} is no image, or of a kind that Pillow cannot read") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"image {image} is damaged: {error}") from None
-
-
-def _as_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith(("I", "F")):
-        # Pillow clips 16-bit grey to 8 bits; what is meant is the upper byte.
-        grey = np.asarray(image).astype(np.float64)
-        if image.mode.startswith("I"):
-            grey = grey / 257
-        byte = np.clip(np.rint(grey), 0, 255).astype(np.uint8)
-        return np.repeat(byte[..., None], 3, axis=2)
-    return np.asarray(image.convert("RGB"))
+from scan_core.models.constants import constant
+from scan_core.storage.images import ImageLike as ImageLike  # a part of this module's interface
+from scan_core.storage.images import read_image as read_image
 
 
 def resized_shape(height: int, width: int, short_side: int, longest_side: int) -> tuple[int, int]:
@@ -155,8 +108,8 @@ def clip_view(images: Sequence[Tensor], size: int, as_released: bool) -> Tensor:
 def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """(..., 3, H, W) uint8 to float32 with the given mean and standard deviation per channel."""
     channels = (-1, 1, 1)
-    shift = torch.tensor(mean, device=images.device).view(channels)
-    scale = torch.tensor(std, device=images.device).view(channels)
+    shift = constant(mean, images.device).view(channels)
+    scale = constant(std, images.device).view(channels)
     return (images.float() - shift) / scale
 
 

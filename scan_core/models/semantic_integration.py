@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from scan_core.models.attention import Attention
 from scan_core.models.clip import WholeImageTokens
+from scan_core.models.constants import constant
 from scan_core.models.dropout import ImageNoise
 
 
@@ -175,7 +176,7 @@ class SemanticIntegration(nn.Module):
         count, batch, tokens, width = layers.shape
         side = int(tokens**0.5)
         maps = layers.flatten(0, 1).transpose(1, 2).unflatten(2, (side, side))
-        sigmas = torch.tensor(self.sigmas, device=maps.device).repeat_interleave(batch)
+        sigmas = constant(self.sigmas, maps.device).repeat_interleave(batch)
         enhanced = self.low_frequency(maps, sigmas).flatten(2).transpose(1, 2)
         by_image = enhanced.view(count, batch, tokens, width).transpose(0, 1).flatten(1, 2)
         return ImageContext(self.projection(by_image), F.normalize(view.feature, dim=-1))

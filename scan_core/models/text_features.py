@@ -63,7 +63,8 @@ class TextEncoder:
             (K, E) float32 of unit length, on the device of the model.
 
         Raises:
-            InputError: no name, an empty one, or one too long for the text tower.
+            InputError: no name, an empty one, one too long for the text tower, or two that are
+                the same to its tokenizer.
         """
         stripped = [name.strip() for name in names]
         if not stripped or not all(stripped):
@@ -75,8 +76,20 @@ class TextEncoder:
                 self._known.update((name, self._encode(name)) for name in new)
             if self._file is not None:
                 save_tensors(self._file, self._known, {})
+        if new:
+            self._check_different(stripped)
         device = self.clip.text_projection.device
         return torch.stack([self._known[name] for name in stripped]).to(device)
+
+    def _check_different(self, names: Sequence[str]) -> None:
+        known: dict[bytes, str] = {}
+        for name, tokens in zip(names, self.tokenizer(list(names)), strict=True):
+            other = known.setdefault(tokens.numpy().tobytes(), name)
+            if other != name:
+                raise InputError(
+                    f"class names '{other}' and '{name}' are the same to CLIP's tokenizer; take "
+                    "one of them out"
+                )
 
     def _encode(self, name: str) -> Tensor:
         tokens = self.tokenizer([template.format(name) for template in self.templates])

@@ -79,6 +79,18 @@ class Cell:
         """What the model is made from, with the test-time settings of the recipe."""
         return self.recipe.model_copy(update={"inference": self.base.inference})
 
+    @cached_property
+    def unvaried_recipe(self) -> Recipe:
+        """What the grid starts from: the recipe with what all cells of the grid have."""
+        return changed(self.base, self.fixed)
+
+    @cached_property
+    def trained_as_unvaried(self) -> bool:
+        """Whether no training sees anything of what the grid varies."""
+        return all(
+            as_text(part(self.recipe)) == as_text(part(self.unvaried_recipe)) for part in _PARTS
+        )
+
     def part(self, stage: str) -> RecipePart:
         """Of the recipe, what a stage depends on; see `names`."""
         if stage in _OF_SEGMENTER:
@@ -105,9 +117,16 @@ class Row:
         """The variant that is tested."""
         return self.cell.names["model"]
 
+    @property
+    def own(self) -> bool:
+        """Whether the varied values are those of the recipe itself."""
+        own = resolve_settings(self.cell.unvaried_recipe, self.benchmark)
+        return self.cell.trained_as_unvaried and self.settings == own
+
     def as_dict(self) -> dict[str, Any]:
         """For the table of the grid: where the numbers are, and what they belong to."""
         return {
+            "own": self.own,
             "seed": self.cell.seed,
             "benchmark": self.benchmark,
             "values": dict(self.cell.values),

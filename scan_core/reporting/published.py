@@ -18,6 +18,11 @@ PAPER_BENCHMARKS = {
     "voc_20": "PAS20",
     "voc_20b": "PAS20b",
 }
+# How a row was read -> its mark in the table; rows that the authors or the quoting paper give
+# themselves have none.
+DOUBTFUL = "doubtful"
+MARKS = {"second-hand": "†", DOUBTFUL: "‡"}
+READINGS = ("authors", "quoted", *MARKS)
 # CLIP architecture -> the row of the paper's model with it.
 PAPER_ROWS = {"ViT-B-16": "SCAN B", "ViT-L-14": "SCAN L"}
 
@@ -32,11 +37,14 @@ class PublishedResult:
         vl_model: the vision-language model it builds on.
         backbone: of the segmenter, or where its proposals come from.
         train_data: what the segmenter was trained on.
-        miou: benchmark -> mIoU in per cent; NaN where none was published.
+        miou: benchmark -> mIoU in %; NaN where none was published.
         context_459_rule: the mean that was taken on PC-459, where a third of the classes has no
             ground truth: `old` is `miou_d2_v06`, `new` is `miou`; with how we know.
         cost_note: what is known of its cost.
         source: where the numbers stand.
+        reading: how they were read there: given by the `authors` (paper, repository), `quoted` in a
+            table of another paper, `second-hand` (the source itself was not seen), or `doubtful`
+            (the source does not confirm them).
     """
 
     method: str
@@ -48,6 +56,7 @@ class PublishedResult:
     context_459_rule: str
     cost_note: str
     source: str
+    reading: str
 
 
 def load_published(path: Path = DATA_FILE) -> list[PublishedResult]:
@@ -70,7 +79,8 @@ def load_published(path: Path = DATA_FILE) -> list[PublishedResult]:
         raise InputError(
             f"published numbers {path} are damaged ({error}); expected the columns method, venue, "
             f"vl_model, backbone_or_proposal, train_data, {', '.join(PAPER_BENCHMARKS.values())}, "
-            "PC459_rule, cost_note and source, with mIoU in per cent or nothing"
+            "PC459_rule, cost_note, source and reading, with mIoU in % or nothing and one of "
+            f"{', '.join(READINGS)} as reading"
         ) from None
 
 
@@ -89,6 +99,8 @@ def paper_result(architecture: str, results: list[PublishedResult]) -> Published
 
 
 def _result(row: dict[str, str]) -> PublishedResult:
+    if row["reading"] not in READINGS:
+        raise ValueError(f"reading '{row['reading']}' of {row['method']}")
     return PublishedResult(
         method=row["method"],
         venue=row["venue"],
@@ -102,4 +114,5 @@ def _result(row: dict[str, str]) -> PublishedResult:
         context_459_rule=row["PC459_rule"],
         cost_note=row["cost_note"],
         source=row["source"],
+        reading=row["reading"],
     )

@@ -16,7 +16,7 @@ from scan_core.params.resolution import settings_table
 from scan_core.params.schema.recipe import Recipe
 from scan_core.reporting.reading import read_text
 from scan_core.reporting.results import Evaluation
-from scan_core.reporting.tables.tables import main_table
+from scan_core.reporting.tables.result_tables import main_table
 from scan_core.storage.atomic import write_text
 from scan_core.storage.tensors import copy_with_header
 

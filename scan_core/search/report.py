@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from scan_core.params.schema.grids import Search
 from scan_core.reporting.figures.plotting import PALETTE, new_figure, save_figure, styled
+from scan_core.reporting.names import capitalised, key_name, metric_name
 from scan_core.search.study import Scores, Trial, mean_of
 from scan_core.storage.atomic import write_text
 
@@ -21,7 +22,7 @@ from scan_core.storage.atomic import write_text
 def write_report(
     search: Search, trials: Sequence[Trial], own: Scores, recipe: str, folder: Path
 ) -> None:
-    """Write `trials.csv`, `best.yaml`, `best_per_benchmark.yaml`, `search.png` and `search.svg`.
+    """Write `trials.csv`, `best.yaml`, `best_per_benchmark.yaml`, and `search` as PNG, PDF and SVG.
 
     Args:
         search: its keys and metric.
@@ -54,8 +55,8 @@ def best_settings(search: Search, trials: Sequence[Trial], own: Scores, recipe: 
     best = max(trials, key=lambda trial: trial.mean)
     lines = [
         f"# {search.metric}, mean over the `train` splits of {', '.join(own)}:",
-        f"# {best.mean:.4f} with these settings, the best of {len(trials)} trials (number "
-        f"{best.number}); {mean_of(own):.4f} with the recipe's own.",
+        f"# {100 * best.mean:.2f} % with these settings, the best of {len(trials)} trials (number "
+        f"{best.number}); {100 * mean_of(own):.2f} % with the recipe's own.",
         f"# They belong under recipes.{recipe} in params.yaml.",
         "inference:",
         *(f"  {_key(key)}: {json.dumps(value)}" for key, value in best.values.items()),
@@ -70,7 +71,7 @@ def best_of_each(search: Search, trials: Sequence[Trial], own: Scores, recipe: s
         f"# For each benchmark by itself the best of {len(trials)} trials: more settings, chosen "
         "on fewer images.",
         f"# {search.metric} on the `train` splits, and with the recipe's own settings:",
-        *(f"# {n}: {t.scores[n]:.4f}, {own[n]:.4f}" for n, t in best.items()),
+        *(f"# {n}: {100 * t.scores[n]:.2f} %, {100 * own[n]:.2f} %" for n, t in best.items()),
         f"# They belong under recipes.{recipe} in params.yaml; benchmarks that are not here need "
         "a value too.",
         "inference:",
@@ -107,7 +108,7 @@ def search_figure(search: Search, trials: Sequence[Trial], own: Scores) -> Figur
         words = list(dict.fromkeys(map(str, search.vary[key]))) if _is_words(values) else []
         positions = np.array([words.index(str(v)) if words else float(v) for v in values])
         _points(axis, positions, means, best)
-        axis.set_xlabel(_key(key))
+        axis.set_xlabel(capitalised(key_name(key)))
         if words:
             axis.set_xticks(range(len(words)), words)
             axis.margins(x=0.25)
@@ -118,7 +119,7 @@ def search_figure(search: Search, trials: Sequence[Trial], own: Scores) -> Figur
         )  # fmt: skip
         axis.grid()
         if number % columns == 0:
-            axis.set_ylabel(f"mean {search.metric}, %")
+            axis.set_ylabel(f"mean {metric_name(search.metric)}, %")
     figure.suptitle(f"{len(trials)} trials, mean over {len(own)} benchmarks")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))

@@ -1,5 +1,6 @@
 """Files appear under their final name complete or not at all."""
 
+import hashlib
 import os
 import re
 import socket
@@ -11,6 +12,7 @@ from pathlib import Path
 from scan_core.storage.full_disk import room_for
 
 _TEMPORARY = re.compile(r"\.(?P<stem>.*)\.(?P<host>[^/]+)-(?P<process>\d+)\.tmp(?P<suffix>[^/]*)")
+_LONGEST_NAME = 255  # of a file, bytes
 # A writer elsewhere of whom nothing can be learnt is taken for dead after so many seconds without
 # a sign of life: far more than any file takes.
 _SILENCE = 24 * 3600.0
@@ -38,7 +40,8 @@ def atomic_path(target: Path, size: int | None = None, durable: bool = False) ->
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     writer = f"{socket.gethostname()}-{os.getpid()}"
-    temporary = target.with_name(f".{target.stem}.{writer}.tmp{target.suffix}")
+    end = f".{writer}.tmp{target.suffix}"
+    temporary = target.with_name(f".{_shortened(target.stem, _LONGEST_NAME - len(end) - 1)}{end}")
     try:
         with room_for(target, size, written=temporary):
             yield temporary
@@ -48,6 +51,15 @@ def atomic_path(target: Path, size: int | None = None, durable: bool = False) ->
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _shortened(stem: str, most: int) -> str:
+    """At most so many bytes, different for different stems."""
+    content = os.fsencode(stem)
+    if len(content) <= most:
+        return stem
+    digest = hashlib.sha256(content).hexdigest()[:16]
+    return content[: most - len(digest)].decode(errors="ignore") + digest
 
 
 def remove_leftovers(folder: Path, below: bool = True, before: float | None = None) -> int:

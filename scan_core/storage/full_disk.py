@@ -74,12 +74,13 @@ def _cannot_grow(written: Path) -> bool:
 
 def _message(target: Path, size: int | None, kept: str, written: Path) -> str:
     reached = written.stat().st_size if written.is_file() else 0
-    missing = "more room is needed"
-    if size is not None:
-        free = 0
-        with suppress(OSError):
-            free = shutil.disk_usage(target.parent).free
-        # What is written so far is given back before the next attempt.
+    free = 0
+    with suppress(OSError):
+        free = shutil.disk_usage(target.parent).free
+    if size is None:
+        # Of its size, only that is known which did not fit.
+        missing = f"at least {_spoken(_BLOCK)} more are needed"
+    else:
         missing = f"about {_spoken(max(size - reached - free, 1))} more are needed"
     return (
         f"the disk is full: {target} could not be written, {missing} ({_spoken(reached)} were "

@@ -6,6 +6,7 @@ over that and the header. Both are compared when the file is read.
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -173,8 +174,18 @@ def _load_torch(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=None)
     except Exception as error:  # torch raises whatever its parts raise
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = _reason(str(error)) or type(error).__name__
         raise InputError(
             f"checkpoint {path} cannot be read safely: {reason}. It is truncated, no PyTorch "
             "checkpoint, or holds objects besides tensors, which could run code and are refused."
         ) from None
+
+
+def _reason(text: str) -> str:
+    """What PyTorch objects to, without its colours and its advice to read the file unsafely."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    if named := re.search(r"GLOBAL ([\w.]+)", plain):
+        return f"it asks for {named[1]}"
+    if "weights_only" in plain:
+        return "its pickle holds an instruction that is not allowed"
+    return plain.strip().partition("\n")[0]

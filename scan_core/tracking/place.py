@@ -21,9 +21,22 @@ def project_root() -> Path:
     return Path(os.environ.get("DVC_ROOT") or Path.cwd()).absolute()
 
 
+def database() -> Path:
+    """The store of a project that names none."""
+    return project_root() / "mlflow.db"
+
+
+def default_uri() -> str:
+    """The address of `database`."""
+    file = database()
+    if set("?#%") & set(str(file)):  # an address would end there, or mean another letter
+        file = Path(os.path.relpath(file))
+    return f"sqlite:///{file}"
+
+
 def store_uri() -> str:
     """The store's address."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project_root() / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or default_uri()
 
 
 def shown_uri() -> str:

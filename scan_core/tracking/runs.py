@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from scan_core.params.schema.grids import Ablation
 from scan_core.params.schema.recipe import Recipe
 from scan_core.reporting.reading import read_text
 from scan_core.reporting.results import load_curves, load_evaluations
+from scan_core.reporting.tables.grid_tables import grid_tables
 from scan_core.reporting.tables.grids import load_grid, shown
-from scan_core.reporting.tables.tables import grid_tables
+from scan_core.tracking.datasets import DataUse, Manifest
 
 # Stage of a training -> the stage whose variants it makes, the folder of these, and its rule.
 TRAININGS = {
@@ -46,6 +47,8 @@ class Run:
         files: path within the run -> file.
         texts: path within the run -> contents.
         model: a checkpoint for `Scan.from_checkpoint`.
+        model_of: key of the run whose model the metrics are of.
+        data: what it was made with.
         resources: a record of time and memory, if there is one.
         children: runs below this one.
     """
@@ -59,6 +62,8 @@ class Run:
     files: Mapping[str, Path] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
     model: Path | None = None
+    model_of: str | None = None
+    data: tuple[DataUse, ...] = ()
     resources: Path | None = None
     children: tuple["Run", ...] = ()
 
@@ -72,7 +77,8 @@ class Run:
         model = None if self.model is None else _file_hash(self.model)
         resources = sorted(self.measured().items())
         parts = [self.key, self.name, self.tags, self.params, self.metrics, self.curves, files]
-        return _hash([*parts, self.texts, model, resources])
+        data = [asdict(use) for use in self.data]
+        return _hash([*parts, self.texts, model, resources, data, self.model_of])
 
     def measured(self) -> dict[str, float]:
         """Time and memory that it took, as Snakemake measured them; nothing where it did not."""
@@ -127,20 +133,18 @@ def runs_of(
     Raises:
         InputError: a file that is missing or damaged, or a grid's table of other settings.
     """
-    manifest = results / "dataset_manifest.json"
-    try:
-        data = str(json.loads(read_text(manifest))["hash"])
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{manifest} is damaged; make it again") from None
+    manifest = Manifest(results / "dataset_manifest.json")
     main = cell_of(recipe, {}, recipe.seed)
     cells = [main] if with_report else []
     for grid in grids.values():
         cells += _cells(recipe, grid, every_seed)
-    runs = _trainings(cells, results)
+    runs = _trainings(cells, results, manifest)
     if with_report:
-        runs += [_model(main, results), _evaluation(main, results)]
-    runs += [_grid(recipe, name, grid, results, every_seed) for name, grid in grids.items()]
-    return [_with_tags(run, {"dataset_manifest": data}) for run in runs]
+        runs += [_model(main, results), _evaluation(main, results, manifest)]
+    runs += [
+        _grid(recipe, name, grid, results, every_seed, manifest) for name, grid in grids.items()
+    ]
+    return [_with_tags(run, {"dataset_manifest": manifest.digest}) for run in runs]
 
 
 def flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -155,7 +159,7 @@ def flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return found
 
 
-def _trainings(cells: Iterable[Cell], results: Path) -> list[Run]:
+def _trainings(cells: Iterable[Cell], results: Path, manifest: Manifest) -> list[Run]:
     runs = {}
     for cell in cells:
         for stage, (made, folder, rule) in TRAININGS.items():
@@ -164,8 +168,11 @@ def _trainings(cells: Iterable[Cell], results: Path) -> list[Run]:
             record = results / folder / variant / "metrics.jsonl"
             if run.key in runs or not read_text(record):
                 continue  # CLIP's weights are not always trained here
+            # CLIP is trained on captioned images of their own, which are no benchmark.
+            trained_on = [] if stage == "clip" else [cell.recipe.datasets.train]
             runs[run.key] = replace(
                 run,
+                data=manifest.uses(trained_on, "train"),
                 curves=load_curves(record),
                 resources=results / "timings" / rule / f"{variant}.tsv",
             )
@@ -183,7 +190,7 @@ def _model(cell: Cell, results: Path) -> Run:
     )
 
 
-def _evaluation(cell: Cell, results: Path) -> Run:
+def _evaluation(cell: Cell, results: Path, manifest: Manifest) -> Run:
     """The recipe's headline: its own settings on every benchmark, with the whole report."""
     variant = cell.names["model"]
     folder = results / "eval" / variant
@@ -206,6 +213,8 @@ def _evaluation(cell: Cell, results: Path) -> Run:
         tags={"stage": "evaluation", "variant": variant, "seed": str(cell.seed)},
         params=flat(cell.recipe.model_dump()),
         metrics=_numbers(metrics),
+        model_of=f"model/{variant}",
+        data=manifest.uses(benchmarks, "val"),
         files=files,
         texts={"recipe.json": json.dumps(cell.recipe.model_dump(), indent=1)},
     )
@@ -216,7 +225,12 @@ def _cells(recipe: Recipe, grid: Ablation, every_seed: bool) -> list[Cell]:
 
 
 def _grid(
-    recipe: Recipe, grid_name: str, ablation: Ablation, results: Path, every_seed: bool
+    recipe: Recipe,
+    grid_name: str,
+    ablation: Ablation,
+    results: Path,
+    every_seed: bool,
+    manifest: Manifest,
 ) -> Run:
     """A parent, and a child for every cell and seed."""
     folder = results / "ablations" / ("every_seed" if every_seed else "")
@@ -249,6 +263,7 @@ def _grid(
                 },
                 params=flat(cell.recipe.model_dump()),
                 metrics=_numbers(metrics),
+                data=manifest.uses(grid.benchmarks, "val"),
             )
         )
     tables = "\n".join(one.markdown() for one in grid_tables(grid))

@@ -6,13 +6,21 @@ which says whose it is.
 
 import fcntl
 import getpass
+import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from mlflow.entities import Metric, Param
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LoggedModelInput,
+    Metric,
+    Param,
+)
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from requests import RequestException
@@ -20,6 +28,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from scan_core.provenance.versions import checked_out_commit
 from scan_core.tracking import place
+from scan_core.tracking.datasets import DataUse
+from scan_core.tracking.registry import forget_model, logged_model
+from scan_core.tracking.relocation import relocate
 from scan_core.tracking.runs import Run
 from scan_core.tracking.views import views_of
 
@@ -32,13 +43,17 @@ _MOST_PARAMS, _MOST_METRICS = 100, 900  # in one call
 _LOCK_SECONDS = 120.0
 # Measured beside the numbers of the training: never compared to its record.
 _MEASURED = "system/"
+_CONTEXT = "mlflow.data.context"
+# What SQLite says of a file that is none of its own, or no longer.
+_DAMAGED = ("file is not a database", "database disk image is malformed")
 _NOTE = """The recipe `{recipe}`. **Views**, above, has the columns of every grid.
 
 Metrics of benchmarks are fractions from 0 to 1, named `<benchmark>/<metric>`: `miou`, `sg_iou`,
 `miou_unseen`, ...
 
 `evaluation`: the recipe's own settings, tables, figures, pictures. `model`: the network, for
-`mlflow.pyfunc.load_model`. `grid`: an ablation; below it one run for every cell and seed.
+`mlflow.pyfunc.load_model`, registered as `scan-{recipe}`. `grid`: an ablation; below it one run for
+every cell and seed.
 `clip`, `segmenter`, `clip_finetune`: trainings, with their curves."""
 
 
@@ -57,6 +72,8 @@ class Store:
         self.origin, self.workspace = place.origin()
         self.recipe = recipe
         with locked("open"), _short_patience():  # the first use of a new file makes its tables
+            if self.uri == place.default_uri():
+                relocate(place.database())
             self.client = MlflowClient(tracking_uri=self.uri)
             self.experiment = self._experiment()
 
@@ -115,6 +132,19 @@ class Store:
         for first in range(0, len(metrics), _MOST_METRICS):
             self.client.log_batch(run_id, metrics=metrics[first : first + _MOST_METRICS])
 
+    def log_data(self, run_id: str, uses: Iterable[DataUse], model: str | None) -> None:
+        """Say what a run was made with: splits of benchmarks, and the model that it evaluates."""
+        inputs = [_data_input(use) for use in uses]
+        models = [LoggedModelInput(model)] if model else []
+        if inputs or models:
+            self.client.log_inputs(run_id, inputs, models)
+
+    def delete(self, run: Any) -> None:
+        """Delete a run that another has replaced, and the model that it logged."""
+        self.client.delete_run(run.info.run_id)
+        if model := logged_model(run):
+            forget_model(self.client, self.recipe, model)
+
     def points(self, run: Any) -> dict[tuple[str, int], float]:
         """(quantity, step) -> value, of all that a run of the store has, but what was measured."""
         return {
@@ -156,6 +186,18 @@ class Store:
         return experiment
 
 
+def _data_input(use: DataUse) -> DatasetInput:
+    dataset = Dataset(
+        name=use.benchmark,
+        digest=use.digest,
+        source_type="local",
+        source=json.dumps({"uri": f"dataset_manifest.json#{use.benchmark}"}),
+        profile=json.dumps({"images": use.profile}),
+    )
+    purpose = "training" if use.split == "train" else "evaluation"
+    return DatasetInput(dataset, [InputTag(_CONTEXT, purpose), InputTag("split", use.split)])
+
+
 @contextmanager
 def locked(purpose: str) -> Iterator[None]:
     """Be the only process of this project that does something.
@@ -193,7 +235,10 @@ def _short_patience() -> Iterator[None]:
 
 
 def spoken(error: Exception) -> str:
-    """The first line of an error, short."""
+    """The first line of an error, short; of a damaged file, what to do."""
+    if any(words in str(error) for words in _DAMAGED):
+        file = place.store_uri().removeprefix("sqlite:///")
+        return f"{file} is damaged: delete it, and every run is recorded again"
     if " failed with exception " in str(error):  # and then the whole history of a connection
         return "no answer"
     line = (str(error).strip() or type(error).__name__).splitlines()[0]

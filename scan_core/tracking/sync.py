@@ -15,6 +15,7 @@ from typing import Any
 from mlflow.entities import Metric, RunTag
 
 from scan_core.errors import InputError
+from scan_core.tracking.registry import alias, input_models, logged_model, register
 from scan_core.tracking.runs import Run
 from scan_core.tracking.store import FINGERPRINT, IDENTITY, PARENT, Store, locked, milliseconds
 
@@ -57,24 +58,42 @@ def _record(
 ) -> None:
     candidates = existing.pop(run.key, [])
     fingerprint = run.fingerprint()
-    kept = next((c for c in candidates if c.data.tags.get(FINGERPRINT) == fingerprint), None)
+    model = _model_of(store, run, recorded)
+    kept = next((c for c in candidates if _is_complete(store, c, fingerprint, model)), None)
     if kept is None:
         begun = next((c for c in candidates if _is_begun(store, c, run)), None)
-        run_id = _complete(store, run, begun, fingerprint, parent)
+        run_id = _complete(store, run, begun, fingerprint, parent, model)
     else:
         run_id = kept.info.run_id
         if parent is not None and kept.data.tags.get(PARENT) != parent:
             store.client.set_tag(run_id, PARENT, parent)
     for other in candidates:
         if other.info.run_id != run_id:
-            store.client.delete_run(other.info.run_id)
+            store.delete(other)
     recorded[run.key] = run_id
+    if run.model is not None and (own := logged_model(store.client.get_run(run_id))):
+        register(store.client, store.recipe, run_id, own, alias(store.origin, store.workspace))
     for child in run.children:
         _record(store, child, existing, recorded, run_id)
     if run.children:  # cells that the grid no longer has
         for key in [key for key in existing if key.startswith(f"{run.key}/")]:
             for old in existing.pop(key):
-                store.client.delete_run(old.info.run_id)
+                store.delete(old)
+
+
+def _is_complete(store: Store, candidate: Any, fingerprint: str, model: str | None) -> bool:
+    """Whether a run of the store has everything, and is of the model that is there now."""
+    if candidate.data.tags.get(FINGERPRINT) != fingerprint:
+        return False
+    # What a search finds does not hold the models that were evaluated.
+    return model is None or model in input_models(store.client.get_run(candidate.info.run_id))
+
+
+def _model_of(store: Store, run: Run, recorded: dict[str, str]) -> str | None:
+    """Id of the logged model that a run's metrics are of."""
+    if run.model_of is None or run.model_of not in recorded:
+        return None
+    return logged_model(store.client.get_run(recorded[run.model_of]))
 
 
 def _is_begun(store: Store, candidate: Any, run: Run) -> bool:
@@ -90,7 +109,12 @@ def _is_begun(store: Store, candidate: Any, run: Run) -> bool:
 
 
 def _complete(
-    store: Store, run: Run, begun: Any | None, fingerprint: str, parent: str | None
+    store: Store,
+    run: Run,
+    begun: Any | None,
+    fingerprint: str,
+    parent: str | None,
+    model: str | None,
 ) -> str:
     """Write a run, or what is missing of one that was begun; its id."""
     measured = run.measured()
@@ -103,8 +127,10 @@ def _complete(
         start = begun.info.start_time
         end = begun.info.end_time or milliseconds()
     last = max((step for _, step in _points(run)), default=0) or 1
+    store.log_data(run_id, run.data, model)
+    digests = {use.benchmark: use.digest for use in run.data}
     metrics = [
-        Metric(name, value, start + (end - start) * step // last, step)
+        _metric(name, value, start + (end - start) * step // last, step, model, digests)
         for (name, step), value in _points(run).items()
         if (name, step) not in there
     ]
@@ -120,6 +146,16 @@ def _complete(
     store.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
     store.client.set_terminated(run_id, "FINISHED", end)
     return run_id
+
+
+def _metric(
+    name: str, value: float, time: int, step: int, model: str | None, digests: dict[str, str]
+) -> Metric:
+    """A number, with the model and the data that it is of, as far as its name tells."""
+    benchmark = name.partition("/")[0]
+    if benchmark not in digests:
+        return Metric(name, value, time, step)
+    return Metric(name, value, time, step, model, benchmark, digests[benchmark])
 
 
 def _points(run: Run) -> dict[tuple[str, int], float]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from scan_core.errors import InputError
-from scan_core.storage.atomic import atomic_path
+from scan_core.storage.states import load_state, save_state
 
 FILE_NAME = "checkpoint.pt"
 
@@ -71,8 +71,7 @@ class CheckpointWriter:
         return done and self._writing.exception() is not None  # type: ignore[union-attr]
 
     def _write(self, state: Mapping[str, Any]) -> None:
-        with atomic_path(self.path) as temporary:
-            torch.save(state, temporary)
+        save_state(self.path, state)
 
 
 def training_state(module: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
@@ -141,14 +140,13 @@ def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] |
     """
     if not path.is_file():
         return None
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever its parts raise
-        raise InputError(
-            f"{path} is damaged ({error}); delete it to train from the start"
-        ) from None
-    if state["identity"] != json.dumps(identity, sort_keys=True):
-        _log.info("%s is of other settings or data: starting anew", path)
+    state = load_state(path, "delete it to train from the start")
+    if "identity" not in state:
+        raise InputError(f"{path} is no checkpoint of this version; delete it to train anew")
+    before: Mapping[str, Any] = json.loads(state["identity"])
+    now = json.loads(json.dumps(identity))
+    if other := [name for name in now.keys() | before.keys() if now.get(name) != before.get(name)]:
+        _log.info("%s is of another %s: starting anew", path, ", ".join(sorted(other)))
         return None
     return state
 

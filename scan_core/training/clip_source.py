@@ -71,7 +71,7 @@ def _from_collection(architecture: str, tag: str) -> CLIP:
     model = build_clip(architecture)  # refuses what cannot be used before anything is fetched
     try:
         fetched = open_clip.create_model(architecture, pretrained=tag)
-    except OSError as error:
+    except Exception as error:  # open_clip and the hub raise errors of many kinds
         raise InputError(
             f"clip.source: the weights open_clip:{tag} cannot be fetched ({error}). Where there "
             "is no way out, fetch them elsewhere and use 'file:<path>'."

@@ -46,14 +46,21 @@ def shifted_image_features(
     with torch.no_grad():
         cls = view_whole_images(original, images).cls
     background = background_patches(masks, clip.visual.patch_size)
-    chosen = {}
-    for layer in layers_in_reach(layers, len(blocks(clip.visual))):
-        if generators is None:
-            chosen[layer] = choose_tokens_as_released(background, ratio)
-        else:
-            tokens = background.shape[1:]
-            keys = torch.stack([torch.rand(tokens, generator=g) for g in generators])
-            chosen[layer] = choose_tokens(background, keys.to(background.device), ratio)
+    within = layers_in_reach(layers, len(blocks(clip.visual)))
+    if generators is None:
+        chosen = {layer: choose_tokens_as_released(background, ratio) for layer in within}
+    elif within:
+        shape = (len(within), *background.shape[1:])
+        keys = torch.stack([torch.rand(shape, generator=g) for g in generators], dim=1)
+        if background.is_cuda and torch.cuda.is_available():
+            keys = keys.pin_memory()
+        keys = keys.to(background.device, non_blocking=True)
+        chosen = {
+            layer: choose_tokens(background, drawn, ratio)
+            for layer, drawn in zip(within, keys, strict=True)
+        }
+    else:
+        chosen = {}
     features = encode_images(clip.visual, crops, ContextualShift(chosen, cls))
     return F.normalize(features, dim=-1)
 

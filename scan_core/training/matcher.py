@@ -111,11 +111,10 @@ def match(
             rows[output, written : written + size] = pairs[0]
             columns[output, written : written + size] = pairs[1] + written
         written += size
-    device = logits.device
     images = np.repeat(np.arange(len(sizes)), sizes)
-    return Matching(
-        torch.from_numpy(images).to(device),
-        torch.from_numpy(rows).to(device),
-        torch.from_numpy(columns).to(device),
-        is_finite,
-    )
+    # One copy, for which nobody waits.
+    together = torch.from_numpy(np.concatenate((images[None], rows, columns)))
+    if logits.is_cuda:
+        together = together.pin_memory()
+    together = together.to(logits.device, non_blocking=True)
+    return Matching(together[0], together[1 : outputs + 1], together[outputs + 1 :], is_finite)

@@ -13,7 +13,9 @@ their file's stem; a list of your own is named by its path. Keys of the file:
     source        free text
 """
 
+import html
 import json
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from numpy.typing import NDArray
 from scan_core.errors import InputError
 
 DATA_FOLDER = Path(__file__).parent / "data"
+_MOST_RAW_ID = 2**24 - 1  # of three bytes, as colours code them
 _KEYS = {"names", "raw_ids", "seen", "fathers", "predict_with", "source"}
 
 
@@ -39,6 +42,7 @@ class ClassList:
         fathers: training id of a class -> training ids of its semantic fathers. A relation,
             not a tree: pairs may point both ways.
         predict_with: class list to predict with, or None for this one.
+        built_in: whether it comes with the package and is that of a published data set.
     """
 
     name: str
@@ -47,6 +51,7 @@ class ClassList:
     seen: tuple[bool, ...] | None
     fathers: dict[int, tuple[int, ...]]
     predict_with: str | None
+    built_in: bool = False
 
     def __len__(self) -> int:
         return len(self.names)
@@ -75,10 +80,30 @@ class ClassList:
         table[list(self.raw_ids)] = np.arange(len(self), dtype=self.label_dtype)
         return table
 
+    def training_ids(self, raw: NDArray[np.integer[Any]]) -> NDArray[np.unsignedinteger[Any]]:
+        """Raw label values of any range as training ids.
+
+        Returns:
+            an array of the same shape, of `label_dtype`: the training id, or `ignore_label` where
+            the raw value belongs to no class of this list.
+        """
+        stranger = max(self.raw_ids) + 1
+        known = (raw >= 0) & (raw < stranger)
+        return np.take(self.lookup_table(stranger + 1), np.where(known, raw, stranger))
+
 
 def builtin_class_lists() -> list[str]:
     """Names of the class lists that come with the package, sorted."""
     return sorted(path.stem for path in DATA_FOLDER.glob("*.json"))
+
+
+def as_clip_reads(name: str) -> str:
+    """A name without what CLIP's tokenizer does not see.
+
+    These are large letters, the number of spaces, and how a letter is encoded. The tokenizer
+    itself, which is slow to import, is asked again where names are embedded.
+    """
+    return " ".join(html.unescape(unicodedata.normalize("NFKC", name)).lower().split())
 
 
 def load_class_list(name_or_path: str) -> ClassList:
@@ -120,18 +145,39 @@ def _checked(path: Path, record: Any) -> ClassList:
     names, raw_ids, seen = record["names"], record["raw_ids"], record.get("seen")
     if not (isinstance(names, list) and names and all(isinstance(n, str) for n in names)):
         raise refuse("'names' must be a non-empty list of strings")
-    if len({name.strip() for name in names}) != len(names):
-        raise refuse("'names' holds a name twice")
-    if not (isinstance(raw_ids, list) and all(type(i) is int and i >= 0 for i in raw_ids)):
-        raise refuse("'raw_ids' must be a list of whole numbers >= 0")
+    known: dict[str, str] = {}
+    for name in names:
+        if (read := as_clip_reads(name)) in known:
+            raise refuse(
+                f"'names' holds a name twice: '{known[read]}' and '{name}' are one to CLIP"
+            )
+        known[read] = name
+    if not (
+        isinstance(raw_ids, list)
+        and all(type(i) is int and 0 <= i <= _MOST_RAW_ID for i in raw_ids)
+    ):
+        raise refuse(f"'raw_ids' must be a list of whole numbers >= 0, at most {_MOST_RAW_ID}")
     if len(raw_ids) != len(names) or len(set(raw_ids)) != len(names):
         raise refuse(f"'raw_ids' must hold one number for each of the {len(names)} names, once")
-    if seen is not None and (len(seen) != len(names) or any(type(s) is not bool for s in seen)):
+    if seen is not None and (
+        not isinstance(seen, list)
+        or len(seen) != len(names)
+        or any(type(s) is not bool for s in seen)
+    ):
         raise refuse(f"'seen' must hold true or false for each of the {len(names)} names")
+    relation = record.get("fathers", {})
+    if not isinstance(relation, dict) or not all(
+        isinstance(of_one, list) and all(isinstance(n, str) for n in of_one)
+        for of_one in relation.values()
+    ):
+        raise refuse("'fathers' must be an object: for a class a list of its fathers")
+    predict_with = record.get("predict_with")
+    if not isinstance(predict_with, str | None):
+        raise refuse("'predict_with' must be the name of a class list")
 
     position = {name: index for index, name in enumerate(names)}
     fathers = {}
-    for child, its_fathers in record.get("fathers", {}).items():
+    for child, its_fathers in relation.items():
         if stranger := next((n for n in [child, *its_fathers] if n not in position), None):
             raise refuse(f"'fathers' names '{stranger}', which is not among 'names'")
         fathers[position[child]] = tuple(position[father] for father in its_fathers)
@@ -141,5 +187,6 @@ def _checked(path: Path, record: Any) -> ClassList:
         raw_ids=tuple(raw_ids),
         seen=None if seen is None else tuple(seen),
         fathers=fathers,
-        predict_with=record.get("predict_with"),
+        predict_with=predict_with,
+        built_in=path.parent == DATA_FOLDER,
     )

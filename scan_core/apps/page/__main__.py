@@ -38,7 +38,7 @@ def main(arguments: argparse.Namespace) -> None:
     from scan_core.inference.devices import chosen_device
 
     try:
-        from scan_core.apps.page.page import CSS, build_page, theme
+        from scan_core.apps.page.page import serve
         from scan_core.apps.page.viewer import Viewer
     except ModuleNotFoundError as error:
         raise InputError(
@@ -56,21 +56,15 @@ def main(arguments: argparse.Namespace) -> None:
         text_cache=arguments.text_cache,
     )
     about = f"The model is `{scan.header['checkpoint']['path']}`."
-    page = build_page(Viewer(scan), about)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio's calls of itself
     logging.info("open http://%s:%d, end with Ctrl-C", arguments.host, arguments.port)
-    page.launch(
-        server_name=arguments.host,
-        server_port=arguments.port,
-        theme=theme(),
-        css=CSS,
-        footer_links=[],
-        run_history=False,
-        ssr_mode=False,
-        quiet=True,
-        enable_monitoring=False,
-    )
+    serve(Viewer(scan), about, arguments.host, arguments.port)
+
+
+def start() -> None:
+    """Run the command."""
+    run(parser(), main)
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    start()

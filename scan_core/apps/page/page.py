@@ -1,7 +1,11 @@
 """The page: an image, words, sliders, and what comes of them. It asks nothing of other servers."""
 
 import html
+import logging
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +14,10 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 import gradio as gr
 from PIL import Image
+from starlette.middleware import Middleware
 
+from scan_core.apps.page.gate import Gate
+from scan_core.apps.page.uploads import MOST_BYTES, Uploads
 from scan_core.apps.page.viewer import Answer, Row, Seen, Viewer, example_images
 from scan_core.errors import InputError
 
@@ -18,6 +25,10 @@ TITLE = "SCAN: segment anything you can name"
 NAMES = "sky, sea, sand, grass, hedge, brick wall, wood floor, carpet, ball, car, star, house, fish"
 STATE_SECONDS = 3600  # what was seen of an image is forgotten after an hour
 _MOST_ROWS = 40
+_MOST_WAITING = 20  # requests; the next is told to come again
+_MOST_SESSIONS = 32  # whose last image is remembered; each takes some 10 MB
+
+_log = logging.getLogger(__name__)
 
 CSS = """
 .scan-title h1 {margin: 0 0 .1em; font-size: 1.7em}
@@ -53,12 +64,47 @@ def theme() -> gr.themes.Base:
     )
 
 
-def build_page(viewer: Viewer, about: str) -> gr.Blocks:
+def serve(viewer: Viewer, about: str, host: str, port: int) -> None:
+    """Show the page until interrupted.
+
+    Args:
+        viewer: does the work.
+        about: a line that says which model it is.
+        host: address to listen at.
+        port: likewise.
+    """
+    uploads = Uploads.in_private_folder(example_images())
+    # Gradio's default is one folder for all of its programs and users on a machine.
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads.folder)
+    try:
+        page = build_page(viewer, about, uploads)
+        page.queue(max_size=_MOST_WAITING, default_concurrency_limit=1, api_open=False)
+        page.launch(
+            server_name=host,
+            server_port=port,
+            theme=theme(),
+            css=CSS,
+            footer_links=[],
+            run_history=False,
+            ssr_mode=False,
+            quiet=True,
+            enable_monitoring=False,
+            share=False,
+            max_file_size=MOST_BYTES,
+            state_session_capacity=_MOST_SESSIONS,
+            app_kwargs={"middleware": [Middleware(Gate, uploads=uploads)]},
+        )
+    finally:
+        shutil.rmtree(uploads.folder, ignore_errors=True)
+
+
+def build_page(viewer: Viewer, about: str, uploads: Uploads) -> gr.Blocks:
     """The page for one model.
 
     Args:
         viewer: does the work.
         about: a line that says which model it is.
+        uploads: has the examples.
     """
 
     def answer(seen: Seen, *words_and_settings: Any) -> tuple[Image.Image, str]:
@@ -66,21 +112,17 @@ def build_page(viewer: Viewer, about: str) -> gr.Blocks:
         return found.picture, table(found)
 
     def segment(file: dict[str, Any] | None, seen: Seen | None, *rest: Any) -> tuple[Any, ...]:
-        try:
-            if file is None:
+        with _told():
+            if not isinstance(file, dict) or not isinstance(file.get("path"), str):
                 raise InputError("choose an image first: upload one, or take one of the examples")
             seen = viewer.look(Path(file["path"]), seen)
             return (seen, *answer(seen, *rest))
-        except InputError as error:
-            raise _shown(error) from None
 
     def combine(seen: Seen | None, *rest: Any) -> tuple[Any, ...]:
         if seen is None:
             return gr.skip(), gr.skip()
-        try:
+        with _told():
             return answer(seen, *rest)
-        except InputError as error:
-            raise _shown(error) from None
 
     settings = viewer.settings
     page: gr.Blocks = gr.Blocks(
@@ -99,7 +141,7 @@ def build_page(viewer: Viewer, about: str) -> gr.Blocks:
                     elem_id="image",
                 )
                 gr.Examples(
-                    [[example] for example in example_images()],
+                    [[str(example)] for example in uploads.examples],
                     image,
                     label="Examples: scenes of the miniature world",
                     cache_examples=False,
@@ -224,10 +266,17 @@ def _row(row: Row) -> str:
     )
 
 
-def _shown(error: InputError) -> gr.Error:
-    return gr.Error(
-        html.escape(str(error)),
-        duration=None,
-        title="That cannot be segmented",
-        print_exception=False,
-    )
+@contextmanager
+def _told() -> Iterator[None]:
+    """Say what went wrong on the page; of a defect of ours only that it is one."""
+    try:
+        yield
+    except InputError as error:
+        raise _shown(str(error), "That cannot be segmented") from None
+    except Exception:
+        _log.exception("a request failed")
+        raise _shown("It is in the server's log.", "Something went wrong") from None
+
+
+def _shown(message: str, title: str) -> gr.Error:
+    return gr.Error(html.escape(message), duration=None, title=title, print_exception=False)

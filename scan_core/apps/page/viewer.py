@@ -2,12 +2,14 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from scan_core.apps.own_classes import OwnClasses, foreign_words, own_classes, parse_classes
 from scan_core.apps.own_images import OwnSegmentation, classify
@@ -16,11 +18,19 @@ from scan_core.errors import InputError
 from scan_core.inference.image_features import pixel_key
 from scan_core.inference.scan import Scan
 from scan_core.inference.views import ImageViews
-from scan_core.models.preprocessing import read_image
 from scan_core.reporting.pictures.overlay import blend, colors_of
+from scan_core.storage.images import read_image
 
 _log = logging.getLogger(__name__)
 LONGEST_SIDE = 1024  # of an image on the page, pixels: larger ones are made smaller
+# Limits of one request, so that no visitor keeps the others waiting for long.
+MOST_PIXELS = 50_000_000
+MOST_WORDS = 300
+MOST_LETTERS = 10_000
+TIME_LIMIT = 120.0  # seconds for the words; those that are read already count for the next request
+_WORDS_AT_ONCE = 16
+# What browsers show. Other decoders, which few people need here, are not open to visitors.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
 EXAMPLES = 6
 _EXAMPLE_STREAM = (2024, 6)  # of no data set
 
@@ -76,10 +86,11 @@ class Viewer:
 
     Args:
         scan: the model.
+        time_limit: seconds that the words of a request may take.
     """
 
-    def __init__(self, scan: Scan) -> None:
-        self.scan = scan
+    def __init__(self, scan: Scan, time_limit: float = TIME_LIMIT) -> None:
+        self.scan, self.time_limit = scan, time_limit
         self.settings = scan.settings
 
     @property
@@ -95,10 +106,10 @@ class Viewer:
             seen: what was seen last.
 
         Raises:
-            InputError: unreadable.
+            InputError: unreadable, or larger than `MOST_PIXELS`.
         """
         try:
-            array = read_image(path)
+            array = read_image(path, MOST_PIXELS, FORMATS)
         except InputError as error:
             # Where the server keeps the file is nothing to a visitor.
             raise InputError(str(error).replace(str(path), path.name)) from None
@@ -137,14 +148,18 @@ class Viewer:
             least_score: pixels that score less are background.
 
         Raises:
-            InputError: names that are none.
+            InputError: names that are none, more of them than `MOST_WORDS`, or a setting that is
+                no such number.
         """
+        clip_weight = _fraction(clip_weight, "CLIP weight")
+        mask_threshold = max(_fraction(mask_threshold, "mask threshold"), self.least_threshold)
+        least_score = _fraction(least_score, "least score")
         classes = _classes(names, background, least_score)
         settings = replace(self.settings, clip_weight=clip_weight, mask_threshold=mask_threshold)
         result = classify(
             self.scan,
             seen.views,
-            self.scan.embed(classes.words, settings.prompts),
+            self._embed(classes.words, settings.prompts),
             classes,
             settings,
             (seen.image.shape[0], seen.image.shape[1]),
@@ -153,6 +168,17 @@ class Viewer:
         colors = colors_of(len(classes.names), classes.background_id)
         picture = blend(seen.image, result.class_map, classes.names, colors, classes.background_id)
         return Answer(picture, _rows(result, colors), tuple(foreign_words(classes.words)))
+
+    def _embed(self, words: Sequence[str], prompts: str | None) -> Tensor:
+        """The words' features; those of earlier requests are remembered by the model."""
+        end = time.monotonic() + self.time_limit
+        for first in range(0, len(words), _WORDS_AT_ONCE):
+            if time.monotonic() > end:
+                raise InputError(
+                    f"the words take longer than {self.time_limit:.0f} s; ask for fewer at once"
+                )
+            self.scan.embed(words[first : first + _WORDS_AT_ONCE], prompts)
+        return self.scan.embed(words, prompts)
 
 
 def example_images() -> list[Image.Image]:
@@ -164,12 +190,28 @@ def example_images() -> list[Image.Image]:
 
 
 def _classes(names: str, background: str, least_score: float) -> OwnClasses:
+    if not isinstance(names, str) or not isinstance(background, str):
+        raise InputError("type the class names, with commas between them")
+    if len(names) + len(background) > MOST_LETTERS:
+        raise InputError(f"the names have more than {MOST_LETTERS:,} letters; give fewer")
     for text in (names, background):
         # `@FILE` is for command lines: a visitor of the page must not read the server's files.
         if text.strip().startswith("@"):
             raise InputError("type the class names, with commas between them")
     wanted = bool(background.strip()) or least_score > 0
-    return own_classes(parse_classes(names), parse_classes(background) if wanted else None)
+    classes = own_classes(parse_classes(names), parse_classes(background) if wanted else None)
+    if len(classes.words) > MOST_WORDS:
+        raise InputError(
+            f"{len(classes.words)} names: the page takes at most {MOST_WORDS} at once; the command "
+            "`python -m scan_core.apps.segment` takes any number"
+        )
+    return classes
+
+
+def _fraction(value: object, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise InputError(f"{name}: expected a number from 0 to 1")
+    return float(value)
 
 
 def _rows(result: OwnSegmentation, colors: NDArray[np.uint8]) -> tuple[Row, ...]:

@@ -90,9 +90,10 @@ class Clip(Block):
             raise ValueError(
                 "'pretraining' must be null, unless 'source' is 'train' or 'packaged:...'"
             )
-        if small != isinstance(self.architecture, ClipArchitecture):
+        of_any_size = self.source.startswith("file:")
+        if not of_any_size and small != isinstance(self.architecture, ClipArchitecture):
             raise ValueError(
                 "'architecture' must list dimensions with 'source: train' or 'packaged:...', and "
-                "be a model name of open_clip otherwise"
+                "be a model name of open_clip with 'open_clip:...'"
             )
         return self

@@ -1,4 +1,4 @@
-"""How every figure looks and is written: colours, sizes, PNG beside SVG."""
+"""How every figure looks and is written: colours, sizes, PNG beside PDF and SVG."""
 
 from pathlib import Path
 
@@ -25,8 +25,10 @@ styled = matplotlib.rc_context(
         "axes.axisbelow": True,
         "grid.color": "#DDDDDD",
         "legend.frameon": False,
+        "text.parse_math": False,  # a $ in a class name is a $
         # The same figure gives the same file.
         "svg.hashsalt": "scan",
+        "pdf.fonttype": 42,  # letters that a journal can embed and a reader can search
     }
 )
 
@@ -54,7 +56,7 @@ def new_figure(
 
 @styled
 def save_figure(figure: Figure, folder: Path, name: str) -> None:
-    """Write `<name>.png` and `<name>.svg`, each atomically.
+    """Write `<name>.png`, `<name>.pdf` and `<name>.svg`, each atomically.
 
     Args:
         figure: drawn.
@@ -64,5 +66,6 @@ def save_figure(figure: Figure, folder: Path, name: str) -> None:
     with atomic_path(folder / f"{name}.png") as temporary:
         figure.savefig(temporary, dpi=_DPI)
     figure.set_layout_engine("none")  # it is laid out; to do so again takes as long as to draw
-    with atomic_path(folder / f"{name}.svg") as temporary:
-        figure.savefig(temporary, metadata={"Date": None})
+    for suffix, date in (("pdf", "CreationDate"), ("svg", "Date")):
+        with atomic_path(folder / f"{name}.{suffix}") as temporary:
+            figure.savefig(temporary, format=suffix, metadata={date: None})

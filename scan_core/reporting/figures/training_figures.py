@@ -6,17 +6,19 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from scan_core.reporting.figures.plotting import PALETTE, new_figure, styled
+from scan_core.reporting.names import metric_name
 from scan_core.reporting.tables.table_text import Table
 
 # Kind of quantity, by how its name begins -> label of its axis.
-_AXES = {"loss": "loss", "validation": "validation", "learning_rate": "learning rate"}
+_AXES = {"loss": "loss", "validation": "validation, %", "learning_rate": "learning rate"}
+_TITLES = {"clip": "CLIP", "clip_finetune": "CLIP, fine-tuned on masked crops"}
 _MANY = 200  # points; above, a curve is drawn as a running mean over its noise
 _WINDOW = 50  # parts of a curve that the running mean resolves
 
 
 @styled
 def training_figure(curves: dict[str, dict[int, float]], name: str) -> Figure:
-    """Losses, validation and learning rate over the steps, as far as they were measured.
+    """Losses, validation (in %) and learning rate over the steps, as far as they were measured.
 
     Args:
         curves: quantity -> step -> value; other quantities are left out.
@@ -31,16 +33,20 @@ def training_figure(curves: dict[str, dict[int, float]], name: str) -> Figure:
     last_step = max((step for points in curves.values() for step in points), default=0)
     for axis, (prefix, quantities) in zip(axes, drawn.items(), strict=False):
         for number, (quantity, points) in enumerate(quantities.items()):
-            _curve(axis, points, quantity, PALETTE[number % len(PALETTE)])
-        axis.set(xlabel="step", ylabel=_AXES[prefix], xlim=(0, 1.02 * last_step))
+            scale = 100 if prefix == "validation" else 1
+            scaled = {step: scale * value for step, value in points.items()}
+            _curve(axis, scaled, _label(quantity), PALETTE[number % len(PALETTE)])
+        axis.set(xlabel="step", ylabel=_AXES[prefix])
+        # With room for a marker at either end.
+        axis.set_xlim(-0.02 * last_step, 1.02 * last_step)
         axis.grid()
         if prefix == "learning_rate":
             axis.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
         else:
             axis.legend()
-        if prefix == "loss":
-            axis.set_ylim(bottom=0)
-    figure.suptitle(name)
+        if prefix != "learning_rate":
+            axis.set_ylim(bottom=min(0, axis.get_ylim()[0]))
+    figure.suptitle(f"Training: {_TITLES.get(name, name)}")
     return figure
 
 
@@ -60,6 +66,12 @@ def curve_values(curves: dict[str, dict[int, float]]) -> Table:
         ),
         text_columns=0,
     )
+
+
+def _label(quantity: str) -> str:
+    """`loss_mask` -> `mask`, `validation_miou` -> `mIoU`; a name without a second part stays."""
+    kind, _, rest = quantity.partition("_")
+    return metric_name(rest).replace("_", " ") if kind in _AXES and rest else quantity
 
 
 def _curve(axis: Axes, points: dict[int, float], label: str, color: str) -> None:

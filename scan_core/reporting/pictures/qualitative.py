@@ -1,5 +1,6 @@
 """Panels of predictions: each row one image, its ground truth, and every way of classifying it."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
@@ -14,6 +16,7 @@ from scan_core.evaluation.names import MODES
 from scan_core.reporting.pictures.label_map import draw_label_map, large_classes, short_name
 from scan_core.reporting.pictures.sheet import class_colors
 from scan_core.storage.atomic import atomic_path
+from scan_core.storage.images import read_label
 from scan_core.vocabulary.classes import ClassList
 
 PREDICTIONS = ("in_vocabulary", "clip_only", "combined")
@@ -84,11 +87,15 @@ def draw_panels(
     sheet = Image.new("RGB", (title.width, height), _BACKGROUND)
     sheet.paste(title, (0, 0))
     y = title.height
+    ends = []
     for strip in strips:
         sheet.paste(strip, (0, y))
         y += strip.height
+        ends.append(y)
+    about = PngInfo()
+    about.add_text("rows", json.dumps(ends))  # for a page that shows the first of them alone
     with atomic_path(output) as temporary:
-        sheet.save(temporary)
+        sheet.save(temporary, pnginfo=about)
 
 
 def choose_images(images: BenchmarkImages, available: Sequence[int], number: int) -> list[int]:
@@ -123,10 +130,9 @@ def _load(images: BenchmarkImages, classes: ClassList, folder: Path, number: int
     for mode in PREDICTIONS:
         path = folder / mode / f"{images.stem(number)}.png"
         try:
-            with Image.open(path) as file:
-                prediction = np.array(file).astype(np.int32)
-        except (OSError, SyntaxError, ValueError) as error:
-            raise InputError(f"{path} cannot be read ({error}); evaluate again") from None
+            prediction = read_label(path).astype(np.int32)
+        except InputError as error:
+            raise InputError(f"{error}; or evaluate again") from None
         if prediction.shape != truth.shape:
             raise InputError(
                 f"{path} has the shape {prediction.shape}, its ground truth {truth.shape}; "
@@ -147,7 +153,10 @@ def _load(images: BenchmarkImages, classes: ClassList, folder: Path, number: int
 def _strip(row: _Row, classes: ClassList, colors: NDArray[np.uint8]) -> Image.Image:
     """One image with all its maps, their shares of right pixels, and the legend."""
     scale = _TILE / max(row.truth.shape)
-    size = (round(row.truth.shape[1] * scale), round(row.truth.shape[0] * scale))
+    size = (
+        max(1, round(row.truth.shape[1] * scale)),
+        max(1, round(row.truth.shape[0] * scale)),
+    )
     photo = Image.fromarray(row.image).resize(size, Image.Resampling.BICUBIC)
     counted = row.truth >= 0
     tiles, captions = [photo], [""]

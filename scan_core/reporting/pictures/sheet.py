@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from scan_core.datasets.index import BenchmarkIndex, Sample, Split, load_index
 from scan_core.storage.atomic import atomic_path
+from scan_core.storage.images import read_image, read_label
 
 _TILE = 320  # longer side of one picture, pixels
 _GAP = 12
@@ -83,12 +84,13 @@ def _load(
 ) -> tuple[Image.Image, NDArray[np.unsignedinteger]]:
     """The image and its label map, both scaled so that the longer side is a tile's."""
     scale = _TILE / max(sample.width, sample.height)
-    size = (round(sample.width * scale), round(sample.height * scale))
-    with Image.open(folder / split.image_root / sample.image) as file:
-        image = file.convert("RGB").resize(size, Image.Resampling.BICUBIC)
-    with Image.open(folder / split.label_root / sample.label) as file:
-        label = np.asarray(file.resize(size, Image.Resampling.NEAREST))
-    return image, label
+    size = (max(1, round(sample.width * scale)), max(1, round(sample.height * scale)))
+    image = Image.fromarray(read_image(folder / split.image_root / sample.image))
+    label = Image.fromarray(read_label(folder / split.label_root / sample.label))
+    return (
+        image.resize(size, Image.Resampling.BICUBIC),
+        np.asarray(label.resize(size, Image.Resampling.NEAREST)),
+    )
 
 
 def _overlay(

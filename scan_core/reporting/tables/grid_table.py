@@ -22,6 +22,7 @@ class Row:
         values: key path -> value.
         model: the variant that was evaluated.
         label: the key of its settings.
+        own: whether these are the settings of the recipe itself.
     """
 
     seed: int
@@ -29,6 +30,7 @@ class Row:
     values: dict[str, Any]
     model: str
     label: str
+    own: bool = False
 
 
 def grid_table(grid: str, rows: Sequence[Row], evaluations: Path) -> str:
@@ -45,7 +47,7 @@ def grid_table(grid: str, rows: Sequence[Row], evaluations: Path) -> str:
     keys = list(rows[0].values)
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["grid", "seed", "benchmark", *keys, *METRICS])
+    writer.writerow(["grid", "seed", "benchmark", *keys, *METRICS, "own"])
     for row in rows:
         path = evaluations / row.model / row.benchmark / "evaluation.json"
         try:
@@ -56,5 +58,5 @@ def grid_table(grid: str, rows: Sequence[Row], evaluations: Path) -> str:
             ) from None
         metrics = ["" if numbers[m] is None else f"{numbers[m]:.6f}" for m in METRICS]
         values = [json.dumps(row.values[key]) for key in keys]
-        writer.writerow([grid, row.seed, row.benchmark, *values, *metrics])
+        writer.writerow([grid, row.seed, row.benchmark, *values, *metrics, json.dumps(row.own)])
     return text.getvalue()

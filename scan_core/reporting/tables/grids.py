@@ -12,6 +12,7 @@ from scan_core.evaluation.names import METRICS
 from scan_core.reporting.reading import fraction, read_csv
 
 _FIXED_COLUMNS = ("grid", "seed", "benchmark", *METRICS)
+_OWN = "own"  # a column that may be missing
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Grid:
         cells: combinations of values, in the file's order; each value as JSON text.
         benchmarks: in the file's order.
         results: (cell, benchmark) -> seed -> metric -> fraction, or NaN.
+        own: (cell, benchmark) of the cells with the recipe's own settings, as far as is known.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Grid:
     cells: tuple[tuple[str, ...], ...]
     benchmarks: tuple[str, ...]
     results: dict[tuple[tuple[str, ...], str], dict[int, dict[str, float]]]
+    own: frozenset[tuple[tuple[str, ...], str]] = frozenset()
 
     def by_seed(self, cell: tuple[str, ...], benchmark: str, metric: str) -> dict[int, float]:
         """Seed -> fraction of one cell, without seeds that have no such value."""
@@ -70,7 +73,8 @@ def load_grid(path: Path) -> Grid:
         InputError: unreadable or damaged, several grids, or a row that is there twice.
     """
     rows = read_csv(path, _FIXED_COLUMNS)
-    keys = tuple(key for key in rows[0] if key not in _FIXED_COLUMNS)
+    keys = tuple(key for key in rows[0] if key not in (*_FIXED_COLUMNS, _OWN))
+    own = set()
     results: dict[tuple[tuple[str, ...], str], dict[int, dict[str, float]]] = {}
     for line, row in enumerate(rows, start=2):
         place = f"{path}, row {line}"
@@ -89,6 +93,8 @@ def load_grid(path: Path) -> Grid:
                 "metrics as fractions or nothing"
             ) from None
         runs = results.setdefault((cell, row["benchmark"]), {})
+        if row.get(_OWN) == "true":
+            own.add((cell, row["benchmark"]))
         if seed in runs:
             raise InputError(f"{place}: this cell, benchmark and seed were there before")
         runs[seed] = {name: fraction(place, name, value) for name, value in metrics.items()}
@@ -98,4 +104,5 @@ def load_grid(path: Path) -> Grid:
         cells=tuple(dict.fromkeys(cell for cell, _ in results)),
         benchmarks=tuple(dict.fromkeys(benchmark for _, benchmark in results)),
         results=results,
+        own=frozenset(own),
     )

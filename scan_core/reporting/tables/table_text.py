@@ -3,12 +3,13 @@
 import csv
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from io import StringIO
 
 MISSING = "–"
+OWN = "◂"  # marks what the recipe itself says
 _MINUS = "−"
 _LATEX = str.maketrans(
     {
@@ -20,6 +21,10 @@ _LATEX = str.maketrans(
         _MINUS: "$-$",
         "±": r"$\pm$",
         "≤": r"$\leq$",
+        "σ": r"$\sigma$",
+        "†": r"\dag{}",
+        "‡": r"\ddag{}",
+        OWN: r"$\triangleleft$",
     }
 )
 
@@ -46,6 +51,7 @@ class Table:
         rows: each as long as the header.
         text_columns: how many columns, from the left, are words; the others are numbers.
         note: what a reader must know, below the table. `Code` stands in backticks.
+        best: (row, column) of the cells to set in bold, from 0.
     """
 
     title: str
@@ -53,6 +59,7 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     text_columns: int
     note: str = ""
+    best: frozenset[tuple[int, int]] = frozenset()
 
     def csv(self) -> str:
         """Header and rows; title and note have no place in this format."""
@@ -66,8 +73,11 @@ class Table:
     def markdown(self) -> str:
         """Title, table and note."""
         numbers = len(self.header) - self.text_columns
-        lines = [self.header, ("---",) * self.text_columns + ("---:",) * numbers, *self.rows]
-        escaped = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+        escaped = [
+            [cell.replace("|", "\\|") for cell in self.header],
+            ["---"] * self.text_columns + ["---:"] * numbers,
+            *self._cells(lambda cell: cell.replace("|", "\\|"), "**{}**"),
+        ]
         table = "\n".join(f"| {' | '.join(cells)} |" for cells in escaped)
         note = f"\n{self.note}\n" if self.note else ""
         return f"# {self.title}\n\n{table}\n{note}"
@@ -76,8 +86,11 @@ class Table:
         """A `table` environment, for the packages booktabs and adjustbox."""
         numbers = len(self.header) - self.text_columns
 
-        def line(cells: tuple[str, ...]) -> str:
-            return f"{' & '.join(cell.translate(_LATEX) for cell in cells)} \\\\"
+        def line(cells: Sequence[str]) -> str:
+            return f"{' & '.join(cells)} \\\\"
+
+        def escaped(cell: str) -> str:
+            return cell.translate(_LATEX)
 
         caption = f"{self.title}. {self.note}".replace("`", "").translate(_LATEX)
         return "\n".join(
@@ -88,9 +101,9 @@ class Table:
                 r"\begin{adjustbox}{max width=\linewidth}",
                 rf"\begin{{tabular}}{{{'l' * self.text_columns}{'r' * numbers}}}",
                 r"\toprule",
-                line(self.header),
+                line([escaped(cell) for cell in self.header]),
                 r"\midrule",
-                *(line(row) for row in self.rows),
+                *(line(row) for row in self._cells(escaped, r"\textbf{{{}}}")),
                 r"\bottomrule",
                 r"\end{tabular}",
                 r"\end{adjustbox}",
@@ -99,25 +112,62 @@ class Table:
             ]
         )
 
-    def html(self) -> str:
-        """Title, table and note, for `html_page`."""
+    def html(self, heading: str = "h1") -> str:
+        """Title, table and note, for `html_page` and the report.
 
-        def line(kind: str, cells: tuple[str, ...]) -> str:
-            texts = "".join(
-                f"<{kind}>{escape(cell)}</{kind}>" for cell in cells[: self.text_columns]
-            )
-            numbers = "".join(
-                f'<{kind} class="number">{escape(cell)}</{kind}>'
-                for cell in cells[self.text_columns :]
-            )
-            return f"<tr>{texts}{numbers}</tr>"
+        Args:
+            heading: element of the title; empty for none.
+        """
 
-        rows = "\n".join(line("td", row) for row in self.rows)
+        def line(kind: str, cells: Sequence[str]) -> str:
+            texts = (f"<{kind}>{cell}</{kind}>" for cell in cells[: self.text_columns])
+            numbers = (
+                f'<{kind} class="number">{cell}</{kind}>' for cell in cells[self.text_columns :]
+            )
+            return f"<tr>{''.join(texts)}{''.join(numbers)}</tr>"
+
+        header = line("th", [escape(cell) for cell in self.header])
+        rows = "\n".join(line("td", row) for row in self._cells(escape, "<b>{}</b>"))
+        title = f"<{heading}>{escape(self.title)}</{heading}>\n" if heading else ""
         note = re.sub("`(.*?)`", r"<code>\1</code>", escape(self.note))
-        return (
-            f"<h1>{escape(self.title)}</h1>\n<table>\n<thead>{line('th', self.header)}</thead>\n"
-            f"<tbody>\n{rows}\n</tbody>\n</table>\n" + (f"<p>{note}</p>\n" if note else "")
+        return f"{title}<table>\n<thead>{header}</thead>\n<tbody>\n{rows}\n</tbody>\n</table>\n" + (
+            f"<p>{note}</p>\n" if note else ""
         )
+
+    def _cells(self, escaped: Callable[[str], str], bold: str) -> Iterator[list[str]]:
+        for number, row in enumerate(self.rows):
+            yield [
+                bold.format(escaped(cell)) if (number, column) in self.best else escaped(cell)
+                for column, cell in enumerate(row)
+            ]
+
+
+def best_cells(
+    rows: Sequence[Sequence[str]], columns: Iterable[int], among: Iterable[int] | None = None
+) -> frozenset[tuple[int, int]]:
+    """The largest number of each column, at the precision that is shown; ties are all best.
+
+    Args:
+        rows: cells that begin with a number, or hold none.
+        columns: to look at.
+        among: rows to look at; by default all. Of fewer than two numbers none is the best.
+
+    Returns:
+        (row, column) of each of them.
+    """
+    chosen = list(range(len(rows)) if among is None else among)
+    found: set[tuple[int, int]] = set()
+    for column in columns:
+        values = {row: _value(rows[row][column]) for row in chosen}
+        known = [value for value in values.values() if not math.isnan(value)]
+        if len(known) > 1:
+            found |= {(row, column) for row, value in values.items() if value == max(known)}
+    return frozenset(found)
+
+
+def _value(cell: str) -> float:
+    match = re.match(r"[−-]?\d+(\.\d+)?", cell)
+    return float(match[0].replace(_MINUS, "-")) if match else math.nan
 
 
 def html_page(tables: Sequence[Table]) -> str:
