@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ import torch
 
 from scan_core.errors import InputError
 from scan_core.evaluation.confusion import ConfusionMatrix, as_evaluated
-from scan_core.evaluation.merging import merge_shards, save_shard
+from scan_core.evaluation.merging import merge_shards, numbers_of, save_shard
 from scan_core.evaluation.metrics import segmentation_metrics
+from scan_core.evaluation.names import METRICS
 from scan_core.evaluation.per_class import per_class_table
 from scan_core.evaluation.sg_iou import sg_metrics
+from scan_core.reporting.names import METRIC_NAMES
 from scan_core.vocabulary.classes import load_class_list
 
 PARITY = Path(__file__).parent / "parity"
@@ -70,12 +73,32 @@ def test_the_built_in_relations_are_those_of_the_release(released):
     assert {c: sorted(f) for c, f in built_in.items()} == {c: sorted(f) for c, f in table.items()}
 
 
-def test_the_mean_over_a_set_of_classes_is_that_of_the_release(released):
+@pytest.mark.parametrize("rule", ["vanilla", "sgiou"])
+@pytest.mark.parametrize("name", ["dense", "sparse"])
+def test_the_mean_over_every_set_of_classes_is_that_of_the_release(released, rule, name):
     arrays, tables = released
-    result = segmentation_metrics(_matrix(arrays, "dense"))
+    relations = _relations(tables["father_class_20"])
+    matrix = _matrix(arrays, name)
+    result = segmentation_metrics(matrix) if rule == "vanilla" else sg_metrics(matrix, relations)
     base = tables["evaluation_set"]["base"]
-    expected = tables["vanilla20_dense_set"]["mIoU-base"]
-    assert 100 * result.mean_over(base) == pytest.approx(expected, abs=1e-9)
+    sets = {"base": base, "unbase": sorted({*range(20)} - {*base})}
+    for chosen, classes in sets.items():
+        with_truth, as_released = result.mean_over(classes)
+        expected = tables[f"{rule}20_{name}_set"][f"mIoU-{chosen}"]
+        assert 100 * as_released == pytest.approx(expected, abs=1e-9)
+        assert 100 * with_truth == pytest.approx(100 * np.nanmean(result.iou[classes]), abs=1e-9)
+
+
+def test_both_means_of_seen_and_unseen_classes_have_names(released):
+    """The novel classes of the pack's dense case: three of them are predicted and not there."""
+    arrays, tables = released
+    flags = tuple(number in tables["evaluation_set"]["base"] for number in range(20))
+    classes = replace(load_class_list("voc_20"), seen=flags)
+    numbers = numbers_of(_matrix(arrays, "dense"), classes)
+    assert list(numbers) == list(METRICS) == list(METRIC_NAMES)
+    assert 100 * numbers["miou_d2_v06_unseen"] == pytest.approx(63.530731059694304, abs=1e-9)
+    assert 100 * numbers["miou_unseen"] == pytest.approx(72.6065497825078, abs=1e-6)
+    assert numbers["miou_d2_v06_seen"] <= numbers["miou_seen"]
 
 
 def test_nothing_labelled_gives_nan():

@@ -16,6 +16,7 @@ from PIL import Image
 from scan_core.datasets.index import BenchmarkIndex, Sample, Split
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
+from scan_core.evaluation.names import METRICS
 from scan_core.evaluation.per_class import per_class_table
 from scan_core.reporting.figures.figures import draw_figures
 from scan_core.reporting.figures.grid_figures import grid_figure
@@ -29,7 +30,6 @@ from scan_core.reporting.figures.training_figures import training_figure
 from scan_core.reporting.pictures.qualitative import PREDICTIONS, choose_images, draw_panels
 from scan_core.reporting.published import PAPER_BENCHMARKS, load_published, paper_result
 from scan_core.reporting.results import (
-    METRICS,
     ClassResult,
     load_confusion,
     load_curves,
@@ -56,7 +56,7 @@ from scan_core.reporting.tables.tables import write_tables
 from scan_core.vocabulary.classes import load_class_list
 
 MODES = ("combined", "in_vocabulary", "clip_only", "chance")
-EMPTY = {"miou_seen": None, "miou_unseen": None}
+EMPTY = dict.fromkeys(name for name in METRICS if name.endswith("seen"))
 
 
 def evaluation(folder: Path, benchmark: str, recipe: str = "mini", **metrics) -> Path:

@@ -15,9 +15,10 @@ from scan_core.command.command_line import run
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
 from scan_core.evaluation.merging import numbers_of, save_confusion, write_metrics
+from scan_core.evaluation.names import METRICS
 from scan_core.evaluation.per_class import per_class_table
 from scan_core.evaluation.predictions import count_predictions
-from scan_core.reporting.results import METRICS, load_evaluations
+from scan_core.reporting.results import load_evaluations
 from scan_core.reporting.tables.scored import scored_table
 from scan_core.storage.atomic import write_text
 from scan_core.vocabulary.classes import ClassList, builtin_class_lists, load_class_list

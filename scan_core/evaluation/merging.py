@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from scan_core.errors import InputError
 from scan_core.evaluation.metrics import SegmentationMetrics, segmentation_metrics
+from scan_core.evaluation.names import METRICS
 from scan_core.evaluation.settings_file import EvaluationSettings
 from scan_core.evaluation.sg_iou import sg_metrics
 from scan_core.evaluation.ways import CHANCE
@@ -113,18 +114,22 @@ def numbers_of(counts: Counts, classes: ClassList) -> dict[str, float | None]:
     """Every metric of a confusion matrix by its name; fractions, None where it has no meaning."""
     plain: SegmentationMetrics = segmentation_metrics(counts)
     guided = sg_metrics(counts, classes.fathers)
-    seen = classes.seen or ()
+    flags = classes.seen or ()
+    seen = plain.mean_over(number for number, flag in enumerate(flags) if flag)
+    unseen = plain.mean_over(number for number, flag in enumerate(flags) if not flag)
     numbers = {
         "miou": plain.miou,
         "miou_d2_v06": plain.miou_d2_v06,
+        "sg_iou": guided.miou_d2_v06,
+        "miou_seen": seen[0],
+        "miou_unseen": unseen[0],
+        "miou_d2_v06_seen": seen[1],
+        "miou_d2_v06_unseen": unseen[1],
         "fwiou": plain.fwiou,
         "macc": plain.macc,
         "pacc": plain.pacc,
-        "sg_iou": guided.miou_d2_v06,
-        "miou_seen": plain.mean_over(i for i, s in enumerate(seen) if s),
-        "miou_unseen": plain.mean_over(i for i, s in enumerate(seen) if not s),
     }
-    return {name: None if np.isnan(value) else value for name, value in numbers.items()}
+    return {name: None if np.isnan(numbers[name]) else numbers[name] for name in METRICS}
 
 
 def write_metrics(

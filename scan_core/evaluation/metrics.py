@@ -22,6 +22,7 @@ class SegmentationMetrics:
 
     Attributes:
         iou: (K,) float64, intersection over union; NaN for a class without ground truth.
+        counted: (K,) bool, classes with ground truth or predictions.
         accuracy: (K,) float64, recall of its pixels; NaN for a class without ground truth.
         miou: mean IoU over classes with ground truth.
         miou_d2_v06: the same sum over the number of classes with ground truth or predictions.
@@ -31,6 +32,7 @@ class SegmentationMetrics:
     """
 
     iou: NDArray[np.float64]
+    counted: NDArray[np.bool_]
     accuracy: NDArray[np.float64]
     miou: float
     miou_d2_v06: float
@@ -38,18 +40,20 @@ class SegmentationMetrics:
     macc: float
     pacc: float
 
-    def mean_over(self, classes: Iterable[int]) -> float:
-        """Mean IoU of some classes, such as the seen ones, as far as they have ground truth.
+    def mean_over(self, classes: Iterable[int]) -> tuple[float, float]:
+        """Mean IoU of some classes, such as the seen ones, by both rules.
 
         Args:
             classes: training ids.
 
         Returns:
-            the mean, or NaN if none of them has ground truth.
+            by the rules of `miou` and of `miou_d2_v06`; NaN where no class counts.
         """
-        chosen = self.iou[list(classes)]
-        present = chosen[~np.isnan(chosen)]
-        return float(present.mean()) if present.size else float("nan")
+        chosen = list(classes)
+        iou = self.iou[chosen]
+        present = iou[~np.isnan(iou)]
+        total = float(present.sum())
+        return _mean(total, present.size), _mean(total, int(self.counted[chosen].sum()))
 
 
 def segmentation_metrics(
@@ -77,18 +81,21 @@ def segmentation_metrics(
         np.divide(numerator, denominator, out=result, where=present)
         return result
 
-    def mean(total: float, number: float) -> float:
-        return total / number if number else float("nan")
-
     iou = divided(of_truth + of_prediction - diagonal)
     accuracy = divided(of_truth)
     total_iou = float(iou[present].sum())
+    counted = of_truth + of_prediction > 0
     return SegmentationMetrics(
         iou=iou,
+        counted=counted,
         accuracy=accuracy,
-        miou=mean(total_iou, int(present.sum())),
-        miou_d2_v06=mean(total_iou, int((of_truth + of_prediction > 0).sum())),
-        fwiou=mean(float((iou[present] * of_truth[present]).sum()), float(of_truth.sum())),
-        macc=mean(float(accuracy[present].sum()), int(present.sum())),
-        pacc=mean(float(numerator.sum()), float(of_truth.sum())),
+        miou=_mean(total_iou, int(present.sum())),
+        miou_d2_v06=_mean(total_iou, int(counted.sum())),
+        fwiou=_mean(float((iou[present] * of_truth[present]).sum()), float(of_truth.sum())),
+        macc=_mean(float(accuracy[present].sum()), int(present.sum())),
+        pacc=_mean(float(numerator.sum()), float(of_truth.sum())),
     )
+
+
+def _mean(total: float, number: float) -> float:
+    return total / number if number else float("nan")

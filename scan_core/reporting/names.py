@@ -7,6 +7,8 @@ METRIC_NAMES = {
     "sg_iou": "SG-IoU",
     "miou_seen": "mIoU, seen",
     "miou_unseen": "mIoU, unseen",
+    "miou_d2_v06_seen": "mIoU (d2 v0.6), seen",
+    "miou_d2_v06_unseen": "mIoU (d2 v0.6), unseen",
     "fwiou": "fwIoU",
     "macc": "mAcc",
     "pacc": "pAcc",

@@ -15,27 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scan_core.errors import InputError
+from scan_core.evaluation.names import METRICS, MODES
 from scan_core.reporting.reading import fraction, read_csv, read_text
-
-# Metric -> what it is, in the order in which tables show them.
-METRICS = {
-    "miou": "mean IoU over the classes with ground truth",
-    "miou_d2_v06": "sum of the IoU divided by the number of classes with ground truth or "
-    "predictions, the rule of the paper",
-    "sg_iou": "semantic-guided IoU, its mean by the rule `miou_d2_v06`",
-    "miou_seen": "`miou` of the classes that the training vocabulary has",
-    "miou_unseen": "`miou` of the classes that it does not have",
-    "fwiou": "IoU weighted by the class's share of the ground truth",
-    "macc": "mean recall of the classes with ground truth",
-    "pacc": "share of the pixels with ground truth that are right",
-}
-# Way of classifying the proposals -> what people read.
-MODES = {
-    "in_vocabulary": "in-vocabulary only",
-    "clip_only": "CLIP only",
-    "combined": "combined",
-    "chance": "chance",
-}
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from scan_core.errors import InputError
+from scan_core.evaluation.names import MODES
 from scan_core.params.grid import Cell, cell_of, cells_of
 from scan_core.params.recipe_part import RecipePart
 from scan_core.params.schema.grids import Ablation
 from scan_core.params.schema.recipe import Recipe
 from scan_core.reporting.reading import read_text
-from scan_core.reporting.results import MODES, load_curves, load_evaluations
+from scan_core.reporting.results import load_curves, load_evaluations
 from scan_core.reporting.tables.grid_tables import grid_tables
 from scan_core.reporting.tables.grids import load_grid, shown
 from scan_core.tracking.datasets import DataUse, Manifest

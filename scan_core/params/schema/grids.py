@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, Tag, model_validator
 
+from scan_core.evaluation.names import METRICS
 from scan_core.params.schema.fields import TABLE_OR_VALUE, Block, Scalar, Seed, source
 
 
@@ -72,7 +73,7 @@ class Search(Block):
     """Benchmarks to test on; `null`: those of `inference.benchmarks` that have a `train` split."""
     images: PositiveInt | None = None
     """Images of each benchmark, the first ones; `null`: all."""
-    metric: Literal["miou", "miou_d2_v06", "sg_iou", "miou_seen", "miou_unseen"] = "miou"
+    metric: Annotated[str, source(*METRICS), Field(json_schema_extra={"enum": [*METRICS]})] = "miou"
     """Its mean over the benchmarks is what is searched for the largest of."""
     sampler: Literal["tpe", "random"] = "tpe"
     """`tpe` learns from the trials so far, `random` does not."""

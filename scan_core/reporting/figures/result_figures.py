@@ -14,8 +14,9 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from scan_core.errors import InputError
+from scan_core.evaluation.names import MODES
 from scan_core.reporting.figures.plotting import ALL, SEEN, UNSEEN, new_figure, styled
-from scan_core.reporting.results import MODES, ClassResult, Evaluation
+from scan_core.reporting.results import ClassResult, Evaluation
 
 _GROUPS = {True: ("seen", SEEN), False: ("unseen", UNSEEN), None: ("all classes", ALL)}
 _BARS = 45  # named bars that stand below each other

@@ -12,9 +12,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
+from scan_core.evaluation.names import MODES
 from scan_core.reporting.pictures.label_map import draw_label_map, large_classes, short_name
 from scan_core.reporting.pictures.sheet import class_colors
-from scan_core.reporting.results import MODES
 from scan_core.storage.atomic import atomic_path
 from scan_core.storage.images import read_label
 from scan_core.vocabulary.classes import ClassList

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scan_core.errors import InputError
-from scan_core.reporting.results import METRICS
+from scan_core.evaluation.names import METRICS
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 import math
 
+from scan_core.evaluation.names import METRICS
 from scan_core.reporting.names import capitalised, key_name, metric_name, value_name
-from scan_core.reporting.results import METRICS
 from scan_core.reporting.tables.grids import Estimate, Grid, estimate, shown
 from scan_core.reporting.tables.table_text import MISSING, OWN, Table, best_cells, per_cent
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scan_core.errors import InputError
+from scan_core.evaluation.names import METRICS
 from scan_core.reporting.reading import fraction, read_csv
-from scan_core.reporting.results import METRICS
 
 _FIXED_COLUMNS = ("grid", "seed", "benchmark", *METRICS)
 _OWN = "own"  # a column that may be missing

@@ -4,8 +4,9 @@ import json
 import math
 from collections.abc import Sequence
 
+from scan_core.evaluation.names import METRICS, MODES
 from scan_core.reporting.names import metric_name
-from scan_core.reporting.results import METRICS, MODES, Evaluation
+from scan_core.reporting.results import Evaluation
 from scan_core.reporting.tables.table_text import Table, best_cells, per_cent
 
 # The two rules for the mean, the paper's first.

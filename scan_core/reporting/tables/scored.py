@@ -2,8 +2,9 @@
 
 import math
 
+from scan_core.evaluation.names import METRICS
 from scan_core.reporting.published import PAPER_BENCHMARKS, load_published
-from scan_core.reporting.results import METRICS, Evaluation
+from scan_core.reporting.results import Evaluation
 from scan_core.reporting.tables.table_text import MISSING, Table, number
 
 _RULES = ("miou_d2_v06", "miou")
