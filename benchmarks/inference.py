@@ -79,7 +79,7 @@ class Bench:
             rows.append((name, seconds(work, self.device), counter.get_total_flops()))
 
         pixels = backbone_input([self.image])
-        small = clip_view([self.image], network.original_clip.image_size[0], as_released=False)
+        small = clip_view([self.image], network.original_clip.input, as_released=False)
         with ConvolutionalLinear(network):
             stage("backbone and decoders", lambda: network.proposal_network(pixels))
             stage("frozen CLIP, whole image", lambda: network.view(small))
@@ -90,7 +90,7 @@ class Bench:
             masks = evidence.masks()
             # Above its median every mask has pixels, and half of the image is background.
             chosen = masks > masks.flatten(1).median(1).values[:, None, None]
-            side = observer.visual.image_size[0]
+            side = observer.visual.input
             stage("crops", lambda: masked_crops(self.image, chosen, side))
             crops = masked_crops(self.image, chosen, side)
             stage("draws of the shift", lambda: observer.shift(crops, cls, setting, len(masks), 0))

@@ -61,7 +61,7 @@ def main() -> None:
     training = recipe.segmenter.training
     optimizer = build_adamw(network, training.learning_rate, training.weight_decay)
     parameters = [p for p in network.parameters() if p.requires_grad]
-    clip_size = network.original_clip.image_size[0]
+    clip_size = network.original_clip.input
 
     def step() -> dict[str, float]:
         marks = {"start": _now(device)}

@@ -78,7 +78,7 @@ def test_a_step_of_the_segmenter_waits_for_nothing_but_the_matching(network, mon
     targets = [Target(torch.zeros(2, dtype=torch.int64, device=GPU), masks)] * 2
 
     def step():
-        view = clip_view(images, network.original_clip.image_size[0], False)
+        view = clip_view(images, network.original_clip.input, False)
         logits, proposals = network(backbone_input(images), view, text, 100.0)
         draws = draw_points(
             lambda shape: torch.rand(shape, device=GPU), len(logits), 2, 4, 50, 3, 0.75

@@ -14,7 +14,7 @@ from scan_core.datasets.miniworld.raw_layouts import generate
 from scan_core.datasets.miniworld.scenes import draw_scene
 from scan_core.datasets.miniworld.shapes import landmark
 from scan_core.datasets.miniworld.textures import texture
-from scan_core.models.clip import PIXEL_MEAN, PIXEL_STD
+from scan_core.models.clip_towers import ClipInput
 from scan_core.models.crops import masked_crops
 from scan_core.vocabulary.classes import load_class_list
 
@@ -172,10 +172,12 @@ def test_cutouts_are_the_crops_that_clip_is_shown(monkeypatch):
     for seed in range(6):
         picture, _ = cutout(np.random.default_rng(seed), scene, 48)
         image = torch.from_numpy(scene.pixels.transpose(2, 0, 1).copy())
-        crop = masked_crops(image, torch.from_numpy(masks["used"])[None], 48, 1.6).images[0]
-        expected = crop * torch.tensor(PIXEL_STD)[:, None, None]
+        crop = masked_crops(
+            image, torch.from_numpy(masks["used"])[None], ClipInput(48), 1.6
+        ).images[0]
+        expected = crop * torch.tensor(ClipInput(0).std)[:, None, None]
         found = torch.from_numpy(picture.transpose(2, 0, 1).astype(np.float32))
-        found = found - torch.tensor(PIXEL_MEAN)[:, None, None]
+        found = found - torch.tensor(ClipInput(0).mean)[:, None, None]
         assert (found - expected).abs().mean() < 4, "of 255: only the filter's shape differs"
 
 

@@ -1,6 +1,7 @@
 """Parts of the network against independent implementations, in configurations of all kinds."""
 
 import copy
+from pathlib import Path
 
 import open_clip
 import pytest
@@ -11,10 +12,9 @@ from torch.nn import functional as F
 
 from scan_core.errors import InputError
 from scan_core.models.attention import Attention
-from scan_core.models.build import build_network
+from scan_core.models.build import architecture_of, build_network
 from scan_core.models.clip import (
-    PIXEL_MEAN,
-    PIXEL_STD,
+    blocks,
     build_clip,
     embed_patches,
     encode_images,
@@ -23,12 +23,17 @@ from scan_core.models.clip import (
     run_block,
     view_whole_images,
 )
+from scan_core.models.clip_towers import ClipInput, QuickGELU
 from scan_core.models.contextual_shift import ContextualShift, choose_tokens, draw_keys
 from scan_core.models.conv_stem import ConvStem
 from scan_core.models.cpu_linear import ConvolutionalLinear
+from scan_core.models.crops import masked_crops
 from scan_core.models.deformable_attention import gather_and_sum, sample_and_sum
+from scan_core.models.preprocessing import clip_view
 from scan_core.models.semantic_integration import EmbeddingEncoderLayer
 from scan_core.models.swin import SwinBackbone
+from scan_core.params.grid import changed
+from scan_core.params.reading import read_params, validate
 from scan_core.params.schema.clip import Clip, ClipArchitecture
 from scan_core.storage.tensors import save_tensors
 from scan_core.training.clip_source import obtain_clip
@@ -36,6 +41,7 @@ from scan_core.training.criterion import SetCriterion
 from scan_core.training.matcher import Target
 from scan_core.training.points import draw_points
 
+ROOT = Path(__file__).parents[1]
 _DIMENSIONS = (
     "embed_dim",
     "image_size",
@@ -148,8 +154,8 @@ def test_a_small_clip_comes_from_a_file(tmp_path):
 
 def test_clips_mean_and_deviation_are_open_clips():
     for ours, theirs in (
-        (PIXEL_MEAN, open_clip.OPENAI_DATASET_MEAN),
-        (PIXEL_STD, open_clip.OPENAI_DATASET_STD),
+        (ClipInput(0).mean, open_clip.OPENAI_DATASET_MEAN),
+        (ClipInput(0).std, open_clip.OPENAI_DATASET_STD),
     ):
         assert ours == tuple(255 * value for value in theirs)
 
@@ -389,3 +395,38 @@ def test_parts_that_do_not_fit_together_are_refused():
     wrong["semantic_integration"]["clip_layers"] = [2, 4, 7]
     with pytest.raises(InputError, match="7 is more than the 6 blocks"):
         build_network(wrong)
+
+
+@pytest.mark.parametrize(
+    ("tag", "activation", "mean"),
+    [
+        ("datacomp_xl_s13b_b90k", nn.GELU, "OPENAI_DATASET_MEAN"),
+        ("openai", QuickGELU, "OPENAI_DATASET_MEAN"),
+        ("laion2b_s32b_b82k", nn.GELU, "INCEPTION_MEAN"),
+        ("laion400m_e32", nn.GELU, "OPENAI_DATASET_MEAN"),
+    ],
+)
+def test_clip_is_shown_images_as_its_weights_want_them(tag, activation, mean, monkeypatch):
+    """The activation, and mean and deviation of crops and of whole images, in both towers."""
+    from open_clip import constants
+
+    small = {"width": 32, "layers": 2, "patch_size": 8, "image_size": 16, "head_width": 16}
+    text = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
+    sizes = {"embed_dim": 16, "vision_cfg": small, "text_cfg": text}
+    monkeypatch.setattr("scan_core.models.clip.clip_dimensions", lambda name: sizes)
+    recipe = validate(read_params(ROOT / "params.yaml")).recipes["vitl14"]
+    recipe = changed(recipe, {"clip.source": f"open_clip:{tag}"})
+    weights = architecture_of(recipe.segmenter, recipe.clip)["clip_weights"]
+    clip = build_clip("ViT-L-14", weights)
+    assert {type(block.mlp.gelu) for block in blocks(clip.visual)} == {activation}
+    assert type(clip.transformer.blocks[0].mlp.gelu) is activation
+    wanted = [255 * value for value in getattr(constants, mean)]
+    image = torch.tensor(wanted).round().to(torch.uint8)[:, None, None].expand(3, 24, 24)
+    everywhere = torch.ones(1, 24, 24, dtype=torch.bool)
+    view = copy.deepcopy(clip.visual).input
+    for shown in (
+        clip_view([image], view, False),
+        clip_view([image], view, True)[..., :12, :12],
+        masked_crops(image, everywhere, view).images,
+    ):
+        assert shown.abs().max() < 0.01, "the mean colour is nothing"

@@ -13,6 +13,7 @@ from scan_core.inference.class_map import class_maps, class_scores
 from scan_core.inference.ensemble import combine_scores
 from scan_core.inference.image_features import CropSetting, Observer
 from scan_core.models.clip import embed_patches, view_whole_images
+from scan_core.models.clip_towers import ClipInput
 from scan_core.models.contextual_shift import background_patches, replaced_counts
 from scan_core.models.cpu_linear import ConvolutionalLinear
 from scan_core.models.crops import masked_crops
@@ -36,7 +37,7 @@ class Run:
         self.observer = Observer(self.network, 0, defects)
         self.image = torch.from_numpy(image(11, 110, 171))
         self.pixels = backbone_input([self.image])
-        self.clip_input = clip_view([self.image], 224, as_released=True)
+        self.clip_input = clip_view([self.image], ClipInput(224), as_released=True)
         with ConvolutionalLinear():
             self.view = view_whole_images(self.network.original_clip, self.clip_input, range(1, 7))
             self.maps = self.network.proposal_network.backbone(self.pixels)
@@ -48,7 +49,7 @@ class Run:
             self.text = self.network.with_no_object(encoder(settings["classes"]))
         self.logits = class_logits(self.evidence.embeddings, self.text, 100)
         self.masks = self.evidence.masks()
-        self.crops = masked_crops(self.image, self.masks > settings["thr"], 224)
+        self.crops = masked_crops(self.image, self.masks > settings["thr"], ClipInput(224))
         self.valid = torch.zeros(100, dtype=torch.bool)
         self.valid[self.crops.queries] = True
 

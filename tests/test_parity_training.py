@@ -10,9 +10,9 @@ from parity_pack import ARCHITECTURE, image, named_weights, set_text_heads, tiny
 from torch import nn
 from torch.nn import functional as F
 
-from scan_core.models import clip as clip_module
 from scan_core.models.checkpoints import fit
 from scan_core.models.clip import build_clip, encode_texts, view_whole_images
+from scan_core.models.clip_towers import ClipInput
 from scan_core.models.contextual_shift import background_patches, replaced_counts
 from scan_core.models.cpu_linear import ConvolutionalLinear
 from scan_core.models.dropout import ImageNoise
@@ -60,7 +60,10 @@ class Run:
     def step(self, draws):
         with ConvolutionalLinear():
             logits, proposals = self.network(
-                backbone_input(self.images), clip_view(self.images, 224, True), self.text, 100
+                backbone_input(self.images),
+                clip_view(self.images, ClipInput(224), True),
+                self.text,
+                100,
             )
             losses = self.criterion(logits, proposals, self.targets, draws)
             self.network.zero_grad()
@@ -205,8 +208,8 @@ def test_clip_fine_tuning(pack):
             [
                 normalise(
                     torch.from_numpy(image(first + i, 224, 224)),
-                    clip_module.PIXEL_MEAN,
-                    clip_module.PIXEL_STD,
+                    ClipInput(0).mean,
+                    ClipInput(0).std,
                 )
                 for i in range(6)
             ]

@@ -17,6 +17,7 @@ from scan_core.inference.class_map import class_maps, class_scores
 from scan_core.inference.ensemble import combine_scores
 from scan_core.inference.scan import Scan
 from scan_core.models.checkpoints import save_network
+from scan_core.models.clip_towers import ClipInput
 from scan_core.models.crops import masked_crops
 from scan_core.models.preprocessing import read_image, resized_shape
 from scan_core.params.reading import override, read_params, validate
@@ -135,14 +136,16 @@ def test_crops_with_surroundings():
     masks = torch.zeros(2, 40, 60, dtype=torch.bool)
     masks[0, 10:20, 20:40] = True
     masks[1, :, :] = True
-    tight = masked_crops(image, masks, 32)
-    wide = masked_crops(image, masks, 32, expansion=1.6)
+    tight = masked_crops(image, masks, ClipInput(32))
+    wide = masked_crops(image, masks, ClipInput(32), expansion=1.6)
     assert tight.boxes.tolist() == [[20, 10, 40, 20], [0, 0, 60, 40]]
     assert wide.boxes.tolist() == [[14, 7, 46, 23], [0, 0, 60, 40]], "no wider than the image"
     assert tight.masks.all()
     assert wide.masks[0].float().mean() == pytest.approx(1 / 1.6**2, abs=0.02)
     assert not wide.images[0][:, ~wide.masks[0]][:, :32].any()
-    assert torch.equal(masked_crops(image, masks, 32, expansion=1.0).images, tight.images)
+    assert torch.equal(
+        masked_crops(image, masks, ClipInput(32), expansion=1.0).images, tight.images
+    )
 
 
 def test_names_in_other_templates(scan):

@@ -174,9 +174,8 @@ class Observer:
         Returns:
             for each image the evidence, and its [CLS] tokens (blocks + 1, 1, D).
         """
-        size = self.network.original_clip.image_size[0]
         view: WholeImageTokens = self.network.view(
-            clip_view(images, size, self.defects.nearest_padded_view)
+            clip_view(images, self.network.original_clip.input, self.defects.nearest_padded_view)
         )
         proposals = self.network.proposal_network(backbone_input(images))
         embeddings = self.network.embed(proposals, view)[-1]
@@ -201,9 +200,8 @@ class Observer:
     ) -> ImageEvidence:
         features: dict[CropSetting, Tensor] = {}
         masks = evidence.masks()
-        size = self.visual.image_size[0]
         for threshold, expansion in dict.fromkeys((s.threshold, s.expansion) for s in settings):
-            crops = masked_crops(image, masks > threshold, size, expansion)
+            crops = masked_crops(image, masks > threshold, self.visual.input, expansion)
             if not len(crops.queries) and self.defects.fail_without_masks:
                 raise InputError(
                     f"no mask of the image has a pixel above the threshold {threshold}, which "

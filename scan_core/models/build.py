@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from scan_core.errors import InputError
-from scan_core.models.clip import Tokenizer, blocks, build_clip, clip_dimensions
+from scan_core.models.clip import Tokenizer, blocks, build_clip, clip_dimensions, wanted_by
 from scan_core.models.mask_decoder import MaskDecoder
 from scan_core.models.pixel_decoder import PixelDecoder
 from scan_core.models.proposal_network import ProposalNetwork
@@ -19,7 +19,7 @@ _PARTS = ("backbone", "pixel_decoder", "mask_decoder", "semantic_integration")
 
 
 def architecture_of(segmenter: Segmenter, clip: Clip) -> dict[str, Any]:
-    """The part of a recipe that fixes the names and shapes of all weights, as plain values."""
+    """What of a recipe fixes the names, shapes and use of all weights, as plain values."""
     architecture: dict[str, Any] = {
         part: getattr(segmenter, part).model_dump(exclude={"weights"}) for part in _PARTS
     }
@@ -28,6 +28,9 @@ def architecture_of(segmenter: Segmenter, clip: Clip) -> dict[str, Any]:
         if isinstance(clip.architecture, ClipArchitecture)
         else clip.architecture
     )
+    if isinstance(clip.architecture, str) and clip.source.startswith("open_clip:"):
+        tag = clip.source.removeprefix("open_clip:")
+        architecture["clip_weights"] = wanted_by(clip.architecture, tag)
     return architecture
 
 
@@ -45,7 +48,7 @@ def build_network(architecture: Mapping[str, Any]) -> ScanNetwork:
     """
     if missing := [part for part in (*_PARTS, "clip") if part not in architecture]:
         raise InputError(f"architecture: the key '{missing[0]}' is missing")
-    clip = build_clip(architecture["clip"])
+    clip = build_clip(architecture["clip"], architecture.get("clip_weights"))
     original = copy.deepcopy(clip.visual)
     width = original.proj.shape[1]
     backbone, decoder = architecture["backbone"], architecture["mask_decoder"]

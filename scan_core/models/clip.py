@@ -6,7 +6,7 @@ image block everything but the [CLS] token, of a text everything behind its end 
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,12 +18,14 @@ from torch.nn import functional as F
 
 from scan_core.errors import InputError
 from scan_core.models.attention import merge_heads, split_heads
-from scan_core.models.clip_towers import CLIP, QuickGELU, ResidualAttentionBlock, VisionTransformer
+from scan_core.models.clip_towers import (
+    CLIP,
+    ClipInput,
+    QuickGELU,
+    ResidualAttentionBlock,
+    VisionTransformer,
+)
 from scan_core.models.conv_stem import ConvStem
-
-# CLIP's mean and standard deviation, RGB, on the 0..255 scale.
-PIXEL_MEAN = tuple(255 * value for value in (0.48145466, 0.4578275, 0.40821073))
-PIXEL_STD = tuple(255 * value for value in (0.26862954, 0.26130258, 0.27577711))
 
 # What a plain vision transformer and a plain text transformer are described by.
 _VISION_KEYS = {"image_size", "patch_size", "width", "layers", "head_width", "mlp_ratio"}
@@ -47,17 +49,20 @@ class WholeImageTokens:
     feature: Tensor
 
 
-def build_clip(architecture: str | dict[str, Any]) -> CLIP:
+def build_clip(
+    architecture: str | dict[str, Any], weights: Mapping[str, Any] | None = None
+) -> CLIP:
     """A CLIP with random weights.
 
     Args:
-        architecture: open_clip's model name, or the keys of `config.ClipArchitecture`.
+        architecture: open_clip's model name, or the keys of `schema.clip.ClipArchitecture`.
+        weights: what the weights that it is for want: from `wanted_by`.
 
     Raises:
         InputError: unknown model name, or an image tower that is not CLIP's vision transformer.
     """
     if isinstance(architecture, str):
-        return _named_clip(architecture)
+        return _named_clip(architecture, weights or {})
     heads, width = architecture["head_width"], architecture["vision_width"]
     model = CLIP(
         VisionTransformer(
@@ -97,7 +102,37 @@ def clip_dimensions(name: str) -> dict[str, Any]:
     return dimensions
 
 
-def _named_clip(name: str) -> CLIP:
+def wanted_by(name: str, tag: str) -> dict[str, Any]:
+    """What pretrained weights want of the network and of its images, by open_clip's own table.
+
+    Args:
+        name: of the model, such as `ViT-L-14`.
+        tag: of the weights, such as `openai`.
+
+    Returns:
+        `quick_gelu`, whether they were trained with that activation; `mean` and `std` of the
+        pixels, RGB, on the 0..1 scale.
+
+    Raises:
+        InputError: open_clip has no such weights.
+    """
+    import open_clip  # slow to import
+
+    known = open_clip.list_pretrained_tags_by_model(name)
+    if tag not in known:
+        raise InputError(
+            f"clip.source: open_clip has no weights '{tag}' for {name}; there are "
+            f"{', '.join(known)}"
+        )
+    found = open_clip.get_pretrained_cfg(name, tag)
+    return {
+        "quick_gelu": bool(found.get("quick_gelu", False)),
+        "mean": list(found.get("mean") or open_clip.OPENAI_DATASET_MEAN),
+        "std": list(found.get("std") or open_clip.OPENAI_DATASET_STD),
+    }
+
+
+def _named_clip(name: str, weights: Mapping[str, Any]) -> CLIP:
     dimensions = clip_dimensions(name)
     vision, text = dimensions["vision_cfg"], dimensions["text_cfg"]
     usual = (
@@ -111,8 +146,12 @@ def _named_clip(name: str) -> CLIP:
             f"CLIP '{name}' cannot be used: SCAN needs an image tower that is a plain vision "
             "transformer with a [CLS] token, such as ViT-B-16 or ViT-L-14"
         )
-    activation = QuickGELU if dimensions.get("quick_gelu") else nn.GELU
+    quick = dimensions.get("quick_gelu", False) or weights.get("quick_gelu", False)
+    activation = QuickGELU if quick else nn.GELU
     visual = VisionTransformer(dimensions["embed_dim"], **vision, activation=activation)
+    if weights:
+        mean, std = (tuple(255 * value for value in weights[key]) for key in ("mean", "std"))
+        visual.input = ClipInput(visual.input.size, mean, std)
     return CLIP(visual, **text, activation=activation).eval()
 
 

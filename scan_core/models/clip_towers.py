@@ -9,6 +9,7 @@ start, whichever of its modules is asked for.
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -79,6 +80,21 @@ class Transformer(nn.Module):
         return cast(list[ResidualAttentionBlock], list(self.resblocks))
 
 
+@dataclass(frozen=True)
+class ClipInput:
+    """How an image tower takes its images.
+
+    Attributes:
+        size: height and width, pixels.
+        mean: of each channel, RGB, on the 0..255 scale.
+        std: standard deviation, likewise. The defaults are those of CLIP's first weights.
+    """
+
+    size: int
+    mean: tuple[float, ...] = tuple(255 * value for value in (0.48145466, 0.4578275, 0.40821073))
+    std: tuple[float, ...] = tuple(255 * value for value in (0.26862954, 0.26130258, 0.27577711))
+
+
 class VisionTransformer(nn.Module):
     """CLIP's image tower.
 
@@ -93,6 +109,7 @@ class VisionTransformer(nn.Module):
         activation: see `ResidualAttentionBlock`.
 
     Attributes:
+        input: how it takes its images; other weights may want another mean and deviation.
         image_size: height and width of the input, pixels.
         patch_size: height and width of a patch, pixels.
     """
@@ -109,6 +126,7 @@ class VisionTransformer(nn.Module):
         activation: Callable[[], nn.Module] = nn.GELU,
     ) -> None:
         super().__init__()
+        self.input = ClipInput(image_size)
         self.image_size, self.patch_size = (image_size, image_size), (patch_size, patch_size)
         tokens, scale = (image_size // patch_size) ** 2 + 1, width**-0.5
         self.conv1: nn.Module = nn.Conv2d(3, width, patch_size, stride=patch_size, bias=False)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from scan_core.models import clip
+from scan_core.models.clip_towers import ClipInput
 from scan_core.models.constants import constant
 from scan_core.models.preprocessing import normalise
 
@@ -71,7 +71,9 @@ def expanded(boxes: Tensor, factor: float, size: tuple[int, int]) -> Tensor:
     return torch.cat(((corner - margin).clamp(min=0), torch.minimum(far + margin, limit)), dim=1)
 
 
-def masked_crops(image: Tensor, masks: Tensor, size: int, expansion: float = 1.0) -> MaskedCrops:
+def masked_crops(
+    image: Tensor, masks: Tensor, clip_input: ClipInput, expansion: float = 1.0
+) -> MaskedCrops:
     """Cut out every mask that has a pixel.
 
     Outside of the mask a crop has CLIP's mean colour, which is zero once normalised. The pixels
@@ -81,15 +83,16 @@ def masked_crops(image: Tensor, masks: Tensor, size: int, expansion: float = 1.0
     Args:
         image: (3, H, W) uint8.
         masks: (Q, H, W) bool, the thresholded proposals, on the same device.
-        size: side S of the crops, pixels.
+        clip_input: how CLIP takes its images: the side S, mean and deviation.
         expansion: of the masks' boxes; 1: tight ones, as released. What surrounds a mask stays
             hidden, but its tokens are background that contextual shift can write to.
     """
+    size = clip_input.size
     queries = masks.flatten(1).any(1).nonzero()[:, 0]
     boxes = expanded(mask_boxes(masks[queries]), expansion, (masks.shape[1], masks.shape[2]))
     # The whole image once for many masks; of a single one, only what it covers.
     single = len(queries) == 1
-    pixels = image if single else normalise(image, clip.PIXEL_MEAN, clip.PIXEL_STD)
+    pixels = image if single else normalise(image, clip_input.mean, clip_input.std)
     crops = torch.empty(len(queries), 3, size, size, device=image.device)
     crop_masks = masks.new_empty(len(queries), size, size)
     for index, (query, box) in enumerate(zip(queries.tolist(), boxes.tolist(), strict=True)):
@@ -97,7 +100,7 @@ def masked_crops(image: Tensor, masks: Tensor, size: int, expansion: float = 1.0
         mask = masks[query, y0:y1, x0:x1]
         box_pixels = pixels[:, y0:y1, x0:x1]
         if single:
-            box_pixels = normalise(box_pixels, clip.PIXEL_MEAN, clip.PIXEL_STD)
+            box_pixels = normalise(box_pixels, clip_input.mean, clip_input.std)
         crops[index] = F.interpolate(
             (box_pixels * mask)[None],
             (size, size),

@@ -9,7 +9,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from scan_core.models import clip, proposal_network
+from scan_core.models import proposal_network
+from scan_core.models.clip_towers import ClipInput
 from scan_core.models.constants import constant
 from scan_core.storage.images import ImageLike as ImageLike  # a part of this module's interface
 from scan_core.storage.images import read_image as read_image
@@ -73,7 +74,7 @@ def backbone_input(images: Sequence[Tensor]) -> Tensor:
     return _normalised_and_padded(images, proposal_network.PIXEL_MEAN, proposal_network.PIXEL_STD)
 
 
-def clip_view(images: Sequence[Tensor], size: int, as_released: bool) -> Tensor:
+def clip_view(images: Sequence[Tensor], clip_input: ClipInput, as_released: bool) -> Tensor:
     """Whole images as the frozen CLIP takes them.
 
     The released model pads the normalised images to the largest of the batch, and shrinks them,
@@ -82,19 +83,20 @@ def clip_view(images: Sequence[Tensor], size: int, as_released: bool) -> Tensor:
 
     Args:
         images: B of (3, H, W) uint8, on one device.
-        size: side of CLIP's input, pixels.
+        clip_input: how CLIP takes its images: the side S, mean and deviation.
         as_released: do as the released model does.
 
     Returns:
-        (B, 3, size, size) float32; the aspect ratio is not kept.
+        (B, 3, S, S) float32; the aspect ratio is not kept.
     """
+    size, mean, std = clip_input.size, clip_input.mean, clip_input.std
     if as_released:
-        padded = _normalised_and_padded(images, clip.PIXEL_MEAN, clip.PIXEL_STD)
+        padded = _normalised_and_padded(images, mean, std)
         return F.interpolate(padded, (size, size), mode="nearest")
     return torch.cat(
         [
             F.interpolate(
-                normalise(batch, clip.PIXEL_MEAN, clip.PIXEL_STD),
+                normalise(batch, mean, std),
                 (size, size),
                 mode="bilinear",
                 align_corners=False,

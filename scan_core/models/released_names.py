@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from scan_core.models import clip
+from scan_core.models.clip_towers import ClipInput
 
 Rules = Sequence[tuple[str, str]]
 
@@ -160,8 +160,8 @@ def released_constants(
     weight = torch.ones(training_classes + 1)
     weight[-1] = no_object_weight
     constants["criterion.empty_weight"] = weight
-    constants["clip_adapter.pixel_mean"] = torch.tensor(clip.PIXEL_MEAN).view(1, 3, 1, 1)
-    constants["clip_adapter.pixel_std"] = torch.tensor(clip.PIXEL_STD).view(1, 3, 1, 1)
+    constants["clip_adapter.pixel_mean"] = torch.tensor(ClipInput(0).mean).view(1, 3, 1, 1)
+    constants["clip_adapter.pixel_std"] = torch.tensor(ClipInput(0).std).view(1, 3, 1, 1)
     return constants
 
 

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.inference.scan import Scan
+from scan_core.models.clip_towers import ClipInput
 from scan_core.models.crops import masked_crops
 from scan_core.models.preprocessing import clip_view, resize
 from scan_core.params.schema.clip_finetune import ClipFinetune
@@ -64,7 +65,7 @@ class _Crops(Dataset[CropBatch]):
         pairs: mined.
         order: of them.
         images: that they were mined on.
-        size: side S of the crops, pixels.
+        clip_input: how CLIP takes its images.
         expansion: of the masks' boxes.
         seed: of the random cut and mirroring.
     """
@@ -75,12 +76,12 @@ class _Crops(Dataset[CropBatch]):
         pairs: Sequence[MaskTextPair],
         order: PairOrder,
         images: BenchmarkImages,
-        size: int,
+        clip_input: ClipInput,
         expansion: float,
         seed: int,
     ) -> None:
         self.sides, self.pairs, self.order, self.images = sides, pairs, order, images
-        self.size, self.expansion, self.seed = size, expansion, seed
+        self.clip_input, self.expansion, self.seed = clip_input, expansion, seed
         # Row of the batch -> the image that it is at: its number, itself, and CLIP's view of it.
         self.current: dict[int, tuple[int, Tensor, Tensor]] = {}
 
@@ -89,12 +90,13 @@ class _Crops(Dataset[CropBatch]):
         rng = augmentation_stream(self.seed, position)
         image, view = self._read(position % self.order.rows, pair.image)
         mask = torch.from_numpy(pair.mask())[None]
-        crops = masked_crops(image, mask, self.size, self.expansion)
+        crops = masked_crops(image, mask, self.clip_input, self.expansion)
         share = rng.uniform(SMALLEST_CROP, 1.0) ** 0.5
-        side = max(1, round(share * self.size))
-        top, left = (int(rng.integers(self.size - side + 1)) for _ in range(2))
+        size = self.clip_input.size
+        side = max(1, round(share * size))
+        top, left = (int(rng.integers(size - side + 1)) for _ in range(2))
         part = (slice(None), slice(top, top + side), slice(left, left + side))
-        again = (self.size, self.size)
+        again = (size, size)
         crop = F.interpolate(crops.images[:, :, part[1], part[2]], again, mode="bicubic")
         mask = F.interpolate(
             crops.masks[:, None, part[1], part[2]].to(torch.uint8), again, mode="nearest"
@@ -108,7 +110,7 @@ class _Crops(Dataset[CropBatch]):
     def _read(self, row: int, number: int) -> tuple[Tensor, Tensor]:
         if row not in self.current or self.current[row][0] != number:
             image = resize(self.images.image(number), *self.sides)
-            self.current[row] = (number, image, clip_view([image], self.size, False))
+            self.current[row] = (number, image, clip_view([image], self.clip_input, False))
         return self.current[row][1:]
 
 
@@ -224,7 +226,7 @@ class FinetuneTask(Task):
             self.pairs,
             self.order,
             self.images,
-            self.scan.network.clip.visual.image_size[0],
+            self.scan.network.clip.visual.input,
             self.scan.settings.crop_expansion,
             self.seed,
         )

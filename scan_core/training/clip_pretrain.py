@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scan_core.datasets.miniworld.captions import CaptionedPicture
-from scan_core.models import clip as clip_module
 from scan_core.models.clip import Tokenizer, encode_images, encode_texts
 from scan_core.models.clip_towers import CLIP
 from scan_core.models.preprocessing import normalise
@@ -146,8 +145,8 @@ class ClipTask(Task):
     ) -> dict[str, Tensor]:
         """See `Task`."""
         device = self.fabric.device
-        mean, std = clip_module.PIXEL_MEAN, clip_module.PIXEL_STD
-        images = normalise(batch.images, mean, std)
+        wanted = self.clip.visual.input
+        images = normalise(batch.images, wanted.mean, wanted.std)
         unique = [sorted(set(texts)) for texts in batch.texts]
         tokens = [self.tokenizer(texts).to(device) for texts in unique]
         features, embedded = module(images, tokens)

@@ -10,7 +10,7 @@ from scan_core.datasets.miniworld.captions import captioned_cutouts, captioned_i
 from scan_core.errors import InputError
 from scan_core.models.build import tokenizer_for
 from scan_core.models.checkpoints import fit
-from scan_core.models.clip import build_clip
+from scan_core.models.clip import build_clip, wanted_by
 from scan_core.models.clip_towers import CLIP
 from scan_core.models.packaged.files import load_packaged, packaged_file
 from scan_core.params.schema.clip import Clip, ClipArchitecture
@@ -62,13 +62,8 @@ def obtain_clip(
 def _from_collection(architecture: str, tag: str) -> CLIP:
     import open_clip  # slow to import, and not needed where CLIP comes from a file
 
-    known = open_clip.list_pretrained_tags_by_model(architecture)
-    if tag not in known:
-        raise InputError(
-            f"clip.source: open_clip has no weights '{tag}' for {architecture}; there are "
-            f"{', '.join(known)}"
-        )
-    model = build_clip(architecture)  # refuses what cannot be used before anything is fetched
+    # Refuses what cannot be used before anything is fetched.
+    model = build_clip(architecture, wanted_by(architecture, tag))
     try:
         fetched = open_clip.create_model(architecture, pretrained=tag)
     except Exception as error:  # open_clip and the hub raise errors of many kinds

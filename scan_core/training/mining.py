@@ -99,7 +99,7 @@ def mine_pairs(
             best = void.argsort(stable=True)[:proposals].sort().values
             masks = evidence.masks()[best] > scan.settings.crop_threshold
             crops = masked_crops(
-                resized.to(masks.device), masks, visual.image_size[0], scan.settings.crop_expansion
+                resized.to(masks.device), masks, visual.input, scan.settings.crop_expansion
             )
             if not len(crops.queries):
                 yield []

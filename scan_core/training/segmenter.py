@@ -190,7 +190,7 @@ class SegmenterTask(Task):
         as_released = self.scan.defects.nearest_padded_view
         view = clip_view(
             list(images) if as_released else without_padding,
-            self.scan.network.original_clip.image_size[0],
+            self.scan.network.original_clip.input,
             as_released,
         )
         noise = [seeded(device, self.seed, 105, position) for position in batch.positions]

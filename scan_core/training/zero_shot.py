@@ -9,7 +9,6 @@ from torch.nn import functional as F
 
 from scan_core.datasets.miniworld.captions import captioned_cutouts
 from scan_core.datasets.miniworld.concepts import COLORS, LANDMARKS, SHAPES, STUFF
-from scan_core.models import clip as clip_module
 from scan_core.models.clip import Tokenizer, encode_images
 from scan_core.models.clip_towers import CLIP
 from scan_core.models.preprocessing import normalise
@@ -35,7 +34,7 @@ def zero_shot_accuracy(clip: CLIP, tokenizer: Tokenizer, number: int) -> dict[st
     """
     drawn = list(captioned_cutouts(FRESH, number, clip.visual.image_size[0]))
     pixels = torch.from_numpy(np.stack([picture for picture, _ in drawn])).permute(0, 3, 1, 2)
-    images = normalise(pixels, clip_module.PIXEL_MEAN, clip_module.PIXEL_STD)
+    images = normalise(pixels, clip.visual.input.mean, clip.visual.input.std)
     features = torch.cat(
         [F.normalize(encode_images(clip.visual, part), dim=-1) for part in images.split(64)]
     )
