@@ -9,8 +9,8 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 # What a line of a code block begins with if it is a command; other blocks show files and layouts.
 _PROGRAMS = (
     "python", "snakemake", "make", "mlflow", "dvc", "git", "pip", "sbatch", "source", "$EDITOR",
-    "pre-commit", "cp", "mv", "mkdir", "cd", "export", "ssh", "srun", "squeue", "scancel", "unzip",
-    "docker",
+    "pre-commit", "gto", "cp", "mv", "mkdir", "cd", "export", "ssh", "srun", "squeue", "scancel",
+    "unzip", "docker",
 )  # fmt: skip
 
 

@@ -44,7 +44,14 @@ from scan_core.reporting.tables.result_tables import (
     detail_table,
     main_table,
 )
-from scan_core.reporting.tables.table_text import OWN, Table, difference, html_page, per_cent
+from scan_core.reporting.tables.table_text import (
+    OWN,
+    Table,
+    best_cells,
+    difference,
+    html_page,
+    per_cent,
+)
 from scan_core.reporting.tables.tables import write_tables
 from scan_core.vocabulary.classes import load_class_list
 
@@ -127,6 +134,19 @@ def test_where_both_rules_agree_no_row_is_there_twice(tmp_path):
     assert table.header == ("classified by", "mini_ade_36")
     assert len(table.rows) == len(MODES)
     assert "`miou_d2_v06`, the rule of the paper, gives the same values" in table.note
+    path = evaluation(tmp_path, "mini_ade_36", **EMPTY)
+    record = json.loads(path.read_text())
+    record["results"]["chance"]["miou_d2_v06"] = 0.01
+    path.write_text(json.dumps(record))
+    table = main_table(load_evaluations([path]))
+    assert [row[:2] for row in table.rows] == [
+        ("chance", "miou_d2_v06"),
+        *((name, "miou") for name in ("in-vocabulary only", "CLIP only", "combined", "chance")),
+    ]
+
+
+def test_where_all_are_equal_none_is_the_best():
+    assert best_cells([("1.0", "2"), ("1.0", "3"), ("–", "3")], [0, 1]) == {(1, 1), (2, 1)}
 
 
 def test_detail_table_has_every_metric(tmp_path):

@@ -288,3 +288,25 @@ def test_settings_of_the_recipe_and_of_the_command_line(scan, checkpoint, monkey
     assert changed.settings.clip_weight == 0.1
     assert changed.settings.mask_threshold == scan.settings.mask_threshold
     assert torch.equal(own.embed(NAMES), scan.embed(NAMES))
+
+
+def test_images_that_differ_in_their_suffix_alone_are_both_segmented(scan, tmp_path, caplog):
+    """And folders in a folder are left out with a word."""
+    (tmp_path / "photos/below").mkdir(parents=True)
+    for name in ("one.png", "one.jpg", "two.png"):
+        Image.fromarray(_picture(40, 60)).save(tmp_path / "photos" / name)
+    paths = find_images([str(tmp_path / "photos")])
+    assert "1 folders in it are left out" in caplog.text
+    classes = own_classes(parse_classes("sky, sea"))
+    assert not segment_files(scan, paths, classes, tmp_path / "out")
+    made = {path.name for path in (tmp_path / "out").glob("*.json")}
+    assert made == {"one.png.json", "one.jpg.json", "two.json"}
+    caplog.set_level("INFO")
+    segment_files(scan, paths, classes, tmp_path / "out", resume=True)
+    assert "3 of 3 images have their result already" in caplog.text
+    assert "0 images segmented" in caplog.text
+
+
+def test_a_misspelt_class_list_is_told_the_nearest():
+    with pytest.raises(InputError, match=r"did you mean '@ade20k_150'\? Built in are .*voc_20b"):
+        parse_classes("@ade20k_15")

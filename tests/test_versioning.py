@@ -293,11 +293,12 @@ def test_an_experiment_on_the_training_has_the_numbers_of_a_plain_run(made):
     made.run("dvc", "exp", "run", "--set-param", f"{RATE}=1e-2")
     assert made.metrics() == plain
     made.back()
-    # In a folder of its own, from nothing; without what DVC remembers of the run above.
+    # In a folder of its own, with what the workspace has made; without DVC's memory of the above.
     shutil.rmtree(made.folder / ".dvc/cache/runs")
     made.run("dvc", "exp", "remove", "--all-commits")
     text = made.run("dvc", "exp", "run", "--temp", "--set-param", f"{RATE}=1e-2")
     assert TRAINING in text
+    assert "Training the segmenter" not in text, "it does not begin with nothing"
     assert made.metrics() == before, "the workspace is left alone"
     assert made.metrics_of(made.experiment()) == plain
 
@@ -312,6 +313,10 @@ def test_a_clone_pulls_the_tables_and_computes_nothing(made, tmp_path):
     clone_weights = clone.results / "release/model.safetensors"
     assert clone_weights.read_bytes() == (made.results / "release/model.safetensors").read_bytes()
     assert "didn't change, skipping" in clone.run("dvc", "repro")
+    # The release is an artifact, found by the version that GTO gave it.
+    clone.run("gto", "register", "scan", "--version", "v1.0.0")
+    clone.run("dvc", "artifacts", "get", ".", "scan", "--out", str(tmp_path / "released"))
+    assert (tmp_path / "released").read_bytes() == clone_weights.read_bytes()
     # Snakemake, which has made nothing here, does not take the pulled tables for other recipes'.
     clone.set(WEIGHT, 0.1)
     assert TRAINING in clone.run("snakemake", "-n", "--profile", "local", "tables")

@@ -5,6 +5,7 @@ was edited during the run would be recorded as what the results were made with, 
 """
 
 import argparse
+import logging
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from scan_core.command.command_line import run
+from scan_core.command.inheritance import inherit
 from scan_core.errors import InputError
 from scan_core.params.layout import restored
 from scan_core.params.reading import SNAPSHOT_VARIABLE, snapshot_params
@@ -37,6 +39,9 @@ def main(arguments: argparse.Namespace) -> None:
     """Run Snakemake with SNAKEMAKE_PROFILE (default: local) on a snapshot, then check."""
     _check_place()
     _put_layout_back()
+    workspace = Path(os.environ.get("DVC_ROOT") or Path.cwd())
+    if not workspace.samefile(Path.cwd()) and inherit(workspace, Path.cwd()):
+        logging.info("data and results of %s are taken over", workspace)
     snapshot, code = _state()
     profile = os.environ.get("SNAKEMAKE_PROFILE", "local")
     process = subprocess.Popen(["snakemake", "--profile", profile, "--", *arguments.targets])

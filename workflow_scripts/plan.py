@@ -9,8 +9,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from ruamel.yaml import YAML
+
 from scan_core.command.command_line import run
 from scan_core.errors import InputError
+from scan_core.params.gpus import Gpus, named_gpus
 from scan_core.params.plan import as_text, plan_of
 from scan_core.params.reading import SNAPSHOT_VARIABLE, validate
 
@@ -22,13 +25,23 @@ def parser() -> argparse.ArgumentParser:
         "--params", type=Path, required=True, help="JSON file of the whole of params.yaml"
     )
     result.add_argument("--snakefile", type=Path, default=Path("Snakefile"))
+    result.add_argument(
+        "--profile", type=Path, default=Path("slurm/profile.yaml"), help="names the GPUs"
+    )
     return result
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Print the plan."""
     text = arguments.params.read_text(encoding="utf-8")
-    print(as_text(plan_of(validate(json.loads(text))), jobs(text, arguments.snakefile)))
+    plan = plan_of(validate(json.loads(text)), gpus_of(arguments.profile))
+    print(as_text(plan, jobs(text, arguments.snakefile)))
+
+
+def gpus_of(profile: Path) -> Gpus:
+    """The GPUs of a training, as a profile for SLURM names them."""
+    site = YAML(typ="safe").load(profile)["__variables__"]
+    return named_gpus(str(site["gpu"]), int(site["nodes"]) * int(site["gpus_per_node"]))
 
 
 def jobs(params: str, snakefile: Path) -> dict[str, tuple[int, int]]:

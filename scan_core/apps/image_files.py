@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -45,7 +46,7 @@ def find_images(sources: Sequence[str]) -> list[Path]:
 
     Raises:
         InputError: a source is or holds no image, or two images have the same name, so that
-            their results would be the same files.
+            their results would be the same files; `photo.jpg` and `photo.png` have not.
     """
     found: dict[Path, None] = {}
     for source in sources:
@@ -53,6 +54,11 @@ def find_images(sources: Sequence[str]) -> list[Path]:
         if path.is_dir():
             images = sorted(p for p in path.iterdir() if _is_image(p))
             expected = f"the folder {source} holds no images"
+            if below := sum(p.is_dir() and p.name[0] != "." for p in path.iterdir()):
+                logging.warning(
+                    "%s: %d folders in it are left out; name their images as '%s/**/*.*'",
+                    *(source, below, source.rstrip("/")),
+                )
         elif path.is_file():
             images, expected = [path], ""
         else:
@@ -65,13 +71,26 @@ def find_images(sources: Sequence[str]) -> list[Path]:
         found.update(dict.fromkeys(images))
     named: dict[str, Path] = {}
     for path in found:
-        if other := named.get(path.stem):
+        if other := named.get(path.name):
             raise InputError(
                 f"{other} and {path} have the same name, so that one result would replace the "
                 "other; segment them into two folders"
             )
-        named[path.stem] = path
+        named[path.name] = path
     return list(found)
+
+
+def result_stems(paths: Sequence[Path]) -> dict[Path, str]:
+    """What the names of an image's results begin with.
+
+    Args:
+        paths: of all images.
+
+    Returns:
+        `photo` for `photo.jpg`; where there is a `photo.png` as well, the whole name of each.
+    """
+    counts = Counter(path.stem for path in paths)
+    return {path: path.stem if counts[path.stem] == 1 else path.name for path in paths}
 
 
 def segment_files(
@@ -103,13 +122,14 @@ def segment_files(
         InputError: class names that CLIP cannot read, or a full disk.
     """
     about = _about(scan, classes, least_score)
-    todo = [path for path in paths if not (resume and _is_made(output, path, about))]
+    stems = result_stems(paths)
+    todo = [p for p in paths if not (resume and _is_made(output, p, stems[p], about))]
     if len(todo) < len(paths):
         logging.info(
             "%d of %d images have their result already", len(paths) - len(todo), len(paths)
         )
     text = scan.embed(classes.words)
-    ids = image_ids([path.stem for path in paths])
+    ids = image_ids(list(stems.values()))
     failed = []
     progress = tqdm(total=len(todo), desc="images", unit="image")
     for first in range(0, len(todo), batch_size):
@@ -118,7 +138,7 @@ def segment_files(
         for path in batch:
             try:
                 check_name(path)
-                _check_free(output, path)
+                _check_free(output, path, stems[path])
                 images.append((path, read_image(path)))
             except InputError as error:
                 failed.append(error)
@@ -129,7 +149,8 @@ def segment_files(
             result = classify(scan, seen, text, classes, scan.settings, size, least_score)
             about_image = {**about, "image_sha256": _content(path)}
             try:
-                write_results(output, path, array, result, about_image, ids[path.stem])
+                stem = stems[path]
+                write_results(output, path, array, result, about_image, ids[stem], stem)
             except DiskFullError:
                 raise
             except OSError as error:
@@ -137,6 +158,7 @@ def segment_files(
                 failed.append(InputError(f"results of {path} cannot be written: {why}"))
         progress.update(len(batch))
     progress.close()
+    logging.info("%d images segmented into %s", len(todo) - len(failed), output)
     return failed
 
 
@@ -147,6 +169,7 @@ def write_results(
     result: OwnSegmentation,
     about: dict[str, Any],
     image_id: int | str,
+    stem: str,
 ) -> None:
     """Write an image's overlay, label map and JSON; the JSON last, so that it stands for all.
 
@@ -157,13 +180,14 @@ def write_results(
         result: its segmentation.
         about: what the result depends on, the image's content among it.
         image_id: see `image_ids`.
+        stem: see `result_stems`.
 
     Raises:
         DiskFullError: there is no space for them.
     """
     names, background = result.classes.names, result.classes.background_id
     scores = result.scores()
-    overlay, labels, summary = _results_of(output, path)
+    overlay, labels, summary = _results_of(output, stem)
     mark = PngInfo()
     mark.add_text("Software", _MARK)
     with atomic_path(overlay) as temporary:
@@ -207,9 +231,8 @@ def _is_image(path: Path) -> bool:
     )
 
 
-def _results_of(output: Path, path: Path) -> tuple[Path, Path, Path]:
+def _results_of(output: Path, stem: str) -> tuple[Path, Path, Path]:
     """Overlay, label map and JSON of an image."""
-    stem = path.stem
     return output / f"{stem}_overlay.png", output / f"{stem}_labels.png", output / f"{stem}.json"
 
 
@@ -225,13 +248,13 @@ def _is_ours(path: Path) -> bool:
     return beginning.startswith(b"\x89PNG") and _MARK.encode() in beginning
 
 
-def _check_free(output: Path, path: Path) -> None:
+def _check_free(output: Path, path: Path, stem: str) -> None:
     """Refuse to write over anything that this command has not written.
 
     Raises:
         InputError: names the file that stands there.
     """
-    for result in _results_of(output, path):
+    for result in _results_of(output, stem):
         try:
             exists = os.path.lexists(result)
         except OSError:
@@ -268,8 +291,8 @@ def _about(scan: Scan, classes: OwnClasses, least_score: float) -> dict[str, Any
     return as_read
 
 
-def _is_made(output: Path, path: Path, about: dict[str, Any]) -> bool:
-    *pictures, summary = _results_of(output, path)
+def _is_made(output: Path, path: Path, stem: str, about: dict[str, Any]) -> bool:
+    *pictures, summary = _results_of(output, stem)
     record = _record(summary)
     if {key: record.get(key) for key in about} != about or not all(map(_is_ours, pictures)):
         return False

@@ -1,11 +1,17 @@
 """Class names of one's own: typed or from a file, with synonyms, and with a background."""
 
+import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from scan_core.errors import InputError
-from scan_core.vocabulary.classes import DATA_FOLDER, as_clip_reads, load_class_list
+from scan_core.vocabulary.classes import (
+    DATA_FOLDER,
+    as_clip_reads,
+    builtin_class_lists,
+    load_class_list,
+)
 
 BACKGROUND = "background"
 Synonyms = tuple[str, ...]
@@ -103,6 +109,14 @@ def parse_classes(text: str) -> list[Synonyms]:
         name = text[1:].strip()
         if name.endswith(".json") or (DATA_FOLDER / f"{name}.json").is_file():
             return [(name,) for name in load_class_list(name).names]
+        if not Path(name).suffix and not Path(name).exists():
+            known = builtin_class_lists()
+            nearest = difflib.get_close_matches(name, known, 1, 0.5)
+            meant = f"; did you mean '@{nearest[0]}'?" if nearest else "."
+            raise InputError(
+                f"'@{name}' is neither a file nor a built-in class list{meant} Built in are "
+                f"{', '.join(known)}"
+            )
         return read_classes(Path(name))
     names = [_words(part) for part in text.split(",")]
     return [] if names == [("",)] else names

@@ -142,7 +142,6 @@ def main(arguments: argparse.Namespace) -> None:
         arguments.batch_size,
         arguments.resume,
     )
-    logging.info("%d images segmented into %s", len(images) - len(failed), arguments.out)
     if failed:
         reasons = "\n  ".join(str(error) for error in failed)
         sys.exit(f"error: {len(failed)} of {len(images)} images were left out:\n  {reasons}")

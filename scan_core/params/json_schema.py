@@ -7,7 +7,6 @@ recipe lacks once it is complete, `params.reading` alone can say.
 import json
 from typing import Any
 
-from scan_core.params.inheritance import EXTENDS
 from scan_core.params.schema.file import Params
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -23,13 +22,6 @@ def json_schema() -> str:
         block.pop("required", None)
         for key, value in block.get("properties", {}).items():
             block["properties"][key] = _with_removals(value)
-    blocks["Recipe"]["properties"] = {
-        EXTENDS: {
-            "type": "string",
-            "description": "The recipe that this one differs from; all that it does not say is so.",
-        },
-        **blocks["Recipe"]["properties"],
-    }
     return json.dumps({"$schema": _DIALECT, **schema}, indent=1) + "\n"
 
 

@@ -1,41 +1,20 @@
 """What a recipe costs before it is run: steps, GPU hours, disk, and what a person has to fetch.
 
-Every number that is not counted but guessed stands in `ESTIMATES` and `GB`, with its reason.
+GPU hours are FLOP counts at the rate of a named GPU (`params.gpus`). Every number that is not
+counted but guessed stands in `PAIRS_PER_IMAGE` and `GB`, with its reason.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from scan_core.datasets.download.archives import ARCHIVES, BACKBONE_ARCHIVES, FORMAT_ARCHIVES
-from scan_core.params.grid import Cell, cell_of, cells_of
+from scan_core.params.gpus import FLOPS, Flops, Gpus
+from scan_core.params.grid import Cell, Row, cell_of, cells_of, rows_of
+from scan_core.params.resolution import resolve_settings
 from scan_core.params.schema.file import Params
 from scan_core.params.schema.recipe import Recipe
+from scan_core.params.settings import TestSettings
 
-
-@dataclass(frozen=True)
-class Speed:
-    """Images (or pairs) that one GPU of the A100's class does in a second. Estimates, not measured.
-
-    Attributes:
-        training: of the segmenter. FC-CLIP reports 3.2 days on eight V100 for 368,750 steps of 16
-            images of 1024 px, 2.7 a second and GPU; images of 640 px have 2.6 times fewer
-            pixels, an A100 in bfloat16 is about twice as fast, and here the backbone learns too.
-        pairs: of the fine-tuning; what seven processes can read and crop, not what CLIP needs.
-        mining: images; proposals and one pass of the frozen CLIP over up to 100 crops.
-        evaluation: images; proposals, and one pass of CLIP over up to 100 crops.
-    """
-
-    training: float
-    pairs: float
-    mining: float
-    evaluation: float
-
-
-# By the CLIP of a recipe. Twice as fast and half as fast are both likely.
-ESTIMATES = {
-    "ViT-B-16": Speed(training=9.0, pairs=250.0, mining=5.0, evaluation=5.0),
-    "ViT-L-14": Speed(training=7.0, pairs=200.0, mining=3.0, evaluation=3.0),
-}
 # OVSeg's count on COCO, which the mining repeats: pairs for one caption of each of 118,287 images.
 PAIRS_PER_IMAGE = 442_117 / 118_287
 # Of one model, in 10⁹ bytes: the fused model, which holds both CLIPs, and each CLIP and segmenter
@@ -53,13 +32,17 @@ class Work:
         rule: whose work it is.
         models: that it is done for.
         amount: of it, in words.
-        hours: of one GPU; None: no estimate, or no GPU needed.
+        hours: of one GPU, at least; None: no estimate, or no GPU needed.
+        precision: of its products.
+        at_once: GPUs that can work at it at the same time; None: all.
     """
 
     rule: str
     models: int
     amount: str
     hours: float | None
+    precision: str
+    at_once: int | None = None
 
 
 @dataclass(frozen=True)
@@ -71,30 +54,46 @@ class Plan:
         work: of the rules that take long.
         disk: 10⁹ bytes by what lies there.
         by_hand: where an archive has to be placed -> how a person gets it.
+        files: of the data, about.
+        gpus: for which hours are told.
+        passes: of CLIP over the crops of an image, on average over a model's benchmarks, for the
+            recipe's own model; and what they would be if all thresholds had the same crops.
     """
 
     recipe: str
     work: Sequence[Work]
     disk: Mapping[str, float]
     by_hand: Mapping[str, str]
+    files: int
+    gpus: Gpus
+    passes: tuple[float, float]
 
 
-def plan_of(params: Params) -> Plan:
+def plan_of(params: Params, gpus: Gpus) -> Plan:
     """The plan of the recipe that `params` names, with the grids that it names."""
     recipe = params.recipes[params.recipe]
     grids = [params.ablations[name] for name in recipe.grids]
     cells = [cell_of(recipe, {}, recipe.seed)]
     cells += [cell for grid in grids for cell in cells_of(recipe, grid) if cell.seed == recipe.seed]
+    rows = [row for grid in grids for row in rows_of(recipe, grid, every_seed=False)]
+    shown = _shown(recipe, cells, rows)
+    main = [settings for (model, _), settings in shown.items() if model == cells[0].names["model"]]
     archives = _archives(recipe)
     return Plan(
         params.recipe,
-        _work(recipe, cells),
+        _work(recipe, cells, shown, gpus),
         _disk(recipe, cells, archives),
         {
             f"{recipe.datasets.root}/manual/{name}": how
             for name in archives
             if (how := ARCHIVES[name].how_to_obtain)
         },
+        _files(recipe),
+        gpus,
+        (
+            sum(len(_crops(settings)) for settings in main) / len(main),
+            sum(len({crops[2:] for crops in _crops(settings)}) for settings in main) / len(main),
+        ),
     )
 
 
@@ -114,29 +113,48 @@ def as_text(plan: Plan, jobs: Mapping[str, tuple[int, int]]) -> str:
     ]
 
     estimated = [work.hours for work in plan.work if work.hours is not None]
+    gpus = plan.gpus
     rows = [
         [
             work.rule,
             str(work.models),
             work.amount,
-            "–" if work.hours is None else f"{work.hours:,.0f}",
+            work.precision,
+            *(
+                ["–", "–"]
+                if work.hours is None
+                else [f"{work.hours:,.1f}", f"{_wall(work, gpus.count):,.1f}"]
+            ),
         ]
         for work in plan.work
     ]
     if estimated:
-        rows.append(["together", "", "", f"{sum(estimated):,.0f}"])
-    parts.append(_aligned(["rule", "models", "work", "GPU hours"], rows))
+        wall = sum(_wall(work, gpus.count) for work in plan.work)
+        rows.append(["together", "", "", "", f"{sum(estimated):,.1f}", f"{wall:,.1f}"])
+    header = ["rule", "models", "work", "precision", "GPU hours", f"hours on {gpus.count}"]
+    parts.append(_aligned(header, rows))
     parts.append(
-        "GPU hours are estimates for a GPU of the A100's class, from published figures, not\n"
-        "measured; twice and half as many are both likely. scan_core/params/plan.py says how."
+        f"Hours are FLOP counts of the networks at the rate of one {gpus.name}, in 10¹² FLOP/s:\n"
+        f"{gpus.float32:g} in float32, {gpus.bfloat16:g} in bfloat16. They are the least that is\n"
+        "possible: reading, and whatever is no matrix product, comes on top. `gpu`, `nodes` and\n"
+        "`gpus_per_node` of slurm/profile.yaml name the GPUs; scan_core/params/gpus.py has the\n"
+        "rates and counts."
         if estimated
         else "There is no estimate for this CLIP. The recipe `mini` needs no GPU: about ten\n"
         "minutes on two cores for everything."
     )
+    passes, fewer = plan.passes
+    if passes > fewer:
+        parts.append(
+            f"CLIP looks at the crops of an image {passes:.1f} times. With a number for\n"
+            f"inference.crop_threshold, in place of 'mask_threshold', it would be {fewer:.1f} "
+            "times:\na grid over mask_threshold would cost nothing."
+        )
 
     rows = [[what, f"{size:,.1f}"] for what, size in plan.disk.items()]
     rows.append(["together", f"{sum(plan.disk.values()):,.1f}"])
     parts.append(_aligned(["disk, estimated", "GB"], rows))
+    parts.append(f"Files of the data, about: {plan.files:,}")
     lines = [f"  {name}: {how}" for name, how in plan.by_hand.items()] or ["  nothing"]
     parts.append("\n".join(["To be obtained by hand:", *lines]))
     return "\n\n".join(parts)
@@ -146,7 +164,7 @@ def _aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns of words, aligned to the left, and of numbers, to the right."""
     lines = [header, *rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    words = ("rule", "work", "disk, estimated")
+    words = ("rule", "work", "precision", "disk, estimated")
     return "\n".join(
         "  "
         + "  ".join(
@@ -157,11 +175,50 @@ def _aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def _work(recipe: Recipe, cells: Sequence[Cell]) -> list[Work]:
-    speed = ESTIMATES.get(str(recipe.clip.architecture))
+def _wall(work: Work, gpus: int) -> float:
+    """Hours that some work takes on so many GPUs, one model after the other."""
+    if work.hours is None:
+        return 0.0
+    return work.hours / min(gpus, work.at_once or gpus)
 
-    def hours(amount: float, what: str) -> float | None:
-        return None if speed is None else amount / getattr(speed, what) / 3600
+
+_Shown = Mapping[tuple[str, str], Sequence[TestSettings]]
+
+
+def _shown(recipe: Recipe, cells: Sequence[Cell], rows: Sequence[Row]) -> _Shown:
+    """(model, benchmark) -> all settings that are evaluated, of the recipe's own and its grids."""
+    shown: dict[tuple[str, str], list[TestSettings]] = {}
+    for benchmark in recipe.inference.benchmarks:
+        settings = resolve_settings(recipe, benchmark)
+        shown[cells[0].names["model"], benchmark] = [settings]
+    for row in rows:
+        shown.setdefault((row.model, row.benchmark), []).append(row.settings)
+    return shown
+
+
+def _crops(settings: Sequence[TestSettings]) -> set[tuple[object, ...]]:
+    """What CLIP is shown: one entry for each pass over the crops of an image.
+
+    The threshold of the crops comes second.
+    """
+    return {
+        (
+            None,
+            one.crop_threshold,
+            one.view,
+            one.crop_expansion,
+            one.replace_ratio,
+            one.replace_layers if one.replace_ratio else (),
+        )
+        for one in settings
+    }
+
+
+def _work(recipe: Recipe, cells: Sequence[Cell], shown: _Shown, gpus: Gpus) -> list[Work]:
+    flops = FLOPS.get(str(recipe.clip.architecture), Flops(0, 0, 0))
+
+    def hours(tflop: float, precision: str) -> float | None:
+        return tflop / gpus.rate(precision) / 3600 if flops.crop else None
 
     segmenters = _distinct(cells, "segmenter")
     steps = sum(cell.recipe.segmenter.training.steps for cell in segmenters)
@@ -169,34 +226,69 @@ def _work(recipe: Recipe, cells: Sequence[Cell]) -> list[Work]:
         cell.recipe.segmenter.training.steps * cell.recipe.segmenter.training.batch_size
         for cell in segmenters
     )
+    training = _precision(recipe.segmenter.training.precision)
     miners = _distinct(cells, "pairs")
     mined = sum(_mined_images(cell.mining_recipe) for cell in miners)
-    models = _distinct(cells, "model")
+    each = flops.proposals + recipe.clip_finetune.pairs.proposals * flops.crop
     tuned = [cell.mining_recipe for cell in _distinct(cells, "finetuned")]
-    passes_over = [_mined_images(one) * PAIRS_PER_IMAGE * one.clip_finetune.epochs for one in tuned]
+    pairs = [_mined_images(one) * PAIRS_PER_IMAGE * one.clip_finetune.epochs for one in tuned]
     tuning_steps = sum(
-        int(n) // one.clip_finetune.batch_size for n, one in zip(passes_over, tuned, strict=True)
+        int(n) // one.clip_finetune.batch_size for n, one in zip(pairs, tuned, strict=True)
     )
-    images = sum(
-        recipe.datasets.benchmarks[name].images["val"] or 0 for name in recipe.inference.benchmarks
-    )
-    passes = sum(_passes(cells, cell.names["model"]) for cell in models)
+    tuning = _precision(recipe.clip_finetune.precision)
+    queries = recipe.segmenter.mask_decoder.queries
+    images, passes, tflop = 0, 0, 0.0
+    for (_, benchmark), settings in shown.items():
+        count = recipe.datasets.benchmarks[benchmark].images["val"] or 0
+        views, looks = len({one.view for one in settings}), len(_crops(settings))
+        images, passes = images + count, passes + count * looks
+        tflop += count * (views * flops.proposals + looks * queries * flops.crop)
     return [
-        Work("train_segmenter", len(segmenters), f"{steps:,} steps", hours(trained, "training")),
-        Work("mine_mask_text_pairs", len(miners), f"{mined:,} images", hours(mined, "mining")),
+        Work(
+            "train_segmenter",
+            len(segmenters),
+            f"{steps:,} steps",
+            hours(trained * flops.training, training),
+            training,
+        ),
+        Work(
+            "mine_mask_text_pairs",
+            len(miners),
+            f"{mined:,} images",
+            hours(mined * each, "float32"),
+            "float32",
+        ),
+        # A crop forwards and backwards, and the whole image forwards.
         Work(
             "finetune_clip",
             len(tuned),
             f"about {tuning_steps:,} steps",
-            hours(sum(passes_over), "pairs"),
+            hours(sum(pairs) * 4 * flops.crop, tuning),
+            tuning,
         ),
         Work(
             "evaluate_shard",
-            len(models),
-            f"{images * len(models):,} images, CLIP {passes / len(models):.1f} times each",
-            hours(images * passes, "evaluation"),
+            len(_distinct(cells, "model")),
+            f"{images:,} images, CLIP {passes / max(1, images):.1f} times each",
+            hours(tflop, "float32"),
+            "float32",
         ),
     ]
+
+
+def _precision(of_fabric: str) -> str:
+    return "bfloat16" if of_fabric.startswith("bf16") else "float32"
+
+
+def _files(recipe: Recipe) -> int:
+    """Image and label map of every raw image, once for each format, and what is converted."""
+    raw: dict[str, int] = {}
+    converted = 0
+    for benchmark in recipe.datasets.benchmarks.values():
+        images = sum(number or 0 for number in benchmark.images.values())
+        raw[benchmark.format] = max(raw.get(benchmark.format, 0), images)
+        converted += images * (2 if benchmark.format == "ade20k_847" else 1)
+    return 2 * sum(raw.values()) + converted
 
 
 def _disk(recipe: Recipe, cells: Sequence[Cell], archives: Sequence[str]) -> dict[str, float]:
@@ -232,12 +324,6 @@ def _mined_images(recipe: Recipe) -> int:
     """Images that pairs are mined from."""
     train = recipe.datasets.benchmarks[recipe.datasets.train].images["train"] or 0
     return min(train, recipe.clip_finetune.pairs.images or train)
-
-
-def _passes(cells: Sequence[Cell], model: str) -> int:
-    """How often CLIP looks at the crops of an image: once for each replace ratio."""
-    ratios = {str(c.recipe.inference.replace_ratio) for c in cells if c.names["model"] == model}
-    return len(ratios)
 
 
 def _archives(recipe: Recipe) -> list[str]:

@@ -57,11 +57,12 @@ def register(client: MlflowClient, recipe: str, run_id: str, model_id: str, alia
             raise
         aliases = {}
         client.create_registered_model(name, description=_NOTE.format(recipe=recipe, alias=ALIAS))
+    source = f"models:/{model_id}"  # which the store keeps; a version's own `model_id` it forgets
     known = aliases.get(alias)
-    if known is not None and client.get_model_version(name, known).model_id == model_id:
+    if known is not None and client.get_model_version(name, known).source == source:
         return
     version = client.create_model_version(
-        name, source=f"models:/{model_id}", run_id=run_id, model_id=model_id, await_creation_for=0
+        name, source=source, run_id=run_id, model_id=model_id, await_creation_for=0
     )
     client.set_registered_model_alias(name, alias, version.version)
 
@@ -69,6 +70,6 @@ def register(client: MlflowClient, recipe: str, run_id: str, model_id: str, alia
 def forget_model(client: MlflowClient, recipe: str, model_id: str) -> None:
     """Delete a logged model that another has replaced, and its versions."""
     for version in client.search_model_versions(f"name = '{registered_name(recipe)}'"):
-        if version.model_id == model_id:
+        if version.source == f"models:/{model_id}":
             client.delete_model_version(version.name, version.version)
     client.delete_logged_model(model_id)

@@ -51,7 +51,8 @@ def per_class_figure(classes: Sequence[ClassResult], benchmark: str) -> Figure:
         axes[0].margins(x=0.01)
         axes[0].grid(axis="y")
     absent = len(classes) - len(ranked)
-    without = f", {absent} more without ground truth" if absent else ""
+    between = "\n" if len(axes) == 1 and len(ranked) <= _NAMED else ", "  # narrow
+    without = f"{between}{absent} more without ground truth" if absent else ""
     figure.suptitle(f"{benchmark}: IoU of {len(ranked)} classes{without}")
     handles: list[Artist] = []
     for seen, (name, color) in _GROUPS.items():

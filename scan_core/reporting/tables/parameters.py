@@ -142,7 +142,7 @@ def _describe(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
         for key, sign in (("exclusiveMinimum", ">"), ("minimum", "≥"), ("maximum", "≤"))
         if key in schema
     ]
-    word = {"integer": "whole number", "string": "text", "boolean": "`true`, `false`"}
+    word = {"string": "text", "boolean": "`true`, `false`"}
     return " ".join([word.get(kind, kind), ", ".join(bounds)]).strip()
 
 

@@ -20,37 +20,38 @@ _COMBINED = ("miou", "miou_d2_v06", "sg_iou", "miou_seen", "miou_unseen")
 def main_table(evaluations: Sequence[Evaluation]) -> Table:
     """A row for each way of classifying, a column for each benchmark.
 
-    Where the two rules for the mean differ, there is a row for each of them.
+    A way for which the two rules for the mean differ has a row for each of them.
 
     Args:
         evaluations: of one model, at least one.
     """
     modes = [mode for mode in MODES if any(mode in e.results for e in evaluations)]
-    by_rule = {
-        rule: [tuple(per_cent(metric_of(e, mode, rule)) for e in evaluations) for mode in modes]
+    values = {
+        (rule, mode): tuple(per_cent(metric_of(e, mode, rule)) for e in evaluations)
         for rule in RULES
+        for mode in modes
     }
-    rules = RULES if by_rule[RULES[0]] != by_rule[RULES[1]] else ("miou",)
-    words = ("classified by", "rule") if len(rules) > 1 else ("classified by",)
-    rows = tuple(
-        ((MODES[mode], rule) if len(rules) > 1 else (MODES[mode],)) + cells
-        for rule in rules
-        for mode, cells in zip(modes, by_rule[rule], strict=True)
-    )
+    differing = [mode for mode in modes if values[RULES[0], mode] != values[RULES[1], mode]]
+    groups = {rule: group for rule, group in zip(RULES, (differing, modes), strict=True) if group}
+    words = ("classified by", "rule") if differing else ("classified by",)
+    rows: list[tuple[str, ...]] = []
     best: frozenset[tuple[int, int]] = frozenset()
     columns = range(len(words), len(words) + len(evaluations))
-    for number in range(len(rules)):
-        best |= best_cells(rows, columns, range(number * len(modes), (number + 1) * len(modes)))
+    for rule, group in groups.items():
+        first = len(rows)
+        about = (rule,) if differing else ()
+        rows += [(MODES[mode], *about, *values[rule, mode]) for mode in group]
+        best |= best_cells(rows, columns, range(first, len(rows)))
     model = evaluations[0]
     about_rules = (
-        BOTH_RULES
-        if len(rules) > 1
+        f"{BOTH_RULES}; where a row of only one rule is there, both give the same values"
+        if differing
         else f"mIoU: {METRICS['miou']}; `miou_d2_v06`, the rule of the paper, gives the same values"
     )
     return Table(
         title=f"Mean IoU of {model.recipe} ({model.variant})",
         header=(*words, *(e.benchmark for e in evaluations)),
-        rows=rows,
+        rows=tuple(rows),
         text_columns=len(words),
         note=f"In %. {about_rules}. Chance assigns a random class to every proposal.",
         best=best,

@@ -150,7 +150,7 @@ def best_cells(
     Args:
         rows: cells that begin with a number, or hold none.
         columns: to look at.
-        among: rows to look at; by default all. Of fewer than two numbers none is the best.
+        among: rows to look at; by default all. Where all are equal, none is the best.
 
     Returns:
         (row, column) of each of them.
@@ -160,7 +160,7 @@ def best_cells(
     for column in columns:
         values = {row: _value(rows[row][column]) for row in chosen}
         known = [value for value in values.values() if not math.isnan(value)]
-        if len(known) > 1:
+        if len(set(known)) > 1:
             found |= {(row, column) for row, value in values.items() if value == max(known)}
     return frozenset(found)
 
