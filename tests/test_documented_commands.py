@@ -27,6 +27,7 @@ ELSEWHERE = {
     r"source \.venv/bin/activate": "the shell's own",
     r"\$EDITOR params\.yaml": "a person's editor",
     r"python -m pytest -m (cluster|long|\".*\")|python -m pytest( tests/\w+\.py)+": ".ci/run",
+    r"squeue --me .*": "SLURM's own, on the reader's cluster",
     r"pre-commit install": "test_repository.py::test_hooks_are_the_linters_of_make_lint",
     r"git (add|clone|commit|checkout|diff|push) .*": "the reader's own repository",
     r"gto register scan --version v1\.0\.0|dvc artifacts get \S+ scan --out .*":

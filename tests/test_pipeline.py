@@ -66,7 +66,9 @@ def test_the_report_is_light_and_its_images_are_as_large_as_they_are_shown(made)
     assert page.stat().st_size < MOST_BYTES
     images = images_of(page)
     # Figures of the model and of each benchmark, the grid, the curves; panels, and the data sets.
-    assert len(images) == 1 + (1 + 2 * len(BENCHMARKS)) + 1 + 2 + len(BENCHMARKS) + 6
+    sheets = list((made.folder / "data/mini/benchmarks").glob("*/sheet.png"))
+    assert len(sheets) == 7
+    assert len(images) == 1 + (1 + 2 * len(BENCHMARKS)) + 1 + 2 + len(BENCHMARKS) + len(sheets)
     assert all(image.size == (width, height) for width, height, image in images)
 
 

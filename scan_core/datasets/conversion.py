@@ -133,7 +133,7 @@ def _made_meanwhile(output: Path, made_from: str) -> BenchmarkIndex | None:
     mark, index = output / _MADE_FROM, output / "index.json"
     if not (mark.is_file() and index.is_file() and (output / "labels").is_dir()):
         return None
-    if mark.read_text(encoding="utf-8") != made_from:
+    if mark.read_bytes() != made_from.encode():
         return None
     logging.info("%s is made of the same data already", index)
     return load_index(index)
@@ -169,7 +169,7 @@ def _check_list(raw: RawSplit, split: str) -> None:
 def _begin(folder: Path, fingerprint: str) -> None:
     """Keep what an earlier run left in `folder` only if it was made from the same files."""
     mark = folder / "fingerprint"
-    if folder.exists() and not (mark.exists() and mark.read_text(encoding="utf-8") == fingerprint):
+    if folder.exists() and not (mark.exists() and mark.read_bytes() == fingerprint.encode()):
         logging.info("the raw data has changed since an earlier run: starting again")
         shutil.rmtree(folder)
     remove_leftovers(folder, before=time.time())  # nobody else converts it now

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from scan_core.storage.full_disk import room_for
 
@@ -50,7 +52,8 @@ class Progress:
         Raises:
             DiskFullError: there is no space for it.
         """
-        line = json.dumps([stem, asdict(converted)]) + "\n"
+        fields = asdict(converted)
+        line = json.dumps([stem, fields, _checksum(stem, fields)]) + "\n"
         with room_for(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(line)
 
@@ -68,7 +71,12 @@ def sha256_of(path: Path) -> str:
 def _lines(path: Path) -> Iterator[tuple[str, Converted]]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            stem, fields = json.loads(line)
-            yield stem, Converted(**fields)
+            stem, fields, checksum = json.loads(line)
+            if checksum == _checksum(stem, fields):
+                yield stem, Converted(**fields)
         except (ValueError, TypeError):
-            continue  # cut off by a kill: that image is converted again
+            continue  # cut off by a kill, or damaged: that image is converted again
+
+
+def _checksum(stem: str, fields: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps([stem, fields]).encode())
