@@ -78,7 +78,7 @@ def _curves(grid: Grid) -> Figure:
     left.set_ylim(bottom=0)
     figure.suptitle(_title(grid))
     handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 7))
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4))
     return figure
 
 
@@ -115,7 +115,8 @@ def _bars(grid: Grid) -> Figure:
         axis.tick_params("x", rotation=20)
     axis.set_ylabel("mIoU, %")
     axis.grid(axis="y")
-    figure.suptitle(_title(grid))
+    own = f"; {OWN} the recipe's own" if grid.keys and _own_cell(grid) else ""
+    figure.suptitle(_title(grid) + own)
     if grid.keys:
         figure.legend(loc="outside lower center", ncols=columns)
     return figure
@@ -132,6 +133,5 @@ def _label(grid: Grid, cell: tuple[str, ...]) -> str:
 def _title(grid: Grid) -> str:
     seeds = {seed for runs in grid.results.values() for seed in runs}
     bars = f"mean and standard error of {len(seeds)} seeds" if len(seeds) > 1 else "one seed"
-    own = f"; {OWN} recipe's own" if grid.keys and _own_cell(grid) else ""
     name = capitalised(grid.name.replace("_", " "))
-    return f"{name}: mIoU over classes with ground truth, {bars}{own}"
+    return f"{name}: mIoU over classes with ground truth, {bars}"
