@@ -32,7 +32,8 @@ report: .venv/installed  ## tables, figures and pictures as one HTML page: resul
 	snakemake --profile local --config recipe=mini -- results/mini/report.html
 
 test: .venv/installed  ## all tests
-	python -m pytest
+	# Two files at a time; threads that wait do not spin, for they would hold up the other file.
+	OMP_WAIT_POLICY=PASSIVE python -m pytest --numprocesses=2 --dist=loadfile
 
 lint: .venv/installed  ## style, types, and Snakemake's own checks
 	ruff check .

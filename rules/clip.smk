@@ -2,6 +2,8 @@
 
 
 rule clip_weights:
+    input:
+        made_of=clip_made_of,
     output:
         clip=f"{RESULTS}/clip/{{clip}}/clip.safetensors",
         metrics=f"{RESULTS}/clip/{{clip}}/metrics.jsonl",
@@ -25,14 +27,13 @@ rule clip_weights:
         recipe=clip_recipe,
         work=subpath(output.clip, parent=True),
         run=f"{RECIPE_NAME}/clip/{{clip}}",
-        made_of=clip_made_of,
     message:
         "Obtaining CLIP ({wildcards.clip})"
     shell:
         "{resources.launcher} python -m workflow_scripts.clip_weights --recipe-part {params.recipe:q}"
         " --work {params.work:q}/work --output {output.clip:q} --metrics {output.metrics:q}"
         " --workers {threads} --run {params.run:q} 2> {log:q}"
-        " && cp {params.made_of:q} {output.made_of:q}"
+        " && cp {input.made_of:q} {output.made_of:q}"
 
 
 rule mine_shard:
@@ -42,6 +43,7 @@ rule mine_shard:
         index=TRAINING_INDEX,
         raw=ALL_RAW_RECORDS,
         captions=CAPTIONS_OF_ONES_OWN,
+        made_of=pairs_shard_made_of,
     output:
         made=f"{RESULTS}/pairs/{{pairs}}/shards/{{shard}}.jsonl",
         made_of=f"{RESULTS}/pairs/{{pairs}}/shards/{{shard}}.made_of.json",
@@ -63,7 +65,6 @@ rule mine_shard:
         recipe=pairs_recipe,
         captions=str(CAPTIONS or CLASS_NAMES),
         shards=mining_shards,
-        made_of=pairs_shard_made_of,
     message:
         "Mining mask-noun pairs ({wildcards.pairs}), shard {wildcards.shard}"
     shell:
@@ -71,7 +72,7 @@ rule mine_shard:
         " --clip {input.clip:q} --segmenter {input.segmenter:q} --index {input.index:q}"
         " --captions {params.captions:q} --shard {wildcards.shard:q} --shards {params.shards:q}"
         " --workers {threads} --output {output.made:q} 2> {log:q}"
-        " && cp {params.made_of:q} {output.made_of:q}"
+        " && cp {input.made_of:q} {output.made_of:q}"
 
 
 rule mine_mask_text_pairs:
@@ -107,6 +108,7 @@ rule finetune_clip:
         clip=clip_of_finetuned,
         pairs=pairs_of_finetuned,
         index=TRAINING_INDEX,
+        made_of=finetuned_made_of,
     output:
         clip=f"{RESULTS}/finetuned_clip/{{finetuned}}/clip.safetensors",
         metrics=f"{RESULTS}/finetuned_clip/{{finetuned}}/metrics.jsonl",
@@ -128,7 +130,6 @@ rule finetune_clip:
         recipe=finetune_recipe,
         work=subpath(output.clip, parent=True),
         run=f"{RECIPE_NAME}/clip_finetune/{{finetuned}}",
-        made_of=finetuned_made_of,
     message:
         "Fine-tuning CLIP with masks ({wildcards.finetuned})"
     shell:
@@ -137,4 +138,4 @@ rule finetune_clip:
         " --devices {resources.devices:q} --nodes {resources.nodes:q} --workers {resources.workers:q}"
         " --work {params.work:q}/work --output {output.clip:q} --metrics {output.metrics:q}"
         " --run {params.run:q} 2> {log:q}"
-        " && cp {params.made_of:q} {output.made_of:q}"
+        " && cp {input.made_of:q} {output.made_of:q}"

@@ -81,13 +81,15 @@ def addressed(document) -> str:
     return str(write_addressed(SNAPSHOT_FOLDER / "parts", text))
 
 
-def made_of(script: str, **contents) -> str:
-    """A file of everything that a rule's result depends on besides its input files.
+def made_of(script: str, result: str, **contents) -> str:
+    """A file of everything that a result depends on besides the other input files of its rule.
 
-    The rule copies it beside its result, as `made_of.json`; see `rules/made_of.smk`.
+    It is an input of the rule, which copies it beside its result as `made_of.json`; see
+    `rules/made_of.smk`.
     """
     data = contents.pop("data", ())
-    return addressed({"script": script, "code": code(script, *data), **contents})
+    about = {"script": script, "result": result, "code": code(script, *data)}
+    return addressed({**about, **contents})
 
 
 def one_of(names) -> str:

@@ -74,6 +74,8 @@ rule extract_archive:
 
 
 rule generate_miniworld:
+    input:
+        made_of=world_made_of,
     output:
         made=f"{RAW}/generated/{{layout}}.json",
         made_of=f"{RAW}/generated/{{layout}}.made_of.json",
@@ -94,19 +96,19 @@ rule generate_miniworld:
         seed=RECIPE.seed,
         image_size=RECIPE.datasets.miniworld and RECIPE.datasets.miniworld.image_size,
         images=world_images,
-        made_of=world_made_of,
     message:
         "Drawing the miniature world in the layout {wildcards.layout}"
     shell:
         "python -m workflow_scripts.generate_miniworld --layout {wildcards.layout:q} --raw-root {params.raw:q}"
         " --seed {params.seed:q} --image-size {params.image_size:q} --images {params.images:q}"
         " --workers {threads} --output {output.made:q} 2> {log:q}"
-        " && cp {params.made_of:q} {output.made_of:q}"
+        " && cp {input.made_of:q} {output.made_of:q}"
 
 
 rule convert_benchmark:
     input:
-        raw_data,
+        raw=raw_data,
+        made_of=conversion_made_of,
     output:
         labels=directory(f"{DATA}/benchmarks/{{benchmark}}/labels"),
         index=f"{DATA}/benchmarks/{{benchmark}}/index.json",
@@ -129,7 +131,6 @@ rule convert_benchmark:
         folder=subpath(output.index, parent=True),
         classes=class_list_name,
         splits=splits,
-        made_of=conversion_made_of,
     message:
         "Converting {wildcards.benchmark}"
     shell:
@@ -137,7 +138,7 @@ rule convert_benchmark:
         " --raw-root {params.raw:q} --class-list {params.classes:q}"
         " --name {wildcards.benchmark:q} --splits {params.splits:q} --workers {threads}"
         " --output {params.folder:q} 2> {log:q}"
-        " && cp {params.made_of:q} {output.made_of:q}"
+        " && cp {input.made_of:q} {output.made_of:q}"
 
 
 use rule convert_benchmark as convert_benchmark_with_images with:
@@ -155,6 +156,7 @@ rule verify_dataset:
     input:
         index=f"{DATA}/benchmarks/{{benchmark}}/index.json",
         labels=f"{DATA}/benchmarks/{{benchmark}}/labels",
+        made_of=verification_made_of,
     output:
         verification=f"{DATA}/benchmarks/{{benchmark}}/verification.json",
         sheet=report(
@@ -178,14 +180,13 @@ rule verify_dataset:
         runtime=60,
     params:
         expected=expected_images,
-        made_of=verification_made_of,
     message:
         "Verifying {wildcards.benchmark}"
     shell:
         "python -m workflow_scripts.verify_dataset --index {input.index:q}"
         " --expected-images {params.expected:q} --workers {threads}"
         " --report {output.verification:q} --sheet {output.sheet:q} 2> {log:q}"
-        " && cp {params.made_of:q} {output.made_of:q}"
+        " && cp {input.made_of:q} {output.made_of:q}"
 
 
 rule dataset_manifest:

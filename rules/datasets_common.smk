@@ -77,6 +77,7 @@ def conversion_made_of(wildcards):
     classes = CLASS_LISTS[wildcards.benchmark]
     return made_of(
         "convert_benchmark",
+        wildcards.benchmark,
         format=raw_format(wildcards),
         source=SOURCE,
         classes=[classes.names, classes.raw_ids],
@@ -85,12 +86,15 @@ def conversion_made_of(wildcards):
 
 
 def verification_made_of(wildcards):
-    return made_of("verify_dataset", expected=expected_images(wildcards))
+    return made_of(
+        "verify_dataset", wildcards.benchmark, expected=expected_images(wildcards)
+    )
 
 
 def world_made_of(wildcards):
     return made_of(
         "generate_miniworld",
+        wildcards.layout,
         data=["scan_core/vocabulary/data/mini_*.json"],
         seed=RECIPE.seed,
         image_size=RECIPE.datasets.miniworld.image_size,

@@ -10,6 +10,7 @@ rule evaluate_shard:
         index=f"{DATA}/benchmarks/{{benchmark}}/index.json",
         labels=f"{DATA}/benchmarks/{{benchmark}}/labels",
         verification=f"{DATA}/benchmarks/{{benchmark}}/verification.json",
+        made_of=shard_made_of,
     output:
         counts=f"{RESULTS}/eval/{{model}}/{{benchmark}}/shards/{{shard}}.npz",
         predictions=directory(
@@ -37,7 +38,6 @@ rule evaluate_shard:
         evaluated=f"{RESULTS}/eval/{{model}}/{{benchmark}}/evaluated/{{shard}}",
         kept=KEPT_PREDICTIONS,
         code=code("evaluate_shard"),
-        made_of=shard_made_of,
     message:
         "Evaluating {wildcards.model} on {wildcards.benchmark}, shard {wildcards.shard}"
     shell:
@@ -46,12 +46,13 @@ rule evaluate_shard:
         " --shards {params.shards:q} --chance --predictions {output.predictions:q}"
         " --most-predictions {params.kept:q} --text-cache {params.cache:q} --workers {threads}"
         " --evaluated {params.evaluated:q} --code {params.code:q} --output {output.counts:q} 2> {log:q}"
-        " && cp {params.made_of:q} {output.made_of:q}"
+        " && cp {input.made_of:q} {output.made_of:q}"
 
 
 rule evaluate:
     input:
-        shards_of,
+        shards=shards_of,
+        made_of=evaluation_made_of,
     output:
         metrics=f"{RESULTS}/eval/{{model}}/{{benchmark}}/metrics.json",
         everything=f"{RESULTS}/eval/{{model}}/{{benchmark}}/evaluation.json",
@@ -75,21 +76,21 @@ rule evaluate:
     params:
         classes=classes_of,
         recipe=RECIPE_NAME,
-        made_of=evaluation_made_of,
     message:
         "Merging the evaluation of {wildcards.model} on {wildcards.benchmark}"
     shell:
-        "python -m workflow_scripts.evaluate --shards {input:q} --classes {params.classes:q}"
+        "python -m workflow_scripts.evaluate --shards {input.shards:q} --classes {params.classes:q}"
         " --recipe {params.recipe:q} --variant {wildcards.model:q}"
         " --benchmark {wildcards.benchmark:q} --metrics {output.metrics:q}"
         " --everything {output.everything:q} --per-class {output.per_class:q}"
         " --confusion {output.confusion:q} 2> {log:q}"
-        " && cp {params.made_of:q} {output.made_of:q}"
+        " && cp {input.made_of:q} {output.made_of:q}"
 
 
 rule ablate:
     input:
-        evaluations_of_grid,
+        evaluations=evaluations_of_grid,
+        made_of=grid_made_of,
     output:
         made=f"{RESULTS}/ablations/{{seeds}}{{grid}}.csv",
         made_of=f"{RESULTS}/ablations/{{seeds}}{{grid}}.made_of.json",
@@ -109,10 +110,9 @@ rule ablate:
     params:
         plan=plan_of_grid,
         root=f"{RESULTS}/eval",
-        made_of=grid_made_of,
     message:
         "Table of the grid {wildcards.grid}"
     shell:
         "python -m workflow_scripts.ablate --grid {wildcards.grid:q} --plan {params.plan:q}"
         " --evaluations {params.root:q} --output {output.made:q} 2> {log:q}"
-        " && cp {params.made_of:q} {output.made_of:q}"
+        " && cp {input.made_of:q} {output.made_of:q}"

@@ -75,6 +75,7 @@ def scored_by(benchmark):
 def shard_made_of(wildcards):
     return made_of(
         "evaluate_shard",
+        f"{wildcards.model}/{wildcards.benchmark}",
         settings=settings_of(wildcards),
         scored_by=scored_by(wildcards.benchmark),
         shard=[wildcards.shard, shard_count(wildcards)],
@@ -82,11 +83,17 @@ def shard_made_of(wildcards):
 
 
 def evaluation_made_of(wildcards):
-    return made_of("evaluate", scored_by=scored_by(wildcards.benchmark))
+    return made_of(
+        "evaluate",
+        f"{wildcards.model}/{wildcards.benchmark}",
+        scored_by=scored_by(wildcards.benchmark),
+    )
 
 
 def grid_made_of(wildcards):
-    return made_of("ablate", plan=plan_of_grid(wildcards))
+    return made_of(
+        "ablate", f"{wildcards.seeds}{wildcards.grid}", plan=plan_of_grid(wildcards)
+    )
 
 
 def evaluations_of_grid(wildcards):

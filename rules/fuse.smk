@@ -7,6 +7,7 @@ rule fuse_weights:
         segmenter=segmenter_of_model,
         finetuned=finetuned_of_model,
         manifest=f"{RESULTS}/dataset_manifest.json",
+        made_of=model_made_of,
     output:
         made=f"{RESULTS}/model/{{model}}/model.safetensors",
         made_of=f"{RESULTS}/model/{{model}}/made_of.json",
@@ -23,11 +24,10 @@ rule fuse_weights:
         runtime=30,
     params:
         recipe=model_recipe,
-        made_of=model_made_of,
     message:
         "Putting the model together ({wildcards.model})"
     shell:
         "python -m workflow_scripts.fuse_weights --recipe-part {params.recipe:q}"
         " --clip {input.clip:q} --segmenter {input.segmenter:q} --finetuned {input.finetuned:q}"
         " --manifest {input.manifest:q} --output {output.made:q} 2> {log:q}"
-        " && cp {params.made_of:q} {output.made_of:q}"
+        " && cp {input.made_of:q} {output.made_of:q}"

@@ -7,7 +7,7 @@ results were copied here, the file beside the result is what tells.
 
 from types import SimpleNamespace
 
-from scan_core.provenance.made_of import set_aside_if_other
+from scan_core.provenance.made_of import compare
 
 
 def records():
@@ -50,8 +50,5 @@ def records():
 
 if workflow.is_main_process:
     for record, made, wildcards in records():
-        if Path(record).exists() or Path(record).with_suffix(".other.json").exists():
-            wanted = Path(made(SimpleNamespace(**wildcards))).read_text(
-                encoding="utf-8"
-            )
-            set_aside_if_other(Path(record), wanted)
+        if Path(record).exists():
+            compare(Path(record), Path(made(SimpleNamespace(**wildcards))))

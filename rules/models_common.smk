@@ -58,7 +58,10 @@ def clip_made_of(wildcards):
     cell = CLIPS[wildcards.clip]
     part = cell.part("clip")
     return made_of(
-        "clip_weights", part=part.model_dump(), file=own_file(part.clip.source)
+        "clip_weights",
+        wildcards.clip,
+        part=part.model_dump(),
+        file=own_file(part.clip.source),
     )
 
 
@@ -66,23 +69,25 @@ def segmenter_made_of(wildcards):
     cell, stage = SEGMENTERS[wildcards.segmenter]
     part = cell.part(stage)
     backbone = own_file(part.segmenter.backbone.weights)
-    return made_of("train_segmenter", part=part.model_dump(), file=backbone)
+    return made_of(
+        "train_segmenter", wildcards.segmenter, part=part.model_dump(), file=backbone
+    )
 
 
 def pairs_shard_made_of(wildcards):
     part = PAIRS[wildcards.pairs].part("pairs")
     shard = [wildcards.shard, mining_shards(wildcards)]
-    return made_of("mine_shard", part=part.model_dump(), shard=shard)
+    return made_of("mine_shard", wildcards.pairs, part=part.model_dump(), shard=shard)
 
 
 def finetuned_made_of(wildcards):
     part = FINETUNED[wildcards.finetuned].part("finetuned")
-    return made_of("finetune_clip", part=part.model_dump())
+    return made_of("finetune_clip", wildcards.finetuned, part=part.model_dump())
 
 
 def model_made_of(wildcards):
     part = MODELS[wildcards.model].part("model")
-    return made_of("fuse_weights", part=part.model_dump())
+    return made_of("fuse_weights", wildcards.model, part=part.model_dump())
 
 
 @cache

@@ -8,6 +8,7 @@ rule train_segmenter:
         labels=TRAINING_LABELS,
         verification=f"{DATA}/benchmarks/{RECIPE.datasets.train}/verification.json",
         backbone=backbone_file,
+        made_of=segmenter_made_of,
     output:
         segmenter=f"{RESULTS}/segmenter/{{segmenter}}/segmenter.safetensors",
         metrics=f"{RESULTS}/segmenter/{{segmenter}}/metrics.jsonl",
@@ -30,7 +31,6 @@ rule train_segmenter:
         backbone=backbone_option,
         work=subpath(output.segmenter, parent=True),
         run=f"{RECIPE_NAME}/segmenter/{{segmenter}}",
-        made_of=segmenter_made_of,
     message:
         "Training the segmenter ({wildcards.segmenter})"
     shell:
@@ -40,4 +40,4 @@ rule train_segmenter:
         " --micro-batches {resources.micro_batches:q}"
         " --work {params.work:q}/work --output {output.segmenter:q} --metrics {output.metrics:q}"
         " --run {params.run:q} 2> {log:q}"
-        " && cp {params.made_of:q} {output.made_of:q}"
+        " && cp {input.made_of:q} {output.made_of:q}"

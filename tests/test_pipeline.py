@@ -374,7 +374,7 @@ def test_settings_are_searched_on_the_splits_that_are_for_it(made):
         rows = list(csv.DictReader(file))
     assert len(rows) == 12
     best = float(max(rows, key=lambda row: float(row["mean"]))["mean"])
-    assert f"# {best:.4f} with these settings" in (folder / "best.yaml").read_text()
+    assert f"# {100 * best:.2f} % with these settings" in (folder / "best.yaml").read_text()
     assert made.jobs("searches") == {}
 
 

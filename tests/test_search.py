@@ -139,8 +139,8 @@ def test_the_top_is_found_and_can_be_pasted(tmp_path):
     assert (tmp_path / "search.png").stat().st_size > 10_000
     pasted = read_params(tmp_path / "best.yaml")["inference"]
     assert (pasted["clip_weight"], pasted["ensemble"]) == (0.3, "log")
-    assert "0.5500 with these settings" in best_settings(asked, trials, own, "mini")
-    assert "0.2500 with the recipe's own" in best_settings(asked, trials, own, "mini")
+    assert "55.00 % with these settings" in best_settings(asked, trials, own, "mini")
+    assert "25.00 % with the recipe's own" in best_settings(asked, trials, own, "mini")
     document = read_params(ROOT / "params.yaml")
     document["recipes"]["mini"]["inference"].update(pasted)
     recipe = validate(document).recipes["mini"]

@@ -4,36 +4,40 @@ A workflow engine remembers what it ran. Its memory can be deleted, or results c
 has none. The truth lies with the result.
 """
 
+import json
+import os
 from pathlib import Path
+from typing import Any
+
+# Older than any result: the time of a description that results agree with.
+_LONG_AGO = 86_400
 
 
-def set_aside_if_other(record: Path, wanted: str) -> bool:
-    """Let a record stand only where it says what its result would be made of now.
+def compare(record: Path, wanted: Path) -> bool:
+    """Let a description be newer than a result that was made of something else.
 
-    A record that says something else is renamed, so that it is missing and its result is made
-    again; one that had been set aside, and is right again, gets its name back.
+    The description is an input of the rule, which a workflow engine runs again where an input is
+    newer than a result and has changed.
 
     Args:
-        record: `made_of.json` beside a result.
-        wanted: its text, if the result were made now.
+        record: `made_of.json` beside the result; there may be none.
+        wanted: the description of what the result would be made of now.
 
     Returns:
-        whether a right record is there.
+        whether the result may stay.
     """
-    aside = record.with_suffix(f".other{record.suffix}")
-    if _text(record) == wanted:
-        return True
-    if record.exists():
-        record.replace(aside)
-        return False
-    if _text(aside) == wanted:
-        aside.replace(record)
-        return True
-    return False
+    description = wanted.read_text(encoding="utf-8")
+    stays = not record.exists() or _contents(record) == json.loads(description)
+    if stays:
+        os.utime(wanted, (_LONG_AGO, _LONG_AGO))
+    else:
+        # With a line more, so that it differs from what an engine may remember by a checksum.
+        wanted.write_text(f"{description}\n", encoding="utf-8")
+    return stays
 
 
-def _text(path: Path) -> str | None:
+def _contents(path: Path) -> Any:
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return None

@@ -1,9 +1,12 @@
 """Files named by their contents: what is longer than a command line may be."""
 
 import hashlib
+import os
 from pathlib import Path
 
 from scan_core.storage.atomic import write_text
+
+_LONG_AGO = 86_400
 
 
 def write_addressed(folder: Path, text: str) -> Path:
@@ -18,4 +21,6 @@ def write_addressed(folder: Path, text: str) -> Path:
     path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
     if not path.is_file():
         write_text(path, text)
+        # What it says is new, not the file: nothing that agrees with it is older.
+        os.utime(path, (_LONG_AGO, _LONG_AGO))
     return path
