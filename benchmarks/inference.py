@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.machine import product_rate, seconds
 from scan_core.inference.class_map import class_maps
-from scan_core.inference.image_features import CropSetting, ImageEvidence
+from scan_core.inference.image_features import CropSetting, ImageFeatures
 from scan_core.inference.scan import Scan
 from scan_core.inference.views import ImageViews, View
 from scan_core.models.cpu_linear import ConvolutionalLinear
@@ -50,8 +50,8 @@ class Bench:
         torch.backends.cudnn.allow_tf32 = precision == "tf32"
         stored = "float32" if precision == "tf32" else precision
         self.scan = Scan.from_recipe(recipe, device=device, precision=stored)
-        self.device = self.scan.observer.device
-        self.rate = product_rate(self.scan.observer.dtype, self.device)
+        self.device = self.scan.image_encoder.device
+        self.rate = product_rate(self.scan.image_encoder.dtype, self.device)
         network = self.scan.network.requires_grad_(False)  # or FLOPs cannot be counted
         if compiled:
             network.proposal_network.compile()
@@ -67,9 +67,9 @@ class Bench:
         return F.normalize(features, dim=-1).to(self.device)
 
     @torch.inference_mode()
-    def stages(self) -> tuple[list[tuple[str, float, float]], ImageEvidence]:
+    def stages(self) -> tuple[list[tuple[str, float, float]], ImageFeatures]:
         """Run the networks: name, seconds and FLOPs of every stage, and what was seen."""
-        network, observer = self.scan.network, self.scan.observer
+        network, image_encoder = self.scan.network, self.scan.image_encoder
         setting = CropSetting.of(settings_grid()[0])
         rows: list[tuple[str, float, float]] = []
 
@@ -85,32 +85,35 @@ class Bench:
             stage("frozen CLIP, whole image", lambda: network.view(small))
             proposals, view = network.proposal_network(pixels), network.view(small)
             stage("semantic integration", lambda: network.embed(proposals, view))
-            (evidence, cls), *_ = observer.propose([self.image])
-            stage("masks", evidence.masks)
-            masks = evidence.masks()
+            (image_features, cls), *_ = image_encoder.propose([self.image])
+            stage("masks", image_features.masks)
+            masks = image_features.masks()
             # Above its median every mask has pixels, and half of the image is background.
             chosen = masks > masks.flatten(1).median(1).values[:, None, None]
-            side = observer.visual.input
+            side = image_encoder.visual.input
             stage("crops", lambda: masked_crops(self.image, chosen, side))
             crops = masked_crops(self.image, chosen, side)
-            stage("draws of the shift", lambda: observer.shift(crops, cls, setting, len(masks), 0))
+            stage(
+                "draws of the shift",
+                lambda: image_encoder.shift(crops, cls, setting, len(masks), 0),
+            )
             stage("CLIP on crops, shifted", lambda: self._describe(crops, cls, setting))
             features = self._describe(crops, cls, setting)
         seen = {setting: features}
         peaks = torch.ones_like(masks[:, 0, 0])
-        return rows, replace(evidence, peaks=peaks, crop_features=seen)
+        return rows, replace(image_features, peaks=peaks, crop_features=seen)
 
     def _describe(self, crops: MaskedCrops, cls: Tensor, setting: CropSetting) -> Tensor:
-        return self.scan.observer.describe(crops, cls, [setting], 100, 0)[0]
+        return self.scan.image_encoder.describe(crops, cls, [setting], 100, 0)[0]
 
     @torch.inference_mode()
     def combine(
-        self, evidence: ImageEvidence, text: Tensor, settings: Sequence[TestSettings]
+        self, image_features: ImageFeatures, text: Tensor, settings: Sequence[TestSettings]
     ) -> list[Tensor]:
         """Class maps of all settings."""
-        seen = ImageViews((View(evidence, False),))
+        seen = ImageViews((View(image_features, False),))
         scores = [self.scan.score(seen, text, setting) for setting in settings]
-        return class_maps(evidence.masks(), scores, SIZE)
+        return class_maps(image_features.masks(), scores, SIZE)
 
 
 def settings_grid() -> list[TestSettings]:
@@ -140,7 +143,7 @@ def settings_grid() -> list[TestSettings]:
 def report(name: str, recipe: Recipe, options: argparse.Namespace, precision: str) -> Tensor:
     """Measure and print one table; returns a class map, to compare precisions by."""
     bench = Bench(recipe, options.device, precision, options.compile)
-    rows, evidence = bench.stages()
+    rows, image_features = bench.stages()
     one = settings_grid()[:1]
     print(
         f"\n{name}, {precision}, {bench.device}"
@@ -150,7 +153,7 @@ def report(name: str, recipe: Recipe, options: argparse.Namespace, precision: st
     combined = {}
     for classes in options.classes:
         text = bench.text(classes)
-        work = lambda text=text: bench.combine(evidence, text, one)  # noqa: E731
+        work = lambda text=text: bench.combine(image_features, text, one)  # noqa: E731
         combined[classes] = seconds(work, bench.device, least=1.0)
         flops = 2.0 * classes * 100 * SIZE[0] * SIZE[1]
         rows.append((f"combine, {classes} classes", combined[classes], flops))
@@ -166,7 +169,7 @@ def report(name: str, recipe: Recipe, options: argparse.Namespace, precision: st
     for classes, duration in combined.items():
         single = networks + duration
         text = bench.text(classes)
-        work = lambda text=text: bench.combine(evidence, text, settings_grid())  # noqa: E731
+        work = lambda text=text: bench.combine(image_features, text, settings_grid())  # noqa: E731
         grid = networks + seconds(work, bench.device)
         print(
             f"{classes} classes: {single:.2f} s an image, {1 / single:.3f} images/s; "
@@ -179,7 +182,7 @@ def report(name: str, recipe: Recipe, options: argparse.Namespace, precision: st
             f"scaled to this machine's float32 rate {scaled / RELEASED[name]:.2f}"
         )
     print(f"peak memory {peak_memory(bench.device):.1f} GiB")
-    return bench.combine(evidence, bench.text(options.classes[0]), one)[0]
+    return bench.combine(image_features, bench.text(options.classes[0]), one)[0]
 
 
 def peak_memory(device: torch.device) -> float:

@@ -116,5 +116,5 @@ def training_processes():
     }
 
 
-# Of a rule that takes one GPU where there is one: a profile may name a command that chooses it.
+# Of a job that takes one GPU where there is one: a profile may name a command that chooses it.
 ONE_GPU = {"launcher": ""}

@@ -69,7 +69,7 @@ def scored_by(benchmark):
     classes = CLASS_LISTS[benchmark]
     other = classes.predict_with
     predicted = load_class_list(other).names if other else classes.names
-    return [classes.names, classes.seen, sorted(classes.fathers.items()), predicted]
+    return [classes.names, classes.seen, sorted(classes.parents.items()), predicted]
 
 
 def shard_made_of(wildcards):

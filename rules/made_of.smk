@@ -1,7 +1,7 @@
 """Results of something else than the recipe are made again, whatever Snakemake remembers of them.
 
-Beside its result each rule leaves `made_of.json`: code, keys of the recipe, and contents of files that
-no rule makes. Snakemake compares the same with what it remembers; after its memory was deleted, or
+Beside each result stands `made_of.json`, with the code, keys of the recipe, and contents of files that
+are not made here. Snakemake compares the same with what it remembers; after its memory was deleted, or
 results were copied here, the file beside the result is what tells.
 """
 

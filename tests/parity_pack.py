@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from scan_core.models.build import build_network
-from scan_core.models.checkpoints import fit
+from scan_core.models.checkpoints import load_strict
 from scan_core.models.released_names import SCAN, to_ours, to_theirs
 
 FOLDER = Path(__file__).parent / "parity"
@@ -164,7 +164,7 @@ def tiny_network(text_heads=True):
         set_text_heads(network.clip)
     ours, unknown = to_ours(named_weights(to_theirs(network.state_dict(), SCAN)), SCAN)
     assert not unknown
-    fit(network, ours, "the tiny model")
+    load_strict(network, ours, "the tiny model")
     return network
 
 

@@ -17,7 +17,7 @@ from scan_core.datasets.loading import BenchmarkImages
 from scan_core.inference.assembly import save_clip
 from scan_core.models.build import architecture_of
 from scan_core.models.clip import build_clip
-from scan_core.models.dropout import ImageNoise, image_noise
+from scan_core.models.dropout import DropPath, SampleDropout, sample_noise
 from scan_core.models.mask_decoder import Proposals
 from scan_core.params.reading import read_params
 from scan_core.params.recipe_part import write_part
@@ -63,11 +63,11 @@ PARTS = ("match", "candidates", "random")
 
 
 def test_the_noise_of_an_image_does_not_depend_on_its_neighbours():
-    layers = torch.nn.Sequential(ImageNoise(0.4), ImageNoise(0.3, whole=True)).train()
+    layers = torch.nn.Sequential(SampleDropout(0.4), DropPath(0.3)).train()
     images = torch.ones(3, 50, 8)
 
     def noisy(*numbers: int) -> torch.Tensor:
-        with image_noise(layers, [torch.Generator().manual_seed(n) for n in numbers]):
+        with sample_noise(layers, [torch.Generator().manual_seed(n) for n in numbers]):
             return layers(images[list(numbers)])
 
     together = noisy(0, 1, 2)

@@ -69,7 +69,7 @@ def test_every_metric_of_the_release(released, rule, name):
 
 def test_the_built_in_relations_are_those_of_the_release(released):
     table = _relations(released[1]["father_class_847"])
-    built_in = load_class_list("ade20k_847").fathers
+    built_in = load_class_list("ade20k_847").parents
     assert {c: sorted(f) for c, f in built_in.items()} == {c: sorted(f) for c, f in table.items()}
 
 
@@ -163,15 +163,15 @@ def test_the_table_of_classes():
 @pytest.mark.parametrize("name", ["ade20k_150", "ade20k_847", "context_459"])
 def test_every_published_vocabulary_has_its_relations(name):
     classes = load_class_list(name)
-    assert len(classes.fathers) == {"ade20k_150": 33, "ade20k_847": 306, "context_459": 122}[name]
+    assert len(classes.parents) == {"ade20k_150": 33, "ade20k_847": 306, "context_459": 122}[name]
 
 
 def test_relations_of_ones_own(tmp_path):
     path = tmp_path / "pets.json"
     path.write_text(
-        json.dumps({"names": ["dog", "animal"], "raw_ids": [1, 2], "fathers": {"dog": ["animal"]}})
+        json.dumps({"names": ["dog", "animal"], "raw_ids": [1, 2], "parents": {"dog": ["animal"]}})
     )
     counts = np.array([[50, 0, 0], [50, 100, 0], [0, 0, 0]])
-    guided = sg_metrics(counts, load_class_list(str(path)).fathers)
+    guided = sg_metrics(counts, load_class_list(str(path)).parents)
     assert guided.iou[0] == pytest.approx(1.0)
     assert segmentation_metrics(counts).iou[0] == pytest.approx(0.5)

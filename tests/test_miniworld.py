@@ -101,13 +101,13 @@ def test_seen_flags_follow_from_the_training_vocabulary():
 def test_fathers_make_sense():
     classes = load_class_list("mini_ade_87")
     names = classes.names
-    related = {names[c]: {names[f] for f in fathers} for c, fathers in classes.fathers.items()}
+    related = {names[c]: {names[f] for f in parents} for c, parents in classes.parents.items()}
     assert related["red ball"] == {"ball"}
     assert related["brick wall"] == {"wall"}
     synonyms = load_class_list("mini_context_50")
     rug, carpet = synonyms.names.index("rug"), synonyms.names.index("carpet")
-    assert synonyms.fathers[rug] == (carpet,)
-    assert synonyms.fathers[carpet] == (rug,)
+    assert synonyms.parents[rug] == (carpet,)
+    assert synonyms.parents[carpet] == (rug,)
 
 
 def test_look_alikes_share_every_pixel():

@@ -7,7 +7,7 @@ import torch
 
 from scan_core.errors import InputError
 from scan_core.models.build import tokenizer_for
-from scan_core.models.checkpoints import fit
+from scan_core.models.checkpoints import load_strict
 from scan_core.models.clip import build_clip
 from scan_core.models.packaged.files import load_packaged, packaged_file, save_packaged
 from scan_core.models.text_features import TextEncoder
@@ -25,7 +25,7 @@ def packaged():
     """The packaged CLIP, its tokenizer, and the header of its file."""
     tensors, header = load_packaged(packaged_file("mini_clip", "clip.source"))
     clip = build_clip(header["clip"]["architecture"])
-    fit(clip, tensors, "mini_clip")
+    load_strict(clip, tensors, "mini_clip")
     return clip, tokenizer_for({"clip": header["clip"]["architecture"]}), header
 
 

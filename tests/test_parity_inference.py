@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from scan_core.inference.class_map import class_maps, class_scores
 from scan_core.inference.ensemble import combine_scores
-from scan_core.inference.image_features import CropSetting, Observer
+from scan_core.inference.image_features import CropSetting, ImageEncoder
 from scan_core.models.clip import embed_patches, view_whole_images
 from scan_core.models.clip_towers import ClipInput
 from scan_core.models.contextual_shift import background_patches, replaced_counts
@@ -34,7 +34,7 @@ class Run:
         self.settings = settings
         self.network = network
         defects = ReleasedDefects(**dict.fromkeys(ReleasedDefects.model_fields, True))
-        self.observer = Observer(self.network, 0, defects)
+        self.image_encoder = ImageEncoder(self.network, 0, defects)
         self.image = torch.from_numpy(image(11, 110, 171))
         self.pixels = backbone_input([self.image])
         self.clip_input = clip_view([self.image], ClipInput(224), as_released=True)
@@ -43,12 +43,12 @@ class Run:
             self.maps = self.network.proposal_network.backbone(self.pixels)
             self.features = self.network.proposal_network.pixel_decoder(self.maps)
             self.proposals = self.network.proposal_network.mask_decoder(self.features, True)
-            self.evidence, self.cls = self.observer.propose([self.image])[0]
+            self.image_features, self.cls = self.image_encoder.propose([self.image])[0]
             tokenizer = open_clip.SimpleTokenizer(context_length=77)
             encoder = TextEncoder(self.network.clip, tokenizer, prompt_templates("vild"))
             self.text = self.network.with_no_object(encoder(settings["classes"]))
-        self.logits = class_logits(self.evidence.embeddings, self.text, 100)
-        self.masks = self.evidence.masks()
+        self.logits = class_logits(self.image_features.embeddings, self.text, 100)
+        self.masks = self.image_features.masks()
         self.crops = masked_crops(self.image, self.masks > settings["thr"], ClipInput(224))
         self.valid = torch.zeros(100, dtype=torch.bool)
         self.valid[self.crops.queries] = True
@@ -57,7 +57,7 @@ class Run:
         random.seed(self.settings["rseed"])
         with ConvolutionalLinear():
             crops = self.crop_setting(ratio)
-            return self.observer.describe(self.crops, self.cls, [crops], 100, 0)[0]
+            return self.image_encoder.describe(self.crops, self.cls, [crops], 100, 0)[0]
 
     def crop_setting(self, ratio):
         return CropSetting(self.settings["thr"], 1.0, ratio, tuple(self.settings["layers"]))
@@ -140,7 +140,7 @@ def test_semantic_integration(pack, run):
     pack.check("eval.fusion.out", fused, stage, FINE)
     with_prior = fused + module.prior_scale * context.prior[:, None]
     pack.check("eval.light.in", with_prior.transpose(0, 1), stage, LOGITS)
-    pack.check("eval.light.out", run.evidence.embeddings[:, None], stage, LOGITS)
+    pack.check("eval.light.out", run.image_features.embeddings[:, None], stage, LOGITS)
 
 
 def test_in_vocabulary_classification(pack, run):
@@ -150,9 +150,10 @@ def test_in_vocabulary_classification(pack, run):
 
 def test_masks_and_crops(pack, run):
     stage = "masks and crops"
-    full = F.interpolate(
-        run.evidence.mask_logits[None], run.evidence.padded, mode="bilinear", align_corners=False
-    )[0, :, :110, :171]
+    seen = run.image_features
+    full = F.interpolate(seen.mask_logits[None], seen.padded, mode="bilinear", align_corners=False)[
+        0, :, :110, :171
+    ]
     pack.check("eval.mask_pred", full, stage, FINE)
     pack.check("eval.bin_masks", run.masks > run.settings["thr"], stage, 0)
     pack.check("eval.valid", run.valid, stage, 0)
@@ -194,7 +195,7 @@ def test_which_tokens_are_drawn(pack, run):
     """Positions among the background tokens, layer by layer, crop by crop."""
     random.seed(run.settings["rseed"])
     background = background_patches(run.crops.masks, (16, 16))
-    shift = run.observer.shift(run.crops, run.cls, run.crop_setting(0.05), 100, 0)
+    shift = run.image_encoder.shift(run.crops, run.cls, run.crop_setting(0.05), 100, 0)
     expected = iter(pack.stored("eval.draws_chosen").tolist())
     counts = replaced_counts(background, 0.05).tolist()
     for layer in (1, 3, 5):

@@ -10,12 +10,12 @@ from parity_pack import ARCHITECTURE, image, named_weights, set_text_heads, tiny
 from torch import nn
 from torch.nn import functional as F
 
-from scan_core.models.checkpoints import fit
+from scan_core.models.checkpoints import load_strict
 from scan_core.models.clip import build_clip, encode_texts, view_whole_images
 from scan_core.models.clip_towers import ClipInput
 from scan_core.models.contextual_shift import background_patches, replaced_counts
 from scan_core.models.cpu_linear import ConvolutionalLinear
-from scan_core.models.dropout import ImageNoise
+from scan_core.models.dropout import SampleDropout
 from scan_core.models.preprocessing import backbone_input, clip_view, normalise
 from scan_core.models.released_names import FINETUNED_CLIP, SCAN, to_ours, to_theirs
 from scan_core.models.text_features import TextEncoder
@@ -43,7 +43,7 @@ class Run:
         for module in self.network.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
-            elif isinstance(module, ImageNoise):
+            elif isinstance(module, SampleDropout):
                 module.rate = 0.0
         self.images = [torch.from_numpy(image(seed, 128, 160)) for seed in (21, 22)]
         self.targets = []
@@ -201,7 +201,7 @@ def test_clip_fine_tuning(pack):
     set_text_heads(clip)
     both = nn.ModuleDict({"clip": clip, "original_clip": original})
     ours, _ = to_ours(named_weights(to_theirs(both.state_dict(), FINETUNED_CLIP)), FINETUNED_CLIP)
-    fit(both, ours, "the measured CLIP")
+    load_strict(both, ours, "the measured CLIP")
 
     def images(first):
         return torch.stack(

@@ -107,10 +107,10 @@ def test_an_image_without_a_valid_mask_keeps_what_the_segmenter_says(scan, pictu
 
 
 def test_a_mask_of_one_pixel(scan, picture):
-    (seen,) = scan.observe([picture], [settings(0.5, 0, 0, **VIEW)])
-    evidence = seen.first
-    threshold = float(evidence.masks().flatten(1).topk(2).values[:, 1].min())
-    one_pixel = (evidence.masks() > threshold).flatten(1).sum(1)
+    (seen,) = scan.encode([picture], [settings(0.5, 0, 0, **VIEW)])
+    image_features = seen.first
+    threshold = float(image_features.masks().flatten(1).topk(2).values[:, 1].min())
+    one_pixel = (image_features.masks() > threshold).flatten(1).sum(1)
     assert 1 in one_pixel
     one = settings(threshold, 0.6, 0.5, **VIEW)
     assert torch.isfinite(scan.segment(picture, NAMES, one).scores).all()
@@ -232,7 +232,7 @@ def test_many_settings_at_once_give_what_single_runs_give(scan, picture):
         for ratio, layers in ((0, (1, 3)), (0.5, (1, 3)), (0.5, (2,)))
     ]
     text = scan.embed(NAMES)
-    (seen,) = scan.observe([picture], grid)
+    (seen,) = scan.encode([picture], grid)
     scores = [scan.score(seen, text, one) for one in grid]
     found = class_maps(seen.masks((90, 120)), scores, (90, 120))
     for one, class_map in zip(grid, found, strict=True):

@@ -86,9 +86,9 @@ def benchmarks(tmp_path_factory) -> dict[str, SearchedBenchmark]:
 
 def test_a_trial_has_the_number_of_an_evaluation(scan, recipe, benchmarks, monkeypatch):
     looks = []
-    observe = scan.observe
-    monkeypatch.setattr(scan, "observe", lambda *given: (looks.append(1), observe(*given))[1])
-    observed = SearchedBenchmarks(scan, search(), recipe, benchmarks, 1e9)
+    encode = scan.observe
+    monkeypatch.setattr(scan, "encode", lambda *given: (looks.append(1), encode(*given))[1])
+    encoded = SearchedBenchmarks(scan, search(), recipe, benchmarks, 1e9)
     trials = [
         {},
         {"inference.clip_weight": 0.5},
@@ -99,7 +99,7 @@ def test_a_trial_has_the_number_of_an_evaluation(scan, recipe, benchmarks, monke
             "inference.clip_weight": 1,
         },
     ]
-    found = [*observed.scores(trials[:3]), *observed.scores(trials[3:])]
+    found = [*encoded.scores(trials[:3]), *encoded.scores(trials[3:])]
     assert len(looks) == 2 * len(benchmarks), "once for each image and benchmark"
     settings = {
         str(number): resolve_settings(changed(recipe, values), "voc_20")

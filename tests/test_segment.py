@@ -107,7 +107,7 @@ def test_class_names_from_everywhere(tmp_path):
 
 def _classified(scan, text, background=None, least_score=0.0):
     picture = _picture(90, 120)
-    (seen,) = scan.observe([picture], [SETTINGS])
+    (seen,) = scan.encode([picture], [SETTINGS])
     words = None if background is None else parse_classes(background)
     classes = own_classes(parse_classes(text), words)
     embedded = scan.embed(classes.words)

@@ -31,14 +31,14 @@ def test_sizes_and_label_types(name, size):
 def test_every_builtin_list_loads_and_its_relations_point_inside():
     for name in builtin_class_lists():
         classes = load_class_list(name)
-        for child, fathers in classes.fathers.items():
-            assert all(0 <= father < len(classes) and father != child for father in fathers)
+        for child, parents in classes.parents.items():
+            assert all(0 <= parent < len(classes) and parent != child for parent in parents)
         if classes.predict_with:
             assert len(load_class_list(classes.predict_with)) >= len(classes) - 1
 
 
 def test_relations_of_the_paper_are_complete():
-    related = {name: len(load_class_list(name).fathers) for name in SIZES}
+    related = {name: len(load_class_list(name).parents) for name in SIZES}
     assert related["ade20k_150"] == 33
     assert related["ade20k_847"] == 306
     assert related["context_459"] == 122
@@ -65,7 +65,7 @@ def test_voc_20b_keeps_the_background_as_the_last_class():
         ({"names": ["a", "a"]}, "a name twice"),
         ({"raw_ids": [1]}, "one number for each"),
         ({"raw_ids": [1, -2]}, "whole numbers"),
-        ({"fathers": {"a": ["c"]}}, "'c', which is not among"),
+        ({"parents": {"a": ["c"]}}, "'c', which is not among"),
         ({"seen": [1, 0]}, "true or false"),
         ({"nams": []}, "unknown key 'nams'"),
     ],
@@ -87,9 +87,9 @@ def test_an_unknown_list_names_the_known_ones():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"fathers": None}, "'fathers' must be an object"),
-        ({"fathers": {"a": "b"}}, "'fathers' must be an object"),
-        ({"fathers": {"a": [1]}}, "'fathers' must be an object"),
+        ({"parents": None}, "'parents' must be an object"),
+        ({"parents": {"a": "b"}}, "'parents' must be an object"),
+        ({"parents": {"a": [1]}}, "'parents' must be an object"),
         ({"seen": 5}, "'seen' must hold true or false"),
         ({"seen": "no"}, "'seen' must hold true or false"),
         ({"predict_with": 5}, "'predict_with' must be the name"),

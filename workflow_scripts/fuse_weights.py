@@ -25,14 +25,14 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> None:
     """Fuse, and save."""
     from scan_core.inference.assembly import assemble, weights_header
-    from scan_core.models.checkpoints import fit, save_network
+    from scan_core.models.checkpoints import load_strict, save_network
     from scan_core.provenance.versions import provenance
     from scan_core.storage.tensors import load_tensors
 
     part = read_part(arguments.recipe_part)
     scan = assemble(part, arguments.clip, arguments.segmenter)
     tensors, _ = load_tensors(arguments.finetuned)
-    fit(scan.network.clip, tensors, str(arguments.finetuned))
+    load_strict(scan.network.clip, tensors, str(arguments.finetuned))
     header = {**weights_header(part), **provenance(arguments.manifest)}
     save_network(arguments.output, scan.network, header)
     logging.info("made %s", arguments.output)

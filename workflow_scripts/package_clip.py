@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> None:
     """Pack, try what was packed, and write."""
     from scan_core.models.build import tokenizer_for
-    from scan_core.models.checkpoints import fit
+    from scan_core.models.checkpoints import load_strict
     from scan_core.models.clip import build_clip
     from scan_core.models.packaged.files import load_packaged, save_packaged
     from scan_core.storage.atomic import write_text  # torch takes seconds to import
@@ -35,7 +35,7 @@ def main(arguments: argparse.Namespace) -> None:
     tokens = tokens_of_the_world(tokenizer)
     save_packaged(arguments.output, tensors, header, tokens)
     clip = build_clip(architecture)
-    fit(clip, load_packaged(arguments.output)[0], str(arguments.output))
+    load_strict(clip, load_packaged(arguments.output)[0], str(arguments.output))
     accuracy = {"number": SEGMENTS, **zero_shot_accuracy(clip, tokenizer, SEGMENTS)}
     save_packaged(arguments.output, tensors, {**header, "accuracy": accuracy}, tokens)
     write_text(arguments.card, card(clip, header, accuracy, len(tokens)))

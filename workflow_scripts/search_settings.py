@@ -60,10 +60,10 @@ def main(arguments: argparse.Namespace) -> None:
     }
     device = chosen_device(arguments.device)
     scan = Scan.from_checkpoint(arguments.model, settings_table(recipe), device=device)
-    observed = SearchedBenchmarks(scan, search, recipe, benchmarks, arguments.memory_gb * 1e9)
+    encoded = SearchedBenchmarks(scan, search, recipe, benchmarks, arguments.memory_gb * 1e9)
     name = identity(search, recipe, benchmarks, arguments.model, [arguments.code])
-    trials = run_study(search, observed.scores, arguments.work / "journal.log", name)
-    (own,) = observed.scores([{}])
+    trials = run_study(search, encoded.scores, arguments.work / "journal.log", name)
+    (own,) = encoded.scores([{}])
     write_report(search, trials, own, arguments.recipe, arguments.output_folder)
     logging.info("best of %d trials: %.4f", len(trials), max(trial.mean for trial in trials))
 

@@ -143,8 +143,8 @@ def segment_files(
             except InputError as error:
                 failed.append(error)
         arrays = [array for _, array in images]
-        observed = scan.observe(arrays, [scan.settings]) if images else []
-        for (path, array), seen in zip(images, observed, strict=True):
+        encoded = scan.encode(arrays, [scan.settings]) if images else []
+        for (path, array), seen in zip(images, encoded, strict=True):
             size = (array.shape[0], array.shape[1])
             result = classify(scan, seen, text, classes, scan.settings, size, least_score)
             about_image = {**about, "image_sha256": _content(path)}

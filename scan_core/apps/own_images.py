@@ -52,7 +52,7 @@ def classify(
 
     Args:
         scan: the model.
-        seen: from `Scan.observe`, with the crops that `settings` needs.
+        seen: from `Scan.encode`, with the crops that `settings` needs.
         text: `scan.embed(classes.words)`.
         classes: what to look for.
         settings: how the classifiers are combined.

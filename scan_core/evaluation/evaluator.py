@@ -24,7 +24,7 @@ from scan_core.evaluation.confusion import ConfusionMatrix, as_evaluated
 from scan_core.evaluation.unfinished import UnfinishedShard
 from scan_core.evaluation.ways import CHANCE
 from scan_core.inference.class_map import class_maps
-from scan_core.inference.image_features import ImageEvidence
+from scan_core.inference.image_features import ImageFeatures
 from scan_core.inference.scan import Scan
 from scan_core.inference.views import ImageViews
 from scan_core.params.settings import TestSettings
@@ -87,7 +87,7 @@ def evaluate(
         for prompts in dict.fromkeys(setting.prompts for setting in settings.values())
     }
     labels = [*settings, CHANCE] if chance else list(settings)
-    matrices = {label: ConfusionMatrix(len(classes), scan.observer.device) for label in labels}
+    matrices = {label: ConfusionMatrix(len(classes), scan.image_encoder.device) for label in labels}
     numbers = range(shard.number, len(images), shard.count)
     ids = image_ids([images.stem(number) for number in range(len(images))])
     shown = (shown or {}) if predictions is not None else {}
@@ -168,7 +168,7 @@ def _class_maps(
     first = None
     for labels in by_view.values():
         chosen = [settings[label] for label in labels]
-        (seen,) = scan.observe([image], chosen)
+        (seen,) = scan.encode([image], chosen)
         scores = [scan.score(seen, text[one.prompts], one) for one in chosen]
         maps.update(zip(labels, class_maps(seen.masks(size), scores, size), strict=True))
         first = first or seen
@@ -176,11 +176,11 @@ def _class_maps(
     return maps, first
 
 
-def _random_scores(evidence: ImageEvidence, classes: int, stem: str) -> Tensor:
+def _random_scores(image_features: ImageFeatures, classes: int, stem: str) -> Tensor:
     """One random class for each proposal, the same in every run."""
     generator = torch.Generator().manual_seed(zlib.crc32(stem.encode()))
-    chosen = torch.randint(classes, (len(evidence.peaks),), generator=generator)
-    scores = torch.nn.functional.one_hot(chosen, classes).to(evidence.peaks)
+    chosen = torch.randint(classes, (len(image_features.peaks),), generator=generator)
+    scores = torch.nn.functional.one_hot(chosen, classes).to(image_features.peaks)
     return scores
 
 

@@ -113,7 +113,7 @@ def merge_shards(paths: Sequence[Path]) -> Merged:
 def numbers_of(counts: Counts, classes: ClassList) -> dict[str, float | None]:
     """Every metric of a confusion matrix by its name; fractions, None where it has no meaning."""
     plain: SegmentationMetrics = segmentation_metrics(counts)
-    guided = sg_metrics(counts, classes.fathers)
+    guided = sg_metrics(counts, classes.parents)
     flags = classes.seen or ()
     seen = plain.mean_over(number for number, flag in enumerate(flags) if flag)
     unseen = plain.mean_over(number for number, flag in enumerate(flags) if not flag)

@@ -27,7 +27,7 @@ def per_class_table(confusion: NDArray[np.integer], classes: ClassList) -> str:
     """One row for each class, as CSV.
 
     IoU, accuracy and SG-IoU are fractions, empty for a class without ground truth; SG-IoU is
-    the IoU where a class has no father. `mistaken_for` is the class that most of its missed
+    the IoU where a class has no parent. `mistaken_for` is the class that most of its missed
     pixels were given to.
 
     Args:
@@ -38,7 +38,7 @@ def per_class_table(confusion: NDArray[np.integer], classes: ClassList) -> str:
         the text of a CSV file.
     """
     metrics = segmentation_metrics(confusion)
-    guided = sg_metrics(confusion, classes.fathers)
+    guided = sg_metrics(confusion, classes.parents)
     missed = np.array(confusion[:-1, :-1])
     np.fill_diagonal(missed, 0)
     text = StringIO()

@@ -1,11 +1,11 @@
-"""SG-IoU, the semantic-guided IoU proposed with SCAN: it forgives a class for its father.
+"""SG-IoU, the semantic-guided IoU proposed with SCAN: it forgives a class for its parent.
 
-A pixel of class c that is predicted as c's semantic father f counts for c in proportion to how
+A pixel of class c that is predicted as c's semantic parent f counts for c in proportion to how
 reliable predictions of f are on c and f:
 
     tp'_c = tp_c + Σ_f conf[f, c] · (conf[f, c] + conf[f, f]) / predicted_f
 
-The union keeps the unmodified true positives, and fathers keep their own IoU, as in the
+The union keeps the unmodified true positives, and parents keep their own IoU, as in the
 released implementation.
 """
 
@@ -18,14 +18,14 @@ from scan_core.evaluation.metrics import SegmentationMetrics, segmentation_metri
 
 
 def sg_true_positives(
-    confusion: NDArray[np.integer], fathers: Mapping[int, Sequence[int]]
+    confusion: NDArray[np.integer], parents: Mapping[int, Sequence[int]]
 ) -> NDArray[np.float64]:
-    """True positives of every class with those that its fathers lend.
+    """True positives of every class with those that its parents lend.
 
     Args:
         confusion: (K+1, K+1) pixel counts, row = prediction, column = ground truth, the last
             column without ground truth.
-        fathers: training id of a class -> training ids of its semantic fathers.
+        parents: training id of a class -> training ids of its semantic parents.
 
     Returns:
         (K,) float64, pixels.
@@ -33,16 +33,16 @@ def sg_true_positives(
     counts = confusion[:-1, :-1].astype(np.float64)
     predicted = counts.sum(axis=1)
     result = counts.diagonal().copy()
-    for child, its_fathers in fathers.items():
-        for father in its_fathers:
-            if predicted[father]:
-                lent = counts[father, child]
-                result[child] += lent * (lent + counts[father, father]) / predicted[father]
+    for child, its_parents in parents.items():
+        for parent in its_parents:
+            if predicted[parent]:
+                lent = counts[parent, child]
+                result[child] += lent * (lent + counts[parent, parent]) / predicted[parent]
     return result
 
 
 def sg_metrics(
-    confusion: NDArray[np.integer], fathers: Mapping[int, Sequence[int]]
+    confusion: NDArray[np.integer], parents: Mapping[int, Sequence[int]]
 ) -> SegmentationMetrics:
     """All metrics with the semantic-guided true positives.
 
@@ -50,6 +50,6 @@ def sg_metrics(
 
     Args:
         confusion: see `sg_true_positives`.
-        fathers: see `sg_true_positives`.
+        parents: see `sg_true_positives`.
     """
-    return segmentation_metrics(confusion, sg_true_positives(confusion, fathers))
+    return segmentation_metrics(confusion, sg_true_positives(confusion, parents))

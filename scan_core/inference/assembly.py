@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from scan_core.errors import InputError
 from scan_core.inference.scan import Scan
 from scan_core.models.build import architecture_of
-from scan_core.models.checkpoints import fit
+from scan_core.models.checkpoints import load_strict
 from scan_core.params.recipe_part import RecipePart
 from scan_core.params.settings import SettingsTable, TestSettings
 from scan_core.storage.tensors import load_tensors, save_tensors
@@ -80,13 +80,13 @@ def assemble(
     torch.manual_seed(part.seed)
     scan = Scan.from_header(header_of(part), **options)
     clip, _ = load_tensors(clip_file)
-    fit(scan.network.clip, clip, str(clip_file))
+    load_strict(scan.network.clip, clip, str(clip_file))
     visual = {
         name.removeprefix("visual."): tensor
         for name, tensor in clip.items()
         if name.startswith("visual.")
     }
-    fit(scan.network.original_clip, visual, str(clip_file))
+    load_strict(scan.network.original_clip, visual, str(clip_file))
     if segmenter_file is not None:
         load_segmenter(scan.network, segmenter_file)
     return scan
@@ -105,7 +105,7 @@ def load_segmenter(network: nn.Module, path: Path) -> None:
     """
     tensors, _ = load_tensors(path)
     clip = {n: t for n, t in network.state_dict().items() if n.startswith(_CLIP_PARTS)}
-    fit(network, {**clip, **tensors}, str(path))
+    load_strict(network, {**clip, **tensors}, str(path))
 
 
 def save_clip(path: Path, clip: nn.Module, header: Mapping[str, Any]) -> None:

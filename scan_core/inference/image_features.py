@@ -65,7 +65,7 @@ class CropSetting:
 
 
 @dataclass(frozen=True)
-class ImageEvidence:
+class ImageFeatures:
     """What the networks say about one image.
 
     Attributes:
@@ -90,7 +90,7 @@ class ImageEvidence:
         return mask_probabilities(self.mask_logits, self.padded, self.size)
 
 
-class Observer:
+class ImageEncoder:
     """Runs the networks.
 
     Images are run one at a time, because what stands beside an image in a batch, the padding
@@ -126,12 +126,12 @@ class Observer:
         return self.network.no_object_embedding.device
 
     @torch.inference_mode()
-    def observe(
+    def encode(
         self,
         images: Sequence[Tensor],
         settings: Iterable[CropSetting],
         image_keys: Sequence[int] | None = None,
-    ) -> list[ImageEvidence]:
+    ) -> list[ImageFeatures]:
         """Look at images.
 
         Args:
@@ -156,23 +156,23 @@ class Observer:
             first_cls = seen[0][1]
             return [
                 self._with_crops(
-                    evidence,
+                    image_features,
                     image,
                     first_cls if self.defects.first_image_context else cls,
                     wanted,
                     key,
                 )
-                for (evidence, cls), image, key in zip(seen, on_device, keys, strict=True)
+                for (image_features, cls), image, key in zip(seen, on_device, keys, strict=True)
             ]
 
-    def propose(self, images: Sequence[Tensor]) -> list[tuple[ImageEvidence, Tensor]]:
+    def propose(self, images: Sequence[Tensor]) -> list[tuple[ImageFeatures, Tensor]]:
         """Masks and embeddings of one batch, without crops and peaks.
 
         Args:
             images: B of (3, H, W) uint8, on the network's device.
 
         Returns:
-            for each image the evidence, and its [CLS] tokens (blocks + 1, 1, D).
+            for each image its features, and its [CLS] tokens (blocks + 1, 1, D).
         """
         view: WholeImageTokens = self.network.view(
             clip_view(images, self.network.original_clip.input, self.defects.nearest_padded_view)
@@ -184,22 +184,22 @@ class Observer:
         found = []
         for index, image in enumerate(images):
             shape = (image.shape[1], image.shape[2])
-            evidence = ImageEvidence(
+            image_features = ImageFeatures(
                 shape, padded, logits[index], logits.new_empty(0), embeddings[index], {}
             )
-            found.append((evidence, view.cls[:, index : index + 1]))
+            found.append((image_features, view.cls[:, index : index + 1]))
         return found
 
     def _with_crops(
         self,
-        evidence: ImageEvidence,
+        image_features: ImageFeatures,
         image: Tensor,
         cls: Tensor,
         settings: Sequence[CropSetting],
         key: int,
-    ) -> ImageEvidence:
+    ) -> ImageFeatures:
         features: dict[CropSetting, Tensor] = {}
-        masks = evidence.masks()
+        masks = image_features.masks()
         for threshold, expansion in dict.fromkeys((s.threshold, s.expansion) for s in settings):
             crops = masked_crops(image, masks > threshold, self.visual.input, expansion)
             if not len(crops.queries) and self.defects.fail_without_masks:
@@ -210,7 +210,7 @@ class Observer:
             of_crops = [s for s in settings if (s.threshold, s.expansion) == (threshold, expansion)]
             described = self.describe(crops, cls, of_crops, len(masks), key)
             features.update(zip(of_crops, described, strict=True))
-        return replace(evidence, peaks=masks.flatten(1).amax(1), crop_features=features)
+        return replace(image_features, peaks=masks.flatten(1).amax(1), crop_features=features)
 
     def describe(
         self,

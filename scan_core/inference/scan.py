@@ -18,7 +18,7 @@ from torch import Tensor
 from scan_core.errors import InputError
 from scan_core.inference.class_map import class_maps
 from scan_core.inference.ensemble import combine_scores, merge_synonyms
-from scan_core.inference.image_features import CropSetting, ImageEvidence, Observer
+from scan_core.inference.image_features import CropSetting, ImageEncoder, ImageFeatures
 from scan_core.inference.segmentation import Segmentation, as_array
 from scan_core.inference.views import ImageViews, View
 from scan_core.models.build import architecture_of, build_network, tokenizer_for
@@ -79,7 +79,9 @@ class Scan:
         self._tokenizer, self._text_cache = tokenizer, text_cache
         self._text_encoders: dict[str, TextEncoder] = {}
         self.text_encoder = self._text_encoder(header["prompts"])
-        self.observer = Observer(network, header["seed"], self.defects, PRECISIONS[precision])
+        self.image_encoder = ImageEncoder(
+            network, header["seed"], self.defects, PRECISIONS[precision]
+        )
 
     def _text_encoder(self, prompts: str) -> TextEncoder:
         if prompts not in self._text_encoders:
@@ -161,7 +163,7 @@ class Scan:
         Raises:
             InputError: the weights were converted to a lower precision.
         """
-        if self.observer.dtype != torch.float32:
+        if self.image_encoder.dtype != torch.float32:
             raise InputError("a model whose precision was lowered cannot be saved; save it before")
         save_network(Path(path), self.network, {**self.header, **header})
 
@@ -206,10 +208,10 @@ class Scan:
         settings = settings or self.settings
         text = self.embed(class_names, settings.prompts)
         arrays = [read_image(image) for image in images]
-        observed = self.observe(arrays, [settings])
+        encoded = self.encode(arrays, [settings])
         return [
             self._segmentation(seen, text, class_names, settings, (array.shape[0], array.shape[1]))
-            for seen, array in zip(observed, arrays, strict=True)
+            for seen, array in zip(encoded, arrays, strict=True)
         ]
 
     def embed(self, class_names: Sequence[str], prompts: str | None = None) -> Tensor:
@@ -223,7 +225,7 @@ class Scan:
         with torch.inference_mode():
             return self.network.with_no_object(encoder(class_names))
 
-    def observe(
+    def encode(
         self, images: Sequence[ImageLike], settings: Sequence[TestSettings]
     ) -> list[ImageViews]:
         """Run the networks, once for all that the settings have in common.
@@ -238,7 +240,7 @@ class Scan:
             ValueError: settings that show the networks different images.
         """
         if len({one.view for one in settings}) != 1:
-            raise ValueError("the settings differ in what the networks are shown; observe by view")
+            raise ValueError("the settings differ in what the networks are shown; encode by view")
         wanted = [CropSetting.of(one) for one in settings if self._asks_clip(one)]
         arrays = [read_image(image) for image in images]
         by_view: list[list[View]] = []
@@ -246,8 +248,8 @@ class Scan:
             for mirrored in (False, True) if settings[0].flip else (False,):
                 shown = [np.ascontiguousarray(a[:, ::-1]) if mirrored else a for a in arrays]
                 resized = [self.resize(image, settings[0], scale) for image in shown]
-                found = self.observer.observe(resized, wanted)
-                by_view.append([View(evidence, mirrored) for evidence in found])
+                found = self.image_encoder.encode(resized, wanted)
+                by_view.append([View(image_features, mirrored) for image_features in found])
         return [ImageViews(views) for views in zip(*by_view, strict=True)]
 
     def resize(
@@ -272,7 +274,7 @@ class Scan:
         """Score every proposal, those of all views, for every class.
 
         Args:
-            seen: from `observe`, with the crops that `settings` needs.
+            seen: from `encode`, with the crops that `settings` needs.
             text: from `embed`.
             settings: how to combine.
             owners: for each name its class, 0..K-1, where classes have several names; None:
@@ -282,24 +284,24 @@ class Scan:
             (Q, K) float32.
         """
         return torch.cat(
-            [self._score(view.evidence, text, settings, owners) for view in seen.views]
+            [self._score(view.image_features, text, settings, owners) for view in seen.views]
         )
 
     def _score(
         self,
-        evidence: ImageEvidence,
+        image_features: ImageFeatures,
         text: Tensor,
         settings: TestSettings,
         owners: Sequence[int] | None,
     ) -> Tensor:
         scale = self.logit_scale(settings)
-        inside = class_logits(evidence.embeddings, text, scale)
-        features = evidence.crop_features.get(CropSetting.of(settings))
+        inside = class_logits(image_features.embeddings, text, scale)
+        features = image_features.crop_features.get(CropSetting.of(settings))
         if features is None:
             valid = torch.zeros(len(inside), dtype=torch.bool, device=inside.device)
             outside = inside[:, :-1]
         else:
-            valid = evidence.peaks > settings.mask_threshold
+            valid = image_features.peaks > settings.mask_threshold
             outside = class_logits(features, text[:-1], scale)
         if owners is not None:
             inside = merge_synonyms(inside, [*owners, max(owners) + 1])

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from scan_core.inference.image_features import ImageEvidence
+from scan_core.inference.image_features import ImageFeatures
 
 
 @dataclass(frozen=True)
 class View:
     """What the networks say about one view of an image, and whether it is mirrored."""
 
-    evidence: ImageEvidence
+    image_features: ImageFeatures
     mirrored: bool
 
 
@@ -28,9 +28,9 @@ class ImageViews:
     views: tuple[View, ...]
 
     @property
-    def first(self) -> ImageEvidence:
+    def first(self) -> ImageFeatures:
         """Of the first view."""
-        return self.views[0].evidence
+        return self.views[0].image_features
 
     def masks(self, size: tuple[int, int]) -> Tensor:
         """(Q, H, W) float32, probabilities of the proposals of all views.
@@ -41,16 +41,10 @@ class ImageViews:
         """
         if len(self.views) == 1:
             return self.first.masks()
-        return torch.cat(
-            [
-                F.interpolate(
-                    (view.evidence.masks().flip(2) if view.mirrored else view.evidence.masks())[
-                        None
-                    ],
-                    size,
-                    mode="bilinear",
-                    align_corners=False,
-                )[0]
-                for view in self.views
-            ]
-        )
+        found = []
+        for view in self.views:
+            masks = view.image_features.masks()
+            masks = (masks.flip(2) if view.mirrored else masks)[None]
+            resized = F.interpolate(masks, size, mode="bilinear", align_corners=False)
+            found.append(resized[0])
+        return torch.cat(found)

@@ -121,11 +121,11 @@ def load_network(path: Path) -> tuple[ScanNetwork, dict[str, Any]]:
             "brought in by `python -m workflow_scripts.import_released_checkpoint`"
         )
     network = build_network(header["architecture"])
-    fit(network, tensors, str(path))
+    load_strict(network, tensors, str(path))
     return network, header
 
 
-def fit(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
     """Load tensors that must fit exactly.
 
     Args:

@@ -12,27 +12,26 @@ import torch
 from torch import Tensor, nn
 
 
-class ImageNoise(nn.Module):
-    """Multiplies by a random mask whose mean is one, in training.
+class SampleDropout(nn.Module):
+    """Dropout: each element is zero with some probability, in training.
 
     Args:
         rate: probability of a zero.
-        whole: one number for the whole image instead of one for each element.
 
     Attributes:
         generators: one for each image of the batch, on its device; None: PyTorch's global one.
     """
 
-    def __init__(self, rate: float, whole: bool = False) -> None:
+    def __init__(self, rate: float) -> None:
         super().__init__()
-        self.rate, self.whole = rate, whole
+        self.rate = rate
         self.generators: Sequence[torch.Generator] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, ...) to the same."""
         if not self.training or not self.rate:
             return x
-        shape = [1] * (x.ndim - 1) if self.whole else list(x.shape[1:])
+        shape = self._shape(x)
         if self.generators is None:
             drawn = torch.rand([len(x), *shape], device=x.device)
         else:
@@ -41,20 +40,31 @@ class ImageNoise(nn.Module):
             )
         return x * (drawn >= self.rate).to(x.dtype) / (1 - self.rate)
 
+    def _shape(self, x: Tensor) -> list[int]:
+        """Of the numbers that are drawn for one image."""
+        return list(x.shape[1:])
+
     def extra_repr(self) -> str:
         """What a printed network shows."""
-        return f"{self.rate:g}, whole={self.whole}"
+        return f"{self.rate:g}"
+
+
+class DropPath(SampleDropout):
+    """Stochastic depth: all of an image is zero with some probability, in training."""
+
+    def _shape(self, x: Tensor) -> list[int]:
+        return [1] * (x.ndim - 1)
 
 
 @contextmanager
-def image_noise(network: nn.Module, generators: Sequence[torch.Generator]) -> Iterator[None]:
+def sample_noise(network: nn.Module, generators: Sequence[torch.Generator]) -> Iterator[None]:
     """Let the noise of a forward pass come from one generator for each image.
 
     Args:
         network: whose noise it is.
         generators: as many as images, on the network's device.
     """
-    layers = [layer for layer in network.modules() if isinstance(layer, ImageNoise)]
+    layers = [layer for layer in network.modules() if isinstance(layer, SampleDropout)]
     for layer in layers:
         layer.generators = generators
     try:

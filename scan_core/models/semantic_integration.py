@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from scan_core.models.attention import Attention
 from scan_core.models.clip import WholeImageTokens
 from scan_core.models.constants import constant
-from scan_core.models.dropout import ImageNoise
+from scan_core.models.dropout import SampleDropout
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class EmbeddingEncoderLayer(nn.Module):
         self.linear2 = nn.Linear(feedforward, width)
         self.norm1 = nn.LayerNorm(width)
         self.norm2 = nn.LayerNorm(width)
-        self.dropout = ImageNoise(dropout)
+        self.dropout = SampleDropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, ..., E) to (B, ..., E)."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scan_core.models.attention import merge_heads, split_heads
-from scan_core.models.dropout import ImageNoise
+from scan_core.models.dropout import DropPath
 
 _PATCH = 4
 # Added to the attention between tokens that a shift has brought together from opposite sides.
@@ -150,7 +150,7 @@ class SwinBlock(nn.Module):
         self.layernorm_before = nn.LayerNorm(width)
         self.layernorm_after = nn.LayerNorm(width)
         self.mlp = FeedForward(width, 4 * width)
-        self.drop_path = ImageNoise(drop_path, whole=True)
+        self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor, apart: Tensor | None) -> Tensor:
         """One block.

@@ -1,4 +1,4 @@
-"""The benchmarks of a search: observed once, scored for every trial."""
+"""The benchmarks of a search: encoded once, scored for every trial."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from scan_core.datasets.loading import BenchmarkImages
 from scan_core.inference.scan import Scan
 from scan_core.params.schema.grids import Search
 from scan_core.params.schema.recipe import Recipe
-from scan_core.search.evidence import BenchmarkEvidence
+from scan_core.search.features import BenchmarkFeatures
 from scan_core.search.settings import not_searched, settings_of_crops, settings_of_trial
 from scan_core.search.study import Scores, Values
 from scan_core.vocabulary.classes import load_class_list
@@ -52,9 +52,9 @@ class SearchedBenchmarks:
         memory: float,
     ) -> None:
         self._search, self._recipe = search, recipe
-        self._evidence: dict[str, BenchmarkEvidence] = {}
+        self._evidence: dict[str, BenchmarkFeatures] = {}
         for name, benchmark in benchmarks.items():
-            kept = BenchmarkEvidence(
+            kept = BenchmarkFeatures(
                 scan,
                 BenchmarkImages(benchmark.index, "train"),
                 load_class_list(benchmark.classes),

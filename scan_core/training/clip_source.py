@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 from scan_core.datasets.miniworld.captions import captioned_cutouts, captioned_images
 from scan_core.errors import InputError
 from scan_core.models.build import tokenizer_for
-from scan_core.models.checkpoints import fit
+from scan_core.models.checkpoints import load_strict
 from scan_core.models.clip import build_clip, wanted_by
 from scan_core.models.clip_towers import CLIP
 from scan_core.models.packaged.files import load_packaged, packaged_file
@@ -50,10 +50,10 @@ def obtain_clip(
         model = build_clip(clip.architecture)
     if clip.source.startswith("file:"):
         path = Path(clip.source.removeprefix("file:"))
-        fit(model, load_foreign(path), str(path))
+        load_strict(model, load_foreign(path), str(path))
     elif clip.source.startswith("packaged:"):
         path = packaged_file(clip.source.removeprefix("packaged:"), "clip.source")
-        fit(model, load_packaged(path)[0], str(path))
+        load_strict(model, load_packaged(path)[0], str(path))
     if clip.source != "train":
         return model, None
     return model, _pretrain(fabric, model, clip, seed, work, workers)
@@ -71,7 +71,7 @@ def _from_collection(architecture: str, tag: str) -> CLIP:
             f"clip.source: the weights open_clip:{tag} cannot be fetched ({error}). Where there "
             "is no way out, fetch them elsewhere and use 'file:<path>'."
         ) from None
-    fit(model, fetched.state_dict(), f"open_clip:{tag}")
+    load_strict(model, fetched.state_dict(), f"open_clip:{tag}")
     return model
 
 

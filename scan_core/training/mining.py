@@ -92,12 +92,11 @@ def mine_pairs(
             if resized is None:
                 yield []
                 continue
-            (evidence,) = scan.observer.observe([resized], [])
-            void = class_logits(evidence.embeddings, no_object, scan.logit_scale()).softmax(-1)[
-                :, -1
-            ]
+            (image_features,) = scan.image_encoder.encode([resized], [])
+            logits = class_logits(image_features.embeddings, no_object, scan.logit_scale())
+            void = logits.softmax(-1)[:, -1]
             best = void.argsort(stable=True)[:proposals].sort().values
-            masks = evidence.masks()[best] > scan.settings.crop_threshold
+            masks = image_features.masks()[best] > scan.settings.crop_threshold
             crops = masked_crops(
                 resized.to(masks.device), masks, visual.input, scan.settings.crop_expansion
             )

@@ -15,7 +15,7 @@ from scan_core.evaluation.confusion import ConfusionMatrix
 from scan_core.evaluation.metrics import segmentation_metrics
 from scan_core.inference.class_map import class_maps
 from scan_core.inference.scan import Scan
-from scan_core.models.dropout import image_noise
+from scan_core.models.dropout import sample_noise
 from scan_core.models.preprocessing import backbone_input, clip_view
 from scan_core.params.schema.segmenter import Augmentation, Loss, SegmenterTraining
 from scan_core.training.batches import Batch, read_steps
@@ -194,7 +194,7 @@ class SegmenterTask(Task):
             as_released,
         )
         noise = [seeded(device, self.seed, 105, position) for position in batch.positions]
-        with image_noise(self.scan.network, noise):
+        with sample_noise(self.scan.network, noise):
             logits, proposals = module(
                 backbone_input(list(images)), view, self.text, self.scan.logit_scale()
             )
@@ -274,7 +274,7 @@ class SegmenterTask(Task):
         chosen = np.linspace(0, len(images) - 1, count).round().astype(int).tolist()
         for number in chosen[self.fabric.global_rank :: self.fabric.world_size]:
             truth = torch.from_numpy(images.label(number))
-            (seen,) = self.scan.observe([images.image(number)], [settings])
+            (seen,) = self.scan.encode([images.image(number)], [settings])
             scores = self.scan.score(seen, text, settings)
             size = (truth.shape[0], truth.shape[1])
             matrix.add(class_maps(seen.masks(size), [scores], size)[0], truth.to(matrix.device))

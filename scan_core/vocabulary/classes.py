@@ -1,4 +1,4 @@
-"""Class lists: names in training-id order, raw label ids, seen flags, semantic fathers.
+"""Class lists: names in training-id order, raw label ids, seen flags, semantic parents.
 
 A class list is one JSON file. The built-in ones lie in `data/` beside this module and go by
 their file's stem; a list of your own is named by its path. Keys of the file:
@@ -7,7 +7,7 @@ their file's stem; a list of your own is named by its path. Keys of the file:
     raw_ids       for each class its value in the raw label maps
     seen          optional, for each class whether the training vocabulary has it, or has it
                   in some colour (`ball` counts as seen where `red ball` is trained on)
-    fathers       optional, {class: [semantic father, ...]}, the relation that SG-IoU forgives
+    parents       optional, {class: [semantic parent, ...]}, the relation that SG-IoU forgives
     predict_with  optional, the class list whose names are given to the network instead
                   (VOC-20b: the 59 Context classes; an id past the last real class is background)
     source        free text
@@ -27,7 +27,8 @@ from scan_core.errors import InputError
 
 DATA_FOLDER = Path(__file__).parent / "data"
 _MOST_RAW_ID = 2**24 - 1  # of three bytes, as colours code them
-_KEYS = {"names", "raw_ids", "seen", "fathers", "predict_with", "source"}
+_FORMER = "fathers"
+_KEYS = {"names", "raw_ids", "seen", "parents", _FORMER, "predict_with", "source"}
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class ClassList:
         names: K class names.
         raw_ids: K raw label values.
         seen: K flags, or None where the notion does not apply.
-        fathers: training id of a class -> training ids of its semantic fathers. A relation,
+        parents: training id of a class -> training ids of its semantic parents. A relation,
             not a tree: pairs may point both ways.
         predict_with: class list to predict with, or None for this one.
         built_in: whether it comes with the package and is that of a published data set.
@@ -49,7 +50,7 @@ class ClassList:
     names: tuple[str, ...]
     raw_ids: tuple[int, ...]
     seen: tuple[bool, ...] | None
-    fathers: dict[int, tuple[int, ...]]
+    parents: dict[int, tuple[int, ...]]
     predict_with: str | None
     built_in: bool = False
 
@@ -165,28 +166,30 @@ def _checked(path: Path, record: Any) -> ClassList:
         or any(type(s) is not bool for s in seen)
     ):
         raise refuse(f"'seen' must hold true or false for each of the {len(names)} names")
-    relation = record.get("fathers", {})
+    if _FORMER in record:  # what the key was called at first
+        record = {"parents": record[_FORMER], **record}
+    relation = record.get("parents", {})
     if not isinstance(relation, dict) or not all(
         isinstance(of_one, list) and all(isinstance(n, str) for n in of_one)
         for of_one in relation.values()
     ):
-        raise refuse("'fathers' must be an object: for a class a list of its fathers")
+        raise refuse("'parents' must be an object: for a class a list of its parents")
     predict_with = record.get("predict_with")
     if not isinstance(predict_with, str | None):
         raise refuse("'predict_with' must be the name of a class list")
 
     position = {name: index for index, name in enumerate(names)}
-    fathers = {}
-    for child, its_fathers in relation.items():
-        if stranger := next((n for n in [child, *its_fathers] if n not in position), None):
-            raise refuse(f"'fathers' names '{stranger}', which is not among 'names'")
-        fathers[position[child]] = tuple(position[father] for father in its_fathers)
+    parents = {}
+    for child, its_parents in relation.items():
+        if stranger := next((n for n in [child, *its_parents] if n not in position), None):
+            raise refuse(f"'parents' names '{stranger}', which is not among 'names'")
+        parents[position[child]] = tuple(position[parent] for parent in its_parents)
     return ClassList(
         name=path.stem,
         names=tuple(names),
         raw_ids=tuple(raw_ids),
         seen=None if seen is None else tuple(seen),
-        fathers=fathers,
+        parents=parents,
         predict_with=predict_with,
         built_in=path.parent == DATA_FOLDER,
     )

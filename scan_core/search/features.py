@@ -25,8 +25,8 @@ from scan_core.params.settings import TestSettings
 from scan_core.vocabulary.classes import ClassList, load_class_list
 
 
-class BenchmarkEvidence:
-    """The evidence of one benchmark's images, and the score of any settings.
+class BenchmarkFeatures:
+    """The image encoder's features of one benchmark's images, and the score of any settings.
 
     Args:
         scan: the model.
@@ -60,8 +60,8 @@ class BenchmarkEvidence:
         self._kept: list[tuple[ImageViews, Tensor]] = []
         self.memory = 0
         count = min(len(images), most_images or len(images))
-        for number in tqdm(range(count), desc=f"observing {classes.name}", mininterval=10):
-            (seen,) = scan.observe([images.image(number)], settings)
+        for number in tqdm(range(count), desc=f"encoding {classes.name}", mininterval=10):
+            (seen,) = scan.encode([images.image(number)], settings)
             truth = torch.from_numpy(images.label(number))
             self._kept.append((_on(seen, "cpu"), truth))
             self.memory += sum(tensor.nbytes for tensor in (*_tensors(seen), truth))
@@ -76,7 +76,7 @@ class BenchmarkEvidence:
     @torch.inference_mode()
     def score(self, settings: Sequence[TestSettings], metric: str) -> list[float]:
         """A metric of each of the settings; fractions, 0 where it has no meaning."""
-        scan, device = self._scan, self._scan.observer.device
+        scan, device = self._scan, self._scan.image_encoder.device
         matrices = [ConfusionMatrix(len(self._classes), device) for _ in settings]
         for kept, truth in self._kept:
             seen = _on(kept, device)
@@ -92,13 +92,13 @@ class BenchmarkEvidence:
 def _tensors(seen: ImageViews) -> list[Tensor]:
     found = []
     for view in seen.views:
-        one = view.evidence
+        one = view.image_features
         found += [one.mask_logits, one.peaks, one.embeddings, *one.crop_features.values()]
     return found
 
 
 def _on(seen: ImageViews, device: torch.device | str) -> ImageViews:
-    """The evidence on a device, in memory of its own: a view would keep what it is a part of."""
+    """The same on a device, in memory of its own: a view would keep what it is a part of."""
 
     def moved(tensor: Tensor) -> Tensor:
         there = tensor.to(device)
@@ -106,7 +106,7 @@ def _on(seen: ImageViews, device: torch.device | str) -> ImageViews:
 
     views = []
     for view in seen.views:
-        one = view.evidence
+        one = view.image_features
         changes: dict[str, Any] = {
             name: moved(getattr(one, name)) for name in ("mask_logits", "peaks", "embeddings")
         }
