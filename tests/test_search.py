@@ -86,7 +86,7 @@ def benchmarks(tmp_path_factory) -> dict[str, SearchedBenchmark]:
 
 def test_a_trial_has_the_number_of_an_evaluation(scan, recipe, benchmarks, monkeypatch):
     looks = []
-    encode = scan.observe
+    encode = scan.encode
     monkeypatch.setattr(scan, "encode", lambda *given: (looks.append(1), encode(*given))[1])
     encoded = SearchedBenchmarks(scan, search(), recipe, benchmarks, 1e9)
     trials = [
