@@ -33,7 +33,7 @@ report: .venv/installed  ## tables, figures and pictures as one HTML page: resul
 
 test: .venv/installed  ## all tests
 	# Two files at a time; threads that wait do not spin, for they would hold up the other file.
-	OMP_WAIT_POLICY=PASSIVE python -m pytest --numprocesses=2 --dist=loadfile
+	OMP_WAIT_POLICY=PASSIVE python -m pytest --numprocesses=2 --dist=loadgroup
 
 lint: .venv/installed  ## style, types, and Snakemake's own checks
 	ruff check .

@@ -78,7 +78,7 @@ def shard_made_of(wildcards):
         f"{wildcards.model}/{wildcards.benchmark}",
         settings=settings_of(wildcards),
         scored_by=scored_by(wildcards.benchmark),
-        shard=[wildcards.shard, shard_count(wildcards)],
+        shards=shard_count(wildcards),
     )
 
 

@@ -10,16 +10,24 @@ from types import SimpleNamespace
 from scan_core.provenance.made_of import compare
 
 
-def records():
-    """Each record that a rule of this recipe may leave, and the function of what it should say."""
+def descriptions():
+    """What each result of this recipe would be made of now, and the records beside its files."""
+
+    def one(made, records, **wildcards):
+        return made(SimpleNamespace(**wildcards)), [Path(record) for record in records]
+
     layouts = WORLD_LAYOUTS.values() if SOURCE == "generate" else ()
     for layout in layouts:
         record = f"{RAW}/generated/{layout}.made_of.json"
-        yield record, world_made_of, {"layout": layout}
+        yield one(world_made_of, [record], layout=layout)
     for benchmark in BENCHMARKS:
-        folder, which = f"{DATA}/benchmarks/{benchmark}", {"benchmark": benchmark}
-        yield f"{folder}/made_of.json", conversion_made_of, which
-        yield f"{folder}/verification.made_of.json", verification_made_of, which
+        folder = f"{DATA}/benchmarks/{benchmark}"
+        converted, verified = (
+            f"{folder}/made_of.json",
+            f"{folder}/verification.made_of.json",
+        )
+        yield one(conversion_made_of, [converted], benchmark=benchmark)
+        yield one(verification_made_of, [verified], benchmark=benchmark)
     for folder, stage, variants, made in (
         ("clip", "clip", CLIPS, clip_made_of),
         ("segmenter", "segmenter", SEGMENTERS, segmenter_made_of),
@@ -27,28 +35,27 @@ def records():
         ("model", "model", MODELS, model_made_of),
     ):
         for variant in variants:
-            yield f"{RESULTS}/{folder}/{variant}/made_of.json", made, {stage: variant}
+            record = f"{RESULTS}/{folder}/{variant}/made_of.json"
+            yield one(made, [record], **{stage: variant})
     for pairs in PAIRS:
-        for shard in range(mining_shards(SimpleNamespace(pairs=pairs))):
-            record = f"{RESULTS}/pairs/{pairs}/shards/{shard}.made_of.json"
-            yield record, pairs_shard_made_of, {"pairs": pairs, "shard": str(shard)}
+        shards = range(mining_shards(SimpleNamespace(pairs=pairs)))
+        records = [f"{RESULTS}/pairs/{pairs}/shards/{n}.made_of.json" for n in shards]
+        yield one(pairs_shard_made_of, records, pairs=pairs)
     for model in MODELS:
         for benchmark in EVALUATED:
             folder = f"{RESULTS}/eval/{model}/{benchmark}"
-            which = {"model": model, "benchmark": benchmark}
-            if not Path(folder).is_dir():
-                continue
-            yield f"{folder}/made_of.json", evaluation_made_of, which
-            for shard in range(shard_count(SimpleNamespace(**which))):
-                record = f"{folder}/shards/{shard}.made_of.json"
-                yield record, shard_made_of, {**which, "shard": str(shard)}
+            of = {"model": model, "benchmark": benchmark}
+            shards = range(shard_count(SimpleNamespace(**of)))
+            records = [f"{folder}/shards/{n}.made_of.json" for n in shards]
+            yield one(shard_made_of, records, **of)
+            yield one(evaluation_made_of, [f"{folder}/made_of.json"], **of)
     for grid in GRIDS_FOR_RECIPE:
         for seeds in ("", "every_seed/"):
             record = f"{RESULTS}/ablations/{seeds}{grid}.made_of.json"
-            yield record, grid_made_of, {"grid": grid, "seeds": seeds}
+            yield one(grid_made_of, [record], grid=grid, seeds=seeds)
 
 
+# Before Snakemake looks for files: it lists a folder once.
 if workflow.is_main_process:
-    for record, made, wildcards in records():
-        if Path(record).exists():
-            compare(Path(record), Path(made(SimpleNamespace(**wildcards))))
+    for description, records in descriptions():
+        compare(records, Path(description))

@@ -76,8 +76,8 @@ def segmenter_made_of(wildcards):
 
 def pairs_shard_made_of(wildcards):
     part = PAIRS[wildcards.pairs].part("pairs")
-    shard = [wildcards.shard, mining_shards(wildcards)]
-    return made_of("mine_shard", wildcards.pairs, part=part.model_dump(), shard=shard)
+    shards = mining_shards(wildcards)
+    return made_of("mine_shard", wildcards.pairs, part=part.model_dump(), shards=shards)
 
 
 def finetuned_made_of(wildcards):

@@ -118,7 +118,7 @@ rule report_page:
         figures=f"{RESULTS}/figures",
         pictures=expand(f"{RESULTS}/qualitative/{{benchmark}}.png", benchmark=EVALUATED),
         sheets=expand(
-            f"{DATA}/benchmarks/{{benchmark}}/sheet.png", benchmark=BENCHMARKS
+            f"{DATA}/benchmarks/{{benchmark}}/sheet.png", benchmark=USED
         ),
     output:
         f"{RESULTS}/report.html",

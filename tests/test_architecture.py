@@ -14,6 +14,8 @@ ROOMS = [
     "apps", "tracking", "search", "reporting", "training", "evaluation", "inference", "models",
     "datasets", "params", "vocabulary", "command", "provenance", "storage",
 ]  # fmt: skip
+# Names of metrics, which searches in params.yaml may ask for: a list and nothing else.
+NAMES = [ROOT / "scan_core/evaluation" / name for name in ("__init__.py", "names.py")]
 TRAININGS = ["clip_weights", "train_segmenter", "mine_mask_text_pairs", "finetune_clip"]
 
 
@@ -42,7 +44,11 @@ def test_rooms_import_only_downward():
         room = module.split(".")[1] if "." in module else ""
         if room in ROOMS and module != "scan_core.params.plan":  # which adds up the archives
             above = ROOMS[: ROOMS.index(room)]
-            upward += [f"{module} -> {path.name}" for to, path in _imported(module) if to in above]
+            upward += [
+                f"{module} -> {path.name}"
+                for to, path in _imported(module)
+                if to in above and path not in NAMES
+            ]
     assert not upward
 
 
@@ -112,7 +118,7 @@ def test_an_edit_redoes_exactly_the_stages_that_import_the_file(tmp_path):
     assert not stages("pyfunc.py") & {*TRAININGS, "evaluate_shard"}
     assert stages("viewer.py") == set()
     assert stages("published_numbers.csv") <= {
-        *("tables", "figures", "grid_report", "release", "mlflow_sync")
+        *("tables", "figures", "grid_report", "release", "report_page", "mlflow_sync")
     }
 
 

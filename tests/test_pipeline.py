@@ -44,7 +44,7 @@ def reduced(params) -> None:
     recipe = params["recipes"]["mini"]
     recipe["grids"] = ["ensemble_weight"]
     # The weight is one of the grid's, and the shift is strong enough to be seen in few images.
-    recipe["inference"].update(benchmarks=BENCHMARKS, clip_weight=0.75, replace_ratio=0.5)
+    recipe["inference"].update(benchmarks=BENCHMARKS, clip_weight=0.75, replace_ratio=1.0)
     recipe["clip"]["source"] = "train"
     recipe["clip"]["pretraining"].update(
         images=60, cutouts=20, steps=4, cutout_steps=2, batch_size=12, warmup_steps=1

@@ -151,7 +151,8 @@ def test_every_result_is_a_run(project):
     assert cell.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert cell.info.run_name == "clip_weight=0.6 seed=1"
     assert cell.data.params["inference.clip_weight"] == "0.6"
-    assert cell.data.params["segmenter.training.steps"] == "300"
+    steps = mini_recipe().segmenter.training.steps
+    assert cell.data.params["segmenter.training.steps"] == str(steps)
     assert cell.data.metrics["mini_ade_36/miou"] == pytest.approx(0.27)
     assert cell.data.metrics["mini_voc_10b/sg_iou"] == numbers(0.27)["sg_iou"]
 

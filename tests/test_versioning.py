@@ -219,7 +219,7 @@ def test_an_edit_during_the_run_is_not_recorded(edited):
 
 def test_only_leaves_and_numbers_are_kept(made):
     tracked = made.run("git", "ls-files", "results", "dvc.lock").split()
-    assert tracked == ["dvc.lock", f"results/mini/{METRICS}"]
+    assert tracked == ["dvc.lock", "results/README.md", f"results/mini/{METRICS}"]
     assert made.run("git", "status", "--porcelain") == ""
 
 

@@ -236,10 +236,12 @@ def test_data_that_a_lab_already_has_is_used_where_it_lies(tmp_path):
         coco = {"format": "coco_stuff", "classes": "coco_stuff_171", "images": {"train": None}}
         ade = {"format": "ade20k_150", "classes": "ade20k_150", "images": {"val": 1}}
         datasets["benchmarks"] = {"coco_stuff_171": coco, "ade20k_150": ade}
-        recipe["inference"]["benchmarks"] = ["ade20k_150"]
-        for key in ("mask_threshold", "clip_weight", "replace_ratio"):
-            recipe["inference"][key] = 0.5
-        recipe["inference"]["ensemble"] = "geometric"
+        for name in ("vitb16", "vitl14"):  # which extends it
+            inference = params["recipes"][name]["inference"]
+            inference["benchmarks"] = ["ade20k_150"]
+            for key in ("mask_threshold", "clip_weight", "replace_ratio"):
+                inference[key] = 0.5
+            inference["ensemble"] = "geometric"
 
     project.edit(local)
     ran = project.snakemake("--profile", "local", "datasets")

@@ -13,7 +13,7 @@ from scan_core.storage.atomic import write_text
 
 
 def resolved_recipe(params: Params) -> dict[str, Any]:
-    """What `all` makes, in the form of `params.yaml`: one recipe and the grids it names.
+    """What runs, in the form of `params.yaml`: one recipe and the grids that are for it.
 
     Args:
         params: as it runs, with what the command line put over the file.
@@ -21,7 +21,11 @@ def resolved_recipe(params: Params) -> dict[str, Any]:
     recipe = params.recipes[params.recipe]
     return {
         "recipe": params.recipe,
-        "ablations": {name: params.ablations[name].model_dump() for name in recipe.grids},
+        "ablations": {
+            name: grid.model_dump()
+            for name, grid in params.ablations.items()
+            if grid.recipe in (None, params.recipe)
+        },
         "searches": {},
         "recipes": {params.recipe: recipe.model_dump()},
     }

@@ -6,6 +6,7 @@ has none. The truth lies with the result.
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +14,28 @@ from typing import Any
 _LONG_AGO = 86_400
 
 
-def compare(record: Path, wanted: Path) -> bool:
-    """Let a description be newer than a result that was made of something else.
+def compare(records: Sequence[Path], wanted: Path) -> bool:
+    """Let a description be newer than results that were made of something else.
 
     The description is an input of the rule, which a workflow engine runs again where an input is
     newer than a result and has changed.
 
     Args:
-        record: `made_of.json` beside the result; there may be none.
-        wanted: the description of what the result would be made of now.
+        records: `made_of.json` beside each of the results; they need not be there.
+        wanted: the description of what the results would be made of now.
 
     Returns:
-        whether the result may stay.
+        whether the results may stay.
     """
     description = wanted.read_text(encoding="utf-8")
-    stays = not record.exists() or _contents(record) == json.loads(description)
-    if stays:
+    parsed = json.loads(description)
+    stay = all(not record.exists() or _contents(record) == parsed for record in records)
+    if stay:
         os.utime(wanted, (_LONG_AGO, _LONG_AGO))
     else:
         # With a line more, so that it differs from what an engine may remember by a checksum.
         wanted.write_text(f"{description}\n", encoding="utf-8")
-    return stays
+    return stay
 
 
 def _contents(path: Path) -> Any:

@@ -46,6 +46,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str,
     size = sum(tensor.nbytes for tensor in contiguous.values())
     with atomic_path(path, size, durable=True) as temporary:
         save_file(contiguous, temporary, metadata=metadata)
+        _sort_header(temporary)
 
 
 def load_tensors(
@@ -113,6 +114,19 @@ def copy_with_header(source: Path, target: Path, header: Mapping[str, Any]) -> N
         with temporary.open("wb") as copy:
             copy.write(len(text).to_bytes(8, "little") + text)
             shutil.copyfileobj(file, copy, 2**24)
+
+
+def _sort_header(path: Path) -> None:
+    """Put the entries of a file's header in order: the library's order differs from run to run."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        table = json.loads(file.read(length))
+        # The tensors keep their order, which is that of their offsets.
+        table = {"__metadata__": dict(sorted(table.pop("__metadata__").items())), **table}
+        text = json.dumps(table, separators=(",", ":"), ensure_ascii=False).encode()
+        assert len(text) <= length, "the same entries take no more room"
+        file.seek(8)
+        file.write(text.ljust(length))
 
 
 def _metadata(header: str, tensors: str) -> dict[str, str]:

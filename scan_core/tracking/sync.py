@@ -189,7 +189,9 @@ def _log_model(store: Store, run_id: str, checkpoint: Path) -> None:
         mlflow.start_run(run_id=run_id, log_system_metrics=False),
     ):
         code = shutil.copytree(
-            package, Path(folder) / package.name, ignore=shutil.ignore_patterns("__pycache__")
+            package,
+            Path(folder) / package.name,
+            ignore=shutil.ignore_patterns("__pycache__", "*.safetensors"),
         )
         mlflow.pyfunc.log_model(
             name="scan",
