@@ -4,6 +4,7 @@ import json
 import re
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -68,6 +69,7 @@ RECIPE_FILE = str(
 )
 
 
+@cache
 def code(script: str, *data: str) -> str:
     """Hash of what a script of `workflow_scripts` runs: a change of code, not of times, counts."""
     return source_hash(PROJECT, f"workflow_scripts.{script}", data)

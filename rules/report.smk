@@ -117,9 +117,7 @@ rule report_page:
         grids=grid_tables,
         figures=f"{RESULTS}/figures",
         pictures=expand(f"{RESULTS}/qualitative/{{benchmark}}.png", benchmark=EVALUATED),
-        sheets=expand(
-            f"{DATA}/benchmarks/{{benchmark}}/sheet.png", benchmark=USED
-        ),
+        sheets=expand(f"{DATA}/benchmarks/{{benchmark}}/sheet.png", benchmark=USED),
     output:
         f"{RESULTS}/report.html",
     log:
