@@ -1,5 +1,8 @@
 """Whatever is killed, the same command goes on, ends with the same bytes, and leaves nothing."""
 
+import os
+import signal
+
 import pytest
 from killing import KilledProject, kill, wait, wait_for
 from test_workflow import small
@@ -39,6 +42,7 @@ def test_a_living_snakemake_keeps_its_lock(tmp_path):
     project.edit(small)
     first = project.start(*MADE)
     wait_for(lambda: any((tmp_path / ".snakemake/locks").glob("*")))
+    os.killpg(first.pid, signal.SIGSTOP)  # it lives as long as the second looks
     second = project.snakemake("--profile", "local", *MADE)
     assert second.returncode != 0
     assert "cannot be locked" in second.stdout
