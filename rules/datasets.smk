@@ -135,7 +135,7 @@ rule convert_benchmark:
         "Converting {wildcards.benchmark}"
     shell:
         "python -m workflow_scripts.convert_benchmark --format {params.format:q}"
-        " --raw-root {params.raw:q} --class-list {params.classes:q}"
+        " --raw-root {params.raw:q} --classes {params.classes:q}"
         " --name {wildcards.benchmark:q} --splits {params.splits:q} --workers {threads}"
         " --output {params.folder:q} 2> {log:q}"
         " && cp {input.made_of:q} {output.made_of:q}"

@@ -201,7 +201,7 @@ def test_a_killed_conversion_continues(tmp_path):
     command = [
         sys.executable, "-m", "workflow_scripts.convert_benchmark",
         "--format", "ade20k_150", "--raw-root", str(raw),
-        "--class-list", "ade20k_150", "--name", "b", "--splits", "val", "--output", str(output),
+        "--classes", "ade20k_150", "--name", "b", "--splits", "val", "--output", str(output),
     ]  # fmt: skip
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
     finished = output / "partial/labels/val"

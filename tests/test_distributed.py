@@ -105,7 +105,7 @@ class Trainings:
         )  # fmt: skip
         self._script(
             "convert_benchmark", "--format", "coco_stuff",
-            "--raw-root", raw, "--class-list", "mini_coco_24",
+            "--raw-root", raw, "--classes", "mini_coco_24",
             "--name", "mini", "--splits", "train", "val", "--output", benchmark,
         )  # fmt: skip
         self.index, self.clip = benchmark / "index.json", folder / "clip.safetensors"

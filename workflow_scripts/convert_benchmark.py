@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(description=__doc__)
     result.add_argument("--format", choices=list(FORMATS), required=True, help="raw layout")
     result.add_argument("--raw-root", type=Path, required=True, help="root of the raw data")
-    result.add_argument("--class-list", required=True, help="built-in name, or path of a .json")
+    result.add_argument("--classes", required=True, help="built-in name, or path of a .json")
     result.add_argument("--name", required=True, help="name of the benchmark")
     result.add_argument(
         "--splits",
@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> None:
     """Convert every image of the splits."""
-    classes = load_class_list(arguments.class_list)
+    classes = load_class_list(arguments.classes)
     index = convert(
         FORMATS[arguments.format],
         classes,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from scan_core.datasets.download.archives import ARCHIVES, BACKBONE_ARCHIVES, FORMAT_ARCHIVES
 from scan_core.params.gpus import FLOPS, Flops, Gpus
-from scan_core.params.grid import Cell, Row, cell_of, cells_of, rows_of
+from scan_core.params.grid import Cell, Row, benchmarks_of, cell_of, cells_of, rows_of
 from scan_core.params.resolution import resolve_settings
 from scan_core.params.schema.file import Params
 from scan_core.params.schema.recipe import Recipe
@@ -58,6 +58,7 @@ class Plan:
         gpus: for which hours are told.
         passes: of CLIP over the crops of an image, on average over a model's benchmarks, for the
             recipe's own model; and what they would be if all thresholds had the same crops.
+        grids: of the recipe -> its cells, and on how many benchmarks each is evaluated.
     """
 
     recipe: str
@@ -67,6 +68,7 @@ class Plan:
     files: int
     gpus: Gpus
     passes: tuple[float, float]
+    grids: Mapping[str, tuple[int, int]]
 
 
 def plan_of(params: Params, gpus: Gpus) -> Plan:
@@ -94,6 +96,13 @@ def plan_of(params: Params, gpus: Gpus) -> Plan:
             sum(len(_crops(settings)) for settings in main) / len(main),
             sum(len({crops[2:] for crops in _crops(settings)}) for settings in main) / len(main),
         ),
+        {
+            name: (
+                sum(cell.seed == recipe.seed for cell in cells_of(recipe, grid)),
+                len(benchmarks_of(recipe, grid)),
+            )
+            for name, grid in zip(recipe.grids, grids, strict=True)
+        },
     )
 
 
@@ -111,6 +120,11 @@ def as_text(plan: Plan, jobs: Mapping[str, tuple[int, int]]) -> str:
         f"Recipe {plan.recipe}: what `all` takes",
         _aligned(["rule", "jobs", "left to do"], rows),
     ]
+
+    if plan.grids:
+        rows = [[name, *map(str, counts)] for name, counts in plan.grids.items()]
+        parts.append(_aligned(["grid", "cells", "benchmarks"], rows))
+        parts.append(f"Its cells one by one: python -m workflow_scripts.show_grid {rows[0][0]}")
 
     estimated = [work.hours for work in plan.work if work.hours is not None]
     gpus = plan.gpus
@@ -140,7 +154,7 @@ def as_text(plan: Plan, jobs: Mapping[str, tuple[int, int]]) -> str:
         "`gpus_per_node` of slurm/profile.yaml name the GPUs; scan_core/params/gpus.py has the\n"
         "rates and counts."
         if estimated
-        else "There is no estimate for this CLIP. The recipe `mini` needs no GPU: about ten\n"
+        else "There is no estimate for this CLIP. The recipe `mini` needs no GPU: about eight\n"
         "minutes on two cores for everything."
     )
     passes, fewer = plan.passes
@@ -164,7 +178,7 @@ def _aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns of words, aligned to the left, and of numbers, to the right."""
     lines = [header, *rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    words = ("rule", "work", "precision", "disk, estimated")
+    words = ("rule", "grid", "work", "precision", "disk, estimated")
     return "\n".join(
         "  "
         + "  ".join(
