@@ -52,7 +52,7 @@ class SearchedBenchmarks:
         memory: float,
     ) -> None:
         self._search, self._recipe = search, recipe
-        self._evidence: dict[str, BenchmarkFeatures] = {}
+        self._features: dict[str, BenchmarkFeatures] = {}
         for name, benchmark in benchmarks.items():
             kept = BenchmarkFeatures(
                 scan,
@@ -62,13 +62,13 @@ class SearchedBenchmarks:
                 search.images,
                 memory,
             )
-            self._evidence[name] = kept
+            self._features[name] = kept
             memory -= kept.memory
 
     def scores(self, trials: Sequence[Values]) -> list[Scores]:
         """The metric on each benchmark, for each trial, in one pass over the images."""
         columns = {}
-        for name, kept in self._evidence.items():
+        for name, kept in self._features.items():
             settings = [settings_of_trial(self._recipe, name, values) for values in trials]
             columns[name] = kept.score(settings, self._search.metric)
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
