@@ -412,7 +412,7 @@ def test_a_mixed_grid_has_the_numbers_of_plain_runs(made, tmp_path):
     """Training and test-time keys in one grid: four rows, each that of a recipe with its values."""
     copy = Project(tmp_path)
     shutil.copytree(made.folder, tmp_path, symlinks=True, dirs_exist_ok=True)
-    vary = {"clip_finetune.contextual_shift": [False, True], "inference.clip_weight": [0.25, 0.8]}
+    vary = {"clip_finetune.contextual_shift": [False, True], "inference.clip_weight": [0.9, 1.0]}
 
     def add(params):
         params["ablations"]["mixed"] = {"vary": vary, "benchmarks": BENCHMARKS[:1], "seeds": [0]}
