@@ -40,6 +40,7 @@ def _raw_data(folder: Path) -> Path:
 def _few_steps(params, raw: Path, clip_file: Path) -> None:
     params["recipe"] = "vitb16"
     params["ablations"] = {}
+    del params["recipes"]["vitl14"]  # which extends what changes here
     for recipe in params["recipes"].values():
         recipe["grids"] = []
     recipe = params["recipes"]["vitb16"]
@@ -61,6 +62,7 @@ def _few_steps(params, raw: Path, clip_file: Path) -> None:
     recipe["clip"]["source"] = f"file:{clip_file}"
     recipe["segmenter"]["backbone"]["weights"] = "none"
     recipe["segmenter"]["augmentation"]["crop_size"] = 256
+    recipe["segmenter"]["input"]["short_side"] = 320
     recipe["segmenter"]["training"].update(
         steps=2, batch_size=1, warmup_steps=1, precision="32-true"
     )
