@@ -22,14 +22,18 @@ for name in GRIDS_OF_RECIPE:
         )
 
 MAIN = cell_of(RECIPE, {}, RECIPE.seed)
-try:
-    # Every cell that any target may ask for, by the model that it uses.
-    CELLS = {name: cells_of(RECIPE, GRIDS[name]) for name in GRIDS_FOR_RECIPE}
-    if workflow.is_main_process:
-        for name in GRIDS_FOR_RECIPE:
-            check_grid(name, RECIPE, GRIDS[name])
-except InputError as error:
-    raise WorkflowError(str(error)) from None
+for name in list(GRIDS_FOR_RECIPE):
+    try:
+        check_grid(name, RECIPE, GRIDS[name])
+    except InputError as error:
+        if name in GRIDS_OF_RECIPE:
+            raise WorkflowError(str(error)) from None
+        # Such as one over the layers of a shift that this recipe does without.
+        GRIDS_FOR_RECIPE.remove(name)
+        if workflow.is_main_process:
+            logger.warning(f"Left out of `ablations`: {error}")
+# Every cell that any target may ask for, by the model that it uses.
+CELLS = {name: cells_of(RECIPE, GRIDS[name]) for name in GRIDS_FOR_RECIPE}
 MODELS = {MAIN.names["model"]: MAIN}
 for cells in CELLS.values():
     for cell in cells:

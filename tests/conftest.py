@@ -12,15 +12,6 @@ def _own_runs():
         yield
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Of tests that run side by side, those of one file are together, and the parity ones are."""
-    for item in items:
-        name = item.path.stem
-        group = "parity" if name.startswith("test_parity") else name
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(scope="session")
 def pack(request):
     """The measured numbers of the released model."""
