@@ -25,6 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.machine import product_rate, seconds
 from scan_core.inference.class_map import class_maps
 from scan_core.inference.image_features import CropSetting, ImageFeatures
+from scan_core.inference.precision import stored_dtype, tensor_float
 from scan_core.inference.scan import Scan
 from scan_core.inference.views import ImageViews, View
 from scan_core.models.cpu_linear import ConvolutionalLinear
@@ -32,7 +33,7 @@ from scan_core.models.crops import MaskedCrops, masked_crops
 from scan_core.models.preprocessing import backbone_input, clip_view
 from scan_core.params.reading import read_params, validate
 from scan_core.params.schema.recipe import Recipe
-from scan_core.params.settings import TestSettings
+from scan_core.params.settings import Precision, TestSettings
 
 SIZE = (640, 853)
 RATIO = 0.05
@@ -44,14 +45,12 @@ RELEASED_RATE = 176e9
 class Bench:
     """One recipe on one device in one precision."""
 
-    def __init__(self, recipe: Recipe, device: str, precision: str, compiled: bool) -> None:
+    def __init__(self, recipe: Recipe, device: str, precision: Precision, compiled: bool) -> None:
         torch.manual_seed(0)
-        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
-        torch.backends.cudnn.allow_tf32 = precision == "tf32"
-        stored = "float32" if precision == "tf32" else precision
-        self.scan = Scan.from_recipe(recipe, device=device, precision=stored)
+        self.precision = precision
+        self.scan = Scan.from_recipe(recipe, device=device)
         self.device = self.scan.image_encoder.device
-        self.rate = product_rate(self.scan.image_encoder.dtype, self.device)
+        self.rate = product_rate(stored_dtype(precision), self.device)
         network = self.scan.network.requires_grad_(False)  # or FLOPs cannot be counted
         if compiled:
             network.proposal_network.compile()
@@ -70,7 +69,7 @@ class Bench:
     def stages(self) -> tuple[list[tuple[str, float, float]], ImageFeatures]:
         """Run the networks: name, seconds and FLOPs of every stage, and what was seen."""
         network, image_encoder = self.scan.network, self.scan.image_encoder
-        setting = CropSetting.of(settings_grid()[0])
+        setting = CropSetting.of(settings_grid(self.precision)[0])
         rows: list[tuple[str, float, float]] = []
 
         def stage(name: str, work: Callable[[], object]) -> None:
@@ -80,7 +79,7 @@ class Bench:
 
         pixels = backbone_input([self.image])
         small = clip_view([self.image], network.original_clip.input, as_released=False)
-        with ConvolutionalLinear(network):
+        with ConvolutionalLinear(network), tensor_float(self.precision):
             stage("backbone and decoders", lambda: network.proposal_network(pixels))
             stage("frozen CLIP, whole image", lambda: network.view(small))
             proposals, view = network.proposal_network(pixels), network.view(small)
@@ -116,7 +115,7 @@ class Bench:
         return class_maps(image_features.masks(), scores, SIZE)
 
 
-def settings_grid() -> list[TestSettings]:
+def settings_grid(precision: Precision) -> list[TestSettings]:
     """30 settings: 6 mask thresholds × 5 weights, with crops of their own threshold."""
     base = TestSettings(
         mask_threshold=0.4,
@@ -130,6 +129,7 @@ def settings_grid() -> list[TestSettings]:
         logit_scale=100.0,
         short_side=640,
         longest_side=2560,
+        precision=precision,
     )
     grid = [
         replace(base, mask_threshold=threshold, clip_weight=weight)
@@ -140,11 +140,11 @@ def settings_grid() -> list[TestSettings]:
     return grid
 
 
-def report(name: str, recipe: Recipe, options: argparse.Namespace, precision: str) -> Tensor:
+def report(name: str, recipe: Recipe, options: argparse.Namespace, precision: Precision) -> Tensor:
     """Measure and print one table; returns a class map, to compare precisions by."""
     bench = Bench(recipe, options.device, precision, options.compile)
     rows, image_features = bench.stages()
-    one = settings_grid()[:1]
+    one = settings_grid(precision)[:1]
     print(
         f"\n{name}, {precision}, {bench.device}"
         f"{', compiled' if options.compile else ''}: @ runs at {bench.rate / 1e9:.0f} GFLOP/s"
@@ -169,7 +169,7 @@ def report(name: str, recipe: Recipe, options: argparse.Namespace, precision: st
     for classes, duration in combined.items():
         single = networks + duration
         text = bench.text(classes)
-        work = lambda text=text: bench.combine(image_features, text, settings_grid())  # noqa: E731
+        work = lambda text=text: bench.combine(image_features, text, settings_grid(precision))  # noqa: E731
         grid = networks + seconds(work, bench.device)
         print(
             f"{classes} classes: {single:.2f} s an image, {1 / single:.3f} images/s; "

@@ -171,7 +171,7 @@ def test_new_settings_are_all_that_is_evaluated(scan, images, tmp_path, monkeypa
         wanted = {one.key: one for one in (*WAYS_ALONE.settings.values(), *others)}
         job = ShardJob(
             *(tmp_path / "model.safetensors", images.index_file, "val", "voc_20b"),
-            *(Shard(0, 2), True, True, "png", 1, "float32", code),
+            *(Shard(0, 2), True, True, "png", 1, code),
         )
         return count_shard(
             job, EvaluationSettings(WAYS_ALONE.ways, wanted), tmp_path / "evaluated",

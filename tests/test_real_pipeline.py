@@ -66,6 +66,7 @@ def _few_steps(params, raw: Path, clip_file: Path) -> None:
     recipe["segmenter"]["training"].update(
         steps=2, batch_size=1, warmup_steps=1, precision="32-true"
     )
+    recipe["clip_finetune"]["pairs"]["precision"] = recipe["inference"]["precision"] = "float32"
     recipe["clip_finetune"].update(batch_size=2, epochs=1, warmup_steps=1, precision="32-true")
     recipe["clip_finetune"]["pairs"].update(images=2)
     recipe["inference"].update(

@@ -72,6 +72,38 @@ def test_repeated_runs_are_equal_to_the_bit(scan, picture):
     assert torch.equal(first.seen.first.mask_logits, second.seen.first.mask_logits)
 
 
+def test_a_precision_is_of_a_request_not_of_the_model(scan, picture):
+    exact = scan.segment(picture, NAMES, SETTINGS)
+    lower = [replace(SETTINGS, precision=word) for word in ("bfloat16", "float16")]
+    (seen,) = scan.encode([picture], lower)
+    text = scan.embed(NAMES)
+    scores = {one.precision: scan.score(seen, text, one) for one in lower}
+    for one in lower:
+        alone = scan.segment(picture, NAMES, one)
+        assert torch.equal(alone.scores, scores[one.precision])
+        assert not torch.equal(alone.scores, exact.scores)
+        assert (alone.class_map == exact.class_map).mean() > 0.995
+        masks = alone.seen.first.mask_logits
+        assert torch.equal(masks, exact.seen.first.mask_logits), "masks are never rounded"
+    assert not torch.equal(scores["bfloat16"], scores["float16"])
+    again = scan.segment(picture, NAMES, SETTINGS)
+    assert torch.equal(again.scores, exact.scores), "the model itself was not rounded"
+
+
+def test_tf32_is_allowed_as_the_settings_say_and_only_meanwhile(scan, picture):
+    switches = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [switch.allow_tf32 for switch in switches]
+    seen = []
+    hook = scan.network.proposal_network.register_forward_pre_hook(
+        lambda *_: seen.append({switch.allow_tf32 for switch in switches})
+    )
+    for precision in ("float32", "tf32", "bfloat16"):
+        scan.segment(picture, NAMES, replace(SETTINGS, precision=precision))
+    hook.remove()
+    assert seen == [{False}, {True}, {True}]
+    assert [switch.allow_tf32 for switch in switches] == before
+
+
 def test_neighbours_in_a_batch_change_nothing(scan, picture):
     pictures = [picture, _picture(40, 200, 1), _picture(90, 120, 2), picture]
     together = scan.segment_all(pictures, NAMES, SETTINGS)

@@ -39,7 +39,6 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--code", default="", help="names the code: other code, other counts")
     result.add_argument("--workers", type=int, default=1, help="threads that read images")
     result.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
-    result.add_argument("--precision", default="float32", help="float32, bfloat16 or float16")
     result.add_argument("--output", type=Path, required=True, help="counts, a .npz file")
     return result
 
@@ -61,7 +60,6 @@ def main(arguments: argparse.Namespace) -> None:
         predictions is not None,
         arguments.prediction_format,
         arguments.most_predictions,
-        arguments.precision,
         arguments.code,
     )
     made, counted = count_shard(

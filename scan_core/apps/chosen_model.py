@@ -35,7 +35,7 @@ def chosen_model(
         params: the file of the recipes.
         overrides: of the settings, by their names in `TestSettings`; None: not overridden.
         benchmark: whose settings are used; None: the recipe's or checkpoint's default.
-        options: `device`, `precision`, `text_cache`.
+        options: `device`, `text_cache`.
 
     Returns:
         the model; its header says under `checkpoint` which file it is.

@@ -12,13 +12,15 @@ import argparse
 import logging
 import sys
 from pathlib import Path
+from typing import get_args
 
 from scan_core.apps.own_classes import foreign_words, own_classes, parse_classes
 from scan_core.command.command_line import run
 from scan_core.errors import InputError
+from scan_core.params.settings import Precision
 
 # Settings that a command line may override.
-OVERRIDES = ("clip_weight", "mask_threshold", "replace_ratio")
+OVERRIDES = ("clip_weight", "mask_threshold", "replace_ratio", "precision")
 
 
 def fraction(text: str) -> float:
@@ -52,7 +54,6 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--params", type=Path, default=Path("params.yaml"), help="of the recipes")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default: auto)")
-    group.add_argument("--precision", default="float32", help="float32, bfloat16 or float16")
     group.add_argument("--text-cache", type=Path, help="folder to keep text features in")
     settings = parser.add_argument_group("settings, instead of the recipe's or the checkpoint's")
     settings.add_argument(
@@ -62,6 +63,11 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "--mask-threshold", type=fraction, help="CLIP is shown masks above this probability"
     )
     settings.add_argument("--replace-ratio", type=fraction, help="of contextual shift")
+    settings.add_argument(
+        "--precision",
+        choices=get_args(Precision),
+        help="of the arithmetic; with bfloat16, CLIP on crops is about twice as fast",
+    )
 
 
 def parser() -> argparse.ArgumentParser:
@@ -129,7 +135,6 @@ def main(arguments: argparse.Namespace) -> None:
         {key: getattr(arguments, key) for key in OVERRIDES},
         arguments.benchmark,
         device=chosen_device(arguments.device),
-        precision=arguments.precision,
         text_cache=arguments.text_cache,
     )
     least_score = 0.1 if arguments.least_score is None else arguments.least_score

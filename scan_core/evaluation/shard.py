@@ -29,7 +29,6 @@ class ShardJob:
         shows: keep predictions of the ways to classify.
         prediction_format: of them.
         most_predictions: of how many images; None: all.
-        precision: of CLIP on crops.
         code: a hash of what runs.
     """
 
@@ -42,7 +41,6 @@ class ShardJob:
     shows: bool
     prediction_format: PredictionFormat
     most_predictions: int | None
-    precision: str
     code: str
 
     def identity(self) -> dict[str, object]:
@@ -56,7 +54,6 @@ class ShardJob:
             "names": [classes.names, predicted.names],
             "shard": [self.shard.number, self.shard.count],
             "predictions": [self.prediction_format, self.most_predictions],
-            "precision": self.precision,
             "code": self.code,
         }
 
@@ -92,9 +89,7 @@ def count_shard(
     """
     scan = None
     if wanted is None:
-        scan = Scan.from_checkpoint(
-            job.model, device=device, precision=job.precision, text_cache=text_cache
-        )
+        scan = Scan.from_checkpoint(job.model, device=device, text_cache=text_cache)
         wanted = EvaluationSettings.of_ways(scan.settings_table.of(benchmark))
     store = ShardStore(store_folder, job.identity())
     labels = [*wanted.settings, CHANCE] if job.chance else list(wanted.settings)
@@ -115,7 +110,6 @@ def count_shard(
                 job.model,
                 wanted.table(),
                 device=device,
-                precision=job.precision,
                 text_cache=text_cache,
             )
         unfinished = store.unfinished if job.shows and kept is None else None

@@ -53,6 +53,7 @@ def _while_training(part: RecipePart) -> TestSettings:
         logit_scale=part.segmenter.logit_scale,
         short_side=part.segmenter.input.short_side,
         longest_side=part.segmenter.input.longest_side,
+        precision=tuning.pairs.precision if tuning else "float32",
     )
 
 

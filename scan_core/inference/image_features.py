@@ -13,13 +13,13 @@ from torch import Tensor
 
 from scan_core.errors import InputError
 from scan_core.inference.class_map import mask_probabilities
+from scan_core.inference.precision import Towers, tensor_float
 from scan_core.models.clip import (
     WholeImageTokens,
     blocks,
     chunk_size,
     encode_images_each_way,
 )
-from scan_core.models.clip import lower_precision as keep_weights_in
 from scan_core.models.contextual_shift import (
     ContextualShift,
     background_patches,
@@ -33,7 +33,7 @@ from scan_core.models.crops import MaskedCrops, masked_crops
 from scan_core.models.preprocessing import backbone_input, clip_view, padded_size
 from scan_core.models.scan import ScanNetwork
 from scan_core.params.schema.released_defects import ReleasedDefects
-from scan_core.params.settings import TestSettings
+from scan_core.params.settings import Precision, TestSettings
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,14 @@ class CropSetting:
         expansion: of the masks' boxes; see `masked_crops`.
         replace_ratio: share of the background tokens that contextual shift replaces.
         replace_layers: blocks (1-based) after which it does; without a ratio, none.
+        precision: see `TestSettings`.
     """
 
     threshold: float
     expansion: float
     replace_ratio: float
     replace_layers: tuple[int, ...]
+    precision: Precision = "float32"
 
     @classmethod
     def of(cls, settings: TestSettings) -> "CropSetting":
@@ -61,7 +63,13 @@ class CropSetting:
             settings.crop_expansion,
             settings.replace_ratio,
             settings.replace_layers if shifted else (),
+            settings.precision,
         )
+
+    @property
+    def crops(self) -> tuple[float, float, Precision]:
+        """Settings that agree in this look at the same crops with the same tower."""
+        return self.threshold, self.expansion, self.precision
 
 
 @dataclass(frozen=True)
@@ -98,27 +106,16 @@ class ImageEncoder:
     With the defects that concern batches, all images form one batch, as released.
 
     Args:
-        network: its weights; with a lower precision those of `clip.visual` are converted in
-            place.
+        network: its weights, in float32.
         seed: of contextual shift's draws.
         defects: which of the released defects to repeat.
-        dtype: of the matrix products of CLIP's image tower on crops, which are nine tenths of
-            all: float32, bfloat16 or float16. What comes before stays in float32: a mask that
-            moves across its threshold changes a crop, and with it much more than rounding would.
     """
 
-    def __init__(
-        self,
-        network: ScanNetwork,
-        seed: int,
-        defects: ReleasedDefects,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
+    def __init__(self, network: ScanNetwork, seed: int, defects: ReleasedDefects) -> None:
         self.network = network
         self.visual = network.clip.visual
-        self.seed, self.defects, self.dtype = seed, defects, dtype
-        if dtype != torch.float32:
-            keep_weights_in(self.visual, dtype)
+        self.seed, self.defects = seed, defects
+        self._towers = Towers(self.visual)
 
     @property
     def device(self) -> torch.device:
@@ -131,6 +128,7 @@ class ImageEncoder:
         images: Sequence[Tensor],
         settings: Iterable[CropSetting],
         image_keys: Sequence[int] | None = None,
+        precision: Precision = "float32",
     ) -> list[ImageFeatures]:
         """Look at images.
 
@@ -139,6 +137,7 @@ class ImageEncoder:
             settings: crops and shifts that are wanted; none: CLIP is not asked about crops.
             image_keys: identify the images for contextual shift's draws; None: made from the
                 pixels, so that an image has the same result wherever it comes from.
+            precision: of everything but CLIP on crops, which has that of its setting.
 
         Returns:
             for each image what was seen, on the network's device.
@@ -151,7 +150,7 @@ class ImageEncoder:
         on_device = [image.to(self.device) for image in images]
         together = self.defects.nearest_padded_view or self.defects.first_image_context
         groups = [on_device] if together else [[image] for image in on_device]
-        with ConvolutionalLinear(self.network):
+        with ConvolutionalLinear(self.network), tensor_float(precision):
             seen = [found for group in groups for found in self.propose(group)]
             first_cls = seen[0][1]
             return [
@@ -200,14 +199,15 @@ class ImageEncoder:
     ) -> ImageFeatures:
         features: dict[CropSetting, Tensor] = {}
         masks = image_features.masks()
-        for threshold, expansion in dict.fromkeys((s.threshold, s.expansion) for s in settings):
+        for key_of_crops in dict.fromkeys(s.crops for s in settings):
+            threshold, expansion, _ = key_of_crops
             crops = masked_crops(image, masks > threshold, self.visual.input, expansion)
             if not len(crops.queries) and self.defects.fail_without_masks:
                 raise InputError(
                     f"no mask of the image has a pixel above the threshold {threshold}, which "
                     "the released model does not survive; set 'fail_without_masks: false'"
                 )
-            of_crops = [s for s in settings if (s.threshold, s.expansion) == (threshold, expansion)]
+            of_crops = [s for s in settings if s.crops == key_of_crops]
             described = self.describe(crops, cls, of_crops, len(masks), key)
             features.update(zip(of_crops, described, strict=True))
         return replace(image_features, peaks=masks.flatten(1).amax(1), crop_features=features)
@@ -225,7 +225,8 @@ class ImageEncoder:
         Args:
             crops: of one image.
             cls: (blocks + 1, 1, D), the image's [CLS] tokens.
-            settings: ways to shift tokens; what comes before all of them is computed once.
+            settings: ways to shift tokens, of one precision; what comes before all of them is
+                computed once.
             queries: Q, proposals of the image.
             key: identifies the image.
 
@@ -236,11 +237,13 @@ class ImageEncoder:
         shifts = [self.shift(crops, cls, setting, queries, key) for setting in settings]
         depth = len(blocks(self.visual))
         first = min((layer for s in settings for layer in self._layers(s)), default=depth)
-        step = chunk_size(self.visual, self.device)
+        (precision,) = {setting.precision for setting in settings}
+        visual = self._towers.of(precision)
+        step = chunk_size(visual, self.device)
         for start in range(0, len(crops.queries), step):
             part = slice(start, start + step)
             ways = [shift.part(part) for shift in shifts]
-            found = encode_images_each_way(self.visual, crops.images[part], ways, first)
+            found = encode_images_each_way(visual, crops.images[part], ways, first)
             for of_setting, of_part in zip(features, found, strict=True):
                 of_setting[crops.queries[part]] = of_part
         return features

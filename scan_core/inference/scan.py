@@ -34,12 +34,6 @@ from scan_core.params.settings import SettingsTable, TestSettings
 from scan_core.storage.images import ImageLike, read_image
 from scan_core.vocabulary.prompts import prompt_templates
 
-PRECISIONS = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
-
 
 class Scan:
     """The model, ready for images and words.
@@ -52,7 +46,6 @@ class Scan:
         header: what a checkpoint says besides: `test_settings`, `prompts` (of the training),
             `seed`, `defects`.
         device: `cpu`, `cuda`, `cuda:1`, ...
-        precision: of CLIP on crops, nine tenths of the work: `float32`, `bfloat16`, `float16`.
         text_cache: folder where text features are kept for later processes.
 
     Attributes:
@@ -66,11 +59,8 @@ class Scan:
         tokenizer: Tokenizer,
         header: Mapping[str, Any],
         device: str = "cpu",
-        precision: str = "float32",
         text_cache: Path | None = None,
     ) -> None:
-        if precision not in PRECISIONS:
-            raise InputError(f"precision '{precision}': expected {', '.join(PRECISIONS)}")
         self.header = dict(header)
         self.settings_table = SettingsTable.from_dict(header["test_settings"])
         self.settings = self.settings_table.default
@@ -79,9 +69,7 @@ class Scan:
         self._tokenizer, self._text_cache = tokenizer, text_cache
         self._text_encoders: dict[str, TextEncoder] = {}
         self.text_encoder = self._text_encoder(header["prompts"])
-        self.image_encoder = ImageEncoder(
-            network, header["seed"], self.defects, PRECISIONS[precision]
-        )
+        self.image_encoder = ImageEncoder(network, header["seed"], self.defects)
 
     def _text_encoder(self, prompts: str) -> TextEncoder:
         if prompts not in self._text_encoders:
@@ -100,7 +88,7 @@ class Scan:
 
         Args:
             recipe: from `reading.validate(...).recipes[name]`.
-            options: `device`, `precision`, `text_cache`.
+            options: `device`, `text_cache`.
 
         Raises:
             InputError: the parts of the recipe do not fit together.
@@ -120,7 +108,7 @@ class Scan:
 
         Args:
             header: see `Scan`; with the key `architecture`.
-            options: `device`, `precision`, `text_cache`.
+            options: `device`, `text_cache`.
         """
         network = build_network(header["architecture"])
         return cls(network, tokenizer_for(header["architecture"]), header, **options)
@@ -137,7 +125,7 @@ class Scan:
         Args:
             path: the checkpoint.
             test_settings: instead of the file's.
-            options: `device`, `precision`, `text_cache`.
+            options: `device`, `text_cache`.
 
         Raises:
             InputError: unreadable, not a checkpoint of this project, or there are no settings.
@@ -159,12 +147,7 @@ class Scan:
         Args:
             path: ends in `.safetensors`.
             header: anything else to be kept with it, such as the recipe's name.
-
-        Raises:
-            InputError: the weights were converted to a lower precision.
         """
-        if self.image_encoder.dtype != torch.float32:
-            raise InputError("a model whose precision was lowered cannot be saved; save it before")
         save_network(Path(path), self.network, {**self.header, **header})
 
     def logit_scale(self, settings: TestSettings | None = None) -> float:
@@ -248,7 +231,7 @@ class Scan:
             for mirrored in (False, True) if settings[0].flip else (False,):
                 shown = [np.ascontiguousarray(a[:, ::-1]) if mirrored else a for a in arrays]
                 resized = [self.resize(image, settings[0], scale) for image in shown]
-                found = self.image_encoder.encode(resized, wanted)
+                found = self.image_encoder.encode(resized, wanted, precision=settings[0].precision)
                 by_view.append([View(image_features, mirrored) for image_features in found])
         return [ImageViews(views) for views in zip(*by_view, strict=True)]
 

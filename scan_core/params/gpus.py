@@ -12,26 +12,29 @@ class Gpus:
     Attributes:
         name: of the kind.
         float32: 10¹² FLOP/s of a large matrix product in float32, without TF32.
-        bfloat16: the same in bfloat16.
+        tf32: the same with it.
+        bfloat16: the same in bfloat16 or float16.
         count: how many.
     """
 
     name: str
     float32: float
+    tf32: float
     bfloat16: float
     count: int = 1
 
     def rate(self, precision: str) -> float:
-        """10¹² FLOP/s in `float32` or `bfloat16`."""
-        return self.bfloat16 if precision == "bfloat16" else self.float32
+        """10¹² FLOP/s in `float32`, `tf32`, `bfloat16` or `float16`."""
+        half = precision in ("bfloat16", "float16")
+        return self.bfloat16 if half else self.tf32 if precision == "tf32" else self.float32
 
 
 # About a third of what the makers state: what large networks reach. Not measured by this project.
 GPUS = {
-    "h100": Gpus("H100", 20, 280),
-    "h200": Gpus("H200", 20, 280),
-    "a100": Gpus("A100", 10, 100),
-    "v100": Gpus("V100", 8, 8),
+    "h100": Gpus("H100", 20, 160, 280),
+    "h200": Gpus("H200", 20, 160, 280),
+    "a100": Gpus("A100", 10, 50, 100),
+    "v100": Gpus("V100", 8, 8, 8),
 }
 DEFAULT = "h100"
 

@@ -149,10 +149,10 @@ def as_text(plan: Plan, jobs: Mapping[str, tuple[int, int]]) -> str:
     parts.append(_aligned(header, rows))
     parts.append(
         f"Hours are FLOP counts of the networks at the rate of one {gpus.name}, in 10¹² FLOP/s:\n"
-        f"{gpus.float32:g} in float32, {gpus.bfloat16:g} in bfloat16. They are the least that is\n"
-        "possible: reading, and whatever is no matrix product, comes on top. `gpu`, `nodes` and\n"
-        "`gpus_per_node` of slurm/profile.yaml name the GPUs; scan_core/params/gpus.py has the\n"
-        "rates and counts."
+        f"{gpus.float32:g} in float32, {gpus.tf32:g} in TF32, {gpus.bfloat16:g} in bfloat16.\n"
+        "They are the least that is possible: reading, and whatever is no matrix product, comes\n"
+        "on top. `gpu`, `nodes` and `gpus_per_node` of slurm/profile.yaml name the GPUs;\n"
+        "scan_core/params/gpus.py has the rates and counts."
         if estimated
         else "There is no estimate for this CLIP. The recipe `mini` needs no GPU: about eight\n"
         "minutes on two cores for everything."
@@ -213,7 +213,7 @@ def _shown(recipe: Recipe, cells: Sequence[Cell], rows: Sequence[Row]) -> _Shown
 def _crops(settings: Sequence[TestSettings]) -> set[tuple[object, ...]]:
     """What CLIP is shown: one entry for each pass over the crops of an image.
 
-    The threshold of the crops comes second.
+    The threshold of the crops comes second, the precision last.
     """
     return {
         (
@@ -223,9 +223,15 @@ def _crops(settings: Sequence[TestSettings]) -> set[tuple[object, ...]]:
             one.crop_expansion,
             one.replace_ratio,
             one.replace_layers if one.replace_ratio else (),
+            one.precision,
         )
         for one in settings
     }
+
+
+def _of_the_rest(precision: str) -> str:
+    """In which everything but CLIP on crops runs."""
+    return "float32" if precision == "float32" else "tf32"
 
 
 def _work(recipe: Recipe, cells: Sequence[Cell], shown: _Shown, gpus: Gpus) -> list[Work]:
@@ -243,7 +249,11 @@ def _work(recipe: Recipe, cells: Sequence[Cell], shown: _Shown, gpus: Gpus) -> l
     training = _precision(recipe.segmenter.training.precision)
     miners = _distinct(cells, "pairs")
     mined = sum(_mined_images(cell.mining_recipe) for cell in miners)
-    each = flops.proposals + recipe.clip_finetune.pairs.proposals * flops.crop
+    mining = recipe.clip_finetune.pairs.precision
+    of_crops = recipe.clip_finetune.pairs.proposals * flops.crop
+    mining_hours = _sum_of(
+        hours(mined * flops.proposals, _of_the_rest(mining)), hours(mined * of_crops, mining)
+    )
     tuned = [cell.mining_recipe for cell in _distinct(cells, "finetuned")]
     pairs = [_mined_images(one) * PAIRS_PER_IMAGE * one.clip_finetune.epochs for one in tuned]
     tuning_steps = sum(
@@ -251,12 +261,18 @@ def _work(recipe: Recipe, cells: Sequence[Cell], shown: _Shown, gpus: Gpus) -> l
     )
     tuning = _precision(recipe.clip_finetune.precision)
     queries = recipe.segmenter.mask_decoder.queries
-    images, passes, tflop = 0, 0, 0.0
+    images, passes = 0, 0
+    tflop: dict[str, float] = {}
     for (_, benchmark), settings in shown.items():
         count = recipe.datasets.benchmarks[benchmark].images["val"] or 0
-        views, looks = len({one.view for one in settings}), len(_crops(settings))
-        images, passes = images + count, passes + count * looks
-        tflop += count * (views * flops.proposals + looks * queries * flops.crop)
+        views = {(one.view, _of_the_rest(one.precision)) for one in settings}
+        looks = _crops(settings)
+        images, passes = images + count, passes + count * len(looks)
+        for *_, precision in views:
+            tflop[precision] = tflop.get(precision, 0) + count * flops.proposals
+        for look in looks:
+            precision = str(look[-1])
+            tflop[precision] = tflop.get(precision, 0) + count * queries * flops.crop
     return [
         Work(
             "train_segmenter",
@@ -269,8 +285,8 @@ def _work(recipe: Recipe, cells: Sequence[Cell], shown: _Shown, gpus: Gpus) -> l
             "mine_mask_text_pairs",
             len(miners),
             f"{mined:,} images",
-            hours(mined * each, "float32"),
-            "float32",
+            mining_hours,
+            mining,
         ),
         # A crop forwards and backwards, and the whole image forwards.
         Work(
@@ -284,10 +300,16 @@ def _work(recipe: Recipe, cells: Sequence[Cell], shown: _Shown, gpus: Gpus) -> l
             "evaluate_shard",
             len(_distinct(cells, "model")),
             f"{images:,} images, CLIP {passes / max(1, images):.1f} times each",
-            hours(tflop, "float32"),
-            "float32",
+            _sum_of(*(hours(amount, precision) for precision, amount in tflop.items())),
+            ", ".join(sorted({one.precision for all_of in shown.values() for one in all_of})),
         ),
     ]
+
+
+def _sum_of(*hours: float | None) -> float | None:
+    """None, where one of them is not known."""
+    known = [one for one in hours if one is not None]
+    return sum(known) if len(known) == len(hours) else None
 
 
 def _precision(of_fabric: str) -> str:

@@ -48,6 +48,7 @@ def resolve_settings(recipe: Recipe, benchmark: str | None = None) -> TestSettin
             longest_side=inference.longest_side,
             scales=tuple(map(float, inference.scales)),
             flip=inference.flip,
+            precision=inference.precision,
         )
     except InputError as error:
         where = f" of {benchmark}" if benchmark else ""

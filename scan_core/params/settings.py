@@ -14,6 +14,7 @@ from typing import Any, Literal
 from scan_core.errors import InputError
 
 DEFAULT = "default"
+Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,10 @@ class TestSettings:
         longest_side: unless the longer side would exceed this, pixels.
         scales: test-time augmentation, of the resized image.
         flip: test-time augmentation, also the mirror image.
+        precision: of matrix products. `float32`: without TF32; `tf32`: with it, where a GPU has it;
+            `bfloat16`, `float16`: CLIP on crops in that, nine tenths of the work, and the rest as
+            in `tf32`, for a mask that moves across its threshold changes a crop, and with it much
+            more than rounding would.
 
     Raises:
         InputError: values that contradict each other.
@@ -54,6 +59,7 @@ class TestSettings:
     longest_side: int
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         if self.crop_threshold > self.mask_threshold:
@@ -70,9 +76,13 @@ class TestSettings:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property
-    def view(self) -> tuple[int, int, tuple[float, ...], bool]:
-        """What the networks are shown of an image; settings with one view share their features."""
-        return self.short_side, self.longest_side, self.scales, self.flip
+    def view(self) -> tuple[int, int, tuple[float, ...], bool, bool]:
+        """What the networks are shown of an image; settings with one view share their features.
+
+        Whether TF32 is allowed counts too, since masks depend on it.
+        """
+        tf32 = self.precision != "float32"
+        return self.short_side, self.longest_side, self.scales, self.flip, tf32
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

@@ -18,6 +18,7 @@ from scan_core.command.stopping import Interrupted, stop_signals
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.datasets.reading_ahead import read_ahead
 from scan_core.errors import InputError
+from scan_core.inference.precision import Towers, tensor_float
 from scan_core.inference.scan import Scan
 from scan_core.models.clip import chunk_size, encode_images
 from scan_core.models.cpu_linear import ConvolutionalLinear
@@ -80,7 +81,8 @@ def mine_pairs(
         proposals: of each image, those that are most certain to be something.
         workers: threads that read images ahead.
     """
-    visual = scan.network.original_clip
+    precision = scan.settings.precision
+    visual = Towers(scan.network.original_clip).of(precision)
     no_object = scan.network.with_no_object(scan.text_encoder(captioned.images.index.names))
 
     def read(number: int) -> tuple[int, list[str], Tensor | None]:
@@ -92,7 +94,7 @@ def mine_pairs(
             if resized is None:
                 yield []
                 continue
-            (image_features,) = scan.image_encoder.encode([resized], [])
+            (image_features,) = scan.image_encoder.encode([resized], [], precision=precision)
             logits = class_logits(image_features.embeddings, no_object, scan.logit_scale())
             void = logits.softmax(-1)[:, -1]
             best = void.argsort(stable=True)[:proposals].sort().values
@@ -104,7 +106,9 @@ def mine_pairs(
                 yield []
                 continue
             step = chunk_size(visual, masks.device)
-            features = torch.cat([encode_images(visual, part) for part in crops.images.split(step)])
+            with tensor_float(precision):
+                parts = crops.images.split(step)
+                features = torch.cat([encode_images(visual, part) for part in parts])
             scores, rows = class_logits(features, scan.text_encoder(nouns), 1.0).max(dim=0)
             chosen = crops.queries[rows]
             stem = captioned.images.stem(number)

@@ -52,7 +52,6 @@ def main(arguments: argparse.Namespace) -> None:
         {key: getattr(arguments, key) for key in OVERRIDES},
         arguments.benchmark,
         device=chosen_device(arguments.device),
-        precision=arguments.precision,
         text_cache=arguments.text_cache,
     )
     about = f"The model is `{scan.header['checkpoint']['path']}`."

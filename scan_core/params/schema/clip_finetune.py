@@ -14,6 +14,7 @@ from scan_core.params.schema.fields import (
     Queries,
     Weight,
 )
+from scan_core.params.settings import Precision as InferencePrecision
 
 
 class MaskTextPairs(Block):
@@ -25,6 +26,8 @@ class MaskTextPairs(Block):
     """Proposals of the segmenter for each image, the best first."""
     images: PositiveInt | None = None
     """Training images with captions to mine, the first ones; `null`: all."""
+    precision: InferencePrecision
+    """Arithmetic of mining; see `inference.precision`."""
 
 
 class ClipFinetune(Block):

@@ -15,6 +15,7 @@ from scan_core.params.schema.fields import (
     Name,
     Pixels,
 )
+from scan_core.params.settings import Precision
 
 Ensemble = Literal["geometric", "log"]
 PerBenchmarkFraction = Annotated[
@@ -69,6 +70,10 @@ class Inference(Block):
     """Test-time augmentation: scales of the resized image, whose class scores are averaged."""
     flip: bool = False
     """Test-time augmentation: the mirror image as well."""
+    precision: Precision
+    """Arithmetic. `float32`: without TF32, as exact as it gets; `tf32`: with it, on GPUs that have
+    it; `bfloat16`, `float16`: CLIP on crops in that, which is nine tenths of the work, and the rest
+    as with `tf32`."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Inference":
