@@ -31,7 +31,7 @@ def from_results(results: Path, benchmarks: Path, output: Path) -> None:
         benchmarks: folder of its converted benchmarks.
         output: where to write.
     """
-    with Image.open(results / "qualitative/mini_ade_36.png") as panels:
+    with Image.open(results / "qualitative/mini_ade_87.png") as panels:
         lower = json.loads(panels.info["rows"])[:_PANEL_ROWS][-1]
         _save(panels.crop((0, 0, panels.width, lower)), output / "mini_panels.jpg")
     with Image.open(benchmarks / "mini_ade_36/sheet.png") as sheet:

@@ -79,7 +79,7 @@ def assemble(
         InputError: a file is unreadable or does not fit the part.
     """
     torch.manual_seed(part.seed)
-    scan = Scan.from_header(header_of(part), **options)
+    scan = Scan.from_header(header_of(part), drawn=segmenter_file is None, **options)
     clip, _ = load_tensors(clip_file)
     load_strict(scan.network.clip, clip, str(clip_file))
     visual = {

@@ -103,14 +103,15 @@ class Scan:
         return cls.from_header(header, **options)
 
     @classmethod
-    def from_header(cls, header: Mapping[str, Any], **options: Any) -> "Scan":
+    def from_header(cls, header: Mapping[str, Any], drawn: bool = True, **options: Any) -> "Scan":
         """A model with random weights, as the header of a checkpoint describes it.
 
         Args:
             header: see `Scan`; with the key `architecture`.
+            drawn: see `build_network`.
             options: `device`, `text_cache`.
         """
-        network = build_network(header["architecture"])
+        network = build_network(header["architecture"], drawn)
         return cls(network, tokenizer_for(header["architecture"]), header, **options)
 
     @classmethod

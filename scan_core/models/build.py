@@ -1,8 +1,12 @@
 """The network that a recipe describes."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
 
 from scan_core.errors import InputError
 from scan_core.models.clip import Tokenizer, blocks, build_clip, clip_dimensions, wanted_by
@@ -34,11 +38,32 @@ def architecture_of(segmenter: Segmenter, clip: Clip) -> dict[str, Any]:
     return architecture
 
 
-def build_network(architecture: Mapping[str, Any]) -> ScanNetwork:
+class _Undrawn(TorchFunctionMode):
+    """Leaves new weights as the memory is: to draw those of ViT-L takes seconds."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        if func in (torch.Tensor.uniform_, torch.Tensor.normal_):
+            return args[0]
+        if func is torch.randn:
+            return torch.empty(*args, **kwargs)
+        return func(*args, **kwargs)
+
+
+def build_network(architecture: Mapping[str, Any], drawn: bool = True) -> ScanNetwork:
     """A network with random weights.
 
     Args:
         architecture: from `architecture_of`, or from the header of a checkpoint.
+        drawn: whether the weights are drawn at all; not where every one will be replaced.
 
     Returns:
         the network in evaluation mode, on the CPU, in float32.
@@ -46,6 +71,11 @@ def build_network(architecture: Mapping[str, Any]) -> ScanNetwork:
     Raises:
         InputError: the parts do not fit together.
     """
+    with nullcontext() if drawn else _Undrawn():
+        return _build(architecture)
+
+
+def _build(architecture: Mapping[str, Any]) -> ScanNetwork:
     if missing := [part for part in (*_PARTS, "clip") if part not in architecture]:
         raise InputError(f"architecture: the key '{missing[0]}' is missing")
     clip = build_clip(architecture["clip"], architecture.get("clip_weights"))

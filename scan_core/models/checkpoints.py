@@ -120,7 +120,7 @@ def load_network(path: Path) -> tuple[ScanNetwork, dict[str, Any]]:
             f"checkpoint {path} has no header of this project. A released or foreign one is "
             "brought in by `python -m workflow_scripts.import_released_checkpoint`"
         )
-    network = build_network(header["architecture"])
+    network = build_network(header["architecture"], drawn=False)
     load_strict(network, tensors, str(path))
     return network, header
 

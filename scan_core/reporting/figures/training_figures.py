@@ -37,7 +37,7 @@ def training_figure(curves: dict[str, dict[int, float]], name: str) -> Figure:
             scaled = {step: scale * value for step, value in points.items()}
             _curve(axis, scaled, _label(quantity), PALETTE[number % len(PALETTE)])
         axis.set(xlabel="step", ylabel=_AXES[prefix])
-        # With room for a marker at either end.
+        # With room for a marker at either end, and above.
         axis.set_xlim(-0.02 * last_step, 1.02 * last_step)
         axis.grid()
         if prefix == "learning_rate":
@@ -45,7 +45,8 @@ def training_figure(curves: dict[str, dict[int, float]], name: str) -> Figure:
         else:
             axis.legend()
         if prefix != "learning_rate":
-            axis.set_ylim(bottom=min(0, axis.get_ylim()[0]))
+            low, high = axis.get_ylim()
+            axis.set_ylim(min(0, low), high + 0.04 * (high - min(0, low)))
     figure.suptitle(f"Training: {_TITLES.get(name, name)}")
     return figure
 

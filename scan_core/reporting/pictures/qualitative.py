@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,12 @@ class _Row:
     truth: NDArray[np.int32]
     predictions: tuple[NDArray[np.int32], ...]
 
+    def right(self, prediction: int) -> float:
+        """Share of the pixels with ground truth that a prediction, by its place, has right."""
+        counted = self.truth >= 0
+        values = self.predictions[prediction]
+        return float((values == self.truth)[counted].mean()) if counted.any() else 0.0
+
     def shown(self) -> list[int]:
         """Classes that are large enough to be named: those of the ground truth, then others."""
         counted = self.truth >= 0
@@ -47,7 +54,7 @@ class _Row:
 def draw_panels(
     images: BenchmarkImages, classes: ClassList, predictions: Path, number: int, output: Path
 ) -> None:
-    """Draw images that show many classes, with a legend below each.
+    """Draw images that show many classes, with a legend below each, the most typical one first.
 
     Args:
         images: of the benchmark.
@@ -75,8 +82,14 @@ def draw_panels(
             f"{predictions} holds predictions of no image of {images.index.name}; expected "
             f"<mode>/<image>.png with the modes {', '.join(PREDICTIONS)}. Evaluate again."
         )
-    chosen = choose_images(images, available, number)
-    rows = [_load(images, classes, predictions, n) for n in chosen]
+    rows = [
+        _load(images, classes, predictions, n) for n in choose_images(images, available, number)
+    ]
+    # What a report shows alone is as good as the benchmark is on average, neither better nor worse.
+    average = fmean(
+        _load(images, classes, predictions, n).right(-1) for n in _candidates(available)
+    )
+    rows.sort(key=lambda row: abs(row.right(-1) - average))
     # Few classes are shown at once, so that their colours are farther apart than all classes'.
     shown = sorted({c for row in rows for c in row.shown()})
     colors = np.full((len(classes), 3), 128, dtype=np.uint8)
@@ -111,10 +124,7 @@ def choose_images(images: BenchmarkImages, available: Sequence[int], number: int
     Returns:
         positions in the benchmark, the best first.
     """
-    spread = np.linspace(0, len(available) - 1, min(_CANDIDATES, len(available))).round()
-    candidates = {
-        n: set(large_classes(images.label(n))) for n in (available[int(i)] for i in spread)
-    }
+    candidates = {n: set(large_classes(images.label(n))) for n in _candidates(available)}
     chosen: list[int] = []
     known: set[int] = set()
     while candidates and len(chosen) < number:
@@ -122,6 +132,12 @@ def choose_images(images: BenchmarkImages, available: Sequence[int], number: int
         chosen.append(best)
         known |= candidates.pop(best)
     return chosen
+
+
+def _candidates(available: Sequence[int]) -> list[int]:
+    """At most so many, evenly taken, each once."""
+    spread = np.linspace(0, len(available) - 1, min(_CANDIDATES, len(available))).round()
+    return [available[int(i)] for i in spread]
 
 
 def _load(images: BenchmarkImages, classes: ClassList, folder: Path, number: int) -> _Row:
@@ -158,14 +174,10 @@ def _strip(row: _Row, classes: ClassList, colors: NDArray[np.uint8]) -> Image.Im
         max(1, round(row.truth.shape[0] * scale)),
     )
     photo = Image.fromarray(row.image).resize(size, Image.Resampling.BICUBIC)
-    counted = row.truth >= 0
-    tiles, captions = [photo], [""]
-    for values in (row.truth, *row.predictions):
-        tiles.append(draw_label_map(photo, values, row.truth, classes, colors))
-        right = (values == row.truth)[counted].mean() if counted.any() else 0.0
-        captions.append(
-            "" if values is row.truth else f"{100 * right:.0f} % right, the rest hatched"
-        )
+    maps = (row.truth, *row.predictions)
+    tiles = [photo, *(draw_label_map(photo, m, row.truth, classes, colors) for m in maps)]
+    shares = [row.right(place) for place in range(len(row.predictions))]
+    captions = ["", "", *(f"{100 * share:.0f} % right, the rest hatched" for share in shares)]
     width = len(tiles) * (_TILE + _GAP) + _GAP
     legend = _legend(row, classes, colors, width - 2 * _GAP)
     top = size[1] + _LINE
