@@ -7,22 +7,27 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from tqdm import tqdm
 
 from scan_core.apps.own_classes import OwnClasses
 from scan_core.apps.own_images import OwnSegmentation, classify
+from scan_core.datasets.reading_ahead import read_ahead
 from scan_core.errors import DiskFullError, InputError
 from scan_core.evaluation.coco_results import coco_results, image_ids
 from scan_core.inference.scan import Scan
 from scan_core.reporting.pictures.overlay import colors_of, draw_overlay
 from scan_core.storage.atomic import atomic_path, write_text
+from scan_core.storage.behind import WritingBehind
 from scan_core.storage.images import check_name, read_image, suffixes
 
 SUFFIXES = suffixes()
@@ -31,7 +36,16 @@ _FOREIGN = {
     ".heic", ".heif", ".jxl", ".svg", ".psd", ".eps", ".exr", ".hdr", ".ico", ".icns", ".fits",
     ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw", ".raw",
 }  # fmt: skip
+_READERS = 2
 _MARK = "scan_core.apps.segment"  # in every file that is written, by which it is known again
+
+
+@dataclass(frozen=True)
+class _Read:
+    """An image: (H, W, 3) uint8, RGB, and the SHA-256 of its file."""
+
+    pixels: NDArray[np.uint8]
+    digest: str
 
 
 def find_images(sources: Sequence[str]) -> list[Path]:
@@ -104,14 +118,16 @@ def segment_files(
 ) -> list[InputError]:
     """Segment images, and write the results of each as soon as they are there.
 
+    While the networks run, the next images are read, and the last ones' results are written.
+
     Args:
         scan: the model, with the settings to use.
         paths: from `find_images`.
         classes: what to look for.
         output: folder to write to.
         least_score: see `classify`.
-        batch_size: images that are read, and handed to the networks, at once. An image has the
-            same result in any company.
+        batch_size: images that are handed to the networks at once. An image has the same result in
+            any company.
         resume: leave images out whose result was made of the same content with the same model,
             settings and classes.
 
@@ -130,36 +146,44 @@ def segment_files(
         )
     text = scan.embed(classes.words)
     ids = image_ids(list(stems.values()))
-    failed = []
-    progress = tqdm(total=len(todo), desc="images", unit="image")
-    for first in range(0, len(todo), batch_size):
-        batch = todo[first : first + batch_size]
-        images = []
-        for path in batch:
-            try:
-                check_name(path)
-                _check_free(output, path, stems[path])
-                images.append((path, read_image(path)))
-            except InputError as error:
-                failed.append(error)
-        arrays = [array for _, array in images]
-        encoded = scan.encode(arrays, [scan.settings]) if images else []
-        for (path, array), seen in zip(images, encoded, strict=True):
-            size = (array.shape[0], array.shape[1])
-            result = classify(scan, seen, text, classes, scan.settings, size, least_score)
-            about_image = {**about, "image_sha256": _content(path)}
-            try:
-                stem = stems[path]
-                write_results(output, path, array, result, about_image, ids[stem], stem)
-            except DiskFullError:
-                raise
-            except OSError as error:
-                why = f"{error.strerror}: {error.filename or output}"
-                failed.append(InputError(f"results of {path} cannot be written: {why}"))
-        progress.update(len(batch))
-    progress.close()
+    failed: dict[Path, InputError] = {}
+
+    def read(path: Path) -> tuple[Path, _Read | None]:
+        try:
+            check_name(path)
+            _check_free(output, path, stems[path])
+            return path, _Read(read_image(path), _content(path))
+        except InputError as error:
+            failed[path] = error
+            return path, None
+
+    def write(path: Path, image: _Read, result: OwnSegmentation) -> None:
+        about_image = {**about, "image_sha256": image.digest}
+        stem = stems[path]
+        try:
+            write_results(output, path, image.pixels, result, about_image, ids[stem], stem)
+        except DiskFullError:
+            raise
+        except OSError as error:
+            why = f"{error.strerror}: {error.filename or output}"
+            failed[path] = InputError(f"results of {path} cannot be written: {why}")
+
+    with (
+        tqdm(total=len(todo), desc="images", unit="image") as progress,
+        closing(read_ahead(read, todo, _READERS)) as readings,
+        WritingBehind(most=2 * batch_size) as writing,
+    ):
+        while batch := list(islice(readings, batch_size)):
+            images = [(path, image) for path, image in batch if image is not None]
+            arrays = [image.pixels for _, image in images]
+            encoded = scan.encode(arrays, [scan.settings]) if images else []
+            for (path, image), seen in zip(images, encoded, strict=True):
+                size = (image.pixels.shape[0], image.pixels.shape[1])
+                result = classify(scan, seen, text, classes, scan.settings, size, least_score)
+                writing.submit(write, path, image, result)
+            progress.update(len(batch))
     logging.info("%d images segmented into %s", len(todo) - len(failed), output)
-    return failed
+    return [failed[path] for path in paths if path in failed]
 
 
 def write_results(

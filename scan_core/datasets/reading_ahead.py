@@ -1,7 +1,7 @@
 """Files are read and decoded by threads while the networks run."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -9,7 +9,9 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def read_ahead(read: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
+def read_ahead(
+    read: Callable[[T], R], items: Iterable[T], workers: int
+) -> Generator[R, None, None]:
     """What `read` gives for every item, in order, two for each worker before they are asked for.
 
     Pillow and NumPy let other threads run while they decode, so no further process is needed.
