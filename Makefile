@@ -5,7 +5,7 @@ BIN = .venv/bin
 # Rules call `python`: let it be the one of .venv, whatever shell this is typed in.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo weights report test lint docs lock clean
+.PHONY: demo weights report test test-cluster test-long lint docs lock clean
 
 demo: .venv/installed  ## the whole pipeline on the miniature world
 	@started=$$(date +%s); \
@@ -36,6 +36,12 @@ test: .venv/installed  ## all tests
 	OMP_WAIT_POLICY=PASSIVE python -m pytest --numprocesses=2 --dist=loadfile --ignore-glob='*test_parity_*'
 	# Together, for they count what neither of them has compared.
 	python -m pytest tests/test_parity_inference.py tests/test_parity_training.py
+
+test-cluster: .venv/installed  ## tests on a SLURM that they start; tests/slurm_cluster.sh installs it
+	python -m pytest -m cluster
+
+test-long: .venv/installed  ## tests that take minutes each: campaigns of faults and kills, full-size models
+	python -m pytest -m "long and not cluster"
 
 lint: .venv/installed  ## style, types, and Snakemake's own checks
 	ruff check .

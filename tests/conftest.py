@@ -3,6 +3,13 @@
 import pytest
 
 
+def pytest_collection_modifyitems(items):
+    """Tests that take minutes may take some more of them."""
+    for item in items:
+        if item.get_closest_marker("long") or item.get_closest_marker("cluster"):
+            item.add_marker(pytest.mark.timeout(2400))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_runs():
     """No test records its runs where the person who tests records theirs."""
