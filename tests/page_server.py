@@ -22,6 +22,14 @@ class PageServer:
     def visitor(self) -> "Visitor":
         return Visitor(self.address)
 
+    def errors_of_ours(self) -> list[str]:
+        """Tracebacks in the log that pass through the project's code.
+
+        A visitor who leaves in the middle of an answer makes the libraries log one of theirs.
+        """
+        parts = self.log.read_text().split("Traceback (most recent call last):")[1:]
+        return [part for part in parts if "scan_core/" in part]
+
     def memory(self) -> float:
         """Most memory so far, MiB."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -63,8 +71,10 @@ class Visitor:
 
     def result(self, event: str) -> dict:
         where = f"{self.address}/gradio_api/queue/data?session_hash={self.hash}"
+        end = time.monotonic() + 120  # the server's signs of life come for ever
         with self.session.get(where, stream=True, timeout=120) as stream:
             for line in stream.iter_lines():
+                assert time.monotonic() < end, "no answer for two minutes"
                 message = json.loads(line.removeprefix(b"data: ")) if line else {}
                 if message.get("event_id") == event and message["msg"] == "process_completed":
                     return message
@@ -94,4 +104,8 @@ def running_page(folder: Path):
         yield PageServer(f"http://127.0.0.1:{port}", log, process)
     finally:
         process.terminate()
-        process.wait()
+        try:
+            process.wait(30)  # a visitor who is still connected may hold it up
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
