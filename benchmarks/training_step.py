@@ -23,6 +23,7 @@ from scan_core.models.build import architecture_of, build_network
 from scan_core.models.cpu_linear import ConvolutionalLinear
 from scan_core.models.preprocessing import backbone_input, clip_view
 from scan_core.params.reading import read_params, validate
+from scan_core.params.schema.recipe import Recipe
 from scan_core.training.criterion import SetCriterion
 from scan_core.training.matcher import Target
 from scan_core.training.optimizer import build_adamw, take_step
@@ -31,6 +32,74 @@ from scan_core.training.points import draw_points
 MASKS = 10
 STEPS = 4
 RELEASED, RELEASED_RATE = 17.7, 176e9  # seconds for ViT-B, one image; FLOP/s
+
+
+class TrainingStep:
+    """A step of the segmenter's training, on random images and targets.
+
+    Args:
+        recipe: whose network is trained.
+        device: in PyTorch's words.
+        dtype: of autocast; float32: none.
+        batch: images.
+        compiled: whether the networks are compiled.
+    """
+
+    def __init__(
+        self, recipe: Recipe, device: str, dtype: torch.dtype, batch: int, compiled: bool = False
+    ) -> None:
+        self.device, self.dtype, self.batch = torch.device(device), dtype, batch
+        torch.manual_seed(0)
+        architecture = architecture_of(recipe.segmenter, recipe.clip)
+        self.network = build_network(architecture).to(device).train()
+        if compiled:
+            self.network.proposal_network.compile()
+        self.side, self.loss = recipe.segmenter.augmentation.crop_size, recipe.segmenter.loss
+        self.training = recipe.segmenter.training
+        self.images = list(
+            torch.randint(0, 256, (batch, 3, self.side, self.side), dtype=torch.uint8).to(device)
+        )
+        coarse = torch.rand(MASKS, 1, 16, 16, device=device) > 0.5
+        masks = F.interpolate(coarse.float(), (self.side, self.side))[:, 0] > 0.5
+        self.targets = [Target(torch.arange(MASKS, device=device), masks)] * batch
+        width = self.network.no_object_embedding.shape[1]
+        self.text = F.normalize(torch.randn(171, width, device=device))
+        self.criterion = SetCriterion(
+            self.loss.class_weight,
+            self.loss.mask_weight,
+            self.loss.dice_weight,
+            self.loss.no_object_weight,
+            self.loss.points,
+        )
+        self.optimizer = build_adamw(
+            self.network, self.training.learning_rate, self.training.weight_decay
+        )
+        self.parameters = [p for p in self.network.parameters() if p.requires_grad]
+
+    def __call__(self) -> dict[str, float]:
+        """Take one; returns the seconds of each part."""
+        device, training = self.device, self.training
+        marks = {"start": _now(device)}
+        with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
+            view = clip_view(self.images, self.network.original_clip.input, as_released=False)
+            logits, proposals = self.network(backbone_input(self.images), view, self.text, 100.0)
+        marks["forward"] = _now(device)
+        draws = draw_points(
+            lambda shape: torch.rand(shape, device=device),
+            len(logits),
+            self.batch,
+            MASKS * self.batch,
+            self.loss.points,
+            self.loss.oversample_ratio,
+            self.loss.importance_ratio,
+        )
+        losses = self.criterion(logits, proposals, self.targets, draws)
+        marks["matching and losses"] = _now(device)
+        losses.total.backward()
+        marks["backward"] = _now(device)
+        take_step(self.optimizer, self.parameters, training.learning_rate, training.gradient_clip)
+        marks["optimizer"] = _now(device)
+        return {b[0]: b[1] - a[1] for a, b in pairwise(marks.items())}
 
 
 def main() -> None:
@@ -43,51 +112,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     options = parser.parse_args()
-    device, dtype = torch.device(options.device), getattr(torch, options.precision)
     recipe = validate(read_params(Path("params.yaml"))).recipes[options.recipe]
-    torch.manual_seed(0)
-    network = build_network(architecture_of(recipe.segmenter, recipe.clip)).to(device).train()
-    side, loss = recipe.segmenter.augmentation.crop_size, recipe.segmenter.loss
-    images = list(
-        torch.randint(0, 256, (options.batch, 3, side, side), dtype=torch.uint8, device=device)
-    )
-    coarse = torch.rand(MASKS, 1, 16, 16, device=device) > 0.5
-    masks = F.interpolate(coarse.float(), (side, side))[:, 0] > 0.5
-    targets = [Target(torch.arange(MASKS, device=device), masks)] * options.batch
-    text = F.normalize(torch.randn(171, network.no_object_embedding.shape[1], device=device))
-    criterion = SetCriterion(
-        loss.class_weight, loss.mask_weight, loss.dice_weight, loss.no_object_weight, loss.points
-    )
-    training = recipe.segmenter.training
-    optimizer = build_adamw(network, training.learning_rate, training.weight_decay)
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    clip_size = network.original_clip.input
-
-    def step() -> dict[str, float]:
-        marks = {"start": _now(device)}
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            view = clip_view(images, clip_size, as_released=False)
-            logits, proposals = network(backbone_input(images), view, text, 100.0)
-        marks["forward"] = _now(device)
-        draws = draw_points(
-            lambda shape: torch.rand(shape, device=device),
-            len(logits),
-            options.batch,
-            MASKS * options.batch,
-            loss.points,
-            loss.oversample_ratio,
-            loss.importance_ratio,
-        )
-        losses = criterion(logits, proposals, targets, draws)
-        marks["matching and losses"] = _now(device)
-        losses.total.backward()
-        marks["backward"] = _now(device)
-        take_step(optimizer, parameters, training.learning_rate, training.gradient_clip)
-        marks["optimizer"] = _now(device)
-        times = list(marks.items())
-        return {b[0]: b[1] - a[1] for a, b in pairwise(times)}
-
-    with ConvolutionalLinear(network):
+    dtype = getattr(torch, options.precision)
+    step = TrainingStep(recipe, options.device, dtype, options.batch)
+    device = step.device
+    with ConvolutionalLinear(step.network):
         with FlopCounterMode(display=False) as counter:
             step()
         runs = [step() for _ in range(STEPS)]
@@ -95,8 +124,8 @@ def main() -> None:
     total, rate = sum(best.values()), product_rate(dtype, device)
     floor = counter.get_total_flops() / rate
     print(
-        f"{options.recipe}, batch {options.batch} of {side} × {side}, {options.precision}, "
-        f"{device}: @ runs at {rate / 1e9:.0f} GFLOP/s"
+        f"{options.recipe}, batch {options.batch} of {step.side} × {step.side}, "
+        f"{options.precision}, {device}: @ runs at {rate / 1e9:.0f} GFLOP/s"
     )
     for part, duration in best.items():
         print(f"{part:<22} {duration:8.3f} s {duration / total:6.1%}")
