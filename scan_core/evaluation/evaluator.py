@@ -29,9 +29,11 @@ from scan_core.inference.scan import Scan
 from scan_core.inference.views import ImageViews
 from scan_core.params.settings import TestSettings
 from scan_core.storage.atomic import atomic_path, write_text
+from scan_core.storage.behind import WritingBehind
 from scan_core.vocabulary.classes import ClassList, load_class_list
 
 PredictionFormat = Literal["png", "coco_rle", "both"]
+_MOST_WAITING = 16  # predictions that wait to be written, in memory
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,17 @@ def evaluate(
     stopping: AbstractContextManager[list[int]] = nullcontext([])
     if unfinished is not None:
         stopping = stop_signals()
-    with stopping as signals:
+
+    def write(number: int, name: str, array: NDArray[np.integer[Any]]) -> None:
+        assert predictions is not None
+        stem = images.stem(number)
+        if prediction_format != "coco_rle":
+            _write_prediction(predictions / name / f"{stem}.png", array)
+        if prediction_format != "png":
+            file_name = images.file_name(number)
+            results[name] += coco_results(file_name, array, classes.names, image_id=ids[stem])
+
+    with stopping as signals, WritingBehind(_MOST_WAITING) as writing:
         read = read_ahead(_reader(images), numbers[done:], workers)
         for number, image, truth in tqdm(
             read, "images", len(numbers), initial=done, mininterval=10
@@ -118,18 +130,11 @@ def evaluate(
                 matrices[label].add(class_map, truth.to(class_map.device))
             if predictions is not None and written != most_predictions:
                 for name, label in shown.items():
-                    array = found[label].cpu().numpy()
-                    if prediction_format != "coco_rle":
-                        _write_prediction(predictions / name / f"{images.stem(number)}.png", array)
-                    if prediction_format != "png":
-                        file_name = images.file_name(number)
-                        image_id = ids[images.stem(number)]
-                        results[name] += coco_results(
-                            file_name, array, classes.names, image_id=image_id
-                        )
+                    writing.submit(write, number, name, found[label].cpu().numpy())
                 written += 1
             done += 1
             if unfinished is not None and (signals or unfinished.is_due()):
+                writing.finish()  # of what counts as done
                 spent = before + time.perf_counter() - start
                 unfinished.save(done, spent, matrices, results)
             if signals:

@@ -32,6 +32,15 @@ class WritingBehind:
         while self._waiting and (len(self._waiting) > self._most or self._waiting[0].done()):
             self._waiting.popleft().result()
 
+    def finish(self) -> None:
+        """Return when all that was submitted is done.
+
+        Raises:
+            Exception: what a call raised.
+        """
+        while self._waiting:
+            self._waiting.popleft().result()
+
     def __enter__(self) -> "WritingBehind":
         return self
 
@@ -42,8 +51,6 @@ class WritingBehind:
         trace: TracebackType | None,
     ) -> None:
         try:
-            while self._waiting:
-                # What was computed before something else went wrong is written all the same.
-                self._waiting.popleft().result()
+            self.finish()  # what was computed before something else went wrong is written, too
         finally:
             self._pool.shutdown(cancel_futures=True)
