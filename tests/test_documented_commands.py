@@ -21,7 +21,7 @@ from test_scan import _picture, _scan
 from test_workflow import Project
 
 # A page -> the test that runs all its commands; it has to name the page.
-RUN_BY = {"own_data.md": "test_own_data.py"}
+RUN_BY = {"own_data.md": "test_own_data.py", "export.md": "test_export.py"}
 # Other commands -> the test that runs them (`file::function`), or why none can.
 ELSEWHERE = {
     r"source \.venv/bin/activate": "the shell's own",

@@ -29,6 +29,7 @@ _EXTRAS = {
     "mlflow": "tracking",
     "optuna": "search",
     "gradio": "web",
+    **dict.fromkeys(("onnx", "onnxscript", "onnxruntime"), "export"),
 }
 
 

@@ -29,7 +29,7 @@ def background_patches(masks: Tensor, patch_size: tuple[int, int]) -> Tensor:
     return touched.flatten(1) == 0
 
 
-def replaced_counts(background: Tensor, ratio: float) -> Tensor:
+def replaced_counts(background: Tensor, ratio: float | Tensor) -> Tensor:
     """How many tokens of each crop are replaced: ⌊ratio · background tokens⌋.
 
     Args:

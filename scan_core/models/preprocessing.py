@@ -5,36 +5,16 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from scan_core.models import proposal_network
 from scan_core.models.clip_towers import ClipInput
 from scan_core.models.constants import constant
+from scan_core.models.resizing import resized
+from scan_core.models.resizing import resized_shape as resized_shape  # of this module's interface
 from scan_core.storage.images import ImageLike as ImageLike  # a part of this module's interface
 from scan_core.storage.images import read_image as read_image
-
-
-def resized_shape(height: int, width: int, short_side: int, longest_side: int) -> tuple[int, int]:
-    """Height and width after resizing by the rule of the field (detectron2's).
-
-    Args:
-        height: pixels.
-        width: pixels.
-        short_side: the shorter side's length after resizing, pixels,
-        longest_side: unless the longer one would exceed this, pixels.
-    """
-    scale = short_side / min(height, width)
-    new_height, new_width = height * scale, width * scale
-    if height <= width:
-        new_height = short_side
-    else:
-        new_width = short_side
-    if max(new_height, new_width) > longest_side:
-        shrink = longest_side / max(new_height, new_width)
-        new_height, new_width = new_height * shrink, new_width * shrink
-    return max(1, int(new_height + 0.5)), max(1, int(new_width + 0.5))
 
 
 def resize(image: NDArray[np.uint8], short_side: int, longest_side: int) -> Tensor:
@@ -48,11 +28,7 @@ def resize(image: NDArray[np.uint8], short_side: int, longest_side: int) -> Tens
     Returns:
         (3, H', W') uint8.
     """
-    height, width = resized_shape(image.shape[0], image.shape[1], short_side, longest_side)
-    if (height, width) != image.shape[:2]:
-        resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
-        image = np.asarray(resized)
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    return torch.from_numpy(resized(image, short_side, longest_side))
 
 
 def padded_size(images: Sequence[Tensor]) -> tuple[int, int]:

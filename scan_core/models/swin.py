@@ -39,6 +39,7 @@ class SwinBackbone(nn.Module):
         drop_path: float,
     ) -> None:
         super().__init__()
+        self.window = window
         rates = [drop_path * block / max(sum(depths) - 1, 1) for block in range(sum(depths))]
         stages = nn.ModuleList()
         for number, depth in enumerate(depths):
@@ -163,11 +164,11 @@ class SwinBlock(nn.Module):
             (B, H, W, C).
         """
         height, width = x.shape[1:3]
+        rows, columns = (_windows_along(side, self.window) for side in (height, width))
         padded = _pad(self.layernorm_before(x), self.window)
-        rows, columns = padded.shape[1:3]
         if self.shift:
             padded = padded.roll((-self.shift, -self.shift), dims=(1, 2))
-        attended = self.attention(_to_windows(padded, self.window), apart)
+        attended = self.attention(_to_windows(padded, self.window, rows, columns), apart)
         attended = _from_windows(attended, self.window, rows, columns)
         if self.shift:
             attended = attended.roll((self.shift, self.shift), dims=(1, 2))
@@ -242,23 +243,28 @@ class FeedForward(nn.Module):
         return self.fc2(F.gelu(self.fc1(x)))
 
 
+def _windows_along(side: int, window: int) -> int:
+    """Windows that cover so many tokens."""
+    return (side + window - 1) // window
+
+
 def _pad(x: Tensor, window: int) -> Tensor:
     """(B, H, W, C) with zeros below and to the right, to whole windows."""
     height, width = x.shape[1:3]
-    return F.pad(x, (0, 0, 0, -width % window, 0, -height % window))
+    rows, columns = _windows_along(height, window), _windows_along(width, window)
+    return F.pad(x, (0, 0, 0, columns * window - width, 0, rows * window - height))
 
 
-def _to_windows(x: Tensor, window: int) -> Tensor:
-    """(B, H, W, C) to (B * windows, N, C), row by row of windows."""
-    batch, height, width, channels = x.shape
-    parts = x.view(batch, height // window, window, width // window, window, channels)
-    return parts.transpose(2, 3).reshape(-1, window * window, channels)
+def _to_windows(x: Tensor, window: int, rows: int, columns: int) -> Tensor:
+    """(B, H, W, C) to (B * rows * columns, N, C), row by row of windows."""
+    parts = x.view(len(x), rows, window, columns, window, x.shape[-1])
+    return parts.transpose(2, 3).reshape(len(x) * rows * columns, window * window, x.shape[-1])
 
 
-def _from_windows(x: Tensor, window: int, height: int, width: int) -> Tensor:
-    """The inverse of `_to_windows`, for a map of H x W tokens."""
-    parts = x.view(-1, height // window, width // window, window, window, x.shape[-1])
-    return parts.transpose(2, 3).reshape(-1, height, width, x.shape[-1])
+def _from_windows(x: Tensor, window: int, rows: int, columns: int) -> Tensor:
+    """The inverse of `_to_windows`."""
+    parts = x.view(-1, rows, columns, window, window, x.shape[-1])
+    return parts.transpose(2, 3).reshape(len(parts), rows * window, columns * window, x.shape[-1])
 
 
 def _tokens_apart(x: Tensor, window: int, shift: int) -> Tensor:
@@ -270,12 +276,12 @@ def _tokens_apart(x: Tensor, window: int, shift: int) -> Tensor:
         shift: tokens.
     """
     regions = []
-    for length in x.shape[1:3]:
-        padded = length + -length % window
+    rows, columns = (_windows_along(side, window) for side in x.shape[1:3])
+    for padded in (rows * window, columns * window):
         place = torch.arange(padded, device=x.device)
         regions.append((place >= padded - window).int() + (place >= padded - shift).int())
     region = regions[0][:, None] * 3 + regions[1]
-    tokens = _to_windows(region[None, :, :, None], window)[..., 0]
+    tokens = _to_windows(region[None, :, :, None], window, rows, columns)[..., 0]
     differ = tokens[:, None] != tokens[:, :, None]
     return torch.where(differ, _APART, 0.0)
 

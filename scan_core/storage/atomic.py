@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -39,9 +40,7 @@ def atomic_path(target: Path, size: int | None = None, durable: bool = False) ->
         DiskFullError: there is no space for it.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    writer = f"{socket.gethostname()}-{os.getpid()}"
-    end = f".{writer}.tmp{target.suffix}"
-    temporary = target.with_name(f".{_shortened(target.stem, _LONGEST_NAME - len(end) - 1)}{end}")
+    temporary = _temporary(target)
     try:
         with room_for(target, size, written=temporary):
             yield temporary
@@ -51,6 +50,38 @@ def atomic_path(target: Path, size: int | None = None, durable: bool = False) ->
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `target` and rename it to `target` on success.
+
+    Args:
+        target: the final path; missing parent folders are made. It must not exist, or be empty.
+
+    Yields:
+        the empty folder to write to.
+
+    Raises:
+        DiskFullError: there is no space for it.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(target)
+    try:
+        with room_for(target, written=temporary):
+            temporary.mkdir()
+            yield temporary
+            temporary.replace(target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _temporary(target: Path) -> Path:
+    """A name beside `target` that no other writer has, with its suffix."""
+    writer = f"{socket.gethostname()}-{os.getpid()}"
+    end = f".{writer}.tmp{target.suffix}"
+    return target.with_name(f".{_shortened(target.stem, _LONGEST_NAME - len(end) - 1)}{end}")
 
 
 def _shortened(stem: str, most: int) -> str:
@@ -88,7 +119,7 @@ def _removed_if_dead(path: Path, before: float | None) -> bool:
         else:
             dead = dead or time.time() - written > _SILENCE
         if dead:
-            path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
             return True
     return False
 

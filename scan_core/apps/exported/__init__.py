@@ -1,0 +1,1 @@
+"""Exported models, run by onnxruntime, NumPy and Pillow: nothing here imports PyTorch."""
