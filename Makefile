@@ -2,10 +2,11 @@
 PYTHON ?= python3
 LOCK = envs/requirements.lock
 BIN = .venv/bin
+PARITY = tests/test_parity_inference.py tests/test_parity_training.py
 # Rules call `python`: let it be the one of .venv, whatever shell this is typed in.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo weights report test test-cluster test-long lint docs lock clean
+.PHONY: demo weights report test test-again test-cluster test-long lint docs lock clean
 
 demo: .venv/installed  ## the whole pipeline on the miniature world
 	@started=$$(date +%s); \
@@ -32,10 +33,14 @@ report: .venv/installed  ## tables, figures and pictures as one HTML page: resul
 	snakemake --profile local --config recipe=mini -- results/mini/report.html
 
 test: .venv/installed  ## all tests
-	# Two files at a time; threads that wait do not spin, for they would hold up the other file.
-	OMP_WAIT_POLICY=PASSIVE python -m pytest --numprocesses=2 --dist=loadfile --ignore-glob='*test_parity_*'
+	# Two files at a time, on one thread each, or they would hold each other up.
+	OMP_NUM_THREADS=1 python -m pytest --numprocesses=2 --dist=loadfile --ignore-glob='*test_parity_*'
 	# Together, for they count what neither of them has compared.
-	python -m pytest tests/test_parity_inference.py tests/test_parity_training.py
+	python -m pytest $(PARITY)
+
+test-again: .venv/installed  ## what failed in `make test`, alone: a busy machine can break a time limit
+	python -m pytest --last-failed --last-failed-no-failures=none
+	python -m pytest $(PARITY)
 
 test-cluster: .venv/installed  ## tests on a SLURM that they start; tests/slurm_cluster.sh installs it
 	python -m pytest -m cluster

@@ -45,7 +45,7 @@ def test_continuous_integration_runs_what_ci_run_runs():
     expected = [line.partition(" || ")[0] for line in expected]
     jobs = read(".github/workflows/ci.yml")["jobs"]
     steps = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
-    ran = [line for line in checks(steps) if line != "make .venv/installed"]
+    ran = [line.partition(" || ")[0] for line in checks(steps)]
     assert sorted(ran) == sorted(expected)
     commands = [line for line in ran if line.startswith("make")]
     assert commands == ["make lint", "make test", "make test-cluster"]
