@@ -49,7 +49,8 @@ rule download_archive:
 
 rule extract_archive:
     input:
-        archive=f"{DATA}/archives/{{archive}}",
+        # Its record has its digest.
+        archive=ancient(f"{DATA}/archives/{{archive}}"),
         record=f"{DATA}/archives/{{archive}}.json",
     output:
         f"{RAW}/extracted/{{archive}}.json",
@@ -155,7 +156,7 @@ use rule convert_benchmark as convert_benchmark_with_images with:
 rule verify_dataset:
     input:
         index=f"{DATA}/benchmarks/{{benchmark}}/index.json",
-        labels=f"{DATA}/benchmarks/{{benchmark}}/labels",
+        labels=ancient(f"{DATA}/benchmarks/{{benchmark}}/labels"),
         made_of=verification_made_of,
     output:
         verification=f"{DATA}/benchmarks/{{benchmark}}/verification.json",

@@ -8,7 +8,7 @@ rule evaluate_shard:
     input:
         model=f"{RESULTS}/model/{{model}}/model.safetensors",
         index=f"{DATA}/benchmarks/{{benchmark}}/index.json",
-        labels=f"{DATA}/benchmarks/{{benchmark}}/labels",
+        labels=ancient(f"{DATA}/benchmarks/{{benchmark}}/labels"),
         verification=f"{DATA}/benchmarks/{{benchmark}}/verification.json",
         made_of=shard_made_of,
     output:

@@ -53,6 +53,10 @@ def descriptions():
         for seeds in ("", "every_seed/"):
             record = f"{RESULTS}/ablations/{seeds}{grid}.made_of.json"
             yield one(grid_made_of, [record], grid=grid, seeds=seeds)
+    for search in SEARCHES:
+        record = Path(f"{RESULTS}/search/{search}/made_of.json")
+        if record.exists():  # one that cannot be made says so when it is asked for
+            yield one(search_made_of, [record], search=search)
 
 
 # Before Snakemake looks for files: it lists a folder once.

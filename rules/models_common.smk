@@ -1,11 +1,11 @@
 """Which models are made, and the helper functions of the rules that make them."""
 
-import hashlib
 from functools import cache
 
 from scan_core.params.grid import cell_of, cells_of, check_grid
 from scan_core.params.needed_files import CLASS_NAMES, captions
 from scan_core.params.recipe_part import write_part
+from scan_core.storage.digest import file_digest
 
 GRIDS = PARAMS.ablations
 # `grids: [...]` of the recipe; `snakemake ablations` builds every grid that is for this recipe.
@@ -81,7 +81,13 @@ def segmenter_made_of(wildcards):
 def pairs_shard_made_of(wildcards):
     part = PAIRS[wildcards.pairs].part("pairs")
     shards = mining_shards(wildcards)
-    return made_of("mine_shard", wildcards.pairs, part=part.model_dump(), shards=shards)
+    return made_of(
+        "mine_shard",
+        wildcards.pairs,
+        part=part.model_dump(),
+        shards=shards,
+        captions=digest_of(str(CAPTIONS)) if CAPTIONS_OF_ONES_OWN else None,
+    )
 
 
 def finetuned_made_of(wildcards):
@@ -94,14 +100,16 @@ def model_made_of(wildcards):
     return made_of("fuse_weights", wildcards.model, part=part.model_dump())
 
 
-@cache
 def own_file(source):
     """The digest of a file that a recipe names (`file:<path>`), so that replacing it counts."""
-    path = Path(source.removeprefix("file:"))
-    if not source.startswith("file:") or not path.is_file():
-        return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    own = source.startswith("file:")
+    return digest_of(source.removeprefix("file:")) if own else None
+
+
+@cache
+def digest_of(path):
+    """The digest of a file that nothing makes; None: it is not there."""
+    return file_digest(Path(path)) if Path(path).is_file() else None
 
 
 def clip_recipe(wildcards):
@@ -217,7 +225,8 @@ def pairs_of_finetuned(wildcards):
 
 
 TRAINING_INDEX = f"{DATA}/benchmarks/{RECIPE.datasets.train}/index.json"
-TRAINING_LABELS = f"{DATA}/benchmarks/{RECIPE.datasets.train}/labels"
+# The index has the digest of every label map: of a folder only that it is there counts, not its time.
+TRAINING_LABELS = ancient(f"{DATA}/benchmarks/{RECIPE.datasets.train}/labels")
 CAPTIONS, CAPTIONS_ARE_MADE = captions(RECIPE)
 # Captions of one's own nothing makes, so that they must be there before anything starts; others
 # come with the raw data.

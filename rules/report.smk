@@ -80,7 +80,9 @@ rule figures:
 rule qualitative:
     input:
         index=f"{DATA}/benchmarks/{{benchmark}}/index.json",
-        predictions=f"{RESULTS}/eval/{MAIN_MODEL}/{{benchmark}}/predictions/0",
+        # Made together with the counts, whose content counts.
+        predictions=ancient(f"{RESULTS}/eval/{MAIN_MODEL}/{{benchmark}}/predictions/0"),
+        counts=f"{RESULTS}/eval/{MAIN_MODEL}/{{benchmark}}/shards/0.npz",
     output:
         report(
             f"{RESULTS}/qualitative/{{benchmark}}.png",

@@ -9,6 +9,7 @@ rule search_settings:
         model=f"{RESULTS}/model/{MAIN_MODEL}/model.safetensors",
         indexes=indexes_of_search,
         verifications=verifications_of_search,
+        made_of=search_made_of,
     output:
         trials=f"{RESULTS}/search/{{search}}/trials.csv",
         best=f"{RESULTS}/search/{{search}}/best.yaml",
@@ -20,6 +21,7 @@ rule search_settings:
             labels={"search": "{search}"},
         ),
         vector_figure=f"{RESULTS}/search/{{search}}/search.svg",
+        made_of=f"{RESULTS}/search/{{search}}/made_of.json",
     log:
         f"{LOGS}/search_settings/{{search}}.log",
     benchmark:
@@ -47,3 +49,4 @@ rule search_settings:
         " --recipe {params.recipe:q} --recipe-file {params.recipe_file:q} --model {input.model:q}"
         " {params.benchmarks:q} --code {params.code:q} --work {params.folder:q}/work"
         " --output-folder {params.folder:q} 2> {log:q}"
+        " && cp {input.made_of:q} {output.made_of:q}"

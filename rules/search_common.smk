@@ -1,6 +1,7 @@
 """What is searched, and on what."""
 
 from scan_core.params.search_space import searched_benchmarks
+from scan_core.search.settings import not_searched
 
 SEARCHES = {
     name: search
@@ -26,6 +27,19 @@ def indexes_of_search(wildcards):
 
 def verifications_of_search(wildcards):
     return file_of_benchmarks(wildcards, "verification.json")
+
+
+def search_made_of(wildcards):
+    search = SEARCHES[wildcards.search]
+    return made_of(
+        "search_settings",
+        wildcards.search,
+        search=search.model_dump(),
+        benchmarks={
+            name: [scored_by(name), not_searched(search, RECIPE, name)]
+            for name in benchmark_names(wildcards)
+        },
+    )
 
 
 def search_file(wildcards):

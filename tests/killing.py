@@ -1,6 +1,7 @@
 """A project whose workflow is killed in every way, and what is left of it."""
 
 import hashlib
+import json
 import os
 import random
 import signal
@@ -9,10 +10,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 from test_workflow import Project
 
 # What a run makes that does not say when, where, or how fast it was made.
-_TIMED = (".made_from", "timings/", "recipe.json", "mlflow_sync.json", ".svg")
+_TIMED = (
+    *(".made_from", "timings/", "tables/recipe.json", "mlflow_sync.json", "mlflow.json"),
+    *("/work/journal.log", ".snakemake_timestamp"),
+)
 
 
 class KilledProject(Project):
@@ -31,13 +36,13 @@ class KilledProject(Project):
         return (self.folder / "log.txt").read_text()
 
     def digests(self) -> dict[str, str]:
-        """Of everything that a run makes."""
+        """Of everything that a run makes, but for when and how fast it was made."""
         found = {}
         for root in ("results", "data"):
             for path in sorted((self.folder / root).rglob("*")):
                 name = path.relative_to(self.folder).as_posix()
                 if path.is_file() and not any(word in name for word in _TIMED):
-                    found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+                    found[name] = hashlib.sha256(_without_times(path)).hexdigest()
         return found
 
     def leftovers(self) -> list[str]:
@@ -48,10 +53,22 @@ class KilledProject(Project):
             for path in (self.folder / root).rglob("*")
             if ".tmp" in path.name
             or path.name.endswith((".lock", ".lease", ".maker", ".part", ".partial"))
-            or path.name in ("partial", "work")
+            or (path.name in ("partial", "work") and path.parents[1].name != "search")
         ]
         locks = [str(path) for path in (self.folder / ".snakemake/locks").glob("*")]
         return names + locks
+
+
+def _without_times(path: Path) -> bytes:
+    """A file's content, of an evaluation without the seconds that it took."""
+    if path.name == "metrics.json":
+        return json.dumps({**json.loads(path.read_text()), "timing": None}).encode()
+    if path.parent.name == "shards" and path.suffix == ".npz":
+        with np.load(path) as file:
+            return b"".join(
+                key.encode() + file[key].tobytes() for key in file if key != "__timing__"
+            )
+    return path.read_bytes()
 
 
 def descendants(process: int) -> list[int]:
@@ -72,16 +89,42 @@ def descendants(process: int) -> list[int]:
     return found
 
 
-def kill(snakemake: subprocess.Popen, how: str, rng: random.Random) -> None:
-    """Kill a part of a running workflow: `group`, `snakemake`, `worker`, SIGTERM or SIGINT."""
+def processes_of(rule: str, folder: Path) -> list[int]:
+    """Numbers of the processes of a rule's script that run in a project, the oldest first."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                here = (entry / "cwd").resolve(strict=True) == folder.resolve()
+            except OSError:
+                continue
+            if here and f"workflow_scripts.{rule}".encode() in words:
+                found.append(int(entry.name))
+    return sorted(found)
+
+
+def kill(
+    snakemake: subprocess.Popen, how: str, rng: random.Random | None, job: int | None = None
+) -> None:
+    """Kill a part of a running workflow.
+
+    Args:
+        snakemake: that runs it.
+        how: `group`, `snakemake`, `child` (the process of a job), `worker` (one that a job has
+            started, or the job's own where there is none), SIGTERM or SIGINT.
+        rng: chooses the worker.
+        job: process of the job.
+    """
     try:
         if how == "group":
             os.killpg(snakemake.pid, signal.SIGKILL)
         elif how == "snakemake":
             snakemake.kill()
+        elif how == "child":
+            os.kill(job, signal.SIGKILL)
         elif how == "worker":
-            if below := descendants(snakemake.pid):
-                os.kill(rng.choice(below), signal.SIGKILL)
+            os.kill(rng.choice(descendants(job) or [job]), signal.SIGKILL)
         else:
             os.killpg(snakemake.pid, getattr(signal, how))
     except ProcessLookupError:

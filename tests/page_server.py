@@ -69,26 +69,36 @@ class Visitor:
         assert joined.status_code == 200, joined.text
         return self.result(joined.json()["event_id"])
 
-    def result(self, event: str) -> dict:
+    def result(self, event: str, logs: list[dict] | None = None) -> dict:
+        """The queue's last message; those that the page shows on the way go into `logs`."""
         where = f"{self.address}/gradio_api/queue/data?session_hash={self.hash}"
         end = time.monotonic() + 120  # the server's signs of life come for ever
         with self.session.get(where, stream=True, timeout=120) as stream:
             for line in stream.iter_lines():
                 assert time.monotonic() < end, "no answer for two minutes"
                 message = json.loads(line.removeprefix(b"data: ")) if line else {}
+                if logs is not None and message.get("msg") == "log":
+                    logs.append(message)
                 if message.get("event_id") == event and message["msg"] == "process_completed":
                     return message
         raise AssertionError("the stream ended without a result")
 
 
 @contextmanager
-def running_page(folder: Path):
-    """Start the server on a free port with the small model of the tests, and end it."""
+def running_page(folder: Path, limits: str = ""):
+    """Start the server on a free port with the small model of the tests, and end it.
+
+    Args:
+        folder: for the model and the log.
+        limits: statements that set other limits.
+    """
     _scan().save(folder / "model.safetensors")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "scan_core.apps.page", "--port", str(port)]
+    program = f"from scan_core.apps.page import __main__, gate, uploads\n{limits}\n__main__.start()"
+    command = [sys.executable, *(["-c", program] if limits else ["-m", "scan_core.apps.page"])]
+    command += ["--port", str(port)]
     command += ["--checkpoint", str(folder / "model.safetensors"), "--device", "cpu"]
     log = folder / "log"
     with log.open("w") as file:

@@ -1,6 +1,7 @@
 """What the page lets in: one's own uploads, of bounded size, and nothing else of the machine."""
 
 import os
+import socket
 import threading
 import time
 
@@ -77,6 +78,40 @@ def test_no_file_of_the_machine_is_read(server, visitor, photo, tmp_path):
     for text in ({"path": str(private), "meta": FILE}, [str(private)], None):
         assert "type the class names" in shown(visitor.ask({"path": own}, names=text))
     assert shown(visitor.ask({"path": own, "meta": FILE})).endswith(".png")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(lambda file: [file], lambda file: [file["path"]], lambda file: file["path"]),
+        *(lambda file: 5, lambda file: [[file]], lambda file: True),
+    ],
+)
+def test_what_is_no_image_object_gets_the_words_of_a_request_without_one(visitor, photo, kind):
+    file = {"path": visitor.upload(photo), "meta": FILE}
+    assert "choose an image first" in shown(visitor.ask(kind(file)))
+
+
+def test_a_request_of_other_values_is_refused(visitor, photo):
+    file = {"path": visitor.upload(photo), "meta": FILE}
+    for data in ([], [file], [file] * 20, {"0": file}, None, "x"):
+        answer = visitor.join(data)
+        assert answer.status_code == 400
+        assert "the page's functions" in answer.json()["detail"]
+    body = {"data": [], "fn_index": 999, "session_hash": visitor.hash}
+    assert visitor.post("/gradio_api/queue/join", json=body).status_code == 400
+
+
+def test_an_image_whose_exif_data_is_cut_off_is_shown_with_a_warning(visitor, photo, tmp_path):
+    cut = b"Exif\0\0MM\0*\0\0\0\x08\0\x09\x01\x0f"
+    Image.open(photo).convert("RGB").save(tmp_path / "<b>.jpg", exif=cut)
+    file = {"path": visitor.upload(tmp_path / "<b>.jpg"), "meta": FILE}
+    joined, logs = visitor.join([file, None, "sea", "", 0.5, 0.9, 0]), []
+    assert visitor.result(joined.json()["event_id"], logs)["success"]
+    (warning,) = logs
+    assert "does not say which way up" in warning["log"]
+    assert "/" not in warning["log"]
+    assert "<b>" not in warning["log"]
 
 
 def test_nobody_reads_what_another_visitor_has_uploaded(server, visitor, tmp_path):
@@ -215,3 +250,51 @@ def test_the_words_of_a_request_have_a_time(photo):
     with pytest.raises(InputError, match="take longer than 0 s"):
         viewer.answer(seen, words, "", 0.5, 0.9, 0)
     assert np.asarray(seen.image).shape == (60, 80, 3)
+
+
+LIMITS = "gate._UPLOADS_AT_ONCE, gate._UPLOAD_SECONDS = 1, 3; uploads.MOST_BYTES_TOGETHER = 300_000"
+
+
+@pytest.fixture(scope="module")
+def limited(tmp_path_factory):
+    """A server with small limits."""
+    with running_page(tmp_path_factory.mktemp("limited"), LIMITS) as running:
+        yield running
+        assert not running.errors_of_ours()
+
+
+def _begin_upload(server) -> socket.socket:
+    """The beginning of an upload whose rest never comes."""
+    host, port = server.address.removeprefix("http://").split(":")
+    connection = socket.create_connection((host, int(port)), timeout=60)
+    head = f"POST /gradio_api/upload HTTP/1.1\r\nHost: {host}\r\nContent-Length: 10000\r\n"
+    kind = "Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n"
+    connection.sendall((head + kind).encode())
+    return connection
+
+
+def test_an_upload_has_a_time_and_few_come_at_once(limited, photo):
+    visitor = limited.visitor()
+    with _begin_upload(limited) as slow:
+        time.sleep(1)
+        with pytest.raises(requests.HTTPError, match="503"):
+            visitor.upload(photo)
+        answer = b""
+        while b"long" not in answer and (part := slow.recv(10_000)):
+            answer += part
+        assert b" 408 " in answer
+        assert b"took too long" in answer
+    assert visitor.upload(photo).endswith("photo.png")
+
+
+def test_all_uploads_together_have_a_size_and_the_oldest_go(limited, tmp_path):
+    visitor, paths = limited.visitor(), []
+    for number in range(4):
+        noise = np.random.default_rng(number).integers(0, 256, (180, 200, 3), np.uint8)
+        Image.fromarray(noise).save(tmp_path / f"{number}.png")  # of some 108 kB
+        paths.append(visitor.upload(tmp_path / f"{number}.png"))
+    files = [visitor.session.get(f"{limited.address}/gradio_api/file={path}") for path in paths]
+    assert files[0].status_code == 403
+    assert files[3].status_code == 200
+    assert "choose an image first" in shown(visitor.ask({"path": paths[0], "meta": FILE}))
+    assert shown(visitor.ask({"path": paths[3], "meta": FILE})).endswith(".png")

@@ -372,8 +372,8 @@ def test_reporting_needs_no_heavy_library():
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("{", "no evaluation"),
-        ("[]", "no evaluation"),
+        ("{", "is damaged"),
+        ("[]", "is damaged"),
         ('{"results": {}}', "lacks the key 'recipe'"),
         ('{"results": {"combined": {"miou": 0.4}}}', "lacks the key 'miou_d2_v06'"),
         ('{"results": {"combined": {"miou": 41.2}}}', "expected a fraction"),

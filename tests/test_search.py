@@ -13,6 +13,7 @@ from parity_pack import image
 from PIL import Image
 from small_models import small_scan
 
+from scan_core.command.stopping import Interrupted
 from scan_core.datasets.index import BenchmarkIndex, Sample, Split
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
@@ -24,7 +25,7 @@ from scan_core.params.resolution import resolve_settings
 from scan_core.params.schema.grids import Search
 from scan_core.params.schema.recipe import Recipe
 from scan_core.params.search_space import searched_benchmarks
-from scan_core.search.benchmarks import SearchedBenchmark, SearchedBenchmarks
+from scan_core.search.benchmarks import SearchedBenchmark, SearchedBenchmarks, Workplace
 from scan_core.search.report import best_of_each, best_settings, trials_table, write_report
 from scan_core.search.study import run_study
 from scan_core.vocabulary.classes import load_class_list
@@ -113,6 +114,72 @@ def test_a_trial_has_the_number_of_an_evaluation(scan, recipe, benchmarks, monke
     assert len({scores["voc_20"] for scores in found}) == 4, "settings that change something"
 
 
+@pytest.fixture
+def model(scan, tmp_path):
+    scan.save(tmp_path / "model.safetensors")
+    return tmp_path / "model.safetensors"
+
+
+def test_what_the_networks_saw_is_kept_for_the_next_start(
+    scan, recipe, benchmarks, model, monkeypatch
+):
+    looks = []
+    encode = scan.encode
+    monkeypatch.setattr(scan, "encode", lambda *given: (looks.append(1), encode(*given))[1])
+    trials = [{}, {"inference.clip_weight": 0.5}, {"inference.mask_threshold": 0.6}]
+
+    def scores(asked=None, code="a"):
+        place = Workplace(model.parent / "work", model, code)
+        looks.clear()
+        return SearchedBenchmarks(scan, asked or search(), recipe, benchmarks, 1e9, place).scores(
+            trials
+        )
+
+    first = scores()
+    assert len(looks) == 4
+    assert scores() == first
+    assert looks == []
+    damaged = next((model.parent / "work/features/voc_20").rglob("1.safetensors"))
+    damaged.write_bytes(damaged.read_bytes()[:-8])
+    next(damaged.parent.glob("unfinished.npz")).unlink()
+    assert scores() == first
+    assert len(looks) == 1, "what is damaged is made again"
+    more = {**SPACE, "inference.clip_weight": [0.0, 0.5]}
+    scores(search(vary=more, trials=40))
+    assert looks == [], "other trials of what was encoded"
+    scores(code="b")
+    assert len(looks) == 4
+    assert len(list((model.parent / "work/features").rglob("*.safetensors"))) == 4, "of one code"
+
+
+def test_a_search_that_is_stopped_goes_on_with_the_next_image(
+    scan, recipe, benchmarks, model, monkeypatch
+):
+    trials = [{}, {"inference.clip_weight": 0.5}]
+    whole = SearchedBenchmarks(scan, search(), recipe, benchmarks, 1e9).scores(trials)
+    signals, scored = [], []
+    score = scan.score
+
+    def counted(*given):
+        scored.append(1)
+        if len(scored) == 1:  # in the middle of the first image
+            signals.append(10)
+        return score(*given)
+
+    def begun(asked):
+        place = Workplace(model.parent / "work", model, "a", asked)
+        return SearchedBenchmarks(scan, search(), recipe, benchmarks, 1e9, place)
+
+    monkeypatch.setattr(scan, "score", counted)
+    with pytest.raises(Interrupted, match="138"):
+        begun(signals).scores(trials)
+    again = begun([])
+    assert again.scores(trials) == whole
+    assert len(scored) == 2 * 2 * len(trials), "of two benchmarks two images, each once"
+    again.finish()
+    assert not list(model.parent.rglob("*.npz"))
+
+
 def test_what_does_not_fit_into_memory_is_refused(scan, recipe, benchmarks):
     with pytest.raises(InputError, match=r"the 2 images of voc_20 take about .* --memory-gb"):
         SearchedBenchmarks(scan, search(), recipe, benchmarks, 1e5)
@@ -165,6 +232,19 @@ def evaluate(trials):
 
 run_study(Search.model_validate_json(sys.argv[2]), evaluate, Path(sys.argv[1]), "x")
 """
+
+
+def test_what_a_killed_process_leaves_of_the_journal_stops_nobody(tmp_path):
+    journal = tmp_path / "journal.log"
+    whole = run_study(search(trials=20), hill, tmp_path / "whole.log", "x")
+    run_study(search(trials=10), hill, journal, "x")
+    with journal.open("a") as file:
+        file.write('{"op_code":4,"worker')
+    (tmp_path / "journal.log.lock").symlink_to("journal.log")
+    assert run_study(search(trials=20), hill, journal, "x") == whole
+    journal.write_bytes(b"\0" * 100 + b"\n")
+    with pytest.raises(InputError, match=r"journal\.log is damaged .*; delete it"):
+        run_study(search(trials=20), hill, journal, "x")
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])

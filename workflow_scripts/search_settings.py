@@ -1,7 +1,7 @@
 """Search test-time settings on the benchmarks' `train` splits, with Optuna.
 
-The networks run once for each image; a trial only recombines what they said. A search that was
-stopped continues, and so does a finished one that is given more trials.
+The networks run once for each image, and what they say is kept; a trial only recombines it. A
+search that was stopped continues, and so does a finished one that is given more trials.
 """
 
 import argparse
@@ -9,6 +9,7 @@ import logging
 from pathlib import Path
 
 from scan_core.command.command_line import run
+from scan_core.command.stopping import stop_signals
 from scan_core.params.schema.grids import Search
 from scan_core.params.schema.recipe import Recipe
 
@@ -25,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
     """Build the command line."""
     result = argparse.ArgumentParser(description=__doc__)
     result.add_argument("--search", type=Path, required=True, help="JSON file of the search")
-    result.add_argument("--recipe", required=True, help="name of the recipe")
+    result.add_argument("--recipe", required=True, help="its name")
     result.add_argument("--recipe-file", type=Path, required=True, help="JSON of the whole recipe")
     result.add_argument("--model", type=Path, required=True, help="made by fuse_weights")
     result.add_argument(
@@ -37,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
         help="a benchmark, its class list, and its index.json",
     )
     result.add_argument("--code", default="", help="names the code: other code, other search")
-    result.add_argument("--work", type=Path, required=True, help="folder of Optuna's journal")
+    result.add_argument("--work", type=Path, required=True, help="what is kept to continue")
     result.add_argument("--memory-gb", type=float, default=8.0, help="most to keep (default: 8)")
     result.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
     result.add_argument("--output-folder", type=Path, required=True)
@@ -49,7 +50,12 @@ def main(arguments: argparse.Namespace) -> None:
     from scan_core.inference.devices import chosen_device
     from scan_core.inference.scan import Scan
     from scan_core.params.resolution import settings_table
-    from scan_core.search.benchmarks import SearchedBenchmark, SearchedBenchmarks, identity
+    from scan_core.search.benchmarks import (
+        SearchedBenchmark,
+        SearchedBenchmarks,
+        Workplace,
+        identity,
+    )
     from scan_core.search.report import write_report
     from scan_core.search.study import run_study
 
@@ -60,10 +66,14 @@ def main(arguments: argparse.Namespace) -> None:
     }
     device = chosen_device(arguments.device)
     scan = Scan.from_checkpoint(arguments.model, settings_table(recipe), device=device)
-    encoded = SearchedBenchmarks(scan, search, recipe, benchmarks, arguments.memory_gb * 1e9)
     name = identity(search, recipe, benchmarks, arguments.model, [arguments.code])
-    trials = run_study(search, encoded.scores, arguments.work / "journal.log", name)
-    (own,) = encoded.scores([{}])
+    memory = arguments.memory_gb * 1e9
+    with stop_signals() as signals:
+        place = Workplace(arguments.work, arguments.model, arguments.code, signals)
+        encoded = SearchedBenchmarks(scan, search, recipe, benchmarks, memory, place)
+        trials = run_study(search, encoded.scores, arguments.work / "journal.log", name)
+        (own,) = encoded.scores([{}])
+    encoded.finish()
     write_report(search, trials, own, arguments.recipe, arguments.output_folder)
     logging.info("best of %d trials: %.4f", len(trials), max(trial.mean for trial in trials))
 

@@ -1,14 +1,13 @@
 """Verify a converted benchmark and draw its picture sheet."""
 
 import argparse
-import json
 import logging
 from pathlib import Path
 
 from scan_core.command.command_line import counts, run
 from scan_core.datasets.verification import verify
 from scan_core.reporting.pictures.sheet import draw_sheet
-from scan_core.storage.atomic import write_text
+from scan_core.storage.records import write_record
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,7 +32,7 @@ def main(arguments: argparse.Namespace) -> None:
     """Verify, then draw."""
     report = verify(arguments.index, dict(arguments.expected_images), arguments.workers)
     draw_sheet(arguments.index, arguments.sheet)
-    write_text(arguments.report, json.dumps(report, indent=1) + "\n")
+    write_record(arguments.report, report)
     for name, split in report["splits"].items():
         logging.info(
             "%s: %d images, %d classes absent, %.1f %% of the pixels without a label",

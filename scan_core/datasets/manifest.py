@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scan_core.storage.atomic import write_text
-from scan_core.storage.records import read_record
+from scan_core.storage.records import read_record, write_record
 
 
 def write_manifest(
@@ -34,5 +33,5 @@ def write_manifest(
     }
     canonical = json.dumps(contents, sort_keys=True).encode()
     digest = hashlib.sha256(canonical).hexdigest()[:12]
-    write_text(output, json.dumps({"hash": digest, **contents}, indent=1) + "\n")
+    write_record(output, {"hash": digest, **contents})
     return digest

@@ -20,7 +20,8 @@ from scan_core.evaluation.names import METRICS
 from scan_core.evaluation.settings_file import EvaluationSettings
 from scan_core.evaluation.sg_iou import sg_metrics
 from scan_core.evaluation.ways import CHANCE
-from scan_core.storage.atomic import atomic_path, write_text
+from scan_core.storage.atomic import atomic_path
+from scan_core.storage.records import write_record
 from scan_core.vocabulary.classes import ClassList
 
 Counts = NDArray[np.int64]
@@ -164,7 +165,7 @@ def write_metrics(
             "images_per_second": round(counted / max(seconds, 1e-9), 3),
         },
     }
-    write_text(path, json.dumps(record, indent=1) + "\n")
+    write_record(path, record)
 
 
 def write_numbers(path: Path, merged: Merged, classes: ClassList) -> None:
@@ -173,4 +174,4 @@ def write_numbers(path: Path, merged: Merged, classes: ClassList) -> None:
         key: {"settings": one.as_dict(), "metrics": numbers_of(merged.counts[key], classes)}
         for key, one in merged.settings.settings.items()
     }
-    write_text(path, json.dumps(record, indent=1) + "\n")
+    write_record(path, record)

@@ -55,13 +55,14 @@ class UnfinishedShard:
             with np.load(self.path) as file:
                 about = json.loads(file[_ABOUT].tobytes())
                 counts = {label: file[label] for label in about["labels"]}
+            done, seconds, results = about["done"], about["seconds"], about["results"]
         except (OSError, ValueError, KeyError, EOFError, BadZipFile):
             return
-        if set(counts) != set(matrices) or sorted(about["results"]) != sorted(names):
+        if set(counts) != set(matrices) or sorted(results) != sorted(names):
             return
         for label, of_label in counts.items():
             matrices[label].restore(of_label)
-        self.done, self.seconds, self.results = about["done"], about["seconds"], about["results"]
+        self.done, self.seconds, self.results = done, seconds, results
         _log.info("continuing after %d images", self.done)
 
     def save(

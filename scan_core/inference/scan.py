@@ -22,7 +22,7 @@ from scan_core.inference.image_features import CropSetting, ImageEncoder, ImageF
 from scan_core.inference.segmentation import Segmentation, as_array
 from scan_core.inference.views import ImageViews, View
 from scan_core.models.build import architecture_of, build_network, tokenizer_for
-from scan_core.models.checkpoints import load_network, save_network
+from scan_core.models.checkpoints import complete_header, load_network, save_network
 from scan_core.models.clip import Tokenizer
 from scan_core.models.preprocessing import resize
 from scan_core.models.scan import ScanNetwork, class_logits
@@ -140,7 +140,8 @@ class Scan:
                 "release. Use results/<recipe>/release/model.safetensors, or name the recipe "
                 "whose settings are meant (on a command line, --recipe)"
             )
-        return cls(network, tokenizer_for(header["architecture"]), header, **options)
+        with complete_header(Path(path)):
+            return cls(network, tokenizer_for(header["architecture"]), header, **options)
 
     def save(self, path: Path | str, **header: Any) -> None:
         """Write weights, architecture and settings to one file, atomically.

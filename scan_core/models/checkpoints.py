@@ -1,7 +1,8 @@
 """Checkpoints: our own, and foreign ones brought into our network, with a report of the keys."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,9 +121,32 @@ def load_network(path: Path) -> tuple[ScanNetwork, dict[str, Any]]:
             f"checkpoint {path} has no header of this project. A released or foreign one is "
             "brought in by `python -m workflow_scripts.import_released_checkpoint`"
         )
-    network = build_network(header["architecture"], drawn=False)
+    with complete_header(path):
+        network = build_network(header["architecture"], drawn=False)
     load_strict(network, tensors, str(path))
     return network, header
+
+
+@contextmanager
+def complete_header(path: Path) -> Iterator[None]:
+    """Say it for people where a checkpoint's header lacks something, or holds something else.
+
+    Args:
+        path: of the checkpoint.
+
+    Raises:
+        InputError: in place of what is raised by whoever reads the header.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"checkpoint {path}: {error}") from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"the key {error} is missing" if isinstance(error, KeyError) else str(error)
+        raise InputError(
+            f"checkpoint {path}: its header does not say all that is needed ({reason}). It is of "
+            "another version, or was changed; make or copy it again"
+        ) from None
 
 
 def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:

@@ -22,6 +22,8 @@ from scan_core.models.cpu_linear import ConvolutionalLinear
 from scan_core.storage.tensors import load_tensors, save_tensors
 
 _log = logging.getLogger(__name__)
+# Names whose features are remembered, some 60 MB; then those that were asked for longest ago go.
+MOST_KNOWN = 20_000
 
 
 class TextEncoder:
@@ -71,13 +73,17 @@ class TextEncoder:
             raise InputError("class names: expected at least one name, and none of them empty")
         self._forget_if_changed()
         new = [name for name in dict.fromkeys(stripped) if name not in self._known]
+        # Also of names that are known: they may have come one by one.
+        self._check_different(stripped)
         if new:
             with ConvolutionalLinear(self.clip):
                 self._known.update((name, self._encode(name)) for name in new)
-            if self._file is not None:
-                save_tensors(self._file, self._known, {})
-        if new:
-            self._check_different(stripped)
+        for name in stripped:  # to the end
+            self._known[name] = self._known.pop(name)
+        for name in list(self._known)[: -max(MOST_KNOWN, len(stripped))]:
+            del self._known[name]
+        if new and self._file is not None:
+            save_tensors(self._file, self._known, {})
         device = self.clip.text_projection.device
         return torch.stack([self._known[name] for name in stripped]).to(device)
 

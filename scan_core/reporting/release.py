@@ -18,6 +18,7 @@ from scan_core.reporting.reading import read_text
 from scan_core.reporting.results import Evaluation
 from scan_core.reporting.tables.result_tables import main_table
 from scan_core.storage.atomic import write_text
+from scan_core.storage.records import read_record
 from scan_core.storage.tensors import copy_with_header
 
 WEIGHTS, CARD, RECIPE = "model.safetensors", "README.md", "params.yaml"
@@ -53,7 +54,7 @@ def write_release(
     write_text(folder / RECIPE, as_yaml(recipe))
     digest = _sha256(folder / WEIGHTS)
     try:
-        data = json.loads(read_text(manifest))
+        data = read_record(manifest)
         card = model_card(recipe, header, weights, digest, data, evaluations)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(

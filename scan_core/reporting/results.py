@@ -9,7 +9,6 @@ import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from scan_core.errors import InputError
 from scan_core.evaluation.names import METRICS, MODES
 from scan_core.reporting.reading import fraction, read_csv, read_text
+from scan_core.storage.records import read_record
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def load_curves(path: Path) -> dict[str, dict[int, float]]:
 
 def _load_evaluation(path: Path) -> Evaluation:
     try:
-        record: dict[str, Any] = json.loads(read_text(path))
+        record = read_record(path, "evaluate again")
         if strange := record["results"].keys() - MODES.keys():
             raise InputError(
                 f"{path} has results of '{min(strange)}'; known are {', '.join(MODES)}"
@@ -169,5 +169,5 @@ def _load_evaluation(path: Path) -> Evaluation:
         )
     except KeyError as error:
         raise InputError(f"{path} lacks the key {error}; evaluate again") from None
-    except (json.JSONDecodeError, TypeError, AttributeError) as error:
+    except (TypeError, AttributeError) as error:
         raise InputError(f"{path} is no evaluation ({error}); evaluate again") from None

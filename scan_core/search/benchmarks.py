@@ -5,15 +5,18 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.inference.scan import Scan
 from scan_core.params.schema.grids import Search
 from scan_core.params.schema.recipe import Recipe
-from scan_core.search.features import BenchmarkFeatures
+from scan_core.params.settings import TestSettings
+from scan_core.search.features import BenchmarkFeatures, predicted_names
+from scan_core.search.kept_features import KeptFeatures, features_identity
 from scan_core.search.settings import not_searched, settings_of_crops, settings_of_trial
 from scan_core.search.study import Scores, Values
-from scan_core.vocabulary.classes import load_class_list
+from scan_core.vocabulary.classes import ClassList, load_class_list
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,35 @@ class SearchedBenchmark:
     classes: str
 
 
+@dataclass(frozen=True)
+class Workplace:
+    """Where a search keeps what it has made, for its next start.
+
+    Attributes:
+        folder: of the search.
+        model: the file of its weights.
+        code: a hash of what runs.
+        signals: gets the number of a signal to stop; see `stop_signals`.
+    """
+
+    folder: Path
+    model: Path
+    code: str
+    signals: Sequence[int] = ()
+
+    def of(
+        self,
+        name: str,
+        benchmark: SearchedBenchmark,
+        classes: ClassList,
+        settings: Sequence[TestSettings],
+    ) -> KeptFeatures:
+        """The features of a benchmark."""
+        names = [classes.names, predicted_names(classes)]
+        identity = features_identity(self.model, benchmark.index, self.code, settings, names)
+        return KeptFeatures(self.folder / "features" / name, identity)
+
+
 class SearchedBenchmarks:
     """What the networks say about all images of a search.
 
@@ -38,9 +70,11 @@ class SearchedBenchmarks:
         recipe: whose settings trials differ from in what is searched.
         benchmarks: by name.
         memory: bytes that may be kept.
+        workplace: where features and counts are kept; None: nowhere.
 
     Raises:
         InputError: an unreadable image, or not enough memory.
+        Interrupted: a signal to stop came; see `BenchmarkFeatures`.
     """
 
     def __init__(
@@ -50,28 +84,38 @@ class SearchedBenchmarks:
         recipe: Recipe,
         benchmarks: Mapping[str, SearchedBenchmark],
         memory: float,
+        workplace: Workplace | None = None,
     ) -> None:
         self._search, self._recipe = search, recipe
         self._features: dict[str, BenchmarkFeatures] = {}
         for name, benchmark in benchmarks.items():
-            kept = BenchmarkFeatures(
+            classes = load_class_list(benchmark.classes)
+            settings = settings_of_crops(search, recipe, name)
+            features = BenchmarkFeatures(
                 scan,
                 BenchmarkImages(benchmark.index, "train"),
-                load_class_list(benchmark.classes),
-                settings_of_crops(search, recipe, name),
+                classes,
+                settings,
                 search.images,
                 memory,
+                workplace.of(name, benchmark, classes, settings) if workplace else None,
+                workplace.signals if workplace else (),
             )
-            self._features[name] = kept
-            memory -= kept.memory
+            self._features[name] = features
+            memory -= features.memory
 
     def scores(self, trials: Sequence[Values]) -> list[Scores]:
         """The metric on each benchmark, for each trial, in one pass over the images."""
         columns = {}
-        for name, kept in self._features.items():
+        for name, features in self._features.items():
             settings = [settings_of_trial(self._recipe, name, values) for values in trials]
-            columns[name] = kept.score(settings, self._search.metric)
+            columns[name] = features.score(settings, self._search.metric)
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    def finish(self) -> None:
+        """Remove what only a search needs that has not ended; the features stay."""
+        for features in self._features.values():
+            features.finish()
 
 
 def identity(
@@ -91,7 +135,8 @@ def identity(
         others: texts, such as a hash of the code.
     """
     fixed = {
-        name: [b.classes, not_searched(search, recipe, name)] for name, b in benchmarks.items()
+        name: [_scored_by(load_class_list(b.classes)), not_searched(search, recipe, name)]
+        for name, b in benchmarks.items()
     }
     texts = [search.model_dump_json(exclude={"trials"}), json.dumps(fixed), *others]
     digest = hashlib.sha256("\0".join(texts).encode())
@@ -99,3 +144,8 @@ def identity(
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:12]
+
+
+def _scored_by(classes: ClassList) -> list[Any]:
+    parents = sorted(classes.parents.items())
+    return [classes.names, classes.seen, parents, predicted_names(classes)]

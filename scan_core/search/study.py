@@ -1,6 +1,7 @@
 """A search with Optuna that continues where it was stopped."""
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +10,12 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
+from scan_core.errors import InputError
 from scan_core.params.schema.grids import Search, Steps
+from scan_core.storage.locks import exclusive
 
 _log = logging.getLogger(__name__)
 # Trials that one pass over the images evaluates.
@@ -67,15 +70,18 @@ def run_study(
 
     Returns:
         the trials, in order.
+
+    Raises:
+        InputError: the journal is damaged, or another process uses it.
     """
-    journal.parent.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        storage=JournalStorage(JournalFileBackend(str(journal))),
-        study_name=identity,
-        direction="maximize",
-        load_if_exists=True,
-    )
+    with exclusive(journal):
+        return _run_study(search, evaluate, _opened(journal, identity))
+
+
+def _run_study(
+    search: Search, evaluate: Callable[[Sequence[Values]], Sequence[Scores]], study: optuna.Study
+) -> list[Trial]:
     space = {key: _distribution(values) for key, values in search.vary.items()}
     if done := len(_of_state(study, TrialState.COMPLETE)):
         _log.info("continuing after %d trials", done)
@@ -96,6 +102,38 @@ def run_study(
         Trial(number, _plain(search, trial.params), study.user_attrs[str(trial.number)])
         for number, trial in enumerate(finished)
     ]
+
+
+class _HeldAlready(JournalFileOpenLock):
+    """The journal's lock is ours. Optuna's own would outlive a killed process."""
+
+    def acquire(self) -> bool:
+        """At once."""
+        return True
+
+    def release(self) -> None:
+        """Nothing to do."""
+
+
+def _opened(journal: Path, identity: str) -> optuna.Study:
+    """The study of this identity, begun or continued."""
+    if journal.is_file():
+        content = journal.read_bytes()
+        if not content.endswith(b"\n"):  # an entry that a killed process was writing
+            os.truncate(journal, content.rfind(b"\n") + 1)
+    try:
+        backend = JournalFileBackend(str(journal), lock_obj=_HeldAlready(str(journal)))
+        return optuna.create_study(
+            storage=JournalStorage(backend),
+            study_name=identity,
+            direction="maximize",
+            load_if_exists=True,
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"the search's journal {journal} is damaged ({error}); delete it to search from the "
+            "start"
+        ) from None
 
 
 def _asked_before(

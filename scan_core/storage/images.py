@@ -6,20 +6,23 @@ becomes an `InputError` that names the file.
 """
 
 import hashlib
+import logging
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from scan_core.errors import InputError
+
+_log = logging.getLogger(__name__)
 
 ImageLike = str | Path | Image.Image | NDArray[np.uint8]
 
@@ -88,6 +91,7 @@ def read_image(
     most_pixels: int = MOST_PIXELS,
     formats: Sequence[str] = FORMATS,
     sha256: str = "",
+    warn: Callable[[str], object] = _log.warning,
 ) -> NDArray[np.uint8]:
     """An image as upright RGB, whatever it is: grey, with alpha, with a palette, 16 bits deep.
 
@@ -98,6 +102,7 @@ def read_image(
         most_pixels: larger ones are refused before they are decoded.
         formats: of a file, by Pillow's names.
         sha256: that the file must have, hexadecimal; empty: any. Decoders notice few changed bits.
+        warn: is told where it is not known which way up an image is; it is then taken as it is.
 
     Returns:
         (H, W, 3) uint8.
@@ -114,10 +119,10 @@ def read_image(
         return image
     if isinstance(image, Image.Image):
         with _told("this image", _SHOWN):
-            return _as_rgb(image)
+            return _as_rgb(image, "this image", warn)
     path = Path(image)
     with _told(path, _SHOWN), _opened(path, formats, most_pixels, sha256) as opened:
-        return _as_rgb(opened)
+        return _as_rgb(opened, path, warn)
 
 
 def check_image(path: Path) -> tuple[tuple[int, int], int]:
@@ -134,7 +139,7 @@ def check_image(path: Path) -> tuple[tuple[int, int], int]:
         width, height = image.size
         # An eighth of the resolution reads every byte.
         image.draft(None, (max(width // 8, 1), max(height // 8, 1)))
-        orientation = _orientation(image)
+        orientation = _orientation(image, path, _log.warning)
         image.load()
         return ((height, width) if orientation >= 5 else (width, height)), orientation
 
@@ -146,7 +151,8 @@ def image_size(path: Path) -> tuple[int, int]:
         InputError: see `read_image`.
     """
     with _told(path, _RAW), _opened(path, FORMATS, MOST_PIXELS) as image:
-        return image.size[::-1] if _orientation(image) >= 5 else image.size
+        turned = _orientation(image, path, lambda text: None) >= 5  # told by who reads the pixels
+        return image.size[::-1] if turned else image.size
 
 
 def read_label(path: Path, sha256: str = "") -> NDArray[np.integer]:
@@ -213,7 +219,7 @@ def _check_size(path: Path, image: Image.Image, most: int) -> None:
         )
 
 
-def _orientation(image: Image.Image) -> int:
+def _orientation(image: Image.Image, name: Path | str, warn: Callable[[str], object]) -> int:
     """The EXIF orientation that is still to be applied, 1 to 8."""
     if image.format == "TIFF":
         return 1  # Pillow turns these itself
@@ -221,6 +227,11 @@ def _orientation(image: Image.Image) -> int:
         exif = image.getexif()
         value = exif.get(_ORIENTATION)
         if value not in _TURNS:
+            if value is None and _is_cut(image.info.get("exif", b"")):
+                warn(
+                    f"{name}: its EXIF data is damaged and does not say which way up the image is; "
+                    "it is taken as it is"
+                )
             return 1
         exif.tobytes()  # raises where what stands around it is damaged: then it may be, too
         return int(value)
@@ -230,9 +241,22 @@ def _orientation(image: Image.Image) -> int:
         ) from None
 
 
-def _as_rgb(image: Image.Image) -> NDArray[np.uint8]:
+def _is_cut(exif: bytes) -> bool:
+    """Whether a list of EXIF tags is not all there; Pillow takes the tags that are."""
+    tiff = exif.removeprefix(b"Exif\0\0")
+    if not tiff:
+        return False
+    order: Literal["little", "big"] = "little" if tiff[:2] == b"II" else "big"
+    start = int.from_bytes(tiff[4:8], order)
+    count = int.from_bytes(tiff[start : start + 2], order)
+    return tiff[:2] not in (b"II", b"MM") or len(tiff) < start + 2 + 12 * count
+
+
+def _as_rgb(
+    image: Image.Image, name: Path | str, warn: Callable[[str], object]
+) -> NDArray[np.uint8]:
     image.load()
-    if (orientation := _orientation(image)) in _TURNS:
+    if (orientation := _orientation(image, name, warn)) in _TURNS:
         image = image.transpose(_TURNS[orientation])
     if image.mode.startswith(("I", "F")):
         # Pillow clips 16-bit grey to 8 bits; what is meant is the upper byte.

@@ -1,13 +1,11 @@
 """The data that runs are made with: name, split, and the digest of the dataset manifest."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from scan_core.errors import InputError
-from scan_core.reporting.reading import read_text
+from scan_core.storage.records import read_record
 
 
 @dataclass(frozen=True)
@@ -39,8 +37,8 @@ class Manifest:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        document = read_record(path, "make it again")
         try:
-            document: dict[str, Any] = json.loads(read_text(path))
             self.digest = str(document["hash"])
             self._images = {
                 name: {split: int(s["images"]) for split, s in benchmark["splits"].items()}

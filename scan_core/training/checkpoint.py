@@ -19,6 +19,7 @@ from scan_core.storage.states import load_state, save_state
 FILE_NAME = "checkpoint.pt"
 
 _log = logging.getLogger(__name__)
+_KEYS = ("step", "identity", "random", "module", "optimizer")
 
 
 class CheckpointWriter:
@@ -141,8 +142,11 @@ def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] |
     if not path.is_file():
         return None
     state = load_state(path, "delete it to train from the start")
-    if "identity" not in state:
-        raise InputError(f"{path} is no checkpoint of this version; delete it to train anew")
+    if lacking := [key for key in _KEYS if key not in state]:
+        raise InputError(
+            f"{path} is no checkpoint of this version (the key '{lacking[0]}' is missing); delete "
+            "it to train anew"
+        )
     before: Mapping[str, Any] = json.loads(state["identity"])
     now = json.loads(json.dumps(identity))
     if other := [name for name in now.keys() | before.keys() if now.get(name) != before.get(name)]:

@@ -7,6 +7,7 @@ that a request names, answer outside its queue. So requests pass here first.
 import asyncio
 import json
 import re
+from collections.abc import Mapping, Sequence
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
@@ -35,10 +36,14 @@ class Gate:
     Args:
         app: the server behind it.
         uploads: of its visitors.
+        functions: number of each function of the page -> for each of its values whether that is an
+            image.
     """
 
-    def __init__(self, app: ASGIApp, uploads: Uploads) -> None:
-        self.app, self.uploads = app, uploads
+    def __init__(
+        self, app: ASGIApp, uploads: Uploads, functions: Mapping[int, Sequence[bool]]
+    ) -> None:
+        self.app, self.uploads, self.functions = app, uploads, functions
         self._uploading = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -112,9 +117,12 @@ class Gate:
                 return
         if content:
             try:
-                content = json.dumps(self._with_own_files(json.loads(content), visitor)).encode()
+                request = self._with_own_files(json.loads(content), visitor)
+                content = json.dumps(self._with_images(request)).encode()
             except (ValueError, RecursionError):
-                await _refuse(400, "expected JSON")(scope, receive, send)
+                await _refuse(400, "expected JSON, with the values of one of the page's functions")(
+                    scope, receive, send
+                )
                 return
         headers = [(k, v) for k, v in scope["headers"] if k != b"content-length"]
         headers.append((b"content-length", str(len(content)).encode()))
@@ -137,6 +145,26 @@ class Gate:
                 return None
             return {"path": path, "meta": {"_type": "gradio.FileData"}}
         return {key: self._with_own_files(part, visitor) for key, part in value.items()}
+
+    def _with_images(self, request: Any) -> Any:
+        """A request without what stands in the place of an image and is none.
+
+        The server behind takes it for an error of its own, without words.
+
+        Raises:
+            ValueError: not the values that the page's function has.
+        """
+        if not isinstance(request, dict) or "data" not in request:
+            return request
+        values, number = request["data"], request.get("fn_index")
+        kinds = self.functions.get(number) if isinstance(number, int) else None
+        if kinds is None or not isinstance(values, list) or len(values) != len(kinds):
+            raise ValueError
+        data = [
+            None if is_image and not isinstance(value, dict) else value
+            for value, is_image in zip(values, kinds, strict=True)
+        ]
+        return {**request, "data": data}
 
 
 def _visitor(scope: Scope) -> str:

@@ -92,10 +92,20 @@ def serve(viewer: Viewer, about: str, host: str, port: int) -> None:
             share=False,
             max_file_size=MOST_BYTES,
             state_session_capacity=_MOST_SESSIONS,
-            app_kwargs={"middleware": [Middleware(Gate, uploads=uploads)]},
+            app_kwargs={
+                "middleware": [Middleware(Gate, uploads=uploads, functions=_functions(page))]
+            },
         )
     finally:
         shutil.rmtree(uploads.folder, ignore_errors=True)
+
+
+def _functions(page: gr.Blocks) -> dict[int, list[bool]]:
+    """For each value of each function whether it is an image; see `Gate`."""
+    return {
+        number: [isinstance(component, gr.Image) for component in function.inputs]
+        for number, function in page.fns.items()
+    }
 
 
 def build_page(viewer: Viewer, about: str, uploads: Uploads) -> gr.Blocks:
@@ -115,7 +125,7 @@ def build_page(viewer: Viewer, about: str, uploads: Uploads) -> gr.Blocks:
         with _told():
             if not isinstance(file, dict) or not isinstance(file.get("path"), str):
                 raise InputError("choose an image first: upload one, or take one of the examples")
-            seen = viewer.look(Path(file["path"]), seen)
+            seen = viewer.look(Path(file["path"]), seen, _warn)
             return (seen, *answer(seen, *rest))
 
     def combine(seen: Seen | None, *rest: Any) -> tuple[Any, ...]:
@@ -276,6 +286,10 @@ def _told() -> Iterator[None]:
     except Exception:
         _log.exception("a request failed")
         raise _shown("It is in the server's log.", "Something went wrong") from None
+
+
+def _warn(message: str) -> None:
+    gr.Warning(html.escape(message), title="Look whether it stands upright")
 
 
 def _shown(message: str, title: str) -> gr.Error:

@@ -6,9 +6,11 @@ read.
 
 import hashlib
 import secrets
+import stat
 import tempfile
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image
@@ -72,8 +74,12 @@ class Uploads:
             return visitor in self._owners.get(path, {visitor})
 
     def _forget_the_oldest(self) -> None:
-        files = [path for path in self.folder.rglob("*") if path.is_file()]
-        kept = [(path.stat().st_mtime, path.stat().st_size, path) for path in files]
+        kept = []
+        for path in self.folder.rglob("*"):
+            with suppress(FileNotFoundError):  # the server moves files of others meanwhile
+                status = path.stat()
+                if stat.S_ISREG(status.st_mode):
+                    kept.append((status.st_mtime, status.st_size, path))
         total = sum(size for _, size, _ in kept)
         for _, size, path in sorted(kept):
             if total <= MOST_BYTES_TOGETHER:

@@ -10,6 +10,7 @@ from typing import Any
 
 from scan_core.errors import InputError
 from scan_core.evaluation.names import METRICS
+from scan_core.storage.records import read_record
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ def grid_table(grid: str, rows: Sequence[Row], evaluations: Path) -> str:
     for row in rows:
         path = evaluations / row.model / row.benchmark / "evaluation.json"
         try:
-            numbers = json.loads(path.read_text(encoding="utf-8"))[row.label]["metrics"]
-        except (OSError, ValueError, KeyError) as error:
+            numbers = read_record(path, "evaluate again")[row.label]["metrics"]
+        except (KeyError, TypeError) as error:
             raise InputError(
                 f"{path} has no results '{row.label}' ({type(error).__name__}); evaluate again"
             ) from None
