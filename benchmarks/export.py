@@ -37,12 +37,13 @@ def main() -> None:
     parser.add_argument("--exported", type=Path, required=True, help="folder of its export")
     parser.add_argument("--benchmark", help="whose settings are used (default: the default)")
     options = parser.parse_args()
-    model = ExportedModel.open(options.exported, benchmark=options.benchmark)
+    threads = torch.get_num_threads()
+    model = ExportedModel.open(options.exported, benchmark=options.benchmark, threads=threads)
     settings = model.settings
     scan = Scan.from_checkpoint(options.checkpoint)
     classes = _classes(model)
     text = scan.embed(classes.words, settings.prompts)
-    print(f"PyTorch {torch.__version__}, onnxruntime {onnxruntime.__version__}")
+    print(f"PyTorch {torch.__version__}, onnxruntime {onnxruntime.__version__}, {threads} threads")
     print(f"{'image':<24} {'PyTorch':>9} {'exported':>9} {'ratio':>6} {'equal pixels':>13}")
     for path in options.images:
         image = read_image(path)

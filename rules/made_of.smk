@@ -49,6 +49,10 @@ def descriptions():
             records = [f"{folder}/shards/{n}.made_of.json" for n in shards]
             yield one(shard_made_of, records, **of)
             yield one(evaluation_made_of, [f"{folder}/made_of.json"], **of)
+    for method, of_method in GIVEN.items():
+        for benchmark in of_method:
+            record = f"{RESULTS}/predictions/{method}/{benchmark}/made_of.json"
+            yield one(predictions_made_of, [record], method=method, benchmark=benchmark)
     for grid in GRIDS_FOR_RECIPE:
         for seeds in ("", "every_seed/"):
             record = f"{RESULTS}/ablations/{seeds}{grid}.made_of.json"

@@ -8,6 +8,7 @@ rule tables:
     input:
         recipe=RECIPE_FILE,
         metrics=of_every_benchmark("metrics.json"),
+        given=of_every_given("metrics.json"),
         grids=grid_tables,
     output:
         folder=report(
@@ -35,6 +36,7 @@ rule tables:
         "Writing the tables"
     shell:
         "python -m workflow_scripts.tables --evaluation {input.metrics:q} --ablation {input.grids:q}"
+        " --given {input.given:q}"
         " --recipe-file {input.recipe:q} --architecture {params.architecture:q}"
         " --output-folder {output.folder:q} --metrics-folder {output.metrics:q} 2> {log:q}"
 
@@ -45,6 +47,8 @@ rule figures:
         metrics=of_every_benchmark("metrics.json"),
         per_class=of_every_benchmark("per_class.csv"),
         confusion=of_every_benchmark("confusion.npz"),
+        given=of_every_given("metrics.json"),
+        given_per_class=of_every_given("per_class.csv"),
         grids=grid_tables,
         segmenter=f"{RESULTS}/segmenter/{MAIN.names['segmenter']}/metrics.jsonl",
         finetuned=f"{RESULTS}/finetuned_clip/{MAIN.names['finetuned']}/metrics.jsonl",
@@ -73,6 +77,7 @@ rule figures:
     shell:
         "python -m workflow_scripts.figures --evaluation {input.metrics:q}"
         " --per-class {input.per_class:q} --confusion {input.confusion:q} --ablation {input.grids:q}"
+        " --given {input.given:q}"
         " --curves segmenter={input.segmenter:q} clip_finetune={input.finetuned:q}"
         " --output-folder {output:q} 2> {log:q}"
 
@@ -116,6 +121,7 @@ rule report_page:
     input:
         recipe=RECIPE_FILE,
         metrics=of_every_benchmark("metrics.json"),
+        given=of_every_given("metrics.json"),
         grids=grid_tables,
         figures=f"{RESULTS}/figures",
         pictures=expand(f"{RESULTS}/qualitative/{{benchmark}}.png", benchmark=EVALUATED),
@@ -139,7 +145,7 @@ rule report_page:
         "Writing the report"
     shell:
         "python -m workflow_scripts.report_page --evaluation {input.metrics:q}"
-        " --ablation {input.grids:q} --recipe-file {input.recipe:q}"
+        " --ablation {input.grids:q} --given {input.given:q} --recipe-file {input.recipe:q}"
         " --architecture {params.architecture:q} --figures {input.figures:q}"
         " --pictures {input.pictures:q} --sheets {input.sheets:q} --output {output:q} 2> {log:q}"
 

@@ -11,6 +11,8 @@ rule mlflow_sync:
         release=rules.release.output,
         evaluations=of_every_benchmark("metrics.json"),
         per_class=of_every_benchmark("per_class.csv"),
+        given=of_every_given("metrics.json"),
+        given_per_class=of_every_given("per_class.csv"),
         grids=grid_tables,
         tables=f"{RESULTS}/tables",
         figures=f"{RESULTS}/figures",

@@ -407,6 +407,72 @@ def test_every_grid_is_made_with_all_its_seeds(made):
     assert made.jobs("ablations") == {}
 
 
+def _given_predictions(made, folder):
+    """A copy in which the recipe's own label maps are given as those of another model."""
+    copy = Project(folder)
+    shutil.copytree(made.folder, folder, symlinks=True, dirs_exist_ok=True)
+    kept = folder / "results/mini/eval/seed=0/mini_ade_36/predictions/0/combined"
+    shutil.copytree(kept, folder / "given/mini_ade_36")
+    copy.edit(lambda params: params["recipes"]["mini"].update(predictions={"theirs": "given"}))
+    return copy
+
+
+def test_given_predictions_stand_beside_ours(made, tmp_path):
+    copy = _given_predictions(made, tmp_path)
+    leaves = {"tables": 1, "figures": 1, "report_page": 1, "mlflow_sync": 1, "all": 1}
+    jobs = copy.jobs("all")
+    assert jobs.items() >= {**leaves, "score_predictions": 1}.items(), jobs
+    assert not {"evaluate", "evaluate_shard", "train_segmenter"} & jobs.keys()
+    ran = copy.snakemake("--profile", "local", "all")
+    assert ran.returncode == 0, ran.stdout
+    results = tmp_path / "results/mini"
+    ours = json.loads((results / "eval/seed=0/mini_ade_36/metrics.json").read_text())
+    theirs = json.loads((results / "predictions/theirs/mini_ade_36/metrics.json").read_text())
+    assert theirs["results"] == {"combined": ours["results"]["combined"]}
+    with (results / "tables/main.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if "rule" not in row or row["rule"] == "miou"]
+    by_name = {row["classified by"]: row for row in rows}
+    given = by_name["theirs (given predictions)"]
+    assert given["mini_ade_36"] == by_name["combined"]["mini_ade_36"]
+    assert given["mini_voc_10b"] == "–"
+    assert "theirs has none for mini_voc_10b" in (results / "tables/main.md").read_text()
+    assert "theirs (given predictions)" in (results / "report.html").read_text()
+    assert (results / "figures/per_class_mini_ade_36_theirs.png").is_file()
+    assert "predictions/theirs" in json.loads((results / "mlflow.json").read_text())["runs"]
+    assert copy.jobs("all") == {}
+
+    # A file that changes is scored again, and is seen in the table.
+    changed = next((tmp_path / "given/mini_ade_36").glob("*.png"))
+    size = Image.open(changed).size
+    Image.new("L", size, 3).save(changed)
+    assert copy.jobs("all")["score_predictions"] == 1
+    Image.new("L", (size[0] + 1, size[1]), 3).save(changed)
+    target = "results/mini/predictions/theirs/mini_ade_36/metrics.json"
+    assert copy.snakemake("--profile", "local", target).returncode != 0
+    log = (tmp_path / "logs/mini/score_predictions/theirs/mini_ade_36.log").read_text()
+    assert f"the prediction for {changed.stem} is {size[0] + 1}x{size[1]} pixels" in log
+    assert "Traceback" not in log
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"theirs": "nowhere"}, "predictions.theirs: the folder nowhere is missing"),
+        ({"theirs": "docs"}, "predictions.theirs: docs has no predictions for any benchmark"),
+        ({"combined": "docs"}, "'combined', which is one of our own ways to classify"),
+        ({"mini": "docs"}, "'mini' is the name of a recipe"),
+    ],
+)
+def test_predictions_that_cannot_be_given_are_told_before_anything_runs(made, given, says):
+    text = (made.folder / "params.yaml").read_text()
+    made.edit(lambda params: params["recipes"]["mini"].update(predictions=given))
+    ran = made.snakemake("-n", "--profile", "local", "all")
+    (made.folder / "params.yaml").write_text(text)
+    assert ran.returncode != 0
+    assert says in " ".join(ran.stdout.split())
+    assert "Traceback" not in ran.stdout
+
+
 @pytest.mark.long
 def test_a_mixed_grid_has_the_numbers_of_plain_runs(made, tmp_path):
     """Training and test-time keys in one grid: four rows, each that of a recipe with its values."""

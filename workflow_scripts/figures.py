@@ -26,6 +26,8 @@ def parser() -> argparse.ArgumentParser:
         "per-class": "BENCHMARK/per_class.csv: per_class_BENCHMARK",
         "confusion": "BENCHMARK/confusion.npz, with its class table: confusion_BENCHMARK",
         "ablation": "CSV of each grid: ablation_GRID",
+        "given": "METHOD/BENCHMARK/metrics.json of predictions of other models, with per_class.csv "
+        "beside it: per_class_BENCHMARK_METHOD",
     }.items():
         result.add_argument(
             f"--{name}", nargs="*", type=Path, default=[], metavar="FILE", help=meaning
@@ -53,6 +55,7 @@ def main(arguments: argparse.Namespace) -> None:
         grids=arguments.ablation,
         curves=dict(arguments.curves),
         output_folder=arguments.output_folder,
+        given=arguments.given,
     )
     logging.info("%d figures in %s", len(names), arguments.output_folder)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from scan_core.command.command_line import run
 from scan_core.params.frozen_recipe import load_frozen
 from scan_core.reporting.report_page import ReportFiles, report_page
-from scan_core.reporting.results import load_evaluations
+from scan_core.reporting.results import load_evaluations, load_given
 from scan_core.reporting.tables.grids import load_grid
 from scan_core.storage.atomic import write_text
 
@@ -26,6 +26,9 @@ def parser() -> argparse.ArgumentParser:
         )
     result.add_argument(
         "--ablation", nargs="*", type=Path, default=[], metavar="FILE", help="CSV of each grid"
+    )
+    result.add_argument(
+        "--given", nargs="*", type=Path, default=[], metavar="FILE", help="of other models"
     )
     result.add_argument(
         "--recipe-file", type=Path, required=True, help="the recipe, as the workflow freezes it"
@@ -49,6 +52,7 @@ def main(arguments: argparse.Namespace) -> None:
             pictures={path.stem: path for path in arguments.pictures},
             sheets={path.parent.name: path for path in arguments.sheets},
         ),
+        load_given(arguments.given),
     )
     write_text(arguments.output, page)
     logging.info("%s: %.1f MB", arguments.output, len(page) / 1e6)

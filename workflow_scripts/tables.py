@@ -6,7 +6,7 @@ from pathlib import Path
 
 from scan_core.command.command_line import run
 from scan_core.params.frozen_recipe import load_frozen
-from scan_core.reporting.results import load_evaluations
+from scan_core.reporting.results import load_evaluations, load_given
 from scan_core.reporting.tables.grids import load_grid
 from scan_core.reporting.tables.tables import write_metrics, write_tables
 from scan_core.storage.atomic import write_text
@@ -25,6 +25,14 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument(
         "--ablation", nargs="*", type=Path, default=[], metavar="FILE", help="CSV of each grid"
+    )
+    result.add_argument(
+        "--given",
+        nargs="*",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="metrics.json of predictions of other models, of each method and benchmark",
     )
     result.add_argument(
         "--recipe-file",
@@ -59,7 +67,8 @@ def main(arguments: argparse.Namespace) -> None:
     evaluations = load_evaluations(arguments.evaluation)
     grids = [load_grid(path) for path in arguments.ablation]
     folder = arguments.output_folder
-    write_tables(evaluations, grids, recipe["recipe"], arguments.architecture, folder)
+    given = load_given(arguments.given)
+    write_tables(evaluations, grids, recipe["recipe"], arguments.architecture, folder, given)
     write_text(folder / "recipe.json", text)
     write_metrics(evaluations, arguments.metrics_folder)
     logging.info("tables of %d benchmarks and %d grids", len(evaluations), len(grids))

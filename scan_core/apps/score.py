@@ -8,16 +8,14 @@ numbers of the benchmark, published.md, and prints the metrics and the table.
 """
 
 import argparse
-import time
 from pathlib import Path
 
 from scan_core.command.command_line import run
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
-from scan_core.evaluation.merging import numbers_of, save_confusion, write_metrics
+from scan_core.evaluation.merging import numbers_of
 from scan_core.evaluation.names import METRICS
-from scan_core.evaluation.per_class import per_class_table
-from scan_core.evaluation.predictions import count_predictions
+from scan_core.evaluation.scoring import write_scores
 from scan_core.reporting.results import load_evaluations
 from scan_core.reporting.tables.scored import scored_table
 from scan_core.storage.atomic import write_text
@@ -56,23 +54,20 @@ def main(arguments: argparse.Namespace) -> None:
     index = arguments.benchmark
     images = BenchmarkImages(index / "index.json" if index.is_dir() else index, arguments.split)
     classes = _class_list(images, arguments.classes)
-    start = time.perf_counter()
-    counts = count_predictions(images, classes, arguments.predictions, arguments.ids)
     folder = arguments.output
-    timing = {"images": float(len(images)), "seconds": time.perf_counter() - start}
-    about = {
-        "recipe": arguments.method,
-        "variant": "predictions",
-        "benchmark": images.index.name,
-    }
-    metrics = folder / "metrics.json"
-    write_metrics(metrics, {"combined": counts}, timing, classes, {}, about)
-    write_text(folder / "per_class.csv", per_class_table(counts, classes))
-    save_confusion(folder / "confusion.npz", counts)
+    counts = write_scores(
+        images,
+        classes,
+        arguments.predictions,
+        arguments.ids,
+        arguments.method,
+        images.index.name,
+        folder,
+    )
     for name, value in numbers_of(counts, classes).items():
         shown = "-" if value is None else f"{100 * value:.2f}"
         print(f"{name:<24} {shown:>6}  {METRICS.get(name, '')}")
-    table = scored_table(load_evaluations([metrics])[0])
+    table = scored_table(load_evaluations([folder / "metrics.json"])[0])
     if table is not None:
         write_text(folder / "published.md", table.markdown())
         print(f"\n{table.markdown()}")

@@ -68,6 +68,21 @@ def captions(recipe: Recipe) -> tuple[Path | None, bool]:
     return raw / "coco/annotations/captions_train2017.json", root is None
 
 
+def given_predictions(recipe: Recipe) -> dict[str, dict[str, Path]]:
+    """Predictions of other models: method -> benchmark that is evaluated -> folder or `.json`.
+
+    Benchmarks that a method has no predictions for are left out.
+    """
+    found: dict[str, dict[str, Path]] = {}
+    for method, root in recipe.predictions.items():
+        of_method = found.setdefault(method, {})
+        for benchmark in recipe.inference.benchmarks:
+            folder, masks = Path(root) / benchmark, Path(root) / f"{benchmark}.json"
+            if folder.is_dir() or masks.is_file():
+                of_method[benchmark] = folder if folder.is_dir() else masks
+    return found
+
+
 def _missing(recipe: Recipe) -> Iterator[str]:
     for name in used_benchmarks(recipe):
         benchmark = recipe.datasets.benchmarks[name]
@@ -87,6 +102,16 @@ def _missing(recipe: Recipe) -> Iterator[str]:
             f"datasets.benchmarks.{recipe.datasets.train}.captions: {path} is missing; CLIP is "
             "fine-tuned on nouns of these captions. Without captions write 'classes'"
         )
+    for method, of_method in given_predictions(recipe).items():
+        root = Path(recipe.predictions[method])
+        if not root.is_dir():
+            yield f"predictions.{method}: the folder {root} is missing"
+        elif not of_method:
+            yield (
+                f"predictions.{method}: {root} has no predictions for any benchmark of "
+                f"'inference.benchmarks'; expected folders of label maps, or .json files, with the "
+                f"names {', '.join(recipe.inference.benchmarks)}"
+            )
     for key, source in (
         ("segmenter.backbone.weights", recipe.segmenter.backbone.weights),
         ("clip.source", recipe.clip.source),

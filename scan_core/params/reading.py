@@ -87,6 +87,11 @@ def validate(document: dict[str, Any], source: str = "params.yaml") -> Params:
             f"{nearest(params.recipe, params.recipes)}; there are {', '.join(params.recipes)}"
         )
     for name, recipe in params.recipes.items():
+        if taken := [method for method in recipe.predictions if method in params.recipes]:
+            raise InputError(
+                f"{source}: recipes.{name}.predictions: '{taken[0]}' is the name of a recipe, by "
+                "which the tables call our own results; choose another"
+            )
         if strangers := [grid for grid in recipe.grids if grid not in params.ablations]:
             raise InputError(
                 f"{source}: recipes.{name}.grids: '{strangers[0]}' is unknown"

@@ -11,7 +11,7 @@ from pathlib import Path
 from scan_core.errors import InputError
 from scan_core.reporting.names import capitalised
 from scan_core.reporting.page_images import figure_tag, picture_tag
-from scan_core.reporting.results import Evaluation
+from scan_core.reporting.results import Evaluation, GivenMethod
 from scan_core.reporting.tables.grid_tables import grid_tables
 from scan_core.reporting.tables.grids import Grid
 from scan_core.reporting.tables.published_table import published_table
@@ -92,6 +92,7 @@ def report_page(
     architecture: str,
     recipe: str,
     files: ReportFiles,
+    given: Sequence[GivenMethod] = (),
 ) -> str:
     """The page, as HTML.
 
@@ -101,6 +102,7 @@ def report_page(
         architecture: of its CLIP, such as `ViT-L-14`.
         recipe: its text, for the end of the page.
         files: the images.
+        given: predictions of other models.
 
     Raises:
         InputError: an image is missing or damaged, or there is no picture of any benchmark.
@@ -109,7 +111,7 @@ def report_page(
     first = next((e.benchmark for e in evaluations if e.benchmark in files.pictures), None)
     if first is None:
         raise InputError("a report needs the pictures of a benchmark that was evaluated")
-    table = main_table(evaluations)
+    table = main_table(evaluations, given)
     title = f"SCAN: results of the recipe {model.recipe}"
     front = (
         f"<h1>{escape(title)}</h1>\n<p>Model {escape(model.variant)}. Mean IoU, %, by the "
@@ -118,12 +120,12 @@ def report_page(
         + picture_tag(files.pictures[first], f"Predictions on an image of {first}", first_row=True)
     )
     sections = [
-        _classes(evaluations, files),
+        _classes(evaluations, files, given),
         *_grids(grids, files),
         _pictures(files),
         _trainings(files),
         _datasets(files),
-        _tables(evaluations, architecture),
+        _tables(evaluations, architecture, given),
         _Section("recipe", "Recipe", f"<pre>{escape(recipe)}</pre>", {}),
     ]
     menu = ['<a href="#top">Main results</a>']
@@ -142,11 +144,17 @@ def report_page(
     )
 
 
-def _classes(evaluations: Sequence[Evaluation], files: ReportFiles) -> _Section:
+def _classes(
+    evaluations: Sequence[Evaluation], files: ReportFiles, given: Sequence[GivenMethod]
+) -> _Section:
     inner = {}
     for benchmark in (e.benchmark for e in evaluations):
         bars = files.figure(f"per_class_{benchmark}", f"IoU of each class of {benchmark}")
         pairs = files.figure(f"confusion_{benchmark}", f"Confused classes of {benchmark}")
+        for method in given:
+            if benchmark in method.evaluations:
+                words = f"IoU of each class of {benchmark}, {method.label}"
+                pairs += files.figure(f"per_class_{benchmark}_{method.name}", words)
         inner[f"classes-{benchmark}"] = (benchmark, bars + pairs)
     overview = files.figure("seen_unseen", "mIoU of all, seen and unseen classes")
     return _Section("classes", "Seen and unseen classes", overview, inner)
@@ -196,8 +204,11 @@ def _datasets(files: ReportFiles) -> _Section:
     return _Section("datasets", "Datasets", f"<p>{words}are left uncoloured.</p>", inner)
 
 
-def _tables(evaluations: Sequence[Evaluation], architecture: str) -> _Section:
-    details, published = detail_table(evaluations), published_table(evaluations, architecture)
+def _tables(
+    evaluations: Sequence[Evaluation], architecture: str, given: Sequence[GivenMethod]
+) -> _Section:
+    details = detail_table(evaluations, given)
+    published = published_table(evaluations, architecture, given)
     inner = {
         "details": ("All metrics", f'<div class="wide dense">{details.html("")}</div>'),
         "published": (published.title, f'<div class="wide dense">{published.html("")}</div>'),

@@ -43,6 +43,28 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class GivenMethod:
+    """Predictions of another model, scored.
+
+    Attributes:
+        name: of the method.
+        evaluations: by benchmark; those without predictions are left out.
+    """
+
+    name: str
+    evaluations: dict[str, Evaluation]
+
+    @property
+    def label(self) -> str:
+        """What it is called in tables and figures."""
+        return f"{self.name} (given predictions)"
+
+    def without(self, benchmarks: Iterable[str]) -> list[str]:
+        """The benchmarks that it has no predictions for."""
+        return [name for name in benchmarks if name not in self.evaluations]
+
+
+@dataclass(frozen=True)
 class ClassResult:
     """One class of one benchmark: its name, whether it was seen (None: no notion), its IoU."""
 
@@ -73,6 +95,21 @@ def load_evaluations(paths: Iterable[Path]) -> list[Evaluation]:
             )
         found[new.benchmark] = new
     return list(found.values())
+
+
+def load_given(paths: Iterable[Path]) -> list[GivenMethod]:
+    """Read the `metrics.json` of predictions of other models, which name their method as recipe.
+
+    Raises:
+        InputError: see `load_evaluations`.
+    """
+    by_method: dict[str, list[Path]] = {}
+    for path in paths:
+        by_method.setdefault(_load_evaluation(path).recipe, []).append(path)
+    return [
+        GivenMethod(name, {e.benchmark: e for e in load_evaluations(of_method)})
+        for name, of_method in by_method.items()
+    ]
 
 
 def load_per_class(path: Path) -> list[ClassResult]:

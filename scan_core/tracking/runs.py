@@ -14,6 +14,7 @@ from typing import Any
 from scan_core.errors import InputError
 from scan_core.evaluation.names import MODES
 from scan_core.params.grid import Cell, cell_of, cells_of
+from scan_core.params.needed_files import given_predictions
 from scan_core.params.recipe_part import RecipePart
 from scan_core.params.schema.grids import Ablation
 from scan_core.params.schema.recipe import Recipe
@@ -141,6 +142,7 @@ def runs_of(
     runs = _trainings(cells, results, manifest)
     if with_report:
         runs += [_model(main, results), _evaluation(main, results, manifest)]
+        runs += _predictions(recipe, results, manifest)
     runs += [
         _grid(recipe, name, grid, results, every_seed, manifest) for name, grid in grids.items()
     ]
@@ -218,6 +220,30 @@ def _evaluation(cell: Cell, results: Path, manifest: Manifest) -> Run:
         files=files,
         texts={"recipe.json": json.dumps(cell.recipe.model_dump(), indent=1)},
     )
+
+
+def _predictions(recipe: Recipe, results: Path, manifest: Manifest) -> list[Run]:
+    """Predictions of other models, each model a run of its own."""
+    runs = []
+    for method, of_method in given_predictions(recipe).items():
+        folder = results / "predictions" / method
+        metrics = {
+            f"{evaluation.benchmark}/{metric}": value
+            for evaluation in load_evaluations(folder / b / "metrics.json" for b in of_method)
+            for metric, value in evaluation.results["combined"].items()
+        }
+        runs.append(
+            Run(
+                key=f"predictions/{method}",
+                name=f"predictions {method}",
+                tags={"stage": "predictions", "variant": method},
+                params={"predictions": recipe.predictions[method]},
+                metrics=_numbers(metrics),
+                data=manifest.uses(list(of_method), "val"),
+                files={f"per_class/{b}.csv": folder / b / "per_class.csv" for b in of_method},
+            )
+        )
+    return runs
 
 
 def _cells(recipe: Recipe, grid: Ablation, every_seed: bool) -> list[Cell]:

@@ -97,6 +97,7 @@ class ExportedModel:
         text: Path | None = None,
         benchmark: str | None = None,
         providers: Sequence[str] = ("CPUExecutionProvider",),
+        threads: int = 0,
     ) -> "ExportedModel":
         """Open the folder of an exported model.
 
@@ -105,13 +106,16 @@ class ExportedModel:
             text: another class list; None: the folder's own.
             benchmark: whose test-time settings are used; None: the default ones.
             providers: onnxruntime's, by preference.
+            threads: that an operator runs on; 0: one for each core.
 
         Raises:
             InputError: no exported model, a damaged one, or a class list that does not fit it.
         """
         description = read_description(folder)
         listed = read_text(text or folder / TEXT, description)
-        proposals, crops = (open_graph(folder / name, providers) for name in (PROPOSALS, CROPS))
+        proposals, crops = (
+            open_graph(folder / name, providers, threads) for name in (PROPOSALS, CROPS)
+        )
         return cls(description, proposals, crops, listed, benchmark)
 
     def segment(self, image: ImageLike) -> NDArray[np.int32]:
@@ -256,13 +260,14 @@ class ExportedModel:
 
 
 def open_graph(
-    path: Path, providers: Sequence[str] = ("CPUExecutionProvider",)
+    path: Path, providers: Sequence[str] = ("CPUExecutionProvider",), threads: int = 0
 ) -> onnxruntime.InferenceSession:
     """Load a graph.
 
     Args:
         path: of the `.onnx`; its weights may lie beside it.
         providers: onnxruntime's, by preference.
+        threads: that an operator runs on; 0: one for each core.
 
     Raises:
         InputError: missing or damaged.
@@ -271,6 +276,7 @@ def open_graph(
         raise InputError(f"{path} is missing; export the model again")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = threads
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
     except Exception as error:  # onnxruntime's errors have no common class

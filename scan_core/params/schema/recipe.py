@@ -1,11 +1,14 @@
 """One experiment, complete."""
 
+from typing import Annotated
+
 from pydantic import Field, model_validator
 
+from scan_core.evaluation.names import MODES
 from scan_core.params.schema.clip import Clip
 from scan_core.params.schema.clip_finetune import ClipFinetune
 from scan_core.params.schema.datasets import Datasets
-from scan_core.params.schema.fields import Block, Name, Seed
+from scan_core.params.schema.fields import NULL_REMOVES, Block, Name, Seed
 from scan_core.params.schema.inference import Inference
 from scan_core.params.schema.released_defects import ReleasedDefects
 from scan_core.params.schema.segmenter import Segmenter
@@ -29,6 +32,12 @@ class Recipe(Block):
     segmenter: Segmenter
     clip_finetune: ClipFinetune
     inference: Inference
+    predictions: Annotated[
+        dict[Name, Annotated[str, Field(min_length=1)]], NULL_REMOVES, Field(default_factory=dict)
+    ]
+    """Predictions of other models, which are scored and stand in the tables: a name of your choice
+    and a folder. For each benchmark it has a folder of label maps, `<benchmark>/<stem>.png`, or
+    `<benchmark>.json` with masks in COCO's run lengths; values are training ids."""
 
     @property
     def defects(self) -> ReleasedDefects:
@@ -48,6 +57,11 @@ class Recipe(Block):
         Raises:
             ValueError: it names the key.
         """
+        if taken := [name for name in self.predictions if name in MODES]:
+            raise ValueError(
+                f"'predictions' has the name '{taken[0]}', which is one of our own ways to "
+                f"classify ({', '.join(MODES)}); choose another"
+            )
         known = self.datasets.benchmarks
         for name in self.inference.benchmarks:
             if "val" not in getattr(known.get(name), "images", {}):

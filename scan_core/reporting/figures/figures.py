@@ -18,6 +18,7 @@ from scan_core.reporting.results import (
     load_confusion,
     load_curves,
     load_evaluations,
+    load_given,
     load_per_class,
 )
 from scan_core.reporting.tables.grids import load_grid
@@ -31,6 +32,7 @@ def draw_figures(
     grids: Sequence[Path],
     curves: Mapping[str, Path],
     output_folder: Path,
+    given: Sequence[Path] = (),
 ) -> list[str]:
     """Draw whatever there are results for.
 
@@ -43,6 +45,8 @@ def draw_figures(
         curves: name of a training -> its `metrics.jsonl`: `curves_<name>`, and its numbers as
             CSV.
         output_folder: where to write, each file atomically.
+        given: `<method>/<benchmark>/metrics.json` of predictions of other models, each with its
+            `per_class.csv` beside it: in `seen_unseen`, and `per_class_<benchmark>_<method>`.
 
     Returns:
         the figures' names.
@@ -52,10 +56,16 @@ def draw_figures(
     """
     figures: dict[str, Figure] = {}
     if evaluations:
-        figures["seen_unseen"] = seen_unseen_figure(load_evaluations(evaluations))
+        figures["seen_unseen"] = seen_unseen_figure(
+            load_evaluations(evaluations), load_given(given)
+        )
     tables = {path.parent.name: load_per_class(path) for path in per_class}
     for benchmark, classes in tables.items():
         figures[f"per_class_{benchmark}"] = per_class_figure(classes, benchmark)
+    for path in given:
+        method, benchmark = path.parts[-3:-1]
+        classes = load_per_class(path.with_name("per_class.csv"))
+        figures[f"per_class_{benchmark}_{method}"] = per_class_figure(classes, benchmark, method)
     for path in confusions:
         benchmark = path.parent.name
         if benchmark not in tables:

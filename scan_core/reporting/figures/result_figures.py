@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scan_core.errors import InputError
 from scan_core.evaluation.names import MODES
 from scan_core.reporting.figures.plotting import ALL, SEEN, UNSEEN, new_figure, styled
-from scan_core.reporting.results import ClassResult, Evaluation
+from scan_core.reporting.results import ClassResult, Evaluation, GivenMethod
 
 _GROUPS = {True: ("seen", SEEN), False: ("unseen", UNSEEN), None: ("all classes", ALL)}
 _BARS = 45  # named bars that stand below each other
@@ -29,12 +29,13 @@ _SMALLEST_SHARE = 0.001
 
 
 @styled
-def per_class_figure(classes: Sequence[ClassResult], benchmark: str) -> Figure:
+def per_class_figure(classes: Sequence[ClassResult], benchmark: str, method: str = "") -> Figure:
     """Bars of every class's IoU, the best first, coloured by seen and unseen.
 
     Args:
         classes: of the benchmark; those without ground truth are left out.
         benchmark: for the title.
+        method: whose predictions were given, for the title; empty: ours.
     """
     ranked = sorted((c for c in classes if not math.isnan(c.iou)), key=lambda c: -c.iou)
     if len(ranked) <= _NAMED:
@@ -54,7 +55,8 @@ def per_class_figure(classes: Sequence[ClassResult], benchmark: str) -> Figure:
     absent = len(classes) - len(ranked)
     between = "\n" if len(axes) == 1 and len(ranked) <= _NAMED else ", "  # narrow
     without = f"{between}{absent} more without ground truth" if absent else ""
-    figure.suptitle(f"{benchmark}: IoU of {len(ranked)} classes{without}")
+    of = f"{benchmark}, {method}" if method else benchmark
+    figure.suptitle(f"{of}: IoU of {len(ranked)} classes{without}")
     handles: list[Artist] = []
     for seen, (name, color) in _GROUPS.items():
         if members := [c.iou for c in ranked if c.seen is seen]:
@@ -66,11 +68,14 @@ def per_class_figure(classes: Sequence[ClassResult], benchmark: str) -> Figure:
 
 
 @styled
-def seen_unseen_figure(evaluations: Sequence[Evaluation]) -> Figure:
+def seen_unseen_figure(
+    evaluations: Sequence[Evaluation], given: Sequence[GivenMethod] = ()
+) -> Figure:
     """Bars of the mIoU of all, seen and unseen classes for each way of classifying.
 
     Args:
         evaluations: of one model, at least one; one axis for each.
+        given: predictions of other models, which stand beside the ways of classifying.
     """
     columns = min(3, len(evaluations))
     rows = -(-len(evaluations) // columns)
@@ -80,24 +85,31 @@ def seen_unseen_figure(evaluations: Sequence[Evaluation]) -> Figure:
     groups = {"miou": (None, ALL), "miou_seen": (True, SEEN), "miou_unseen": (False, UNSEEN)}
     modes = [mode for mode in MODES if mode != "chance"]
     for axis, evaluation in zip(axes, evaluations, strict=False):
+        shown_results = {
+            MODES[mode].replace(" ", "\n", 1): evaluation.results.get(mode, {}) for mode in modes
+        }
+        for method in given:
+            if of_method := method.evaluations.get(evaluation.benchmark):
+                shown_results[f"{method.name}\n(given)"] = of_method.results["combined"]
+        places = len(shown_results)
         bars = {
-            metric: [100 * evaluation.results.get(mode, {}).get(metric, math.nan) for mode in modes]
+            metric: [100 * of.get(metric, math.nan) for of in shown_results.values()]
             for metric in groups
         }
         # Where the notion of seen classes does not apply, all classes stand alone.
         known = [metric for metric in groups if not all(math.isnan(v) for v in bars[metric])]
         shown.update(known)
         for number, metric in enumerate(known):
-            positions = np.arange(len(modes)) + (number - (len(known) - 1) / 2) * 0.27
+            positions = np.arange(places) + (number - (len(known) - 1) / 2) * 0.27
             drawn = axis.bar(positions, bars[metric], 0.25, color=groups[metric][1])
             labels = ["" if math.isnan(value) else f"{value:.0f}" for value in bars[metric]]
             axis.bar_label(drawn, labels, fontsize=8, padding=1)
-        axis.set_xlim(-0.5, len(modes) - 0.5)
+        axis.set_xlim(-0.5, places - 0.5)
         if "chance" in evaluation.results:
             chance = 100 * evaluation.results["chance"]["miou"]
             axis.axhline(chance, **_CHANCE)
         axis.set_title(f"{evaluation.benchmark} ({evaluation.class_count} classes)")
-        axis.set_xticks(range(len(modes)), [MODES[mode].replace(" ", "\n", 1) for mode in modes])
+        axis.set_xticks(range(places), list(shown_results))
         axis.grid(axis="y")
     for number, axis in enumerate(axes):
         if number % columns == 0:

@@ -24,12 +24,13 @@ The file has four top keys: `recipe`, the name of the recipe to run; `recipes`, 
 recipe; `ablations`, the grids; and `searches`, the searches, all by name. A name has 1 to 64 of the
 letters A to Z, a to z, digits, `_` and `-`, and does not begin with `-`: it becomes a folder.
 
-All recipes have the same keys; those that may be `null`, and the switches of `released_defects`,
-may be left out. A recipe that begins with `extends: vitb16` says only what differs from that one:
-blocks and tables are merged key by key, lists and values are replaced, also by `null`; an entry of
-a table (of `datasets.benchmarks`, or a benchmark's setting) that is `null` is taken out. What comes
-of it is in the tables below, and for a run in `results/<recipe>/tables/recipe.json`. A key may be
-overridden for one run, an inherited one too; recipes that extend the overridden one follow:
+All recipes have the same keys; those that may be `null`, the switches of `released_defects`,
+and `predictions` may be left out. A recipe that begins with `extends: vitb16` says only what
+differs from that one: blocks and tables are merged key by key, lists and values are replaced, also
+by `null`; an entry of a table (of `datasets.benchmarks`, or a benchmark's setting) that is `null`
+is taken out. What comes of it is in the tables below, and for a run in
+`results/<recipe>/tables/recipe.json`. A key may be overridden for one run, an inherited one too;
+recipes that extend the overridden one follow:
 
     snakemake --profile local --config recipe=vitl14 -- all
     snakemake --profile local --config 'recipes={mini: {seed: 3}}' -- all
@@ -114,8 +115,12 @@ def _value(recipe: dict[str, Any], path: tuple[str, ...]) -> str:
         here = here[key]
     if isinstance(here, dict):
         simple = all(not isinstance(item, dict) for item in here.values())
-        many = path[0] == "inference"
-        return "<br>".join(f"{k}: {v}" for k, v in here.items()) if simple and many else "below"
+        many = path[0] in ("inference", "predictions")
+        return (
+            "<br>".join(f"{k}: {v}" for k, v in here.items()) or "none"
+            if simple and many
+            else "below"
+        )
     return f"`{json.dumps(here)}`"
 
 

@@ -10,15 +10,19 @@ from scan_core.reporting.published import (
     load_published,
     paper_result,
 )
-from scan_core.reporting.results import Evaluation
+from scan_core.reporting.results import Evaluation, GivenMethod
 from scan_core.reporting.tables.result_tables import BOTH_RULES, RULES, metric_of
 from scan_core.reporting.tables.table_text import MISSING, Table, best_cells, difference, number
 
 _WORDS = 6  # columns of text
 
 
-def published_table(evaluations: Sequence[Evaluation], architecture: str) -> Table:
+def published_table(
+    evaluations: Sequence[Evaluation], architecture: str, given: Sequence[GivenMethod] = ()
+) -> Table:
     """The published rows; above them ours, if it was evaluated on a benchmark of the paper.
+
+    Below ours stand given predictions, likewise.
 
     Our difference to the paper is by the paper's rule, `miou_d2_v06`, on every benchmark. The best
     published value of each column is marked, on PC-459 that of each rule; doubtful ones are not
@@ -27,6 +31,7 @@ def published_table(evaluations: Sequence[Evaluation], architecture: str) -> Tab
     Args:
         evaluations: of one model, at least one.
         architecture: of its CLIP; without a model of the paper there is no difference.
+        given: predictions of other models.
     """
     published = load_published()
     ours = {e.benchmark: e for e in evaluations if e.benchmark in PAPER_BENCHMARKS}
@@ -43,6 +48,9 @@ def published_table(evaluations: Sequence[Evaluation], architecture: str) -> Tab
             f"The recipe {recipe} was not evaluated on any of these benchmarks: its own numbers "
             "are not comparable to these. "
         )
+    for method in given:
+        scored = {b: e for b, e in method.evaluations.items() if b in PAPER_BENCHMARKS}
+        above += _rows_by_rule(scored, method.label, MISSING) if scored else []
     rows = [*above, *map(_published_row, published)]
     return Table(
         title=title,
@@ -82,18 +90,28 @@ def _marks(published: Sequence[PublishedResult]) -> str:
 def _our_rows(
     ours: Mapping[str, Evaluation], recipe: str, architecture: str, paper: PublishedResult | None
 ) -> list[tuple[str, ...]]:
-    def per_benchmark(rule: str) -> dict[str, float]:
-        return {b: 100 * metric_of(ours.get(b), "combined", rule) for b in PAPER_BENCHMARKS}
-
-    rows = []
-    for rule in RULES:
-        cells = [number(value) for value in per_benchmark(rule).values()]
-        rows.append((f"ours ({recipe})", MISSING, architecture, MISSING, MISSING, rule, *cells))
+    rows = _rows_by_rule(ours, f"ours ({recipe})", architecture)
     if paper is not None:
         rows.append(_published_row(paper))
-        change = [difference(v - paper.miou[b]) for b, v in per_benchmark(RULES[0]).items()]
+        values = _per_benchmark(ours, RULES[0])
+        change = [difference(v - paper.miou[b]) for b, v in values.items()]
         rows.append((f"ours − {paper.method}", *[MISSING] * 4, RULES[0], *change))
     return rows
+
+
+def _rows_by_rule(
+    scored: Mapping[str, Evaluation], name: str, architecture: str
+) -> list[tuple[str, ...]]:
+    """A method's row for each of the two rules."""
+    rows = []
+    for rule in RULES:
+        cells = [number(value) for value in _per_benchmark(scored, rule).values()]
+        rows.append((name, MISSING, architecture, MISSING, MISSING, rule, *cells))
+    return rows
+
+
+def _per_benchmark(scored: Mapping[str, Evaluation], rule: str) -> dict[str, float]:
+    return {b: 100 * metric_of(scored.get(b), "combined", rule) for b in PAPER_BENCHMARKS}
 
 
 def _published_row(result: PublishedResult) -> tuple[str, ...]:

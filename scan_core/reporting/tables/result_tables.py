@@ -2,11 +2,11 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from scan_core.evaluation.names import METRICS, MODES
 from scan_core.reporting.names import metric_name
-from scan_core.reporting.results import Evaluation
+from scan_core.reporting.results import Evaluation, GivenMethod
 from scan_core.reporting.tables.table_text import Table, best_cells, per_cent
 
 # The two rules for the mean, the paper's first.
@@ -18,22 +18,29 @@ _EXPLAINED = "; ".join(
 _COMBINED = ("miou", "miou_d2_v06", "sg_iou", "miou_seen", "miou_unseen")
 
 
-def main_table(evaluations: Sequence[Evaluation]) -> Table:
-    """A row for each way of classifying, a column for each benchmark.
+def main_table(evaluations: Sequence[Evaluation], given: Sequence[GivenMethod] = ()) -> Table:
+    """A row for each way of classifying and each given method, a column for each benchmark.
 
-    A way for which the two rules for the mean differ has a row for each of them.
+    One for which the two rules for the mean differ has a row for each of them.
 
     Args:
         evaluations: of one model, at least one.
+        given: predictions of other models.
     """
+    ours = {e.benchmark: e for e in evaluations}
     modes = [mode for mode in MODES if any(mode in e.results for e in evaluations)]
+    # What a row is called -> its results, and the way to classify that is meant.
+    sources = {MODES[mode]: (ours, mode) for mode in modes}
+    sources |= {method.label: (method.evaluations, "combined") for method in given}
     values = {
-        (rule, mode): tuple(per_cent(metric_of(e, mode, rule)) for e in evaluations)
+        (rule, name): tuple(per_cent(metric_of(of.get(b), mode, rule)) for b in ours)
         for rule in RULES
-        for mode in modes
+        for name, (of, mode) in sources.items()
     }
-    differing = [mode for mode in modes if values[RULES[0], mode] != values[RULES[1], mode]]
-    groups = {rule: group for rule, group in zip(RULES, (differing, modes), strict=True) if group}
+    differing = [name for name in sources if values[RULES[0], name] != values[RULES[1], name]]
+    groups = {
+        rule: group for rule, group in zip(RULES, (differing, [*sources]), strict=True) if group
+    }
     words = ("classified by", "rule") if differing else ("classified by",)
     rows: list[tuple[str, ...]] = []
     best: frozenset[tuple[int, int]] = frozenset()
@@ -41,7 +48,7 @@ def main_table(evaluations: Sequence[Evaluation]) -> Table:
     for rule, group in groups.items():
         first = len(rows)
         about = (rule,) if differing else ()
-        rows += [(MODES[mode], *about, *values[rule, mode]) for mode in group]
+        rows += [(name, *about, *values[rule, name]) for name in group]
         best |= best_cells(rows, columns, range(first, len(rows)))
     model = evaluations[0]
     about_rules = (
@@ -54,16 +61,27 @@ def main_table(evaluations: Sequence[Evaluation]) -> Table:
         header=(*words, *(e.benchmark for e in evaluations)),
         rows=tuple(rows),
         text_columns=len(words),
-        note=f"In %. {about_rules}. Chance assigns a random class to every proposal.",
+        note=f"In %. {about_rules}. Chance assigns a random class to every proposal."
+        f"{_about_given(given, ours)}",
         best=best,
     )
 
 
-def detail_table(evaluations: Sequence[Evaluation]) -> Table:
-    """A row for each benchmark and way of classifying, a column for each metric.
+def _about_given(given: Sequence[GivenMethod], benchmarks: Iterable[str]) -> str:
+    """What a reader must know of the rows of given methods."""
+    if not given:
+        return ""
+    lacking = {method.name: method.without(benchmarks) for method in given}
+    without = [f"{name} has none for {', '.join(of)}" for name, of in lacking.items() if of]
+    return " " + "; ".join(["Given predictions are another model's, scored here", *without]) + "."
+
+
+def detail_table(evaluations: Sequence[Evaluation], given: Sequence[GivenMethod] = ()) -> Table:
+    """A row for each benchmark and way of classifying or given method, a column for each metric.
 
     Args:
         evaluations: of one model, at least one.
+        given: predictions of other models.
     """
     model = evaluations[0]
     rows: list[tuple[str, ...]] = []
@@ -71,9 +89,15 @@ def detail_table(evaluations: Sequence[Evaluation]) -> Table:
     for e in evaluations:
         modes = [mode for mode in MODES if mode in e.results]
         first = len(rows)
-        for mode in modes:
-            values = (per_cent(e.results[mode][metric]) for metric in METRICS)
-            rows.append((e.benchmark, MODES[mode], str(e.class_count), str(e.images), *values))
+        named = [(MODES[mode], e, mode) for mode in modes]
+        named += [
+            (method.label, method.evaluations[e.benchmark], "combined")
+            for method in given
+            if e.benchmark in method.evaluations
+        ]
+        for name, of, mode in named:
+            values = (per_cent(of.results[mode][metric]) for metric in METRICS)
+            rows.append((of.benchmark, name, str(of.class_count), str(of.images), *values))
         best |= best_cells(rows, range(4, 4 + len(METRICS)), range(first, len(rows)))
     return Table(
         title=f"All metrics of {model.recipe} ({model.variant})",

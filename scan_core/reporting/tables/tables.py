@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scan_core.errors import InputError
-from scan_core.reporting.results import Evaluation
+from scan_core.reporting.results import Evaluation, GivenMethod
 from scan_core.reporting.tables.grid_tables import grid_tables, grid_values
 from scan_core.reporting.tables.grids import Grid
 from scan_core.reporting.tables.published_table import published_table
@@ -24,6 +24,7 @@ def write_tables(
     recipe: str,
     architecture: str,
     output_folder: Path,
+    given: Sequence[GivenMethod] = (),
 ) -> None:
     """Write `main`, `details`, `published` and `ablation_<grid>` as CSV, Markdown, LaTeX, HTML.
 
@@ -35,6 +36,7 @@ def write_tables(
         recipe: its name.
         architecture: of its CLIP, such as `ViT-L-14`; it selects the paper's row.
         output_folder: where to write, each file atomically.
+        given: predictions of other models.
 
     Raises:
         InputError: an evaluation of another recipe, or a grid that is there twice.
@@ -49,9 +51,9 @@ def write_tables(
     if repeated := next((name for name in names if names.count(name) > 1), None):
         raise InputError(f"the grid '{repeated}' is given twice; give each grid's file once")
     tables = {
-        "main": main_table(evaluations),
-        "details": detail_table(evaluations),
-        "published": published_table(evaluations, architecture),
+        "main": main_table(evaluations, given),
+        "details": detail_table(evaluations, given),
+        "published": published_table(evaluations, architecture, given),
     }
     for name, table in tables.items():
         write_text(output_folder / f"{name}.csv", table.csv())
