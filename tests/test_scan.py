@@ -61,7 +61,7 @@ def test_the_result_is_what_it_says(scan, picture):
     assert [m.score for m in masks] == sorted((m.score for m in masks), reverse=True)
     assert all(m.mask.shape == (90, 120) and m.mask.any() for m in masks)
     assert all(m.class_name == NAMES[m.class_id] for m in masks)
-    assert all(m.score >= 0.3 for m in result.masks(least_score=0.3))
+    assert all(m.score >= 0.3 for m in result.masks(minimum_score=0.3))
 
 
 def test_repeated_runs_are_equal_to_the_bit(scan, picture):

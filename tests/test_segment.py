@@ -105,13 +105,13 @@ def test_class_names_from_everywhere(tmp_path):
     assert classes.background_id == 2
 
 
-def _classified(scan, text, background=None, least_score=0.0):
+def _classified(scan, text, background=None, minimum_score=0.0):
     picture = _picture(90, 120)
     (seen,) = scan.encode([picture], [SETTINGS])
     words = None if background is None else parse_classes(background)
     classes = own_classes(parse_classes(text), words)
     embedded = scan.embed(classes.words)
-    return classify(scan, seen, embedded, classes, SETTINGS, (90, 120), least_score)
+    return classify(scan, seen, embedded, classes, SETTINGS, (90, 120), minimum_score)
 
 
 def test_synonyms_are_one_class(scan):
@@ -171,7 +171,7 @@ def test_names_in_other_languages_are_segmented_with_a_warning(
     words = "Straße, 猫, море"
     arguments = [str(photos / "0.png"), "--classes", words, "--out", str(tmp_path)]
     segment.main(segment.parser().parse_args([*arguments, "--checkpoint", str(checkpoint)]))
-    assert "English captions; what it makes of 'Straße', '猫', 'море' is a guess" in caplog.text
+    assert "its results for 'Straße', '猫', 'море' are guesses" in caplog.text
     record = json.loads((tmp_path / "0.json").read_text(encoding="utf-8"))
     assert [c["name"] for c in record["classes"]] == ["Straße", "猫", "море"]
     assert (tmp_path / "0_overlay.png").is_file()
@@ -292,13 +292,26 @@ def test_settings_of_the_recipe_and_of_the_command_line(scan, checkpoint, monkey
     assert torch.equal(own.embed(NAMES), scan.embed(NAMES))
 
 
+def test_a_model_of_the_miniature_world_is_told_from_others(scan, monkeypatch):
+    from scan_core.apps.chosen_model import knows_only_drawings
+    from scan_core.models.build import architecture_of
+    from scan_core.params.reading import read_params, validate
+
+    assert not knows_only_drawings(scan)
+    recipes = validate(read_params(ROOT / "params.yaml"), "params.yaml").recipes
+    for name, only_drawings in (("mini", True), ("vitb16", False)):
+        architecture = architecture_of(recipes[name].segmenter, recipes[name].clip)
+        monkeypatch.setitem(scan.header, "architecture", architecture)
+        assert knows_only_drawings(scan) == only_drawings
+
+
 def test_images_that_differ_in_their_suffix_alone_are_both_segmented(scan, tmp_path, caplog):
     """And folders in a folder are left out with a word."""
     (tmp_path / "photos/below").mkdir(parents=True)
     for name in ("one.png", "one.jpg", "two.png"):
         Image.fromarray(_picture(40, 60)).save(tmp_path / "photos" / name)
     paths = find_images([str(tmp_path / "photos")])
-    assert "1 folders in it are left out" in caplog.text
+    assert "subfolders are left out (1)" in caplog.text
     classes = own_classes(parse_classes("sky, sea"))
     assert not segment_files(scan, paths, classes, tmp_path / "out")
     made = {path.name for path in (tmp_path / "out").glob("*.json")}

@@ -59,6 +59,15 @@ def chosen_model(
     return scan
 
 
+def knows_only_drawings(scan: Scan) -> bool:
+    """Whether a model's CLIP was trained on the miniature world: it is of no use on photographs.
+
+    Only that CLIP has a convolutional stem; open_clip has none.
+    """
+    clip = scan.header["architecture"]["clip"]
+    return isinstance(clip, Mapping) and clip["stem"] == "convolutional"
+
+
 def _overridden(settings: TestSettings, given: Mapping[str, Any]) -> TestSettings:
     """Settings with some replaced; crops that follow the mask threshold go on following it."""
     follows = settings.crop_threshold == settings.mask_threshold

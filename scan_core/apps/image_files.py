@@ -70,7 +70,7 @@ def find_images(sources: Sequence[str]) -> list[Path]:
             expected = f"the folder {source} holds no images"
             if below := sum(p.is_dir() and p.name[0] != "." for p in path.iterdir()):
                 logging.warning(
-                    "%s: %d folders in it are left out; name their images as '%s/**/*.*'",
+                    "%s: subfolders are left out (%d); '%s/**/*.*' includes their images",
                     *(source, below, source.rstrip("/")),
                 )
         elif path.is_file():
@@ -112,7 +112,7 @@ def segment_files(
     paths: Sequence[Path],
     classes: OwnClasses,
     output: Path,
-    least_score: float = 0.0,
+    minimum_score: float = 0.0,
     batch_size: int = 8,
     resume: bool = False,
 ) -> list[InputError]:
@@ -125,7 +125,7 @@ def segment_files(
         paths: from `find_images`.
         classes: what to look for.
         output: folder to write to.
-        least_score: see `classify`.
+        minimum_score: see `classify`.
         batch_size: images that are handed to the networks at once. An image has the same result in
             any company.
         resume: leave images out whose result was made of the same content with the same model,
@@ -137,7 +137,7 @@ def segment_files(
     Raises:
         InputError: class names that CLIP cannot read, or a full disk.
     """
-    about = _about(scan, classes, least_score)
+    about = _about(scan, classes, minimum_score)
     stems = result_stems(paths)
     todo = [p for p in paths if not (resume and _is_made(output, p, stems[p], about))]
     if len(todo) < len(paths):
@@ -179,10 +179,11 @@ def segment_files(
             encoded = scan.encode(arrays, [scan.settings]) if images else []
             for (path, image), seen in zip(images, encoded, strict=True):
                 size = (image.pixels.shape[0], image.pixels.shape[1])
-                result = classify(scan, seen, text, classes, scan.settings, size, least_score)
+                result = classify(scan, seen, text, classes, scan.settings, size, minimum_score)
                 writing.submit(write, path, image, result)
             progress.update(len(batch))
-    logging.info("%d images segmented into %s", len(todo) - len(failed), output)
+    made = len(todo) - len(failed)
+    logging.info("%d image%s segmented into %s", made, "" if made == 1 else "s", output)
     return [failed[path] for path in paths if path in failed]
 
 
@@ -295,7 +296,7 @@ def _content(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _about(scan: Scan, classes: OwnClasses, least_score: float) -> dict[str, Any]:
+def _about(scan: Scan, classes: OwnClasses, minimum_score: float) -> dict[str, Any]:
     words: list[list[str]] = [list(synonyms) for synonyms in classes.synonyms]
     if classes.background is not None:
         words.append(list(classes.background))
@@ -306,7 +307,7 @@ def _about(scan: Scan, classes: OwnClasses, least_score: float) -> dict[str, Any
         ],
         "settings": {
             **asdict(scan.settings),
-            "least_score": None if classes.background is None else least_score,
+            "minimum_score": None if classes.background is None else minimum_score,
         },
         "model": scan.header.get("checkpoint"),
     }

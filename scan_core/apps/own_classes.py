@@ -71,9 +71,7 @@ def own_classes(
     """
     found = tuple(classes)
     if not found:
-        raise InputError(
-            'no class names: expected some, such as --classes "cat, dog, sofa | couch"'
-        )
+        raise InputError('no class names: expected some, such as "cat, dog, sofa | couch"')
     owners: dict[str, str] = {}
     for owned, words in enumerate(found):
         for word in words:
@@ -83,7 +81,9 @@ def own_classes(
                     "beside it"
                 )
             if as_clip_reads(word) == BACKGROUND and background is not None:
-                raise InputError(f"'{word}' is a class already; leave it out, or the background")
+                raise InputError(
+                    f"'{word}' is a class already; leave it out, or leave out the background"
+                )
             if as_clip_reads(word) in owners:
                 other = owners[as_clip_reads(word)]
                 where = "" if other == words[0] else f", for '{other}' and for '{words[0]}'"

@@ -46,7 +46,7 @@ def classify(
     classes: OwnClasses,
     settings: TestSettings,
     size: tuple[int, int],
-    least_score: float = 0.0,
+    minimum_score: float = 0.0,
 ) -> OwnSegmentation:
     """Give every pixel a class, from what the networks have seen.
 
@@ -57,12 +57,12 @@ def classify(
         classes: what to look for.
         settings: how the classifiers are combined.
         size: height and width of the result.
-        least_score: pixels whose class scores less belong to the background, if there is one.
+        minimum_score: pixels whose class scores less belong to the background, if there is one.
     """
     scores = scan.score(seen, text, settings, classes.owners)
     masks = seen.masks(size)
     (class_map,) = class_maps(masks, [scores], size)
     certainty = pixel_scores(masks, scores, class_map).clamp(max=1)
     if classes.background_id is not None:
-        class_map[certainty < least_score] = classes.background_id
+        class_map[certainty < minimum_score] = classes.background_id
     return OwnSegmentation(classes, as_array(class_map), certainty.float().cpu().numpy())

@@ -2,10 +2,10 @@
 
     python -m scan_core.apps.segment photos/ --classes "cat, dog, sofa | couch" --out segmented
 
-For each image: IMAGE_overlay.png with a legend, IMAGE_labels.png (the number of each pixel's class,
-in the order given, from 0) and IMAGE.json (masks as COCO run lengths, areas, scores). Without
---checkpoint the model that `make demo` has trained is used; its small CLIP knows only the words of
-the miniature world.
+For each image: IMAGE_overlay.png with a legend, IMAGE_labels.png (the 0-based class index of each
+pixel, in the order given) and IMAGE.json (masks as COCO run-length encoding, areas, scores). The
+default model is the one that `make demo` has trained. It knows only the drawings and words of the
+miniature world; for photographs, import the published weights (docs/weights.md).
 """
 
 import argparse
@@ -50,19 +50,32 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "this recipe's test-time settings instead of those that the checkpoint holds",
     )
     group.add_argument(
-        "--benchmark", help="use the model's settings for this benchmark (default: its default)"
+        "--benchmark", help="use the settings that the model was evaluated with on this benchmark"
     )
-    group.add_argument("--params", type=Path, default=Path("params.yaml"), help="of the recipes")
+    group.add_argument(
+        "--params",
+        type=Path,
+        default=Path("params.yaml"),
+        help="file of the recipes (default: params.yaml)",
+    )
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default: auto)")
-    group.add_argument("--text-cache", type=Path, help="folder to keep text features in")
+    group.add_argument(
+        "--text-cache", type=Path, help="folder that keeps text features for later runs"
+    )
     settings = parser.add_argument_group("settings, instead of the recipe's or the checkpoint's")
     settings.add_argument(
         "--clip-weight", type=fraction, help="0: the segmenter alone, 1: CLIP alone"
     )
     settings.add_argument(
-        "--mask-threshold", type=fraction, help="CLIP is shown masks above this probability"
+        "--mask-threshold",
+        type=fraction,
+        help="CLIP sees the pixels whose mask probability is above this",
     )
-    settings.add_argument("--replace-ratio", type=fraction, help="of contextual shift")
+    settings.add_argument(
+        "--replace-ratio",
+        type=fraction,
+        help="ratio of background tokens replaced by the contextual shift",
+    )
     settings.add_argument(
         "--precision",
         choices=get_args(Precision),
@@ -77,7 +90,9 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    result.add_argument("images", nargs="+", metavar="IMAGE", help="files, folders, or patterns")
+    result.add_argument(
+        "images", nargs="+", metavar="IMAGE", help="files, folders or glob patterns"
+    )
     result.add_argument(
         "--classes",
         required=True,
@@ -89,18 +104,18 @@ def parser() -> argparse.ArgumentParser:
         nargs="?",
         const="",
         metavar="WORDS",
-        help="one more class, for whatever looks more like one of these words (given as in "
-        "--classes) than like a class, or scores less than --least-score",
+        help="one additional class, for pixels that match one of these words (given as in "
+        "--classes) better than any class, or score less than --minimum-score",
     )
     result.add_argument(
-        "--least-score",
+        "--minimum-score",
         type=fraction,
         help="pixels below it are background (default: 0.1 with --background, else no background)",
     )
     result.add_argument("--out", type=Path, required=True, help="folder for the results")
     result.add_argument("--batch-size", type=int, default=8, help="images read at once")
     result.add_argument(
-        "--resume", action="store_true", help="skip images that have the same result already"
+        "--resume", action="store_true", help="skip images that already have the same result"
     )
     add_model_options(result)
     return result
@@ -109,7 +124,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> None:
     """Segment every image; one that cannot be read is reported, and the others are made."""
     background = arguments.background
-    if background is None and arguments.least_score:
+    if background is None and arguments.minimum_score:
         background = ""
     classes = own_classes(
         parse_classes(arguments.classes),
@@ -117,11 +132,11 @@ def main(arguments: argparse.Namespace) -> None:
     )
     if foreign := foreign_words(classes.words):
         logging.warning(
-            "CLIP has learned from English captions; what it makes of '%s' is a guess",
+            "CLIP was trained on English captions; its results for '%s' are guesses",
             "', '".join(foreign[:5]),
         )
     # Torch takes seconds to import: after what can be refused without it.
-    from scan_core.apps.chosen_model import chosen_model
+    from scan_core.apps.chosen_model import chosen_model, knows_only_drawings
     from scan_core.apps.image_files import find_images, segment_files
     from scan_core.inference.devices import chosen_device
 
@@ -137,13 +152,18 @@ def main(arguments: argparse.Namespace) -> None:
         device=chosen_device(arguments.device),
         text_cache=arguments.text_cache,
     )
-    least_score = 0.1 if arguments.least_score is None else arguments.least_score
+    if knows_only_drawings(scan):
+        logging.warning(
+            "this model knows only the drawings and words of the miniature world; for photographs, "
+            "import the published weights: docs/weights.md"
+        )
+    minimum_score = 0.1 if arguments.minimum_score is None else arguments.minimum_score
     failed = segment_files(
         scan,
         images,
         classes,
         arguments.out,
-        least_score,
+        minimum_score,
         arguments.batch_size,
         arguments.resume,
     )

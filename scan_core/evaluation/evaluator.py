@@ -70,7 +70,7 @@ def evaluate(
         predictions: folder to write predictions to; None: none.
         shown: name of a folder or file of predictions -> the label whose predictions it holds.
         most_predictions: of how many images; None: all.
-        chance: also count, as `chance`, the right masks with a random class for each.
+        chance: also count, as `chance`, the proposals with a random class for each.
         prediction_format: label maps `<name>/<stem>.png`; or `<name>.json`, the results of all
             images in COCO's format, with training ids; or both.
         unfinished: where counts are kept on the way, and taken from; None: nowhere.

@@ -4,7 +4,7 @@ from scan_core.params.settings import TestSettings
 
 # The model as a whole, and each of its two classifiers alone.
 WAYS = ("combined", "in_vocabulary", "clip_only")
-# The right masks with a random class for each.
+# The same proposals with a random class for each.
 CHANCE = "chance"
 
 

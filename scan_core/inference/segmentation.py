@@ -45,7 +45,7 @@ class Segmentation:
     scores: Tensor
     seen: ImageViews
 
-    def masks(self, threshold: float = 0.5, least_score: float = 0.0) -> Iterator[SegmentMask]:
+    def masks(self, threshold: float = 0.5, minimum_score: float = 0.0) -> Iterator[SegmentMask]:
         """The proposals, best first, each at the size of the image.
 
         They may overlap, and several may show the same thing; `class_map` is where they are
@@ -53,14 +53,14 @@ class Segmentation:
 
         Args:
             threshold: pixels above this probability belong to a mask; empty ones are left out.
-            least_score: proposals whose best class scores less are left out.
+            minimum_score: proposals whose best class scores less are left out.
         """
         best = self.scores.max(dim=1)
         height, width = self.class_map.shape
         at_size = self.seen.masks((height, width))
         for query in best.values.argsort(descending=True).tolist():
             score = float(best.values[query])
-            if score < least_score:
+            if score < minimum_score:
                 return
             probability = F.interpolate(
                 at_size[None, query : query + 1],

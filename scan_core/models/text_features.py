@@ -101,8 +101,8 @@ class TextEncoder:
         tokens = self.tokenizer([template.format(name) for template in self.templates])
         if tokens[:, -1].any():
             raise InputError(
-                f"class name '{name}' is too long: with its prompt it fills all "
-                f"{tokens.shape[1]} tokens that CLIP's text tower can read"
+                f"class name '{name}' is too long: with its prompt it has more "
+                f"than the {tokens.shape[1]} tokens that CLIP reads; shorten it"
             )
         features = F.normalize(encode_texts(self.clip, tokens.to(self.clip.text_projection.device)))
         return F.normalize(features.mean(dim=0), dim=0).cpu()

@@ -1,10 +1,10 @@
-"""Open a page on which the model can be tried on any picture.
+"""Try the model on any image, in the browser.
 
     python -m scan_core.apps.page
 
-Then open the address that it prints. Everything stays on this machine: the page loads nothing from
-elsewhere. Without --checkpoint it shows the model that `make demo` has trained, whose small CLIP
-knows only the words of the miniature world.
+Open the address that it prints. Everything stays on this machine: the page loads nothing from other
+servers. The default model is the one that `make demo` has trained. It knows only the drawings and
+words of the miniature world; for photographs, import the published weights (docs/weights.md).
 """
 
 import argparse
@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--host",
         default="127.0.0.1",
-        help="0.0.0.0 shows the page to the whole network (default: this machine alone)",
+        help="0.0.0.0 makes the page reachable from the network (default: this machine only)",
     )
     result.add_argument("--port", type=int, default=7860, help="default: 7860")
     add_model_options(result)
@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> None:
     """Load the model and serve the page until interrupted."""
-    from scan_core.apps.chosen_model import chosen_model
+    from scan_core.apps.chosen_model import chosen_model, knows_only_drawings
     from scan_core.inference.devices import chosen_device
 
     try:
@@ -55,6 +55,9 @@ def main(arguments: argparse.Namespace) -> None:
         text_cache=arguments.text_cache,
     )
     about = f"The model is `{scan.header['checkpoint']['path']}`."
+    if knows_only_drawings(scan):
+        about += " **It knows only drawings:** the scenes and words of the miniature world. On "
+        about += "photographs its results mean nothing."
     logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio's calls of itself
     logging.info("open http://%s:%d, end with Ctrl-C", arguments.host, arguments.port)
     serve(Viewer(scan), about, arguments.host, arguments.port)

@@ -124,7 +124,7 @@ def build_page(viewer: Viewer, about: str, uploads: Uploads) -> gr.Blocks:
     def segment(file: dict[str, Any] | None, seen: Seen | None, *rest: Any) -> tuple[Any, ...]:
         with _told():
             if not isinstance(file, dict) or not isinstance(file.get("path"), str):
-                raise InputError("choose an image first: upload one, or take one of the examples")
+                raise InputError("choose an image first: upload one, or use one of the examples")
             seen = viewer.look(Path(file["path"]), seen, _warn)
             return (seen, *answer(seen, *rest))
 
@@ -166,7 +166,7 @@ def build_page(viewer: Viewer, about: str, uploads: Uploads) -> gr.Blocks:
                 background = gr.Textbox(
                     "",
                     label="Background",
-                    info="Words for all that is none of these; empty: every pixel gets a class",
+                    info="Words for everything else. If empty, every pixel is assigned a class",
                     placeholder="wall, floor",
                     elem_id="background",
                 )
@@ -192,27 +192,27 @@ def build_page(viewer: Viewer, about: str, uploads: Uploads) -> gr.Blocks:
                         elem_id="weight",
                     )
                     threshold = gr.Slider(
-                        viewer.least_threshold,
+                        viewer.minimum_threshold,
                         1,
-                        max(settings.mask_threshold, viewer.least_threshold),
+                        max(settings.mask_threshold, viewer.minimum_threshold),
                         step=0.01,
                         label="Mask threshold",
-                        info="of what CLIP is shown",
+                        info="of the masks for CLIP",
                         buttons=[],
                         elem_id="threshold",
                     )
-                    least = gr.Slider(
+                    minimum_score = gr.Slider(
                         0,
                         1,
                         0,
                         step=0.01,
-                        label="Least score",
-                        info="below: background",
+                        label="Minimum score",
+                        info="lower: background",
                         buttons=[],
-                        elem_id="least",
+                        elem_id="minimum-score",
                     )
                 classes = gr.HTML(_NOTHING_YET, elem_id="classes")
-        words_and_settings = [names, background, weight, threshold, least]
+        words_and_settings = [names, background, weight, threshold, minimum_score]
         gr.on(
             [button.click, names.submit, background.submit],
             segment,
@@ -222,7 +222,7 @@ def build_page(viewer: Viewer, about: str, uploads: Uploads) -> gr.Blocks:
             preprocess=False,  # the uploaded file as it is: our reader says what is wrong with it
         )
         gr.on(
-            [weight.input, threshold.input, least.input],
+            [weight.input, threshold.input, minimum_score.input],
             combine,
             [seen, *words_and_settings],
             [overlay, classes],
@@ -256,8 +256,8 @@ def table(answer: Answer) -> str:
     if answer.foreign:
         words = html.escape(", ".join(answer.foreign[:5]))
         parts.append(
-            '<p class="scan-note">CLIP has learned from English captions; what it makes of '
-            f"{words} is a guess.</p>"
+            '<p class="scan-note">CLIP was trained on English captions; its results for '
+            f"{words} are guesses.</p>"
         )
     return "".join(parts)
 
@@ -266,7 +266,7 @@ def _row(row: Row) -> str:
     color = "rgb({}, {}, {})".format(*row.color)
     name = f'<span class="scan-chip" style="background: {color}"></span>{html.escape(row.name)}'
     if row.score is None:
-        return f'<tr class="absent"><td>{name}</td><td colspan="4">nowhere</td></tr>'
+        return f'<tr class="absent"><td>{name}</td><td colspan="4">not found</td></tr>'
     width = f"width: {100 * row.score:.0f}%"
     return (
         f'<tr><td>{name}</td><td class="number">{row.score:.2f}</td>'
@@ -282,14 +282,14 @@ def _told() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise _shown(str(error), "That cannot be segmented") from None
+        raise _shown(str(error), "This cannot be segmented") from None
     except Exception:
         _log.exception("a request failed")
         raise _shown("It is in the server's log.", "Something went wrong") from None
 
 
 def _warn(message: str) -> None:
-    gr.Warning(html.escape(message), title="Look whether it stands upright")
+    gr.Warning(html.escape(message), title="Check that the image is upright")
 
 
 def _shown(message: str, title: str) -> gr.Error:

@@ -94,7 +94,7 @@ class Viewer:
         self.settings = scan.settings
 
     @property
-    def least_threshold(self) -> float:
+    def minimum_threshold(self) -> float:
         """A mask threshold below that of the crops is no other than that."""
         return self.settings.crop_threshold
 
@@ -146,7 +146,7 @@ class Viewer:
         background: str,
         clip_weight: float,
         mask_threshold: float,
-        least_score: float,
+        minimum_score: float,
     ) -> Answer:
         """Combine what was seen with words and settings.
 
@@ -155,17 +155,17 @@ class Viewer:
             names: see `parse_classes`; without files.
             background: likewise; words that together are the background.
             clip_weight: 0 to 1.
-            mask_threshold: at least `least_threshold`.
-            least_score: pixels that score less are background.
+            mask_threshold: at least `minimum_threshold`.
+            minimum_score: pixels that score less are background.
 
         Raises:
             InputError: names that are none, more of them than `MOST_WORDS`, or a setting that is
                 no such number.
         """
         clip_weight = _fraction(clip_weight, "CLIP weight")
-        mask_threshold = max(_fraction(mask_threshold, "mask threshold"), self.least_threshold)
-        least_score = _fraction(least_score, "least score")
-        classes = _classes(names, background, least_score)
+        mask_threshold = max(_fraction(mask_threshold, "mask threshold"), self.minimum_threshold)
+        minimum_score = _fraction(minimum_score, "minimum score")
+        classes = _classes(names, background, minimum_score)
         settings = replace(self.settings, clip_weight=clip_weight, mask_threshold=mask_threshold)
         result = classify(
             self.scan,
@@ -174,7 +174,7 @@ class Viewer:
             classes,
             settings,
             (seen.image.shape[0], seen.image.shape[1]),
-            least_score,
+            minimum_score,
         )
         colors = colors_of(len(classes.names), classes.background_id)
         picture = blend(seen.image, result.class_map, classes.names, colors, classes.background_id)
@@ -186,7 +186,7 @@ class Viewer:
         for first in range(0, len(words), _WORDS_AT_ONCE):
             if time.monotonic() > end:
                 raise InputError(
-                    f"the words take longer than {self.time_limit:.0f} s; ask for fewer at once"
+                    f"the names take longer than {self.time_limit:.0f} s; give fewer at once"
                 )
             self.scan.embed(words[first : first + _WORDS_AT_ONCE], prompts)
         return self.scan.embed(words, prompts)
@@ -200,7 +200,7 @@ def example_images() -> list[Image.Image]:
     ]
 
 
-def _classes(names: str, background: str, least_score: float) -> OwnClasses:
+def _classes(names: str, background: str, minimum_score: float) -> OwnClasses:
     if not isinstance(names, str) or not isinstance(background, str):
         raise InputError("type the class names, with commas between them")
     if len(names) + len(background) > MOST_LETTERS:
@@ -209,12 +209,11 @@ def _classes(names: str, background: str, least_score: float) -> OwnClasses:
         # `@FILE` is for command lines: a visitor of the page must not read the server's files.
         if text.strip().startswith("@"):
             raise InputError("type the class names, with commas between them")
-    wanted = bool(background.strip()) or least_score > 0
+    wanted = bool(background.strip()) or minimum_score > 0
     classes = own_classes(parse_classes(names), parse_classes(background) if wanted else None)
     if len(classes.words) > MOST_WORDS:
         raise InputError(
-            f"{len(classes.words)} names: the page takes at most {MOST_WORDS} at once; the command "
-            "`python -m scan_core.apps.segment` takes any number"
+            f"{len(classes.words)} names: the page takes at most {MOST_WORDS} at once; give fewer"
         )
     return classes
 

@@ -61,7 +61,7 @@ def main_table(evaluations: Sequence[Evaluation], given: Sequence[GivenMethod] =
         header=(*words, *(e.benchmark for e in evaluations)),
         rows=tuple(rows),
         text_columns=len(words),
-        note=f"In %. {about_rules}. Chance assigns a random class to every proposal."
+        note=f"In %. {about_rules}. Chance: the same proposals, each with a random class."
         f"{_about_given(given, ours)}",
         best=best,
     )
