@@ -117,6 +117,7 @@ def write_graph(path: Path, graph: Graph) -> None:
     """
     for name in ("torch.onnx", "onnxscript", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.ERROR)  # what an optimiser passes over
+    _log.info("tracing %s, which takes a minute or a few", path.name)
     with torch.no_grad():
         expected = _outputs(graph.module(**graph.other))
         program = torch.export.export(
