@@ -7,27 +7,40 @@ results were copied here, the file beside the result is what tells.
 
 from types import SimpleNamespace
 
-from scan_core.provenance.made_of import compare
+from scan_core.command.clearing import wait_for_others
+from scan_core.provenance.made_of import compare, is_made
+
+
+def one(made, records, **wildcards):
+    return made(SimpleNamespace(**wildcards)), [Path(record) for record in records]
+
+
+def of_benchmark(benchmark):
+    folder = f"{DATA}/benchmarks/{benchmark}"
+    converted, verified = (
+        f"{folder}/made_of.json",
+        f"{folder}/verification.made_of.json",
+    )
+    yield one(conversion_made_of, [converted], benchmark=benchmark)
+    yield one(verification_made_of, [verified], benchmark=benchmark)
+
+
+def data_is_made():
+    return all(
+        is_made(records, Path(description))
+        for benchmark in USED
+        for description, records in of_benchmark(benchmark)
+    )
 
 
 def descriptions():
     """What each result of this recipe would be made of now, and the records beside its files."""
-
-    def one(made, records, **wildcards):
-        return made(SimpleNamespace(**wildcards)), [Path(record) for record in records]
-
     layouts = WORLD_LAYOUTS.values() if SOURCE == "generate" else ()
     for layout in layouts:
         record = f"{RAW}/generated/{layout}.made_of.json"
         yield one(world_made_of, [record], layout=layout)
     for benchmark in BENCHMARKS:
-        folder = f"{DATA}/benchmarks/{benchmark}"
-        converted, verified = (
-            f"{folder}/made_of.json",
-            f"{folder}/verification.made_of.json",
-        )
-        yield one(conversion_made_of, [converted], benchmark=benchmark)
-        yield one(verification_made_of, [verified], benchmark=benchmark)
+        yield from of_benchmark(benchmark)
     for folder, stage, variants, made in (
         ("clip", "clip", CLIPS, clip_made_of),
         ("segmenter", "segmenter", SEGMENTERS, segmenter_made_of),
@@ -58,12 +71,13 @@ def descriptions():
             record = f"{RESULTS}/ablations/{seeds}{grid}.made_of.json"
             yield one(grid_made_of, [record], grid=grid, seeds=seeds)
     for search in SEARCHES:
-        record = Path(f"{RESULTS}/search/{search}/made_of.json")
-        if record.exists():  # one that cannot be made says so when it is asked for
+        if can_be_made(search):
+            record = f"{RESULTS}/search/{search}/made_of.json"
             yield one(search_made_of, [record], search=search)
 
 
 # Before Snakemake looks for files: it lists a folder once.
 if workflow.is_main_process:
+    wait_for_others(Path(DATA), sys.argv[1:], data_is_made)
     for description, records in descriptions():
         compare(records, Path(description))

@@ -10,6 +10,15 @@ SEARCHES = {
 }
 
 
+def can_be_made(search):
+    """Whether a search fits the recipe; one that does not says so when it is asked for."""
+    try:
+        searched_benchmarks(search, SEARCHES[search], RECIPE)
+    except InputError:
+        return False
+    return True
+
+
 def benchmark_names(wildcards):
     try:
         return searched_benchmarks(wildcards.search, SEARCHES[wildcards.search], RECIPE)

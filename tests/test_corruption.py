@@ -9,13 +9,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from test_scan import _scan
 
 from scan_core.datasets.manifest import write_manifest
 from scan_core.errors import InputError
+from scan_core.evaluation.unfinished import UnfinishedShard
+from scan_core.inference.scan import Scan
+from scan_core.storage.records import write_record
 from scan_core.storage.states import load_state, save_state
 from scan_core.storage.tensors import copy_with_header, load_tensors, save_tensors
+from scan_core.training.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).parents[1]
 TENSORS = {
@@ -49,6 +55,32 @@ def test_any_single_bit_of_weights_or_header_is_noticed(tmp_path):
         same = header == HEADER and all(torch.equal(tensors[n], TENSORS[n]) for n in TENSORS)
         silent += [] if same and tensors.keys() == TENSORS.keys() else [position]
     assert silent == []
+
+
+def test_a_header_without_a_key_is_one_message_with_the_file(tmp_path):
+    """Of a checkpoint: each key, and each part of those that have some."""
+    path = tmp_path / "model.safetensors"
+    _scan().save(path)
+    tensors, header = load_tensors(path)
+    needed = ("architecture", "prompts", "seed", "defects", "test_settings")
+    changes = [{k: v for k, v in header.items() if k != key} for key in needed]
+    changes += [{**header, key: value} for key in needed for value in (None, "x", [], {})]
+    for key in ("architecture", "test_settings"):
+        for part in header[key]:
+            rest = {k: v for k, v in header[key].items() if k != part}
+            changes.append({**header, key: rest})
+    changes = [one for one in changes if one.get("defects") != {}]  # none of them
+    for changed in changes:
+        save_tensors(path, tensors, changed)
+        with pytest.raises(InputError, match=r"model\.safetensors"):
+            Scan.from_checkpoint(path)
+    save_state(tmp_path / "checkpoint.pt", {"identity": "{}", "step": 3})
+    with pytest.raises(InputError, match=r"checkpoint\.pt .*'random' is missing.*; delete it"):
+        load_checkpoint(tmp_path / "checkpoint.pt", {})
+    unfinished = UnfinishedShard(tmp_path / "unfinished.npz")
+    np.savez(unfinished.path, about=np.frombuffer(b'{"labels": []}', np.uint8))
+    unfinished.restore({}, [])
+    assert unfinished.done == 0, "it is counted again"
 
 
 def test_a_copy_with_another_header_is_as_safe(tmp_path):
@@ -106,8 +138,7 @@ def test_any_single_bit_of_a_state_is_noticed(tmp_path):
 def test_a_damaged_record_is_named_with_what_to_do(tmp_path, content):
     good, bad = tmp_path / "a/verification.json", tmp_path / "b/verification.json"
     for path in (good, bad):
-        path.parent.mkdir()
-        path.write_text("{}")
+        write_record(path, {})
     write_manifest("generate", [], [good, bad], tmp_path / "manifest.json")
     bad.write_bytes(content)
     with pytest.raises(InputError, match=r"b/verification\.json is damaged .* made again"):

@@ -145,6 +145,25 @@ def test_names_that_are_one_to_the_tokenizer_are_refused(scan):
             scan.embed(names)
 
 
+def test_names_are_compared_also_where_they_are_known(scan):
+    """One by one each is right; together they are two classes with one name."""
+    scan.embed(["sea"])
+    scan.embed(["Sea"])
+    with pytest.raises(InputError, match="are the same to CLIP's tokenizer"):
+        scan.embed(["sea", "Sea"])
+
+
+def test_the_memory_of_names_is_bounded(scan, monkeypatch):
+    monkeypatch.setattr("scan_core.models.text_features.MOST_KNOWN", 3)
+    first = scan.embed(["sky", "sea", "sand"])
+    scan.embed(["sky"])
+    scan.embed(["grass"])
+    assert list(scan.text_encoder._known) == ["sand", "sky", "grass"], "the longest unused goes"
+    names = [f"thing {number}" for number in range(5)]
+    assert len(scan.embed(names)) == 6, "a request has all of its own"
+    assert torch.equal(scan.embed(["sky", "sea", "sand"]), first)
+
+
 def test_damaged_shards_are_named(tmp_path):
     (tmp_path / "0.npz").write_bytes(b"PK\x03\x04 cut")
     with pytest.raises(InputError, match=r"0\.npz cannot be read"):
@@ -193,6 +212,38 @@ def test_new_settings_are_all_that_is_evaluated(scan, images, tmp_path, monkeypa
     next((tmp_path / "evaluated").rglob(f"{other.key}.npz")).write_bytes(b"cut")
     assert shard("fourth.npz", other)[1] == 1, "what is damaged is evaluated again"
     assert shard("fifth.npz", other, code="b")[1] == 4
+
+
+class _Slow:
+    """A clock by which every image takes 20 seconds, and images of which one ends the process."""
+
+    def __init__(self, images, dies_at):
+        self.images, self.dies_at, self.seconds = images, dies_at, 0.0
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getattr__(self, name):
+        return getattr(self.images, name)
+
+    def label(self, number):
+        self.seconds += 20
+        if number == self.dies_at:
+            raise KeyboardInterrupt  # as suddenly as a kill: nobody puts anything away
+        return self.images.label(number)
+
+
+def test_a_kill_costs_less_than_a_minute(scan, images, tmp_path, monkeypatch):
+    slow = _Slow(images, dies_at=2)
+    monkeypatch.setattr("scan_core.evaluation.unfinished.time.monotonic", lambda: slow.seconds)
+    path = tmp_path / "unfinished.npz"
+    with pytest.raises(KeyboardInterrupt):
+        _evaluate(scan, slow, unfinished=UnfinishedShard(path, saved_at=0.0), workers=0)
+    slow.dies_at, before = None, slow.seconds
+    whole, _ = _evaluate(scan, images)
+    again, _ = _evaluate(scan, slow, unfinished=UnfinishedShard(path, saved_at=0.0), workers=0)
+    assert slow.seconds - before == 20, "of the third image alone: after 40 s two were kept"
+    assert np.array_equal(again["combined"].counts(), whole["combined"].counts())
 
 
 class _Asking:

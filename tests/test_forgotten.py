@@ -18,18 +18,30 @@ from test_pipeline import reduced
 from scan_core.errors import InputError
 from scan_core.params.grid import check_grid
 from scan_core.params.reading import read_params, validate
+from scan_core.params.search_space import searched_benchmarks
 
 pytestmark = pytest.mark.long
 
 
+# Made in seconds, and made again where the memory is lost.
+LEAVES = {"tables", "figures", "qualitative", "report_page", "release", "mlflow_sync", "all"}
+
+
 @pytest.fixture(scope="module")
-def made(tmp_path_factory) -> KilledProject:
+def fresh(tmp_path_factory) -> KilledProject:
+    project = KilledProject(tmp_path_factory.mktemp("fresh"))
+    project.edit(reduced)
+    return project
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, fresh) -> KilledProject:
     project = KilledProject(tmp_path_factory.mktemp("made"))
     project.edit(reduced)
     ran = project.snakemake("--profile", "local", "all", "searches")
     assert ran.returncode == 0, ran.stdout
     shutil.rmtree(project.folder / ".snakemake")
-    assert project.jobs("all", "searches") == {}, "what it remembers is not needed"
+    assert project.jobs("all", "searches").keys() <= LEAVES, "what it remembers is not needed"
     return project
 
 
@@ -48,7 +60,7 @@ def sections(model: BaseModel, path: tuple[str, ...] = ()) -> dict[tuple[str, ..
 
 
 def others(annotation: Any, value: Any) -> list[Any]:
-    """Values that a key may have instead, as far as its type tells."""
+    """Values that a single-valued key may have instead, as far as its type tells."""
     found = []
     for kind in (annotation, *get_args(annotation)):
         if get_origin(kind) is Literal:
@@ -59,8 +71,6 @@ def others(annotation: Any, value: Any) -> list[Any]:
         found += [value + 1, 2 * value, value - 1]
     elif isinstance(value, float):
         found += [0.9 * value, 1.1 * value]
-    elif isinstance(value, list) and len(value) > 1:
-        found.append(value[:-1])
     return found
 
 
@@ -81,6 +91,7 @@ def change_of(document: dict, path: tuple[str, ...], section: BaseModel):
                 params = validate(changed)
                 for grid in params.recipes["mini"].grids:
                     check_grid(grid, params.recipes["mini"], params.ablations[grid])
+                searched_benchmarks("settings", params.searches["settings"], params.recipes["mini"])
             except InputError:
                 continue
             return (*path, name), value
@@ -121,16 +132,14 @@ def test_of_every_section_a_key_is_noticed(made):
     print("\n".join(tried))
     assert old == []
     assert len(tried) >= 12, "sections of the schema"
-    assert made.jobs("all", "searches") == {}
+    assert made.jobs("all", "searches").keys() <= LEAVES
 
 
-def test_what_is_made_again_is_what_a_fresh_run_makes(made, tmp_path):
+def test_what_is_made_again_is_what_a_fresh_run_makes(made, fresh):
     def other(params):
         recipe = params["recipes"]["mini"]
         recipe["segmenter"]["training"]["learning_rate"] = 0.002
 
-    fresh = KilledProject(tmp_path)
-    fresh.edit(reduced)
     fresh.edit(other)
     made.edit(other)
     for project in (made, fresh):

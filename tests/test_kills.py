@@ -37,6 +37,21 @@ def test_the_same_command_goes_on_after_a_kill(tmp_path, undisturbed, how):
     assert project.digests() == undisturbed
 
 
+def test_two_projects_fill_one_folder_of_data_at_once(tmp_path, undisturbed):
+    projects = [KilledProject(tmp_path / name) for name in ("one", "other")]
+    for project in projects:
+        project.edit(small)
+        (tmp_path / "shared").mkdir(exist_ok=True)
+        (project.folder / "data").symlink_to(tmp_path / "shared")
+    started = [project.start(*MADE) for project in projects]
+    for project, process in zip(projects, started, strict=True):
+        assert wait(process, 400) == 0, project.log()
+        assert project.leftovers() == []
+    for project in projects:
+        assert project.digests() == undisturbed
+        assert project.jobs(*MADE) == {}
+
+
 def test_a_living_snakemake_keeps_its_lock(tmp_path):
     project = KilledProject(tmp_path)
     project.edit(small)

@@ -196,6 +196,16 @@ def test_a_second_call_does_nothing(made):
     assert made.jobs("all") == {}
 
 
+def test_a_plain_copy_trains_and_evaluates_nothing_again(made, tmp_path):
+    """What depends on folders of figures, seconds of work, is all that is made again."""
+    copy = Project(tmp_path / "copy")
+    subprocess.run(["cp", "-r", f"{made.folder}/.", copy.folder], check=True)
+    assert copy.jobs("all").keys() <= {"report_page", "mlflow_sync", "all"}
+    pairs = copy.folder / "results/mini/pairs/seed=0/pairs.jsonl"
+    pairs.write_text("".join(pairs.read_text().splitlines(keepends=True)[:-1]))
+    assert "finetune_clip" in copy.jobs("all"), "of other content"
+
+
 def test_the_runs_are_recorded_where_the_page_finds_them(made):
     record = json.loads((made.folder / "results/mini/mlflow.json").read_text())
     assert record["synced"]

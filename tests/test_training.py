@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from killing import descendants, wait_for
 from PIL import Image
 from test_scan import _picture, _scan
 from torch.nn import functional as F
@@ -482,6 +484,36 @@ def test_where_shared_memory_is_small_batches_come_through_pipes(tmp_path, undis
     assert ran.returncode == 0, ran.stderr
     ours, theirs = training.weights(), undisturbed.weights()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGBUS])
+def test_a_reading_process_that_dies_ends_the_training_with_what_to_do(tmp_path, undisturbed, how):
+    """Killed for its memory, or out of shared memory."""
+    training = Training(tmp_path, pause=0.15)
+    process = training.start()
+    wait_for(lambda: (training.work / "checkpoint.pt").exists())
+    (reader,) = [n for n in descendants(process.pid) if is_reader(n)]
+    os.kill(reader, how)
+    try:
+        _, log = process.communicate(timeout=60)
+    finally:
+        for left in (reader, process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(left, signal.SIGKILL)
+    assert process.returncode not in (0, -signal.SIGKILL), log
+    assert "no more batches come" in log
+    assert "/dev/shm" in log
+    again = Training(tmp_path).run()
+    assert again.returncode == 0, again.stderr
+    ours, theirs = training.weights(), undisturbed.weights()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def is_reader(process: int) -> bool:
+    """Whether a process is a copy of the training, and no helper of multiprocessing."""
+    words = Path(f"/proc/{process}/cmdline").read_bytes()
+    return b"class Toy" in words
 
 
 def test_a_checkpoint_of_another_network_or_optimiser_is_refused(tmp_path):

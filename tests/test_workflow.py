@@ -105,6 +105,28 @@ def test_a_copy_that_keeps_times_does_nothing_again(made, tmp_path):
     assert copy.jobs("datasets") == {}
 
 
+def test_a_copy_with_other_times_does_nothing_again(made, tmp_path):
+    """As a plain `cp -r` makes it: what counts is the content."""
+    copy = Project(tmp_path / "copy")
+    subprocess.run(["cp", "-r", f"{made.folder}/.", copy.folder], check=True)
+    assert copy.jobs("datasets") == {}
+    record = copy.folder / "data/mini/raw/generated/voc2012.json"
+    record.write_text(record.read_text().replace("{", "{ ", 1))
+    assert copy.jobs("datasets")["convert_benchmark"] == 2, "of other content, from that layout"
+
+
+def test_a_project_with_linked_data_can_be_renamed(made, tmp_path):
+    copy = Project(tmp_path / "copy")
+    shutil.copytree(made.folder, copy.folder, symlinks=True, dirs_exist_ok=True)
+    (copy.folder / "data").rename(tmp_path / "scratch")
+    (copy.folder / "data").symlink_to(tmp_path / "scratch")
+    copy.folder = copy.folder.rename(tmp_path / "renamed")
+    assert copy.jobs("datasets") == {}
+    shutil.rmtree(tmp_path / "scratch/mini/benchmarks/mini_voc_10")
+    assert copy.snakemake("--profile", "local", "datasets").returncode == 0
+    assert copy.jobs("datasets") == {}
+
+
 @pytest.mark.parametrize(
     ("output", "remade"),
     [

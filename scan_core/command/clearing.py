@@ -11,7 +11,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def clear_the_way(folder: Path, arguments: Sequence[str]) -> None:
     Raises:
         InputError: SLURM has jobs of it, but does not answer.
     """
-    if any(re.fullmatch(r"--dry-?run|-[a-zA-Z]*n[a-zA-Z]*", word) for word in arguments):
+    if _only_looks(arguments):
         return
     state = folder / ".snakemake"
     try:
@@ -67,6 +67,39 @@ def clear_the_way(folder: Path, arguments: Sequence[str]) -> None:
             left.wait()
     for lock in locks:
         lock.unlink(missing_ok=True)
+
+
+def wait_for_others(data: Path, arguments: Sequence[str], is_made: Callable[[], bool]) -> None:
+    """Be the only workflow that fills a folder of data, which several projects may share.
+
+    Snakemake deletes what a rule makes before it makes it again, whoever else has just made it. So
+    while another workflow fills the folder this one waits, until the other ends or all that this
+    one needs is there.
+
+    Args:
+        data: the folder.
+        arguments: of this Snakemake; a dry run waits for nobody.
+        is_made: whether all that is needed is there.
+    """
+    if _only_looks(arguments) or os.environ.get(MARK) != str(os.getpid()):
+        return  # of two in one folder, Snakemake itself refuses the second
+    told = False
+    while not is_made():
+        try:
+            _held.enter_context(exclusive(data / "filling", patience=0))
+            return
+        except InputError as error:
+            if not told:
+                _log.warning("waiting for another workflow: %s", error)
+            told = True
+        except OSError as error:  # a folder in which nothing can be written
+            _log.warning("whether another workflow fills %s is not known: %s", data, error)
+            return
+        time.sleep(_POLL)
+
+
+def _only_looks(arguments: Sequence[str]) -> bool:
+    return any(re.fullmatch(r"--dry-?run|-[a-zA-Z]*n[a-zA-Z]*", word) for word in arguments)
 
 
 def sweep(results: Path, data: Path, started: float) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from scan_core.evaluation.names import METRICS
 from scan_core.evaluation.settings_file import EvaluationSettings
 from scan_core.evaluation.sg_iou import sg_metrics
 from scan_core.evaluation.ways import CHANCE
+from scan_core.storage.arrays import load_arrays
 from scan_core.storage.atomic import atomic_path
 from scan_core.storage.records import write_record
 from scan_core.vocabulary.classes import ClassList
@@ -86,13 +86,12 @@ def merge_shards(paths: Sequence[Path]) -> Merged:
     timing = {"images": 0.0, "counted": 0.0, "seconds": 0.0}
     settings = ""
     for path in paths:
+        parts: dict[str, Counts] = load_arrays(path, "evaluate it again")
         try:
-            with np.load(path) as file:
-                parts = {name: file[name] for name in file.files}
             for key, value in json.loads(str(parts.pop(_TIMING))).items():
                 timing[key] += value
             of_shard = str(parts.pop(_SETTINGS))
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        except (ValueError, KeyError) as error:
             raise InputError(f"shard {path} cannot be read ({error}); evaluate it again") from None
         settings = settings or of_shard
         if of_shard != settings or (total and parts.keys() != total.keys()):

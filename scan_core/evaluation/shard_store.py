@@ -10,12 +10,13 @@ import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
+from scan_core.errors import InputError
 from scan_core.evaluation.merging import Counts
 from scan_core.evaluation.unfinished import UnfinishedShard
+from scan_core.storage.arrays import load_arrays
 from scan_core.storage.atomic import atomic_path
 
 _PREDICTIONS = "predictions"
@@ -45,10 +46,9 @@ class ShardStore:
         found = {}
         for label in labels:
             try:
-                with np.load(self._file(label)) as file:
-                    found[label] = file["counts"]
-            except (OSError, ValueError, KeyError, EOFError, BadZipFile):
-                continue  # not there, or damaged: it is evaluated
+                found[label] = load_arrays(self._file(label), "it is evaluated")["counts"]
+            except (InputError, KeyError):
+                continue  # not there, or damaged
         return found
 
     def save(self, counts: Mapping[str, Counts]) -> None:

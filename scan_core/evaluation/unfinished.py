@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
+from scan_core.errors import InputError
 from scan_core.evaluation.confusion import ConfusionMatrix
+from scan_core.storage.arrays import load_arrays
 from scan_core.storage.atomic import atomic_path
 
 SAVE_SECONDS = 30.0
@@ -52,11 +53,11 @@ class UnfinishedShard:
             names: of the kept predictions.
         """
         try:
-            with np.load(self.path) as file:
-                about = json.loads(file[_ABOUT].tobytes())
-                counts = {label: file[label] for label in about["labels"]}
+            arrays = load_arrays(self.path, "it is counted again")
+            about = json.loads(arrays[_ABOUT].tobytes())
+            counts = {label: arrays[label] for label in about["labels"]}
             done, seconds, results = about["done"], about["seconds"], about["results"]
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        except (InputError, ValueError, KeyError, TypeError):
             return
         if set(counts) != set(matrices) or sorted(results) != sorted(names):
             return

@@ -69,7 +69,7 @@ class Scan:
         self._tokenizer, self._text_cache = tokenizer, text_cache
         self._text_encoders: dict[str, TextEncoder] = {}
         self.text_encoder = self._text_encoder(header["prompts"])
-        self.image_encoder = ImageEncoder(network, header["seed"], self.defects)
+        self.image_encoder = ImageEncoder(network, int(header["seed"]), self.defects)
 
     def _text_encoder(self, prompts: str) -> TextEncoder:
         if prompts not in self._text_encoders:

@@ -38,6 +38,12 @@ def compare(records: Sequence[Path], wanted: Path) -> bool:
     return stay
 
 
+def is_made(records: Sequence[Path], wanted: Path) -> bool:
+    """Whether all results are there, and made of what the description says; see `compare`."""
+    parsed = json.loads(wanted.read_text(encoding="utf-8"))
+    return all(_contents(record) == parsed for record in records)
+
+
 def _contents(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))

@@ -5,7 +5,6 @@ the mIoU of unseen classes where the notion does not apply.
 """
 
 import json
-import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from scan_core.errors import InputError
 from scan_core.evaluation.names import METRICS, MODES
 from scan_core.reporting.reading import fraction, read_csv, read_text
+from scan_core.storage.arrays import load_arrays
 from scan_core.storage.records import read_record
 
 
@@ -140,13 +140,7 @@ def load_confusion(path: Path) -> NDArray[np.int64]:
     Raises:
         InputError: unreadable or damaged.
     """
-    try:
-        with np.load(path) as file:
-            counts: NDArray[np.int64] = file["counts"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"confusion matrix {path} cannot be read ({error}); evaluate again"
-        ) from None
+    counts = load_arrays(path, "evaluate again").get("counts", np.zeros(0, np.int64))
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1]:
         raise InputError(
             f"confusion matrix {path} has the shape {counts.shape}; expected as many rows as "
