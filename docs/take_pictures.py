@@ -10,16 +10,20 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 from PIL import Image
 
+from scan_core.apps.page.viewer import example_images
+
 FOLDER = Path(__file__).parent / "pictures"
 _PANEL_ROWS = 2
 _WIDTH = 1200  # pixels, of JPEG pictures
-_PAGE = (1300, 1000)  # pixels
-_NAMES = "sky, cloud, mountain, grass, fish, ring, house, kite"
+_PAGE = (1300, 1200)  # pixels
+_EXAMPLE = 1  # of the page; its scene has these:
+_NAMES = "sky, cloud, sun, hedge | bush, grass, ball, fish, flower"
 _SECONDS = 180
 
 
@@ -108,12 +112,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=FOLDER, metavar="DIR")
     arguments = parser.parse_args()
     from_results(arguments.results, arguments.benchmarks, arguments.output)
-    index = json.loads((arguments.benchmarks / "mini_ade_36/index.json").read_text())
-    split = index["splits"]["val"]
-    folder = arguments.benchmarks / "mini_ade_36" / split["image_root"]
-    image = (folder / split["samples"][0]["image"]).resolve()
-    model = arguments.results / "model/seed=0/model.safetensors"
-    of_the_page(model, image, arguments.output)
+    with tempfile.TemporaryDirectory() as folder:
+        image = Path(folder) / "example.png"
+        example_images()[_EXAMPLE].save(image)
+        of_the_page(arguments.results / "release/model.safetensors", image, arguments.output)
 
 
 if __name__ == "__main__":
