@@ -198,8 +198,10 @@ rule dataset_manifest:
             data=DATA,
             benchmark=USED,
         ),
+        made_of=manifest_made_of,
     output:
-        f"{RESULTS}/dataset_manifest.json",
+        manifest=f"{RESULTS}/dataset_manifest.json",
+        made_of=f"{RESULTS}/dataset_manifest.made_of.json",
     log:
         f"{LOGS}/dataset_manifest.log",
     benchmark:
@@ -217,4 +219,5 @@ rule dataset_manifest:
         "Recording what the benchmarks were made from"
     shell:
         "python -m workflow_scripts.dataset_manifest --source {params.source:q} --records {input.records:q}"
-        " --verifications {input.verifications:q} --output {output:q} 2> {log:q}"
+        " --verifications {input.verifications:q} --output {output.manifest:q} 2> {log:q}"
+        " && cp {input.made_of:q} {output.made_of:q}"

@@ -102,6 +102,10 @@ def world_made_of(wildcards):
     )
 
 
+def manifest_made_of(wildcards):
+    return made_of("dataset_manifest", "all", source=SOURCE, benchmarks=list(USED))
+
+
 def splits(wildcards):
     """The splits of a benchmark that the recipe converts, as `split=name in the raw data`."""
     benchmark = BENCHMARKS[wildcards.benchmark]

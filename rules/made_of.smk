@@ -41,6 +41,7 @@ def descriptions():
         yield one(world_made_of, [record], layout=layout)
     for benchmark in BENCHMARKS:
         yield from of_benchmark(benchmark)
+    yield one(manifest_made_of, [f"{RESULTS}/dataset_manifest.made_of.json"])
     for folder, stage, variants, made in (
         ("clip", "clip", CLIPS, clip_made_of),
         ("segmenter", "segmenter", SEGMENTERS, segmenter_made_of),
