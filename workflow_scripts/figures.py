@@ -1,4 +1,4 @@
-"""Draw the figures of a recipe, each as PNG and SVG."""
+"""Draw the figures of a recipe, each as PNG, PDF and SVG."""
 
 import argparse
 import logging

@@ -1,4 +1,4 @@
-"""Fine-tune CLIP's image tower on masked crops and their nouns, with contextual shift."""
+"""Fine-tune CLIP's image encoder on masked crops and their nouns, with contextual shift."""
 
 import argparse
 import logging

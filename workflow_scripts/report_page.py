@@ -1,4 +1,4 @@
-"""Write one HTML page of all tables, figures and pictures of a recipe."""
+"""Write one HTML page of all tables, figures and images of a recipe."""
 
 import argparse
 import json

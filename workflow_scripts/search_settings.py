@@ -1,6 +1,6 @@
 """Search test-time settings on the benchmarks' `train` splits, with Optuna.
 
-The networks run once for each image, and what they say is kept; a trial only recombines it. A
+The networks run once for each image, and their outputs are kept; a trial only recombines it. A
 search that was stopped continues, and so does a finished one that is given more trials.
 """
 

@@ -2,9 +2,9 @@
 
     python -m scan_core.apps.exported photo.jpg --model exported --out labels
 
-For each image a label map <stem>.png: the number of each pixel's class, in the order of the class
-list that was exported, from 0; of 8 bits, or of 16 where there are more than 256 classes. That is
-what `python -m scan_core.apps.score` takes as predictions.
+Writes a label map <stem>.png for each image: the 0-based class index of each pixel, in the order of
+the exported class list, with 8 bits, or 16 for more than 256 classes. `python -m
+scan_core.apps.score` takes these as predictions.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
         "--text", type=Path, help="another class list, of --format text (default: the model's)"
     )
     result.add_argument(
-        "--benchmark", help="use the model's settings for this benchmark (default: its default)"
+        "--benchmark", help="use the settings that the model was evaluated with on this benchmark"
     )
     result.add_argument("--out", type=Path, required=True, help="folder for the label maps")
     return result
