@@ -1,7 +1,7 @@
 """Search test-time settings on the benchmarks' `train` splits, with Optuna.
 
-The networks run once for each image, and their outputs are kept; a trial only recombines it. A
-search that was stopped continues, and so does a finished one that is given more trials.
+The networks run once for each image, and their outputs are kept; a trial only recombines
+them. An interrupted search resumes, and so does a finished one that is given more trials.
 """
 
 import argparse

@@ -3,8 +3,8 @@
     python -m scan_core.apps.score --benchmark BENCHMARK --predictions DIR --out scored
 
 Predictions are label maps, <stem of the image>.png with 8 or 16 bits, or a .json of masks in COCO's
-run-length encoding. Writes metrics.json, per_class.csv, confusion.npz and, where there are published
-numbers of the benchmark, published.md, and prints the metrics and the table.
+run-length encoding. Writes metrics.json, per_class.csv, confusion.npz and, where there are
+published numbers of the benchmark, published.md, and prints the metrics and the table.
 """
 
 import argparse

@@ -32,7 +32,12 @@ def parser() -> argparse.ArgumentParser:
         help="without --checkpoint, export the release of this recipe (default: mini); with one, "
         "use this recipe's test-time settings instead of those that the checkpoint holds",
     )
-    result.add_argument("--params", type=Path, default=Path("params.yaml"), help="file of the recipes (default: params.yaml)")
+    result.add_argument(
+        "--params",
+        type=Path,
+        default=Path("params.yaml"),
+        help="file of the recipes (default: params.yaml)",
+    )
     result.add_argument(
         "--benchmark",
         help="make the model's settings for this benchmark its default, and use their prompts",
