@@ -100,7 +100,10 @@ class TestSettings:
         """
         known = [field.name for field in fields(cls)]
         if not isinstance(values, Mapping) or values.keys() != set(known):
-            raise InputError(f"test-time settings: expected exactly the keys {', '.join(known)}")
+            raise InputError(
+                f"test-time settings: expected exactly the keys {', '.join(known)}. The "
+                "workflow makes again what another version of this project has made"
+            )
         plain: dict[str, Any] = {
             name: tuple(v) if isinstance(v, list) else v for name, v in values.items()
         }
