@@ -1,6 +1,7 @@
 """Two commands that make one file: the second waits, or ends with the name of the first."""
 
 import errno
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -76,16 +77,28 @@ def test_the_other_processes_of_one_training_do_not_exclude_each_other(tmp_path)
     first.wait()
 
 
+# Not copies of this process: it has threads, whose locks a copy may find held for ever, and its
+# handlers of signals would be the copy's.
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload([__name__])
+
+
+def _refuse(*arguments):
+    raise OSError(errno.ENOLCK, "no locks available")
+
+
 @pytest.fixture(params=["locks", "no locks"])
-def file_system(request, monkeypatch):
+def file_system(request, monkeypatch) -> str:
     """Of both kinds: `flock` works, and `flock` answers that there are no locks."""
     if request.param == "no locks":
-
-        def refuse(*arguments):
-            raise OSError(errno.ENOLCK, "no locks available")
-
-        monkeypatch.setattr("fcntl.flock", refuse)
+        monkeypatch.setattr("fcntl.flock", _refuse)
     return request.param
+
+
+def _begin(file_system: str) -> None:
+    """Put another process on the same kind of file system."""
+    if file_system == "no locks":
+        fcntl.flock = _refuse
 
 
 def _alone(folder: Path) -> int:
@@ -99,17 +112,22 @@ def _alone(folder: Path) -> int:
 
 
 def test_of_two_hundred_contenders_each_is_alone(tmp_path, file_system):
-    with multiprocessing.get_context("fork").Pool(25) as pool:
+    with CONTEXT.Pool(25, _begin, [file_system]) as pool:
         assert sum(pool.imap_unordered(_alone, [tmp_path] * 200)) == 200
     assert list(tmp_path.iterdir()) == []
 
 
-def _hold_and_die(target: Path) -> None:
-    process = os.fork()
-    if not process:
-        with exclusive(target, lease=2):
-            os._exit(0)
-    os.waitpid(process, 0)
+def _hold_and_die(target: Path, file_system: str) -> None:
+    process = CONTEXT.Process(target=_die_holding, args=(target, file_system))
+    process.start()
+    process.join(60)
+    assert process.exitcode == 17
+
+
+def _die_holding(target: Path, file_system: str) -> None:
+    _begin(file_system)
+    with exclusive(target, lease=2):
+        os._exit(17)
 
 
 def _take(target: Path) -> int:
@@ -118,8 +136,8 @@ def _take(target: Path) -> int:
 
 def test_of_many_takers_after_a_dead_holder_each_is_alone(tmp_path, file_system):
     for _ in range(5):
-        _hold_and_die(tmp_path / "model")
-        with multiprocessing.get_context("fork").Pool(8) as pool:
+        _hold_and_die(tmp_path / "model", file_system)
+        with CONTEXT.Pool(8, _begin, [file_system]) as pool:
             assert sum(pool.imap_unordered(_take, [tmp_path / "model"] * 8)) == 8
     assert list(tmp_path.iterdir()) == []
 
@@ -128,7 +146,7 @@ def test_without_locks_a_holder_that_died_elsewhere_is_replaced(tmp_path, file_s
     """Such as a job that is requeued, under its own number, on another node."""
     monkeypatch.setenv("SLURM_JOB_ID", "17")
     target = tmp_path / "model"
-    _hold_and_die(target)
+    _hold_and_die(target, file_system)
     for path in tmp_path.iterdir():
         path.write_text(path.read_text().replace(socket.gethostname(), "elsewhere"))
     start = time.monotonic()
@@ -143,11 +161,11 @@ def test_a_living_holder_counts_for_as_long_as_it_lives(tmp_path, file_system):
         exclusive(target, patience=0, lease=1),
         pytest.raises(InputError, match=r"is being made by process \d+ on .* delete .*\.model"),
     ):
-        _in_another_process(target)
+        _in_another_process(target, file_system)
 
 
-def _in_another_process(target: Path) -> None:
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
+def _in_another_process(target: Path, file_system: str) -> None:
+    with ProcessPoolExecutor(1, CONTEXT, _begin, [file_system]) as pool:
         pool.submit(_try, target).result()
 
 

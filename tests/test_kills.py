@@ -46,8 +46,8 @@ def test_two_projects_fill_one_folder_of_data_at_once(tmp_path, undisturbed):
     started = [project.start(*MADE) for project in projects]
     for project, process in zip(projects, started, strict=True):
         assert wait(process, 400) == 0, project.log()
-        assert project.leftovers() == []
     for project in projects:
+        assert project.leftovers() == []
         assert project.digests() == undisturbed
         assert project.jobs(*MADE) == {}
 

@@ -342,10 +342,14 @@ def test_eight_processes_at_once_lose_nothing(tmp_path, server, monkeypatch, rem
     if not remote:
         monkeypatch.delenv("MLFLOW_TRACKING_URI")
     Path("metrics.jsonl").write_text(curve())
-    import scan_core.tracking.live  # once, before there are eight  # noqa: F401
-
-    fork = multiprocessing.get_context("fork")
-    processes = [fork.Process(target=_follow, args=(f"seed={n}",)) for n in range(8)]
+    # Not copies of this process: it has threads, whose locks a copy may find held for ever.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "scan_core.tracking.live"])
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    processes = [
+        context.Process(target=_follow, args=(tmp_path, uri, f"seed={n}"), daemon=True)
+        for n in range(8)
+    ]
     for process in processes:
         process.start()
     for process in processes:
@@ -359,7 +363,12 @@ def test_eight_processes_at_once_lose_nothing(tmp_path, server, monkeypatch, rem
             assert made.points(run, name) == expected(name)
 
 
-def _follow(variant: str) -> None:
+def _follow(folder: Path, uri: str | None, variant: str) -> None:
+    os.chdir(folder)
+    if uri is None:
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+    else:
+        os.environ["MLFLOW_TRACKING_URI"] = uri
     from scan_core.tracking.live import follow
 
     ended = threading.Event()

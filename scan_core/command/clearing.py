@@ -22,6 +22,8 @@ from scan_core.storage.locks import exclusive
 
 # In the environment of every job: whether a workflow has started it, or a person.
 MARK = "SCAN_WORKFLOW"
+# Targets and options of a Snakemake that fills no folder of data.
+_NEEDS_NO_DATA = {"plan", "--lint", "--unlock", "--summary", "--list-rules", "--dag", "--rulegraph"}
 _GRACE = 120.0
 _POLL = 0.2
 _held = ExitStack()
@@ -78,10 +80,12 @@ def wait_for_others(data: Path, arguments: Sequence[str], is_made: Callable[[], 
 
     Args:
         data: the folder.
-        arguments: of this Snakemake; a dry run waits for nobody.
+        arguments: of this Snakemake; a dry run and a plan wait for nobody, and leave nothing.
         is_made: whether all that is needed is there.
     """
-    if _only_looks(arguments) or os.environ.get(MARK) != str(os.getpid()):
+    if _only_looks(arguments) or _NEEDS_NO_DATA.intersection(arguments):
+        return
+    if os.environ.get(MARK) != str(os.getpid()):
         return  # of two in one folder, Snakemake itself refuses the second
     told = False
     while not is_made():
