@@ -38,8 +38,8 @@ def fraction(text: str) -> float:
     return value
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """The options that choose a model and its settings."""
+def add_model_choice(parser: argparse.ArgumentParser) -> "argparse._ArgumentGroup":
+    """The options that `chosen_model` chooses by; returns their group, for more."""
     group = parser.add_argument_group("the model")
     group.add_argument(
         "--checkpoint", type=Path, help="a released or imported model (default: the recipe's)"
@@ -58,6 +58,12 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         default=Path("params.yaml"),
         help="file of the recipes (default: params.yaml)",
     )
+    return group
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """The options that choose a model and its settings."""
+    group = add_model_choice(parser)
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default: auto)")
     group.add_argument(
         "--text-cache", type=Path, help="folder that keeps text features for later runs"

@@ -13,6 +13,7 @@ import argparse
 from pathlib import Path
 
 from scan_core.apps.own_classes import own_classes, parse_classes
+from scan_core.apps.segment import add_model_choice
 from scan_core.command.command_line import run
 from scan_core.errors import InputError
 
@@ -23,24 +24,6 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m scan_core.apps.export",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    result.add_argument(
-        "--checkpoint", type=Path, help="a released or imported model (default: the recipe's)"
-    )
-    result.add_argument(
-        "--recipe",
-        help="without --checkpoint, export the release of this recipe (default: mini); with one, "
-        "use this recipe's test-time settings instead of those that the checkpoint holds",
-    )
-    result.add_argument(
-        "--params",
-        type=Path,
-        default=Path("params.yaml"),
-        help="file of the recipes (default: params.yaml)",
-    )
-    result.add_argument(
-        "--benchmark",
-        help="make the model's settings for this benchmark its default, and use their prompts",
     )
     result.add_argument(
         "--classes",
@@ -67,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
         dest="output",
         help="folder to write; it must not exist, or be empty",
     )
+    add_model_choice(result)
     return result
 
 
