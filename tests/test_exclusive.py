@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from scan_core.errors import InputError
-from scan_core.storage.locks import exclusive
+from scan_core.storage.locks import exclusive, remove_dead_locks
 
 ROOT = Path(__file__).parents[1]
 COMMAND = """
@@ -59,6 +59,21 @@ def test_one_makes_it_at_a_time(tmp_path):
     with exclusive(target, patience=0):
         assert sorted(path.suffix for path in target.parent.iterdir()) == [".lock", ".maker"]
     assert list(target.parent.iterdir()) == []
+
+
+def test_locks_of_the_dead_are_removed_and_those_of_the_living_stay(tmp_path):
+    dead, living = (_start(tmp_path / name / "pairs.jsonl", 60) for name in ("dead", "living"))
+    dead.kill()
+    dead.wait()
+    (tmp_path / "dead/package.lock").touch()  # not one of ours
+    assert remove_dead_locks(tmp_path / "nowhere") == 0
+    assert remove_dead_locks(tmp_path) == 1
+    left = {path.name for path in tmp_path.glob("*/*")}
+    assert left == {"package.lock", ".pairs.jsonl.lock", ".pairs.jsonl.maker"}
+    with pytest.raises(InputError, match=rf"process {living.pid} "):
+        exclusive(tmp_path / "living/pairs.jsonl", patience=0).__enter__()
+    living.kill()
+    living.wait()
 
 
 def test_the_second_goes_on_when_the_first_is_done(tmp_path):

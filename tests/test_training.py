@@ -350,6 +350,7 @@ from itertools import count
 from pathlib import Path
 from lightning_fabric import Fabric
 from scan_core.storage.tensors import save_tensors
+from scan_core.training import batches
 from scan_core.training.batches import Batch, read_steps
 from scan_core.training.loop import LoopSettings, Task, train
 
@@ -390,6 +391,7 @@ class Toy(Task):
     def names(self, batch):
         return ["one", "two"]
 
+batches._PATIENCE = float(sys.argv[6])
 fabric = Fabric(accelerator="cpu", devices=1)
 fabric.launch()
 task = Toy()
@@ -400,9 +402,9 @@ save_tensors(Path(sys.argv[2]), task.module.state_dict(), {})
 
 
 class Training:
-    def __init__(self, folder, pause=0.0, explode=-1, identity="same"):
+    def __init__(self, folder, pause=0.0, explode=-1, identity="same", patience=600):
         self.work, self.result = folder / "work", folder / "result.safetensors"
-        arguments = [self.work, self.result, pause, explode, identity]
+        arguments = [self.work, self.result, pause, explode, identity, patience]
         self.command = [sys.executable, "-c", PROGRAM, *map(str, arguments)]
 
     def run(self):
@@ -487,10 +489,10 @@ def test_where_shared_memory_is_small_batches_come_through_pipes(tmp_path, undis
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGBUS])
-def test_a_reading_process_that_dies_ends_the_training_with_what_to_do(tmp_path, undisturbed, how):
-    """Killed for its memory, or out of shared memory."""
-    training = Training(tmp_path, pause=0.15)
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGBUS, signal.SIGSTOP])
+def test_a_reading_process_that_fails_ends_the_training_with_what_to_do(tmp_path, undisturbed, how):
+    """Killed for its memory, out of shared memory, or stopped, as by a file system that hangs."""
+    training = Training(tmp_path, pause=0.15, patience=3)
     process = training.start()
     wait_for(lambda: (training.work / "checkpoint.pt").exists())
     (reader,) = [n for n in descendants(process.pid) if is_reader(n)]

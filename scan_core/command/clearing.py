@@ -18,7 +18,7 @@ from pathlib import Path
 from scan_core.command.leftovers import Leftovers, processes_in
 from scan_core.errors import InputError
 from scan_core.storage.atomic import remove_leftovers
-from scan_core.storage.locks import exclusive
+from scan_core.storage.locks import exclusive, remove_dead_locks
 
 # In the environment of every job: whether a workflow has started it, or a person.
 MARK = "SCAN_WORKFLOW"
@@ -107,18 +107,18 @@ def _only_looks(arguments: Sequence[str]) -> bool:
 
 
 def sweep(results: Path, data: Path, started: float) -> None:
-    """Remove the temporary files of writers that were killed before this workflow began.
+    """Remove the temporary files and locks of writers that were killed before this workflow began.
 
     Args:
         results: of the recipe: nobody else writes there.
         data: root of the datasets, which other projects may share: those of dead writers go.
         started: when this workflow began, seconds since the epoch.
     """
-    removed = remove_leftovers(results, before=started)
+    removed = remove_leftovers(results, before=started) + remove_dead_locks(results)
     for folder in (data / "archives", *(data / "benchmarks").glob("*")):
-        removed += remove_leftovers(folder, below=False)
+        removed += remove_leftovers(folder, below=False) + remove_dead_locks(folder, below=False)
     if removed:
-        _log.info("%d temporary files of killed processes are removed", removed)
+        _log.info("%d files that killed processes have left are removed", removed)
 
 
 def _end_processes(folder: Path) -> None:

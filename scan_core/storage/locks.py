@@ -63,6 +63,25 @@ def exclusive(target: Path, patience: float = PATIENCE, lease: float = LEASE) ->
         lock.release()
 
 
+def remove_dead_locks(folder: Path, below: bool = True) -> int:
+    """Remove the locks of killed makers, whose files nobody may make again; their number.
+
+    Args:
+        folder: where to look; it may be missing.
+        below: also in the folders below it.
+    """
+    removed = 0
+    for pattern in (".*.lock", ".*.lease"):
+        for path in list(folder.rglob(pattern) if below else folder.glob(pattern)):
+            # Whoever can take a lock knows that its holder is dead, and leaves nothing behind.
+            with (
+                suppress(InputError, OSError),
+                exclusive(path.with_name(path.stem[1:]), patience=0),
+            ):
+                removed += 1
+    return removed
+
+
 def is_first_process() -> bool:
     """Whether this is the first, or the only, process of its command.
 

@@ -5,12 +5,15 @@ that is too small for what is read ahead (64 MB in a container of Docker), throu
 """
 
 import logging
+import multiprocessing
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from itertools import islice
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -25,7 +28,7 @@ from scan_core.errors import InputError
 SHARED_MEMORY = Path("/dev/shm")
 # What one process reads ahead, in bytes and in batches of each of its workers, at the most.
 _READ_AHEAD, _MOST_AHEAD = 256_000_000, 4
-# A batch that does not come for so many seconds is lost.
+# Where no batch comes for so many seconds, those that read are ended.
 _PATIENCE = 600.0
 
 _log = logging.getLogger(__name__)
@@ -101,13 +104,18 @@ def read_steps(
         # Or it takes a number from the global random state, which a resumed run has restored.
         generator=torch.Generator(),
         pin_memory=torch.cuda.is_available(),
-        timeout=_PATIENCE if workers else 0,
         worker_init_fn=_begin_worker,
     )
+    others = set(multiprocessing.active_children())
     iterator = iter(loader)
+    readers = set(multiprocessing.active_children()) - others
     try:
         while True:
-            yield list(islice(iterator, micro_batches))
+            with _ended_if_late(readers):
+                batches = list(islice(iterator, micro_batches))
+            yield batches
+    except (EOFError, ConnectionError) as error:  # a reader was gone in the middle of a batch
+        raise _no_more_batches(error) from None
     finally:
         del iterator  # ends the workers
 
@@ -125,12 +133,36 @@ def explained_reading() -> Iterator[None]:
         # A worker's death is noticed at any line of the process that started it.
         if not str(error).startswith("DataLoader"):
             raise
-        raise InputError(
-            f"no more batches come ({error}). A process that reads them was killed, or reads too "
-            "slowly: is there enough memory (also in /dev/shm), and does the file system answer? "
-            "Run again to continue from the last checkpoint, with fewer --workers if memory was "
-            "short."
-        ) from None
+        raise _no_more_batches(error) from None
+
+
+def _no_more_batches(error: Exception) -> InputError:
+    return InputError(
+        f"no more batches come ({error}). A process that reads them was killed, or reads too "
+        "slowly: is there enough memory (also in /dev/shm), and does the file system answer? "
+        "Run again to continue from the last checkpoint, with fewer --workers if memory was short."
+    )
+
+
+@contextmanager
+def _ended_if_late(readers: Collection[BaseProcess]) -> Iterator[None]:
+    """Kill those that read if this takes too long: one that hangs, or is stopped, holds up all.
+
+    PyTorch's own time limit does not help: a batch that has come is still fetched from its reader.
+    """
+
+    def end() -> None:
+        _log.error("no batch has come for %.0f s: the processes that read are ended", _PATIENCE)
+        for reader in readers:
+            reader.kill()
+
+    timer = threading.Timer(_PATIENCE, end)
+    if readers:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @dataclass(frozen=True)
