@@ -62,7 +62,8 @@ class KilledProject(Project):
 def _without_times(path: Path) -> bytes:
     """A file's content, of an evaluation without the seconds that it took."""
     if path.name == "metrics.json":
-        return json.dumps({**json.loads(path.read_text()), "timing": None}).encode()
+        record = json.loads(path.read_text())
+        return json.dumps({**record, "timing": None, "record_sha256": None}).encode()
     if path.parent.name == "shards" and path.suffix == ".npz":
         with np.load(path) as file:
             return b"".join(
