@@ -7,8 +7,8 @@
 One image of 640 × 853 pixels, 100 crops, random weights. Beside each stage stands its floor:
 its FLOPs at the rate of a large matrix product (`@`) in the same run and precision. A stage may
 be below it, where PyTorch has a faster way to multiply than `@` (scan_core/models/cpu_linear.py).
-`released` is the time of the released implementation on an idle two-core machine, for the ratio
-scaled to this machine's float32 product rate.
+The ratios compare with the same work by public libraries in float32, measured in the same run
+(benchmarks/public_libraries.py).
 """
 
 import argparse
@@ -22,7 +22,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.machine import product_rate, seconds
+from benchmarks.machine import described, product_rate, seconds
+from benchmarks.public_libraries import PublicLibraries
 from scan_core.inference.class_map import class_maps
 from scan_core.inference.image_features import CropSetting, ImageFeatures
 from scan_core.inference.precision import stored_dtype, tensor_float
@@ -37,9 +38,13 @@ from scan_core.params.settings import Precision, TestSettings
 
 SIZE = (640, 853)
 RATIO = 0.05
-# Seconds for one image, and the float32 product rate of the machine, FLOP/s.
-RELEASED = {"vitb16": 35.4, "vitl14": 116.2}
-RELEASED_RATE = 176e9
+# Parts of the public libraries' work, and the beginnings of the names of our stages in them.
+PARTS = {
+    "proposals, whole image": ("backbone", "frozen CLIP", "semantic integration"),
+    "masks and crops": ("masks", "crops"),
+    "CLIP on crops": ("draws", "CLIP on crops"),
+    "combine": ("combine",),
+}
 
 
 class Bench:
@@ -140,7 +145,13 @@ def settings_grid(precision: Precision) -> list[TestSettings]:
     return grid
 
 
-def report(name: str, recipe: Recipe, options: argparse.Namespace, precision: Precision) -> Tensor:
+def report(
+    name: str,
+    recipe: Recipe,
+    options: argparse.Namespace,
+    precision: Precision,
+    libraries: dict[str, float],
+) -> Tensor:
     """Measure and print one table; returns a class map, to compare precisions by."""
     bench = Bench(recipe, options.device, precision, options.compile)
     rows, image_features = bench.stages()
@@ -175,14 +186,33 @@ def report(name: str, recipe: Recipe, options: argparse.Namespace, precision: Pr
             f"{classes} classes: {single:.2f} s an image, {1 / single:.3f} images/s; "
             f"30 settings {grid:.2f} s, {grid / single:.2f} times one"
         )
-    if name in RELEASED and bench.device.type == "cpu":
-        scaled = total * product_rate(torch.float32, bench.device) / RELEASED_RATE
-        print(
-            f"released: {RELEASED[name]} s; ratio {total / RELEASED[name]:.2f}, "
-            f"scaled to this machine's float32 rate {scaled / RELEASED[name]:.2f}"
-        )
+    if libraries:
+        compare(rows[: len(rows) - len(combined) + 1], libraries)
     print(f"peak memory {peak_memory(bench.device):.1f} GiB")
     return bench.combine(image_features, bench.text(options.classes[0]), one)[0]
+
+
+def compare(rows: Sequence[tuple[str, float, float]], libraries: dict[str, float]) -> None:
+    """Print the seconds of public libraries, ours, and their ratio, part by part."""
+    print(f"{'':<28} {'libraries':>9} {'ours':>8} {'ratio':>6}")
+    ours = {
+        part: sum(seconds for name, seconds, _ in rows if name.startswith(beginnings))
+        for part, beginnings in PARTS.items()
+    }
+    both = [(part, libraries[part], ours[part]) for part in PARTS]
+    for part, theirs, own in [*both, ("an image", sum(libraries.values()), sum(ours.values()))]:
+        print(f"{part:<28} {theirs:9.3f} {own:8.3f} {own / theirs:6.2f}")
+
+
+def library_seconds(recipe: Recipe, options: argparse.Namespace) -> dict[str, float]:
+    """Of every part of the work by public libraries; nothing for a CLIP that they do not have."""
+    if not isinstance(recipe.clip.architecture, str):
+        return {}
+    device = torch.device(options.device)
+    libraries = PublicLibraries(recipe, device)
+    image = torch.randint(0, 256, (3, *SIZE), dtype=torch.uint8).to(device)
+    runs = [libraries.infer(image, options.classes[0]) for _ in range(3)]
+    return {part: min(run[part] for run in runs[1:]) for part in PARTS}
 
 
 def peak_memory(device: torch.device) -> float:
@@ -204,9 +234,11 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="torch.compile the networks")
     options = parser.parse_args()
     recipe = validate(read_params(Path("params.yaml"))).recipes[options.recipe]
+    print(described(torch.device(options.device)))
+    libraries = library_seconds(recipe, options)
     reference = None
     for precision in options.precision:
-        class_map = report(options.recipe, recipe, options, precision).cpu()
+        class_map = report(options.recipe, recipe, options, precision, libraries).cpu()
         if reference is None:
             reference = class_map
         else:

@@ -1,9 +1,22 @@
-"""What the machine can do: the floor that a stage's time is compared to."""
+"""What the machine is and what it can do: the floor that a stage's time is compared to."""
 
 import time
 from collections.abc import Callable
+from datetime import date
 
 import torch
+
+from scan_core.models.processor import about_processor
+
+
+def described(device: torch.device) -> str:
+    """Processor or GPU, threads, PyTorch and the day: what a printed time belongs to."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:
+        capability = torch.backends.cpu.get_cpu_capability()
+        name = f"{about_processor('model name')}, {capability}, {torch.get_num_threads()} threads"
+    return f"{name}; PyTorch {torch.__version__}; {date.today()}"
 
 
 def seconds(work: Callable[[], object], device: torch.device, least: float = 0.0) -> float:

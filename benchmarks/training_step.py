@@ -4,8 +4,8 @@
     python -m benchmarks.training_step --recipe mini --batch 8
 
 Random weights and targets. The floor is the step's FLOPs, forwards and backwards, at the rate of
-a large matrix product (`@`) in the same run. `released` is the time of the released
-implementation on an idle two-core machine, for the ratio scaled to this machine's product rate.
+a large matrix product (`@`) in the same run. The ratio compares with a step by public libraries in
+float32, measured in the same run (benchmarks/public_libraries.py).
 """
 
 import argparse
@@ -18,7 +18,8 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.inference import peak_memory
-from benchmarks.machine import product_rate, wait_for
+from benchmarks.machine import described, product_rate, wait_for
+from benchmarks.public_libraries import PublicLibraries
 from scan_core.models.build import architecture_of, build_network
 from scan_core.models.cpu_linear import ConvolutionalLinear
 from scan_core.models.preprocessing import backbone_input, clip_view
@@ -31,7 +32,6 @@ from scan_core.training.points import draw_points
 
 MASKS = 10
 STEPS = 4
-RELEASED, RELEASED_RATE = 17.7, 176e9  # seconds for ViT-B, one image; FLOP/s
 
 
 class TrainingStep:
@@ -116,6 +116,7 @@ def main() -> None:
     dtype = getattr(torch, options.precision)
     step = TrainingStep(recipe, options.device, dtype, options.batch)
     device = step.device
+    print(described(device))
     with ConvolutionalLinear(step.network):
         with FlopCounterMode(display=False) as counter:
             step()
@@ -133,12 +134,17 @@ def main() -> None:
         f"{'a step':<22} {total:8.3f} s, {options.batch / total:.2f} images/s, "
         f"{total / floor:.2f} times the floor, {peak_memory(device):.1f} GiB"
     )
-    if (options.recipe, options.batch, device.type) == ("vitb16", 1, "cpu"):
-        scaled = total * product_rate(torch.float32, device) / RELEASED_RATE
-        print(
-            f"released: {RELEASED} s; ratio {total / RELEASED:.2f}, "
-            f"scaled to this machine's float32 rate {scaled / RELEASED:.2f}"
-        )
+    if isinstance(recipe.clip.architecture, str):
+        theirs = library_seconds(recipe, step)
+        print(f"{'public libraries':<22} {theirs:8.3f} s, ratio {total / theirs:.2f}")
+
+
+def library_seconds(recipe: Recipe, step: TrainingStep) -> float:
+    """Of the same step by public libraries, in float32."""
+    libraries = PublicLibraries(recipe, step.device)
+    optimizer = torch.optim.AdamW(libraries.proposals.parameters(), lr=1e-4)
+    images, masks = torch.stack(step.images), step.targets[0].masks
+    return min([libraries.train(images, masks, optimizer) for _ in range(STEPS)][1:])
 
 
 def _now(device: torch.device) -> float:

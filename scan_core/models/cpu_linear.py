@@ -8,10 +8,7 @@ fast, without AVX-512 the convolution is the slower one, and with one thread PyT
 oneDNN for it. Both are exact float32 products; only the order of sums differs.
 """
 
-import platform
 from collections.abc import Callable, Iterable
-from functools import cache
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+
+from scan_core.models.processor import about_processor
 
 # Below this many rows the call costs more than the faster product saves.
 _FEWEST_ROWS = 128
@@ -88,19 +87,8 @@ def convolutions_are_faster() -> bool:
     return (
         torch.backends.cpu.get_cpu_capability() == "AVX512"
         and torch.get_num_threads() > 1
-        and _vendor() == "AuthenticAMD"
+        and about_processor("vendor_id").endswith("AuthenticAMD")
     )
-
-
-@cache
-def _vendor() -> str:
-    """Of the processor, as it names itself."""
-    about = Path("/proc/cpuinfo")
-    if about.is_file():
-        for line in about.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("vendor_id"):
-                return line.partition(":")[2].strip()
-    return platform.processor().rpartition(" ")[2]
 
 
 def _worthwhile(x: Tensor) -> bool:
