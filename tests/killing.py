@@ -69,6 +69,8 @@ def _without_times(path: Path) -> bytes:
             return b"".join(
                 key.encode() + file[key].tobytes() for key in file if key != "__timing__"
             )
+    if path.name.endswith("made_of.json"):  # with a line more where something else stood before
+        return path.read_bytes().strip()
     return path.read_bytes()
 
 
