@@ -2,11 +2,13 @@
 PYTHON ?= python3
 LOCK = envs/requirements.lock
 BIN = .venv/bin
+# Two files at a time, on one thread each, or they would hold each other up.
+IN_PAIRS = OMP_NUM_THREADS=1 python -m pytest --numprocesses=2 --dist=loadfile
 PARITY = tests/test_parity_inference.py tests/test_parity_training.py
 # Rules call `python`: let it be the one of .venv, whatever shell this is typed in.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo weights report test test-again test-cluster test-long lint docs lock clean
+.PHONY: demo weights report test test-slow test-again test-cluster test-long lint docs lock clean
 
 demo: .venv/installed  ## the whole pipeline on the miniature world
 	@started=$$(date +%s); \
@@ -32,13 +34,15 @@ weights: .venv/installed  ## train the small CLIP that comes with the package ag
 report: .venv/installed  ## tables, figures and pictures as one HTML page: results/mini/report.html
 	snakemake --profile local --config recipe=mini -- results/mini/report.html
 
-test: .venv/installed  ## all tests
-	# Two files at a time, on one thread each, or they would hold each other up.
-	OMP_NUM_THREADS=1 python -m pytest --numprocesses=2 --dist=loadfile --ignore-glob='*test_parity_*'
+test: .venv/installed  ## every part of the pipeline once, the whole of it in small, and the released numbers
+	$(IN_PAIRS) -m "not slow and not long and not cluster" --ignore-glob='*test_parity_*'
 	# Together, for they count what neither of them has compared.
 	python -m pytest $(PARITY)
 
-test-again: .venv/installed  ## what failed in `make test`, alone: a busy machine can break a time limit
+test-slow: .venv/installed  ## more small workflows: DVC, several processes, kills, export, the page's safety
+	$(IN_PAIRS) -m "slow and not long and not cluster"
+
+test-again: .venv/installed  ## what failed in the last tests, alone: a busy machine can break a time limit
 	python -m pytest --last-failed --last-failed-no-failures=none
 	python -m pytest $(PARITY)
 

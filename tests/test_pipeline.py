@@ -26,7 +26,6 @@ from scan_core.params.stages import clip_part, model_part, segmenter_part
 from scan_core.storage.tensors import load_tensors
 from scan_core.vocabulary.classes import load_class_list
 
-pytestmark = pytest.mark.slow
 BENCHMARKS = ["mini_ade_36", "mini_voc_10b"]
 LAYERS = [[1], [2], [1, 2], [1, 2, 3]]
 
@@ -213,6 +212,7 @@ def test_the_runs_are_recorded_where_the_page_finds_them(made):
     assert {"evaluation/seed=0", "grid/ensemble_weight", "segmenter/seed=0"} < set(record["runs"])
 
 
+@pytest.mark.slow
 def test_a_tracking_server_that_is_down_fails_nothing_and_is_tried_again(made, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     ran = made.snakemake("--profile", "local", "all")
@@ -311,6 +311,7 @@ def _training_commands(made, folder):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", ["clip_weights", "train_segmenter", "finetune_clip"])
 def test_a_killed_training_ends_with_the_same_weights(made, tmp_path, script):
     def command(name):
@@ -380,6 +381,7 @@ def test_a_grid_has_a_figure_and_a_table(made):
     assert "| 0.45 |" in stem.with_suffix(".md").read_text()
 
 
+@pytest.mark.slow
 def test_settings_are_searched_on_the_splits_that_are_for_it(made):
     ran = made.snakemake("--profile", "local", "searches")
     assert ran.returncode == 0, ran.stdout
@@ -427,6 +429,7 @@ def _given_predictions(made, folder):
     return copy
 
 
+@pytest.mark.slow
 def test_given_predictions_stand_beside_ours(made, tmp_path):
     copy = _given_predictions(made, tmp_path)
     leaves = {"tables": 1, "figures": 1, "report_page": 1, "mlflow_sync": 1, "all": 1}

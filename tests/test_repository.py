@@ -48,7 +48,7 @@ def test_continuous_integration_runs_what_ci_run_runs():
     ran = [line.partition(" || ")[0] for line in checks(steps)]
     assert sorted(ran) == sorted(expected)
     commands = [line for line in ran if line.startswith("make")]
-    assert commands == ["make lint", "make test", "make test-cluster"]
+    assert commands == ["make lint", "make test", "make test-slow", "make test-cluster"]
     for job in jobs.values():
         uses = [step.get("uses", "") for step in job["steps"]]
         assert uses[0].startswith("actions/checkout@"), "a job begins in a clone"

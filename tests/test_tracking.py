@@ -33,7 +33,6 @@ from scan_core.reporting.results import load_curves
 from scan_core.tracking import place
 from scan_core.tracking.runs import runs_of, training_run
 
-pytestmark = pytest.mark.slow
 GRID = weight_grid(0.2, 0.6)
 PART = clip_part(mini_recipe())
 CELLS = 4  # two weights, two seeds

@@ -23,8 +23,6 @@ MINI = (
     "mini_context_50",
 )
 
-pytestmark = pytest.mark.slow
-
 
 class Project:
     """A copy of the project's files in a folder of its own."""
@@ -127,6 +125,7 @@ def test_a_project_with_linked_data_can_be_renamed(made, tmp_path):
     assert copy.jobs("datasets") == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("output", "remade"),
     [
