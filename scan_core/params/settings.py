@@ -8,7 +8,7 @@ a table and another in the model beside it.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from scan_core.errors import InputError
@@ -86,9 +86,9 @@ class TestSettings:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(self).items()
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {n: list(v) if isinstance(v, tuple) else v for n, v in values.items()}
+            n: list(value) if isinstance(value, tuple) else value for n, value in values.items()
         }
 
     @classmethod

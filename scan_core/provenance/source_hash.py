@@ -6,7 +6,7 @@ imports alone, so no list of files can miss one, or name one too many.
 
 import ast
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -95,6 +95,8 @@ def import_closure(root: Path, module: str, package: str | None = None) -> list[
     return sorted(files)
 
 
+# Scripts share most of their modules: each is looked for once, and parsed once.
+@cache
 def _file_of(root: Path, module: str) -> Path | None:
     """The file of a module or package; None where it is not the project's."""
     if not module:
@@ -105,26 +107,28 @@ def _file_of(root: Path, module: str) -> Path | None:
     return path if (path := stem.with_suffix(".py")).is_file() else None
 
 
-# Scripts share most of their modules, and each is parsed once.
 @cache
 def _read(path: Path) -> tuple[tuple[str, ...], tuple[Path, ...]]:
     """The modules that a file may import, and the data files beside it that it names."""
-    tree = ast.parse(path.read_bytes(), filename=str(path))
-    names = {
-        node.value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    }
-    files = {child.name: child for child in path.parent.iterdir() if child.suffix != ".py"}
-    data = [files[name] for name in sorted(names & files.keys()) if files[name].is_file()]
-    return tuple(_imports(tree)), tuple(data)
-
-
-def _imports(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+    imported, names = list[str](), set[str]()
+    for node in ast.walk(ast.parse(path.read_bytes(), filename=str(path))):
+        if isinstance(node, ast.Constant):
+            if isinstance(node.value, str):
+                names.add(node.value)
+        elif isinstance(node, ast.Import):
+            imported += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module
             # What is imported may be a module of a package.
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            imported += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    files = _data_files(path.parent)
+    return tuple(dict.fromkeys(imported)), tuple(files[name] for name in sorted(names & set(files)))
+
+
+@cache
+def _data_files(folder: Path) -> dict[str, Path]:
+    """Files of a folder that are no code, by name."""
+    return {child.name: child for child in folder.iterdir() if _is_data(child)}
+
+
+def _is_data(path: Path) -> bool:
+    return path.suffix != ".py" and path.is_file()
