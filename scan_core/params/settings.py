@@ -88,8 +88,6 @@ class TestSettings:
         """Plain values, for JSON."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {n: list(v) if isinstance(v, tuple) else v for n, v in values.items()}
-            n: list(value) if isinstance(value, tuple) else value for n, value in values.items()
-        }
 
     @classmethod
     def from_dict(cls, values: Any) -> "TestSettings":
