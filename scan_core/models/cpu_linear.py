@@ -80,9 +80,10 @@ class ConvolutionalLinear(TorchFunctionMode):
 
 
 def convolutions_are_faster() -> bool:
-    """Whether this process multiplies faster by convolutions: as it was measured, not each time.
+    """Whether linear layers of this process are faster as convolutions.
 
-    So that the same machine always adds in the same order.
+    The processor's vendor and the threads decide, as measured, and no measurement at run time: the
+    same machine always adds in the same order.
     """
     return (
         torch.backends.cpu.get_cpu_capability() == "AVX512"
