@@ -305,10 +305,27 @@ def test_convolutional_linear_is_linear(monkeypatch):
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-5)
     for gradient, reference in zip(gradients, references, strict=True):
         torch.testing.assert_close(gradient, reference, rtol=0, atol=1e-4)
-    monkeypatch.undo()
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    monkeypatch.setattr(cpu_linear, "convolutions_are_faster", lambda: False)
     with ConvolutionalLinear():
         assert torch.equal(layer(x), expected)
+
+
+@pytest.mark.parametrize(
+    ("vendor", "capability", "threads", "faster"),
+    [
+        ("AuthenticAMD", "AVX512", 2, True),
+        ("GenuineIntel", "AVX512", 2, False),
+        ("AuthenticAMD", "AVX2", 2, False),
+        ("AuthenticAMD", "AVX512", 1, False),
+    ],
+)
+def test_convolutions_only_where_they_were_measured_to_be_faster(
+    monkeypatch, vendor, capability, threads, faster
+):
+    monkeypatch.setattr(cpu_linear, "about_processor", lambda field: vendor)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert cpu_linear.convolutions_are_faster() is faster
 
 
 def _read(mask, points):
