@@ -107,7 +107,9 @@ class Campaign:
                     break
             # What keeps its work is killed when there is some.
             earliest, latest = (0.4, 0.8) if rule in KEPT_ON_THE_WAY else (0.1, 1.0)
-            time.sleep(self.rng.uniform(earliest, latest) * self.durations[rule])
+            moment = time.monotonic() + self.rng.uniform(earliest, latest) * self.durations[rule]
+            while time.monotonic() < moment and started.poll() is None:
+                time.sleep(0.02)
             if not (job := processes_of(rule, self.project.folder)):
                 if wait(started, 300):
                     self._fail(rule, kind, "the same command did not go on")
