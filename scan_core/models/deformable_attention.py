@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -128,31 +129,60 @@ def gather_and_sum(
     Returns:
         (B, Q, heads * D).
     """
-    batch, length, heads, depth = values.shape
-    device = values.device
-    height = constant([h for h, _ in sizes], device)[:, None]
-    width = constant([w for _, w in sizes], device)[:, None]
-    start = (height * width).cumsum(0) - height * width
-    image = torch.arange(batch, device=device).view(-1, 1, 1, 1, 1)
-    head = torch.arange(heads, device=device).view(-1, 1, 1)
+    batch, _, heads, depth = values.shape
+    queries, points, device = pixels.shape[1], pixels.shape[4], values.device
+    # Within borders of zeros, what lies outside is read like everything else: one before the
+    # first row and column, two behind the last.
+    maps = values.split([h * w for h, w in sizes], dim=1)
+    table = torch.cat(
+        [
+            F.pad(level.unflatten(1, size), (0, 0, 0, 0, 1, 2, 1, 2)).flatten(1, 2)
+            for level, size in zip(maps, sizes, strict=True)
+        ],
+        dim=1,
+    )
+    strides = [w + 3 for _, w in sizes]
+    areas = [(h + 3) * (w + 3) for h, w in sizes]
+    first = [sum(areas[:level]) + stride + 1 for level, stride in enumerate(strides)]
 
-    corner = pixels.floor()
-    fraction = pixels - corner
-    column, row = corner.long().unbind(-1)
-    right, below = fraction.unbind(-1)
-    indices, factors = [], []
-    for dy, vertical in ((0, 1 - below), (1, below)):
-        for dx, horizontal in ((0, 1 - right), (1, right)):
-            y, x = row + dy, column + dx
-            inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-            index = ((image * length + start + y * width + x) * heads) + head
-            indices.append(index.where(inside, 0))
-            factors.append((vertical * horizontal * weights).where(inside, 0))
-    bags = pixels.shape[0] * pixels.shape[1] * heads
+    def of_points(numbers: Sequence[int]) -> list[int]:
+        """A number for each level, repeated for its points: long rows are quick to work on."""
+        return [number for number in numbers for _ in range(points)]
+
+    # Numbers of the table's rows, each of one head; 32 bits halve what has to be moved.
+    whole: dict[str, Any] = {"device": device, "dtype": torch.int32}
+    right, column = _cell(pixels[..., 0], constant(of_points([w for _, w in sizes]), device))
+    below, row = _cell(pixels[..., 1], constant(of_points([h for h, _ in sizes]), device))
+    place = row * constant(of_points(strides), **whole) + column
+    place = place + constant(of_points(first), **whole)
+    place = place + torch.arange(batch, **whole).view(-1, 1, 1, 1) * sum(areas)
+    rows = place * heads + torch.arange(heads, **whole)[:, None]
+    neighbours = [[0] * len(sizes), [1] * len(sizes), strides, [s + 1 for s in strides]]
+    steps = constant([[heads * s for s in of_points(step)] for step in neighbours], **whole)
+    vertical = torch.stack((1 - below, below), -2) * weights.flatten(-2)[..., None, :]
+    horizontal = torch.stack((1 - right, right), -2)
+    factors = vertical[..., None, :] * horizontal[..., None, :, :]
+    bags = batch * queries * heads
     summed = F.embedding_bag(
-        torch.stack(indices, -1).view(bags, -1),
-        values.reshape(-1, depth),
-        per_sample_weights=torch.stack(factors, -1).view(bags, -1),
+        (rows[..., None, :] + steps).view(bags, -1),
+        table.view(-1, depth),
+        per_sample_weights=factors.view(bags, -1),
         mode="sum",
     )
-    return summed.view(batch, -1, heads * depth)
+    return summed.view(batch, queries, heads * depth)
+
+
+def _cell(pixels: Tensor, extent: Tensor) -> tuple[Tensor, Tensor]:
+    """The pair of neighbouring pixels that a place lies between, along one axis.
+
+    Args:
+        pixels: (..., levels, points).
+        extent: (levels * points,), pixels of the level.
+
+    Returns:
+        (..., levels * points) each: how far behind the first of the two, 0..1, and which that is,
+        -1..extent, int32. No number: no number, and 0.
+    """
+    bounded = torch.minimum(pixels.clamp(min=-1).flatten(-2), extent)
+    first = bounded.detach().floor()
+    return bounded - first, first.nan_to_num(0).to(torch.int32)

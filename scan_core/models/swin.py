@@ -226,8 +226,8 @@ class RelativePositionBias(nn.Module):
         self.register_buffer("index", down * (2 * window - 1) + right, persistent=False)
 
     def forward(self) -> Tensor:
-        """(1, heads, N, N)."""
-        return self.relative_position_bias_table[self.index].permute(2, 0, 1)[None]
+        """(1, heads, N, N), in this order in memory: attention would rearrange it every time."""
+        return self.relative_position_bias_table[self.index].permute(2, 0, 1)[None].contiguous()
 
 
 class FeedForward(nn.Module):
