@@ -24,6 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.machine import described, product_rate, seconds
 from benchmarks.public_libraries import PublicLibraries
+from scan_core.command.freed_memory import keep_freed_memory
 from scan_core.inference.class_map import class_maps
 from scan_core.inference.image_features import CropSetting, ImageFeatures
 from scan_core.inference.precision import stored_dtype, tensor_float
@@ -233,6 +234,7 @@ def main() -> None:
     parser.add_argument("--classes", nargs="+", type=int, default=[150, 847])
     parser.add_argument("--compile", action="store_true", help="torch.compile the networks")
     options = parser.parse_args()
+    keep_freed_memory()  # as every command of the project does
     recipe = validate(read_params(Path("params.yaml"))).recipes[options.recipe]
     print(described(torch.device(options.device)))
     libraries = library_seconds(recipe, options)

@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.inference import peak_memory
 from benchmarks.machine import described, product_rate, wait_for
 from benchmarks.public_libraries import PublicLibraries
+from scan_core.command.freed_memory import keep_freed_memory
 from scan_core.models.build import architecture_of, build_network
 from scan_core.models.cpu_linear import ConvolutionalLinear
 from scan_core.models.preprocessing import backbone_input, clip_view
@@ -112,6 +113,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     options = parser.parse_args()
+    keep_freed_memory()  # as every command of the project does
     recipe = validate(read_params(Path("params.yaml"))).recipes[options.recipe]
     dtype = getattr(torch, options.precision)
     step = TrainingStep(recipe, options.device, dtype, options.batch)

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import FrameType
 
+from scan_core.command.freed_memory import keep_freed_memory
 from scan_core.command.stopping import Interrupted, put_back_into_queue
 from scan_core.errors import InputError
 from scan_core.storage.atomic import remove_leftovers
@@ -51,6 +52,7 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )
     start = time.monotonic()
+    keep_freed_memory()
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_DFL:  # `nohup` means what it says
             signal.signal(number, _end)
