@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.machine import described, product_rate, seconds
+from benchmarks.machine import described, print_table, product_rate, seconds
 from benchmarks.public_libraries import PublicLibraries
 from scan_core.command.freed_memory import keep_freed_memory
 from scan_core.inference.class_map import class_maps
@@ -169,15 +169,21 @@ def report(
         combined[classes] = seconds(work, bench.device, least=1.0)
         flops = 2.0 * classes * 100 * SIZE[0] * SIZE[1]
         rows.append((f"combine, {classes} classes", combined[classes], flops))
-    print(f"{'stage':<28} {'seconds':>8} {'TFLOP':>7} {'floor':>7} {'x floor':>7} {'share':>6}")
     total = networks + combined[options.classes[0]]
-    for stage, duration, flops in rows:
-        floor = flops / bench.rate
-        times = f"{duration / floor:7.2f}" if floor > 1e-3 else f"{'-':>7}"
-        print(
-            f"{stage:<28} {duration:8.3f} {flops / 1e12:7.3f} {floor:7.3f} {times} "
-            f"{duration / total:6.1%}"
-        )
+    print_table(
+        ("stage", "seconds", "TFLOP", "floor", "× floor", "share"),
+        [
+            (
+                stage,
+                f"{duration:.3f}",
+                f"{flops / 1e12:.3f}",
+                f"{flops / bench.rate:.3f}",
+                f"{duration * bench.rate / flops:.2f}" if flops > 1e-3 * bench.rate else "–",
+                f"{duration / total:.1%}",
+            )
+            for stage, duration, flops in rows
+        ],
+    )
     for classes, duration in combined.items():
         single = networks + duration
         text = bench.text(classes)
@@ -195,14 +201,19 @@ def report(
 
 def compare(rows: Sequence[tuple[str, float, float]], libraries: dict[str, float]) -> None:
     """Print the seconds of public libraries, ours, and their ratio, part by part."""
-    print(f"{'':<28} {'libraries':>9} {'ours':>8} {'ratio':>6}")
     ours = {
         part: sum(seconds for name, seconds, _ in rows if name.startswith(beginnings))
         for part, beginnings in PARTS.items()
     }
     both = [(part, libraries[part], ours[part]) for part in PARTS]
-    for part, theirs, own in [*both, ("an image", sum(libraries.values()), sum(ours.values()))]:
-        print(f"{part:<28} {theirs:9.3f} {own:8.3f} {own / theirs:6.2f}")
+    total = ("an image", sum(libraries.values()), sum(ours.values()))
+    print_table(
+        ("seconds", "public libraries", "this project", "ratio", "share"),
+        [
+            (part, f"{theirs:.3f}", f"{own:.3f}", f"{own / theirs:.2f}", f"{own / total[2]:.1%}")
+            for part, theirs, own in (*both, total)
+        ],
+    )
 
 
 def library_seconds(recipe: Recipe, options: argparse.Namespace) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """What the machine is and what it can do: the floor that a stage's time is compared to."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 
 import torch
@@ -47,6 +47,21 @@ def wait_for(device: torch.device) -> None:
     """Let everything that was asked of a GPU be done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table in Markdown, which docs/model.md can take as it is.
+
+    Args:
+        header: of the columns; all but the first are numbers.
+        rows: of cells.
+    """
+    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
+    rule = [f"{'-' * (width - 1)}:" for width in widths]
+    rule[0] = "-" * widths[0]
+    for row in (header, rule, *rows):
+        _, *numbers = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        print(f"| {' | '.join((row[0].ljust(widths[0]), *numbers))} |")
 
 
 def product_rate(dtype: torch.dtype, device: torch.device) -> float:

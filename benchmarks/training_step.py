@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.inference import peak_memory
-from benchmarks.machine import described, product_rate, wait_for
+from benchmarks.machine import described, print_table, product_rate, wait_for
 from benchmarks.public_libraries import PublicLibraries
 from scan_core.command.freed_memory import keep_freed_memory
 from scan_core.models.build import architecture_of, build_network
@@ -130,15 +130,17 @@ def main() -> None:
         f"{options.recipe}, batch {options.batch} of {step.side} × {step.side}, "
         f"{options.precision}, {device}: @ runs at {rate / 1e9:.0f} GFLOP/s"
     )
-    for part, duration in best.items():
-        print(f"{part:<22} {duration:8.3f} s {duration / total:6.1%}")
+    print_table(
+        ("part", "seconds", "share"),
+        [(part, f"{taken:.3f}", f"{taken / total:.1%}") for part, taken in best.items()],
+    )
     print(
-        f"{'a step':<22} {total:8.3f} s, {options.batch / total:.2f} images/s, "
+        f"a step: {total:.3f} s, {options.batch / total:.2f} images/s, "
         f"{total / floor:.2f} times the floor, {peak_memory(device):.1f} GiB"
     )
     if isinstance(recipe.clip.architecture, str):
         theirs = library_seconds(recipe, step)
-        print(f"{'public libraries':<22} {theirs:8.3f} s, ratio {total / theirs:.2f}")
+        print(f"public libraries: {theirs:.3f} s, ratio {total / theirs:.2f}")
 
 
 def library_seconds(recipe: Recipe, step: TrainingStep) -> float:

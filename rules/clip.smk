@@ -41,7 +41,7 @@ rule mine_shard:
         clip=clip_of_pairs,
         segmenter=segmenter_of_pairs,
         index=TRAINING_INDEX,
-        raw=ALL_RAW_RECORDS,
+        raw=TRAINING_RECORDS,
         captions=CAPTIONS_OF_ONES_OWN,
         made_of=pairs_shard_made_of,
     output:

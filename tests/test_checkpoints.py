@@ -288,5 +288,5 @@ def test_the_command_line_imports_what_segment_takes(tmp_path):
     words = [str(word) for word in (tmp_path / "photo.png", *options)]
     segment.main(segment.parser().parse_args(words))
     record = json.loads((tmp_path / "out/photo.json").read_text())
-    assert record["settings"]["clip_weight"] == recipe["inference"]["clip_weight"]
+    assert record["settings"]["clip_weight"] == recipe["inference"]["clip_weight"]["default"]
     assert sum(found["area"] for found in record["segments"]) == 64 * 80

@@ -257,6 +257,12 @@ TRAINING = {"clip_weights", "train_segmenter", "mine_shard", "finetune_clip"}
             {"finetune_clip", "fuse_weights"},
             {"clip_weights", "train_segmenter", "mine_shard"},
         ),
+        (  # images that only the searches see
+            "datasets.miniworld.tuning_images",
+            5,
+            {"generate_miniworld", "convert_benchmark", "verify_dataset"},
+            TRAINING | {"fuse_weights"},
+        ),
     ],
 )
 @pytest.mark.parametrize("forgotten", [False, True], ids=["", "forgotten"])
