@@ -59,7 +59,7 @@ def longer(params) -> None:
     datasets["miniworld"].update(training_images=60, tuning_images=20, test_images=60)
     for name, benchmark in datasets["benchmarks"].items():
         benchmark["images"] = {"train": 60 if name == datasets["train"] else 20, "val": 60}
-    params["searches"]["settings"]["trials"] = 40
+    params["searches"] = {"settings": {**params["searches"]["settings"], "trials": 40}}
 
 
 @pytest.fixture(scope="module")

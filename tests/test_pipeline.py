@@ -43,6 +43,7 @@ def reduced(params) -> None:
     }
     for grid in grids.values():
         grid["seeds"] = [0]
+    params["searches"] = {"settings": params["searches"]["settings"]}
     params["searches"]["settings"].update(trials=12, benchmarks=BENCHMARKS)
     recipe = params["recipes"]["mini"]
     recipe["grids"] = ["ensemble_weight"]
