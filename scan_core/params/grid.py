@@ -305,9 +305,12 @@ def _name(
     values: Mapping[str, Any],
     seed: int,
 ) -> str:
-    """A folder's name: what differs, readable, and where that is too long, its hash."""
+    """A folder's name: what differs, readable, and where that is too long, its hash.
+
+    It does not depend on the order in which keys are listed: what is equal has one name.
+    """
     words, exact = [f"seed={seed}"], [str(seed)]
-    for key, value in values.items():
+    for key, value in sorted(values.items()):
         if part in effects.of(key, value):
             words.append(f"{key.split('.', 1)[-1]}={_word(value)}")
             exact.append(f"{key}={json.dumps(value)}")
