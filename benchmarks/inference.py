@@ -245,10 +245,10 @@ def main() -> None:
     parser.add_argument("--classes", nargs="+", type=int, default=[150, 847])
     parser.add_argument("--compile", action="store_true", help="torch.compile the networks")
     options = parser.parse_args()
-    keep_freed_memory()  # as every command of the project does
     recipe = validate(read_params(Path("params.yaml"))).recipes[options.recipe]
     print(described(torch.device(options.device)))
     libraries = library_seconds(recipe, options)
+    keep_freed_memory()  # as our commands do, and what the libraries leave as it is
     reference = None
     for precision in options.precision:
         class_map = report(options.recipe, recipe, options, precision, libraries).cpu()

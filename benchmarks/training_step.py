@@ -113,12 +113,13 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     options = parser.parse_args()
-    keep_freed_memory()  # as every command of the project does
     recipe = validate(read_params(Path("params.yaml"))).recipes[options.recipe]
     dtype = getattr(torch, options.precision)
     step = TrainingStep(recipe, options.device, dtype, options.batch)
     device = step.device
     print(described(device))
+    theirs = library_seconds(recipe, step) if isinstance(recipe.clip.architecture, str) else None
+    keep_freed_memory()  # as our commands do, and what the libraries leave as it is
     with ConvolutionalLinear(step.network):
         with FlopCounterMode(display=False) as counter:
             step()
@@ -138,8 +139,7 @@ def main() -> None:
         f"a step: {total:.3f} s, {options.batch / total:.2f} images/s, "
         f"{total / floor:.2f} times the floor, {peak_memory(device):.1f} GiB"
     )
-    if isinstance(recipe.clip.architecture, str):
-        theirs = library_seconds(recipe, step)
+    if theirs is not None:
         print(f"public libraries: {theirs:.3f} s, ratio {total / theirs:.2f}")
 
 
