@@ -6,6 +6,7 @@ Proposals for an image of 640 × 853 pixels and CLIP's view of 16 crops, ViT-B/1
 seconds and page faults before and after `keep_freed_memory`, in this order in one process.
 """
 
+import argparse
 import resource
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,9 @@ SIZE, CROPS = (640, 853), 16
 @torch.inference_mode()
 def main() -> None:
     """Print the table."""
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     device = torch.device("cpu")
     print(described(device))
     torch.manual_seed(0)
