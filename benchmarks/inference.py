@@ -195,7 +195,7 @@ def report(
         )
     if libraries:
         compare(rows[: len(rows) - len(combined) + 1], libraries)
-    print(f"peak memory {peak_memory(bench.device):.1f} GiB")
+    print(f"peak memory, libraries included: {peak_memory(bench.device):.1f} GiB")
     return bench.combine(image_features, bench.text(options.classes[0]), one)[0]
 
 
