@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.machine import described, seconds
+from benchmarks.machine import described, print_table, seconds
 from scan_core.command.freed_memory import keep_freed_memory
 from scan_core.inference.scan import Scan
 from scan_core.models.clip import encode_images
@@ -44,10 +44,14 @@ def main() -> None:
     if not keep_freed_memory():
         raise SystemExit("the allocator takes no such setting, or has settings from outside")
     after = {name: measured(job) for name, job in work.items()}
-    print(f"{'':<18} {'seconds':>17} {'ratio':>6} {'page faults':>17}")
-    for name in work:
-        (slow, many), (fast, few) = before[name], after[name]
-        print(f"{name:<18} {slow:8.2f} {fast:8.2f} {fast / slow:6.2f} {many:8d} {few:8d}")
+    print_table(
+        ("freed memory", "returned, s", "kept, s", "ratio", "page faults", "page faults, kept"),
+        [
+            (name, f"{slow:.2f}", f"{fast:.2f}", f"{fast / slow:.2f}", f"{many:,}", f"{few:,}")
+            for name, (slow, many) in before.items()
+            for fast, few in [after[name]]
+        ],
+    )
 
 
 def measured(work: Callable[[], object]) -> tuple[float, int]:

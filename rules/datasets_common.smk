@@ -42,10 +42,14 @@ def raw_data(wildcards):
     return records_of([raw_format])
 
 
-# The records of every archive or layout that the benchmarks in use need.
-ALL_RAW_RECORDS = records_of(
-    sorted({BENCHMARKS[n].format for n in USED if raw_root(RECIPE, n) is None})
-)
+def records_of_benchmarks(names):
+    """The records of every archive or layout that these need, but for what a person has put there."""
+    return records_of(
+        sorted({BENCHMARKS[n].format for n in names if raw_root(RECIPE, n) is None})
+    )
+
+
+ALL_RAW_RECORDS = records_of_benchmarks(USED)
 
 
 def converted_files():

@@ -233,12 +233,8 @@ CAPTIONS, CAPTIONS_ARE_MADE = captions(RECIPE)
 CAPTIONS_OF_ONES_OWN = (
     [] if CAPTIONS is None or CAPTIONS_ARE_MADE else ancient(str(CAPTIONS))
 )
-# What made the images that are mined and their captions; none where a person has put them there.
-TRAINING_RECORDS = (
-    records_of([BENCHMARKS[RECIPE.datasets.train].format])
-    if raw_root(RECIPE, RECIPE.datasets.train) is None
-    else []
-)
+# What made the images that are mined, and their captions.
+TRAINING_RECORDS = records_of_benchmarks([RECIPE.datasets.train])
 
 BACKBONE_SOURCE = RECIPE.segmenter.backbone.weights
 

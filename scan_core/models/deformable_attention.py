@@ -127,7 +127,7 @@ def gather_and_sum(
         weights: (B, Q, heads, levels, points).
 
     Returns:
-        (B, Q, heads * D).
+        (B, Q, heads * D); NaN where a place is NaN.
     """
     batch, _, heads, depth = values.shape
     queries, points, device = pixels.shape[1], pixels.shape[4], values.device
@@ -181,7 +181,7 @@ def _cell(pixels: Tensor, extent: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         (..., levels * points) each: how far behind the first of the two, 0..1, and which that is,
-        -1..extent, int32. No number: no number, and 0.
+        -1..extent, int32. NaN gives NaN and 0.
     """
     bounded = torch.minimum(pixels.clamp(min=-1).flatten(-2), extent)
     first = bounded.detach().floor()
