@@ -8,9 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+from project import BENCHMARKS, Project, reduced
 from ruamel.yaml import YAML
-from test_pipeline import BENCHMARKS, reduced
-from test_workflow import Project
 
 SCRIPT = Path(__file__).with_name("slurm_cluster.sh")
 STEPS = 60

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from test_workflow import Project
+from project import Project
 
 # What a run makes that does not say when, where, or how fast it was made.
 _TIMED = (

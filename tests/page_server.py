@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import requests
-from test_scan import ROOT, _scan
+from project import ROOT
+from small_models import tiny_scan
 
 
 class PageServer:
@@ -92,7 +93,7 @@ def running_page(folder: Path, limits: str = ""):
         folder: for the model and the log.
         limits: statements that set other limits.
     """
-    _scan().save(folder / "model.safetensors")
+    tiny_scan().save(folder / "model.safetensors")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

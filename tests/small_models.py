@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from parity_pack import ARCHITECTURE, tiny_network
+import numpy as np
+from parity_pack import ARCHITECTURE, image, tiny_network
 
 from scan_core.inference.scan import Scan
 from scan_core.models.build import tokenizer_for
@@ -38,3 +39,17 @@ def small_scan(default: TestSettings, **defects: bool) -> Scan:
         "test_settings": SettingsTable(default, {}).as_dict(),
     }
     return Scan(tiny_network(text_heads=False), tokenizer_for(ARCHITECTURE), header)
+
+
+NAMES = ["sea", "sand", "red ball", "brick wall", "tent"]
+VIEW = {"short_side": 96, "replace_layers": (1, 3)}
+SETTINGS = settings(0.9, 0.6, 0.5, **VIEW)
+
+
+def tiny_scan(**defects):
+    return small_scan(SETTINGS, **defects)
+
+
+def picture_of(height, width, seed=11):
+    large_enough = image(seed, max(height, 2), max(width, 2))
+    return np.ascontiguousarray(large_enough[:, :height, :width].transpose(1, 2, 0))

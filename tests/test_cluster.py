@@ -27,8 +27,8 @@ from cluster_project import (
     until,
 )
 from gpu_stubs import Stubs, overlap
+from project import BENCHMARKS
 from ruamel.yaml import YAML
-from test_pipeline import BENCHMARKS
 
 from scan_core.storage.tensors import load_tensors
 

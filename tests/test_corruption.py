@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_scan import _scan
+from small_models import tiny_scan
 
 from scan_core.datasets.manifest import write_manifest
 from scan_core.errors import InputError
@@ -60,7 +60,7 @@ def test_any_single_bit_of_weights_or_header_is_noticed(tmp_path):
 def test_a_header_without_a_key_is_one_message_with_the_file(tmp_path):
     """Of a checkpoint: each key, and each part of those that have some."""
     path = tmp_path / "model.safetensors"
-    _scan().save(path)
+    tiny_scan().save(path)
     tensors, header = load_tensors(path)
     needed = ("architecture", "prompts", "seed", "defects", "test_settings")
     changes = [{k: v for k, v in header.items() if k != key} for key in needed]

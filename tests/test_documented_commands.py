@@ -16,9 +16,8 @@ from pathlib import Path
 
 import pytest
 from documented import PAGES, ROOT, arguments, code_blocks, commands, mentioned
-from test_pipeline import reduced
-from test_scan import _picture, _scan
-from test_workflow import Project
+from project import Project, reduced
+from small_models import picture_of, tiny_scan
 
 # A page -> the test that runs all its commands; it has to name the page.
 RUN_BY = {"own_data.md": "test_own_data.py", "export.md": "test_export.py"}
@@ -155,11 +154,11 @@ def test_the_lines_of_python_run(tmp_path, monkeypatch):
     from PIL import Image
 
     monkeypatch.chdir(tmp_path)
-    scan = _scan()
+    scan = tiny_scan()
     for model in ("model.safetensors", "results/mini/release/model.safetensors"):
         scan.save(model)
     for photo in ("my_photo.jpg", "beach.jpg"):
-        Image.fromarray(_picture(60, 80)).save(photo)
+        Image.fromarray(picture_of(60, 80)).save(photo)
     ran = 0
     for page in PAGES:
         for _, block in code_blocks(page):

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 from documented import ROOT, commands, shown_files
 from PIL import Image
-from small_models import settings, small_scan
-from test_scan import VIEW, _picture
+from small_models import VIEW, picture_of, settings, small_scan
 
 from scan_core.apps.export.onnx_files import crop_graph, write_graph
 from scan_core.apps.exported.model import ExportedModel
@@ -50,7 +49,7 @@ def folder(tmp_path_factory):
     scan.header["test_settings"] = SettingsTable(DEFAULT, BENCHMARKS).as_dict()
     (folder / MODEL).parent.mkdir(parents=True)
     scan.save(folder / MODEL)
-    Image.fromarray(_picture(90, 120)).save(folder / "my_photo.jpg", quality=95)
+    Image.fromarray(picture_of(90, 120)).save(folder / "my_photo.jpg", quality=95)
     for name, text in shown_files(GUIDE).items():
         (folder / name).write_text(text)
     followed = [shlex.split(command) for command in commands(GUIDE)]
@@ -98,7 +97,7 @@ def _difference(ours, theirs):
     ids=str,
 )
 def test_class_maps_and_outputs_are_those_of_pytorch(folder, scan, benchmark, size):
-    chosen, picture = scan.settings_table.of(benchmark), _picture(*size)
+    chosen, picture = scan.settings_table.of(benchmark), picture_of(*size)
     ours, expected = _expected(scan, picture, chosen)
     model = ExportedModel.open(folder / "exported", benchmark=benchmark)
     assert (model.segment(picture) == expected).mean() >= 0.999
@@ -196,7 +195,7 @@ def test_what_cannot_be_segmented_is_said_in_one_line(folder, tmp_path):
 
     changed(largest_side=96)
     with pytest.raises(InputError, match=r"120 x 90 .* with 128 x 96, .* sides of up to 96"):
-        ExportedModel.open(exported).segment(_picture(90, 120))
+        ExportedModel.open(exported).segment(picture_of(90, 120))
     changed(checkpoint="another")
     with pytest.raises(InputError, match="made with another checkpoint"):
         ExportedModel.open(exported)

@@ -12,8 +12,8 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 from killing import KilledProject
+from project import reduced
 from pydantic import BaseModel
-from test_pipeline import reduced
 
 from scan_core.errors import InputError
 from scan_core.params.grid import check_grid

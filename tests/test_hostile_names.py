@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from test_workflow import ROOT, Project, small
+from project import ROOT, Project, small
 
 # A space, quotes, a command, a variable, a pattern, a comment, and a separator.
 ROOT_OF_DATA = 'my data\'s "best" $(touch ran) $HOME *#;&'

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from killing import KilledProject, kill, processes_of, wait
-from test_pipeline import reduced
+from project import reduced
 
 pytestmark = pytest.mark.long
 

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 from killing import KilledProject, kill, wait, wait_for
-from test_workflow import small
+from project import small
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from documented import ROOT
 from PIL import Image
-from test_scan import _picture, _scan
+from small_models import picture_of, tiny_scan
 
 
 @pytest.mark.long
@@ -44,8 +44,8 @@ def test_the_wheel_segments_a_picture_outside_of_the_checkout(tmp_path):
     install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel]
     subprocess.run([python, *install], check=True, cwd=tmp_path)
 
-    _scan().save(tmp_path / "model.safetensors")
-    Image.fromarray(_picture(60, 80)).save(tmp_path / "picture.png")
+    tiny_scan().save(tmp_path / "model.safetensors")
+    Image.fromarray(picture_of(60, 80)).save(tmp_path / "picture.png")
     ran = _run(
         environment / "bin/scan-segment", "picture.png", "--classes", "sea, sand",
         "--checkpoint", "model.safetensors", "--out", "out", folder=tmp_path,

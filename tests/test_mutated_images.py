@@ -7,7 +7,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 from PIL import Image
-from test_scan import _picture
+from small_models import picture_of
 
 from scan_core.errors import InputError
 from scan_core.storage.images import check_image, image_size, read_image, read_label
@@ -31,7 +31,7 @@ KINDS = [
 def originals():
     exif = Image.Exif()
     exif[0x0112], exif[0x010F], exif[0x011A] = 6, "a camera", 72.5
-    picture = Image.fromarray(_picture(20, 26))
+    picture = Image.fromarray(picture_of(20, 26))
     for kind, mode, options in KINDS:
         chosen = dict(options)
         if chosen.pop("exif", False):

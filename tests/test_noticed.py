@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from test_workflow import ROOT, Project
+from project import ROOT, Project
 
 LISTS = ROOT / "scan_core/vocabulary/data"
 CLIP = ROOT / "scan_core/models/packaged/mini_clip.safetensors"

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from test_scan import ROOT
+from project import ROOT
 
 from scan_core.datasets.formats import FORMATS
 from scan_core.errors import InputError

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from documented import ROOT
+from project import small
 from ruamel.yaml import YAML
-from test_workflow import small
 
 LAYOUT = "data/mini/raw/generated/voc2010.json"
 WORKFLOW = """

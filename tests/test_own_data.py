@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 from documented import ROOT, commands, shown_files
 from PIL import Image
+from project import Project, reduced
 from pycocotools.coco import COCO
 from ruamel.yaml import YAML
-from test_pipeline import reduced
-from test_scan import _scan
-from test_workflow import Project
+from small_models import tiny_scan
 
 from scan_core.datasets.miniworld.concepts import stuff_id
 from scan_core.datasets.miniworld.scenes import draw_scene
@@ -53,7 +52,7 @@ def _entry(params) -> None:
 def followed(tmp_path_factory):
     project = Project(tmp_path_factory.mktemp("own"))
     model = project.folder / "results/mini/release/model.safetensors"
-    _scan().save(model)
+    tiny_scan().save(model)
     _write_images(project.folder / "own/raw")
     project.edit(_entry)
     shutil.copy(project.folder / "params.yaml", project.folder / "own/params.yaml")

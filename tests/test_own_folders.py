@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from project import ROOT
 from ruamel.yaml import YAML
-from test_workflow import ROOT
 
 from scan_core.datasets.captions import training_captions
 from scan_core.datasets.conversion import convert

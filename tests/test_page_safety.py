@@ -10,7 +10,7 @@ import pytest
 import requests
 from page_server import running_page
 from PIL import Image
-from test_scan import _picture
+from small_models import picture_of
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +32,7 @@ def visitor(server):
 
 @pytest.fixture
 def photo(tmp_path):
-    Image.fromarray(_picture(60, 80)).save(tmp_path / "photo.png")
+    Image.fromarray(picture_of(60, 80)).save(tmp_path / "photo.png")
     return tmp_path / "photo.png"
 
 
@@ -63,7 +63,7 @@ def test_no_file_of_the_machine_is_read(server, visitor, photo, tmp_path):
     folder = own.rpartition("/")[0]
     os.mkfifo(tmp_path / "pipe.png")
     private = tmp_path / "private.png"
-    Image.fromarray(_picture(70, 70, 5)).save(private)
+    Image.fromarray(picture_of(70, 70, 5)).save(private)
     names = [
         str(private), str(tmp_path / "missing.png"), str(tmp_path / "pipe.png"), "/dev/zero",
         f"{folder}/../../../../../../../..{private}", f"file://{private}", str(tmp_path),
@@ -115,7 +115,7 @@ def test_an_image_whose_exif_data_is_cut_off_is_shown_with_a_warning(visitor, ph
 
 
 def test_nobody_reads_what_another_visitor_has_uploaded(server, visitor, tmp_path):
-    Image.fromarray(_picture(50, 50, 9)).save(tmp_path / "mine.png")
+    Image.fromarray(picture_of(50, 50, 9)).save(tmp_path / "mine.png")
     theirs = server.visitor().upload(tmp_path / "mine.png")
     assert "choose an image first" in shown(visitor.ask({"path": theirs, "meta": FILE}))
     assert visitor.session.get(f"{server.address}/gradio_api/file={theirs}").status_code == 404
@@ -239,12 +239,12 @@ def test_many_at_once_are_told_to_come_again_and_all_others_are_answered(server,
 
 
 def test_the_words_of_a_request_have_a_time(photo):
-    from test_scan import _scan
+    from test_scan import tiny_scan
 
     from scan_core.apps.page.viewer import Viewer
     from scan_core.errors import InputError
 
-    viewer = Viewer(_scan(), time_limit=0.0)
+    viewer = Viewer(tiny_scan(), time_limit=0.0)
     seen = viewer.look(photo)
     words = ",".join(f"word {n}" for n in range(40))
     with pytest.raises(InputError, match="take longer than 0 s"):

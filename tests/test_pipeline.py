@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from project import BENCHMARKS, LAYERS, Project, reduced
 from test_report_page import MOST_BYTES, images_of
-from test_workflow import Project, small
 
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.inference.scan import Scan
@@ -25,41 +25,6 @@ from scan_core.params.schema.recipe import Recipe
 from scan_core.params.stages import clip_part, model_part, segmenter_part
 from scan_core.storage.tensors import load_tensors
 from scan_core.vocabulary.classes import load_class_list
-
-BENCHMARKS = ["mini_ade_36", "mini_voc_10b"]
-LAYERS = [[1], [2], [1, 2], [1, 2, 3]]
-
-
-def reduced(params) -> None:
-    """Few images, few steps: numbers mean nothing, the path is the real one."""
-    small(params)
-    grids = params["ablations"]
-    for name in set(grids) - {"ensemble_weight", "components"}:
-        del grids[name]
-    grids["layers"] = {
-        "recipe": "mini",
-        "vary": {"inference.replace_layers": LAYERS},
-        "fixed": {"inference.clip_weight": 1.0},  # CLIP alone, which the shift changes
-    }
-    for grid in grids.values():
-        grid["seeds"] = [0]
-    params["searches"] = {"settings": params["searches"]["settings"]}
-    params["searches"]["settings"].update(trials=12, benchmarks=BENCHMARKS)
-    recipe = params["recipes"]["mini"]
-    recipe["grids"] = ["ensemble_weight"]
-    # The weight is one of the grid's, and the shift is strong enough to be seen in few images.
-    recipe["inference"].update(benchmarks=BENCHMARKS, clip_weight=0.75, replace_ratio=1.0)
-    recipe["clip"]["source"] = "train"
-    recipe["clip"]["pretraining"].update(
-        images=60, cutouts=20, steps=4, cutout_steps=2, batch_size=12, warmup_steps=1
-    )
-    recipe["segmenter"]["training"].update(
-        steps=4, batch_size=2, warmup_steps=1, checkpoint_every=2, validate_every=4
-    )
-    recipe["clip_finetune"]["pairs"]["images"] = 6
-    recipe["clip_finetune"].update(epochs=1, batch_size=4)
-    for name in ("vitb16", "vitl14"):
-        params["recipes"][name]["grids"] = []
 
 
 @pytest.fixture(scope="module")

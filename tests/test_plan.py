@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from test_workflow import Project
+from project import Project
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from test_workflow import REAL, Project
+from project import REAL, Project
 
 pytestmark = [
     pytest.mark.slow,

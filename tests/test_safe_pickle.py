@@ -7,7 +7,7 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
-from test_scan import ROOT
+from project import ROOT
 
 from scan_core.errors import InputError
 from scan_core.storage.safe_pickle import load_plain_pickle

@@ -3,14 +3,13 @@
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from parity_pack import image
 from PIL import Image
-from small_models import settings, small_scan
+from project import ROOT
+from small_models import NAMES, SETTINGS, VIEW, picture_of, settings, tiny_scan
 
 from scan_core.errors import InputError
 from scan_core.inference.class_map import class_maps, class_scores
@@ -25,29 +24,15 @@ from scan_core.params.resolution import resolve_settings, settings_table
 from scan_core.params.schema.recipe import Recipe
 from scan_core.params.settings import SettingsTable, TestSettings
 
-ROOT = Path(__file__).parents[1]
-NAMES = ["sea", "sand", "red ball", "brick wall", "tent"]
-VIEW = {"short_side": 96, "replace_layers": (1, 3)}
-SETTINGS = settings(0.9, 0.6, 0.5, **VIEW)
-
-
-def _scan(**defects):
-    return small_scan(SETTINGS, **defects)
-
-
-def _picture(height, width, seed=11):
-    large_enough = image(seed, max(height, 2), max(width, 2))
-    return np.ascontiguousarray(large_enough[:, :height, :width].transpose(1, 2, 0))
-
 
 @pytest.fixture(scope="module")
 def scan():
-    return _scan()
+    return tiny_scan()
 
 
 @pytest.fixture(scope="module")
 def picture():
-    return _picture(90, 120)
+    return picture_of(90, 120)
 
 
 def test_the_result_is_what_it_says(scan, picture):
@@ -66,7 +51,7 @@ def test_the_result_is_what_it_says(scan, picture):
 
 def test_repeated_runs_are_equal_to_the_bit(scan, picture):
     first = scan.segment(picture, NAMES, SETTINGS)
-    second = _scan().segment(picture, NAMES, SETTINGS)
+    second = tiny_scan().segment(picture, NAMES, SETTINGS)
     assert np.array_equal(first.class_map, second.class_map)
     assert torch.equal(first.scores, second.scores)
     assert torch.equal(first.seen.first.mask_logits, second.seen.first.mask_logits)
@@ -105,7 +90,7 @@ def test_tf32_is_allowed_as_the_settings_say_and_only_meanwhile(scan, picture):
 
 
 def test_neighbours_in_a_batch_change_nothing(scan, picture):
-    pictures = [picture, _picture(40, 200, 1), _picture(90, 120, 2), picture]
+    pictures = [picture, picture_of(40, 200, 1), picture_of(90, 120, 2), picture]
     together = scan.segment_all(pictures, NAMES, SETTINGS)
     for one, result in zip(pictures, together, strict=True):
         alone = scan.segment(one, NAMES, SETTINGS)
@@ -202,7 +187,7 @@ def test_a_photograph_is_turned_as_its_camera_says(picture, tmp_path):
 
 @pytest.mark.parametrize("size", [(300, 30), (30, 300), (1, 1), (33, 31)])
 def test_images_of_odd_sizes(scan, size):
-    result = scan.segment(_picture(*size), NAMES, SETTINGS)
+    result = scan.segment(picture_of(*size), NAMES, SETTINGS)
     assert result.class_map.shape == size
 
 
@@ -329,12 +314,12 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 
 
 def test_text_features_follow_the_weights_and_are_kept_on_disk(tmp_path):
-    scan = _scan()
+    scan = tiny_scan()
     scan.text_encoder.folder = tmp_path
     before = scan.text_encoder(NAMES)
     assert torch.equal(scan.text_encoder(NAMES[:2]), before[:2])
     (file,) = tmp_path.glob("*.safetensors")
-    other = _scan()
+    other = tiny_scan()
     other.text_encoder.folder = tmp_path
     other.text_encoder._encode = None  # whatever is not in the file would have to be encoded
     assert torch.equal(other.text_encoder(NAMES), before)
@@ -352,27 +337,27 @@ def test_text_features_follow_the_weights_and_are_kept_on_disk(tmp_path):
 def test_defect_fail_without_masks(picture):
     nothing_shown = settings(1.0, 0.6, 0.5, **VIEW)
     with pytest.raises(InputError, match="fail_without_masks"):
-        _scan(fail_without_masks=True).segment(picture, NAMES, nothing_shown)
+        tiny_scan(fail_without_masks=True).segment(picture, NAMES, nothing_shown)
 
 
 def test_defect_first_image_context(scan, picture):
-    pictures = [_picture(90, 120, 4), picture]
-    broken = _scan(first_image_context=True).segment_all(pictures, NAMES, SETTINGS)
+    pictures = [picture_of(90, 120, 4), picture]
+    broken = tiny_scan(first_image_context=True).segment_all(pictures, NAMES, SETTINGS)
     alone = scan.segment_all(pictures, NAMES, SETTINGS)
     features = [next(iter(r.seen.first.crop_features.values())) for r in (broken[1], alone[1])]
     assert not torch.allclose(*features, atol=1e-3)
 
 
 def test_defect_global_random_draws(scan, picture):
-    broken = _scan(global_random_draws=True)
+    broken = tiny_scan(global_random_draws=True)
     draws = [broken.segment(picture, NAMES, SETTINGS).scores for _ in range(2)]
     assert not torch.equal(*draws)
     assert torch.equal(*(scan.segment(picture, NAMES, SETTINGS).scores for _ in range(2)))
 
 
 def test_defect_nearest_padded_view(scan, picture):
-    broken = _scan(nearest_padded_view=True)
-    wide = _picture(40, 200, 1)
+    broken = tiny_scan(nearest_padded_view=True)
+    wide = picture_of(40, 200, 1)
     alone = broken.segment(picture, NAMES, SETTINGS).scores
     beside = broken.segment_all([picture, wide], NAMES, SETTINGS)[0].scores
     assert not torch.allclose(alone, beside, atol=1e-4), "its neighbour's padding is seen"
@@ -395,7 +380,7 @@ def test_defect_rejected_masks_score_one_and_zero_weight():
 
 
 def test_defect_stale_text_features():
-    broken = _scan(stale_text_features=True)
+    broken = tiny_scan(stale_text_features=True)
     before = broken.text_encoder(NAMES)
     with torch.no_grad():
         broken.network.clip.text_projection.mul_(-1)

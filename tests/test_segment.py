@@ -13,8 +13,9 @@ from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib.font_manager import fontManager
 from PIL import Image
+from project import ROOT
 from pycocotools import mask as coco_mask
-from test_scan import NAMES, ROOT, SETTINGS, _picture, _scan
+from small_models import NAMES, SETTINGS, picture_of, tiny_scan
 
 from scan_core.apps import segment
 from scan_core.apps.image_files import find_images, segment_files
@@ -27,7 +28,7 @@ from scan_core.reporting.pictures.fonts import lettering_for
 
 @pytest.fixture(scope="module")
 def scan():
-    return _scan()
+    return tiny_scan()
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def checkpoint(scan, tmp_path_factory):
 def photos(tmp_path_factory):
     folder = tmp_path_factory.mktemp("photos")
     for number, size in enumerate([(90, 120), (120, 80)]):
-        Image.fromarray(_picture(*size, number)).save(folder / f"{number}.png")
+        Image.fromarray(picture_of(*size, number)).save(folder / f"{number}.png")
     (folder / "notes.txt").write_text("no image")
     return folder
 
@@ -106,7 +107,7 @@ def test_class_names_from_everywhere(tmp_path):
 
 
 def _classified(scan, text, background=None, minimum_score=0.0):
-    picture = _picture(90, 120)
+    picture = picture_of(90, 120)
     (seen,) = scan.encode([picture], [SETTINGS])
     words = None if background is None else parse_classes(background)
     classes = own_classes(parse_classes(text), words)
@@ -117,7 +118,7 @@ def _classified(scan, text, background=None, minimum_score=0.0):
 def test_synonyms_are_one_class(scan):
     """A class gets the better of its words, and a word that looks like nothing changes nothing."""
     plain = _classified(scan, "sea, sand, red ball, brick wall, tent")
-    expected = scan.segment(_picture(90, 120), NAMES, SETTINGS)
+    expected = scan.segment(picture_of(90, 120), NAMES, SETTINGS)
     assert np.array_equal(plain.class_map, expected.class_map)
     twice = _classified(scan, "sea | Meer, sand, red ball, brick wall, tent")
     assert set(np.unique(twice.class_map)) <= set(range(5))
@@ -143,14 +144,14 @@ def test_background_is_what_looks_like_other_words_or_like_nothing(scan):
 
 def test_three_thousand_classes_in_bounded_memory(tmp_path):
     """All class scores of the enlarged image at once would take 3 GB."""
-    Image.fromarray(_picture(90, 120)).resize((600, 450)).save(tmp_path / "large.png")
+    Image.fromarray(picture_of(90, 120)).resize((600, 450)).save(tmp_path / "large.png")
     program = """
 import resource, sys
 from pathlib import Path
 sys.path[:0] = ["tests"]
-from test_segment import _scan, segment_files, own_classes
+from test_segment import tiny_scan, segment_files, own_classes
 classes = own_classes([(f"thing {number}",) for number in range(3000)])
-scan = _scan()
+scan = tiny_scan()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 assert not segment_files(scan, [Path(sys.argv[1])], classes, Path(sys.argv[2]))
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
@@ -309,7 +310,7 @@ def test_images_that_differ_in_their_suffix_alone_are_both_segmented(scan, tmp_p
     """And folders in a folder are left out with a word."""
     (tmp_path / "photos/below").mkdir(parents=True)
     for name in ("one.png", "one.jpg", "two.png"):
-        Image.fromarray(_picture(40, 60)).save(tmp_path / "photos" / name)
+        Image.fromarray(picture_of(40, 60)).save(tmp_path / "photos" / name)
     paths = find_images([str(tmp_path / "photos")])
     assert "subfolders are left out (1)" in caplog.text
     classes = own_classes(parse_classes("sky, sea"))

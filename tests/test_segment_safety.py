@@ -8,7 +8,8 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from test_scan import ROOT, _picture, _scan
+from project import ROOT
+from small_models import picture_of, tiny_scan
 
 from scan_core.apps.image_files import find_images, segment_files
 from scan_core.apps.own_classes import own_classes, parse_classes
@@ -19,12 +20,12 @@ CLASSES = own_classes(parse_classes("sea, sand"))
 
 @pytest.fixture(scope="module")
 def scan():
-    return _scan()
+    return tiny_scan()
 
 
 def save(path, seed=0, size=(40, 50), **options):
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(_picture(*size, seed)).save(path, **options)
+    Image.fromarray(picture_of(*size, seed)).save(path, **options)
     return path
 
 
@@ -101,7 +102,7 @@ BAD = {
 
 
 def test_every_bad_image_is_one_message_and_the_others_are_made(tmp_path):
-    _scan().save(tmp_path / "model.safetensors")
+    tiny_scan().save(tmp_path / "model.safetensors")
     folder, out = tmp_path / "in", tmp_path / "out"
     save(folder / "good.png")
     save(folder / "z_good.jpg", 3)

@@ -15,7 +15,7 @@ import pytest
 import torch
 from killing import descendants, wait_for
 from PIL import Image
-from test_scan import _picture, _scan
+from small_models import picture_of, tiny_scan
 from torch.nn import functional as F
 
 from scan_core.command.stopping import Interrupted
@@ -189,7 +189,7 @@ def test_nouns_of_captions(caption, nouns):
     [("A sea and some sand.", None), ("Oh, and so on.", "no pair in any image")],
 )
 def test_a_pair_for_every_noun_and_a_word_where_there_is_none(tmp_path, caption, says):
-    for name, pixels in (("image", _picture(90, 120)), ("label", np.zeros((90, 120), np.uint8))):
+    for name, pixels in (("image", picture_of(90, 120)), ("label", np.zeros((90, 120), np.uint8))):
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
     split = Split("", "", (Sample("0", "image.png", "label.png", 120, 90),), {})
     index = BenchmarkIndex("one", "coco_stuff", "one", ("sea", "sand"), 255, {"train": split})
@@ -197,7 +197,7 @@ def test_a_pair_for_every_noun_and_a_word_where_there_is_none(tmp_path, caption,
     images = BenchmarkImages(tmp_path / "index.json", "train")
     shard, merged = tmp_path / "shards/0.jsonl", tmp_path / "pairs.jsonl"
     captioned = Captioned(images, {"0": [caption]}, 1, None)
-    mine_shard(_scan(), captioned, captioned.numbers(), 20, 1, {}, shard)
+    mine_shard(tiny_scan(), captioned, captioned.numbers(), 20, 1, {}, shard)
     if says:
         with pytest.raises(InputError, match=says):
             merge_pairs([shard], merged)
@@ -224,7 +224,7 @@ def test_pairs_are_the_same_whatever_the_shards_and_stops(tmp_path):
     rng = np.random.default_rng(0)
     samples = []
     for number in range(5):
-        Image.fromarray(_picture(64, 80) ^ rng.integers(0, 99, 3, np.uint8)).save(
+        Image.fromarray(picture_of(64, 80) ^ rng.integers(0, 99, 3, np.uint8)).save(
             tmp_path / f"{number}.png"
         )
         samples.append(Sample(str(number), f"{number}.png", "", 80, 64))
@@ -233,7 +233,7 @@ def test_pairs_are_the_same_whatever_the_shards_and_stops(tmp_path):
     index.save(tmp_path / "index.json")
     images = BenchmarkImages(tmp_path / "index.json", "train")
     captions = {str(n): ["A sea and some sand." if n != 3 else "Oh!"] for n in range(5)}
-    scan = _scan()
+    scan = tiny_scan()
 
     def mined(shards, stop_at=-1):
         captioned = _Asked(images, captions, 1, None)

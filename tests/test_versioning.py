@@ -11,8 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from test_pipeline import reduced
-from test_workflow import ROOT, Project
+from project import ROOT, Project, reduced
 
 from scan_core.params.layout import restored
 

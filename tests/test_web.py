@@ -7,7 +7,7 @@ import time
 import pytest
 from page_server import running_page
 from PIL import Image
-from test_scan import _picture, _scan
+from small_models import picture_of, tiny_scan
 
 from scan_core.apps.page.viewer import Viewer
 from scan_core.errors import InputError
@@ -83,7 +83,7 @@ def test_the_page_from_upload_to_slider(page, tmp_path):
 
     page.segment()
     page.wait(lambda: "choose an image first" in page.find("body").text)
-    Image.fromarray(_picture(90, 120)).save(tmp_path / "photo.png")
+    Image.fromarray(picture_of(90, 120)).save(tmp_path / "photo.png")
     page.find("#image input[type=file]").send_keys(str(tmp_path / "photo.png"))
     page.wait(lambda: page.script("return document.querySelector('#image img')"))
     page.type("#names textarea", "sea, sand, red ball | kite, Straße")
@@ -125,8 +125,8 @@ def test_the_page_from_upload_to_slider(page, tmp_path):
 
 
 def test_the_networks_run_once_and_files_of_the_server_are_not_read(tmp_path):
-    Image.fromarray(_picture(90, 120)).save(tmp_path / "photo.png")
-    viewer = Viewer(_scan())
+    Image.fromarray(picture_of(90, 120)).save(tmp_path / "photo.png")
+    viewer = Viewer(tiny_scan())
     seen = viewer.look(tmp_path / "photo.png")
     assert viewer.look(tmp_path / "photo.png", seen) is seen
     with pytest.raises(InputError, match="type the class names"):

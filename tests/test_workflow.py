@@ -1,75 +1,12 @@
 """The workflow through real Snakemake: what is made, what is made again, and what is refused."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
-
-ROOT = Path(__file__).parents[1]
-REAL = ROOT.parent / "shared/real"
-MINI = (
-    "mini_coco_24",
-    "mini_ade_36",
-    "mini_ade_87",
-    "mini_voc_10",
-    "mini_voc_10b",
-    "mini_context_24",
-    "mini_context_50",
-)
-
-
-class Project:
-    """A copy of the project's files in a folder of its own."""
-
-    def __init__(self, folder: Path):
-        listed = subprocess.run(
-            ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-            cwd=ROOT, capture_output=True, text=True, check=True,
-        ).stdout.split()  # fmt: skip
-        for name in listed:
-            if (ROOT / name).is_file():
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(ROOT / name, folder / name)
-        self.folder = folder
-
-    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        return subprocess.run(
-            ["snakemake", *arguments],
-            cwd=self.folder,
-            env={**os.environ, "PATH": path},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def edit(self, change) -> None:
-        yaml = YAML()
-        yaml.width = 10_000  # lines stay as long as they are
-        params = yaml.load(self.folder / "params.yaml")
-        change(params)
-        yaml.dump(params, self.folder / "params.yaml")
-
-    def jobs(self, *arguments: str) -> dict[str, int]:
-        """Number of jobs of each rule that a run would do."""
-        ran = self.snakemake("-n", "--quiet", "rules", "--profile", "local", *arguments)
-        assert ran.returncode == 0, ran.stdout
-        counted = re.findall(r"^(\w+) +(\d+)$", ran.stdout, re.MULTILINE)
-        return {rule: int(number) for rule, number in counted if rule != "total"}
-
-
-def small(params) -> None:
-    """Reduce the miniature world to what a test has time for."""
-    datasets = params["recipes"]["mini"]["datasets"]
-    datasets["miniworld"].update(training_images=12, tuning_images=3, test_images=8)
-    for name, benchmark in datasets["benchmarks"].items():
-        benchmark["images"] = {"train": 12 if name == datasets["train"] else 3, "val": 8}
+from project import MINI, REAL, Project, small
 
 
 @pytest.fixture(scope="module")
