@@ -17,7 +17,7 @@ from scan_core.params.reading import read_params
 from scan_core.reporting.tables.parameters import parameter_reference
 
 ROOT = Path(__file__).parents[1]
-LOCK = (ROOT / "envs/requirements.lock").read_text(encoding="utf-8")
+LOCK = (ROOT / "envs/development.lock").read_text(encoding="utf-8")
 
 
 def test_the_reference_of_parameters_is_current():
