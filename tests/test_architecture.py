@@ -94,7 +94,7 @@ def test_an_edit_redoes_exactly_the_stages_that_import_the_file(tmp_path):
     }
     edited = [
         *("vocabulary/prompt_templates.json", "datasets/index.py", "params/schema/segmenter.py"),
-        *("tracking/pyfunc.py", "apps/page/viewer.py", "storage/atomic.py", "errors.py"),
+        *("tracking/pyfunc.py", "apps/page_server.py", "storage/atomic.py", "errors.py"),
     ]
     for name in edited:
         file = tmp_path / "scan_core" / name
@@ -116,7 +116,7 @@ def test_an_edit_redoes_exactly_the_stages_that_import_the_file(tmp_path):
     assert {"convert_benchmark", "train_segmenter", "evaluate_shard"} <= stages("index.py")
     assert "train_segmenter" not in stages("schema/grids.py"), "a grid is no part of a training"
     assert not stages("pyfunc.py") & {*TRAININGS, "evaluate_shard"}
-    assert stages("viewer.py") == set()
+    assert stages("page_server.py") == set()
     assert stages("published_numbers.csv") <= {
         *("tables", "figures", "grid_report", "release", "report_page", "mlflow_sync")
     }

@@ -194,7 +194,7 @@ class Server:
             "mask_threshold": settings.mask_threshold,
             "crop_threshold": settings.crop_threshold,
             "most_bytes": MOST_BYTES,
-            "examples": _examples(),
+            "examples": examples(),
         }
         self._html = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
 
@@ -257,7 +257,7 @@ class Server:
             raise HTTPException(408, "the upload took too long") from None
 
     def _answer(self, asked: Question) -> dict[str, Any]:
-        classes = _classes_of(asked)
+        classes = classes_of(asked)
         answer: dict[str, Any] = {"key": asked.key}
         if asked.image is not None:
             features = self.viewer.look(asked.image)
@@ -370,7 +370,7 @@ def _decoded(content: bytes, warn: Callable[[str], object]) -> NDArray[np.uint8]
         raise InputError(f"the image is damaged: {error}") from None
 
 
-def _classes_of(asked: Question) -> ClassNames:
+def classes_of(asked: Question) -> ClassNames:
     """The classes that a visitor asks for.
 
     Raises:
@@ -388,7 +388,7 @@ def _classes_of(asked: Question) -> ClassNames:
     return classes
 
 
-def _examples() -> list[dict[str, str]]:
+def examples() -> list[dict[str, str]]:
     """Scenes of the miniature world that no data set holds, each with the words for it."""
     found = []
     for number in range(_EXAMPLES):

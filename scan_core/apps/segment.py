@@ -249,6 +249,16 @@ def segment_files(
     return [failed[path] for path in paths if path in failed]
 
 
+def check_new(folder: Path) -> None:
+    """Refuse a folder to write to that holds something.
+
+    Raises:
+        InputError: it does, or it is a file.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} exists and is not an empty folder; name another, or remove it")
+
+
 def label_picture(class_map: NDArray[np.int32], classes: ClassNames) -> Image.Image:
     """The class map as a picture whose values are the class indices.
 
