@@ -166,9 +166,9 @@ def _truncate(path: Path) -> None:
         (lambda raw: ade_file(raw, 2, "image").unlink(), "has no image in"),
         (lambda raw: photo(ade_file(raw, 2, "image"), 25, 16), "is 25x16 pixels, but its label"),
         (lambda raw: png(ade_file(raw, 2, "label"), labels(0, 151)), "label value 151 is out of"),
-        (lambda raw: _truncate(ade_file(raw, 2, "image")), "is corrupt or truncated"),
-        (lambda raw: _truncate(ade_file(raw, 2, "label")), "is corrupt or truncated"),
-        (lambda raw: ade_file(raw, 2, "label").write_text("<html>"), "is corrupt or truncated"),
+        (lambda raw: _truncate(ade_file(raw, 2, "image")), "is damaged"),
+        (lambda raw: _truncate(ade_file(raw, 2, "label")), "is damaged"),
+        (lambda raw: ade_file(raw, 2, "label").write_text("<html>"), "is no image"),
         (lambda raw: png(ade_file(raw, 2, "label"), np.zeros((16, 24, 3), np.uint8)), "one value"),
     ],
 )
@@ -455,7 +455,7 @@ def test_verification_names_the_split_the_type_and_the_file_that_is_wrong(ade, t
         verify(output / "index.json", {}, workers=1)
     label.write_bytes(good)
     ade_file(ade, 3, "image").write_text("<html>")
-    with pytest.raises(InputError, match=r"ADE_val_00000003\.jpg is corrupt"):
+    with pytest.raises(InputError, match=r"ADE_val_00000003\.jpg is damaged"):
         verify(output / "index.json", {}, workers=1)
 
 
