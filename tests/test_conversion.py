@@ -215,9 +215,7 @@ def test_a_killed_conversion_continues(tmp_path):
     kept = {path.name: path.stat().st_mtime_ns for path in finished.glob("ADE*")}
     assert not (output / "index.json").exists()
     assert 20 <= len(kept) < 600
-    (finished / ".ADE_val_00000599.elsewhere-1.tmp.png").write_bytes(
-        b"killed in the middle of this one"
-    )
+    (finished / f".{os.uname().nodename}-{process.pid}-0.tmp.png").write_bytes(b"cut off")
     subprocess.run(command, cwd=ROOT, check=True, stderr=subprocess.DEVNULL)
     done = output / "labels/val"
     assert len(list(done.iterdir())) == 600

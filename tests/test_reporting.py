@@ -670,7 +670,7 @@ def test_predictions_that_do_not_fit(benchmark):
     with pytest.raises(InputError, match=r"combined/3\.png has the shape"):
         draw(benchmark)
     path.write_bytes(b"no picture")
-    with pytest.raises(InputError, match=r"combined/3\.png is damaged"):
+    with pytest.raises(InputError, match=r"combined/3\.png is no image"):
         draw(benchmark)
     path.unlink()  # an image without all predictions is not chosen
     draw(benchmark)

@@ -179,7 +179,7 @@ def _opened(
 def _orientation(image: Image.Image) -> int:
     # Pillow rotates TIFFs itself when it decodes them.
     found = 1 if image.format == "TIFF" else image.getexif().get(ExifTags.Base.Orientation)
-    return found if found in range(1, 9) else 1
+    return int(found) if found in range(1, 9) else 1
 
 
 def _upright_size(image: Image.Image) -> tuple[int, int]:
