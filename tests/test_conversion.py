@@ -309,7 +309,7 @@ def test_verification_finds_what_changed_afterwards(ade, tmp_path):
     with pytest.raises(InputError, match="is 24x8 and"):
         verify(output / "index.json", {}, workers=1)
     label.unlink()
-    with pytest.raises(InputError, match=r"ADE_val_00000003\.png is missing"):
+    with pytest.raises(InputError, match=r"ADE_val_00000003\.png does not exist"):
         verify(output / "index.json", {}, workers=1)
 
 
@@ -453,7 +453,7 @@ def test_verification_names_the_split_the_type_and_the_file_that_is_wrong(ade, t
         verify(output / "index.json", {}, workers=1)
     label.write_bytes(good)
     ade_file(ade, 3, "image").write_text("<html>")
-    with pytest.raises(InputError, match=r"ADE_val_00000003\.jpg is damaged"):
+    with pytest.raises(InputError, match=r"ADE_val_00000003\.jpg is no image"):
         verify(output / "index.json", {}, workers=1)
 
 

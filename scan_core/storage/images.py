@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -177,8 +178,9 @@ def _opened(
 
 
 def _orientation(image: Image.Image) -> int:
-    # Pillow rotates TIFFs itself when it decodes them.
-    found = 1 if image.format == "TIFF" else image.getexif().get(ExifTags.Base.Orientation)
+    if image.format == "TIFF":
+        return 1  # Pillow rotates these itself when it decodes them
+    found: Any = image.getexif().get(ExifTags.Base.Orientation)
     return int(found) if found in range(1, 9) else 1
 
 
