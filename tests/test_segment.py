@@ -251,7 +251,7 @@ def test_one_bad_image_does_not_stop_a_batch(checkpoint, tmp_path):
             {"--classes": "sea | lake, sand | lake"},
             "'lake' is given twice, for 'sea' and for 'sand'",
         ),
-        ({"--classes": "@nowhere.txt"}, "class names nowhere.txt cannot be read: No such file"),
+        ({"--classes": "@nowhere.txt"}, "nowhere.txt cannot be read .No such file"),
         ({"--classes": "@{text}"}, "text.png: the file has none"),
         ({"--classes": "sea, " + "very " * 90 + "long"}, "too long"),
         (

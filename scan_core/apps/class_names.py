@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scan_core.errors import InputError
+from scan_core.storage.files import read_text
 from scan_core.vocabulary.classes import as_clip_reads, builtin_class_lists, load_class_list
 
 BACKGROUND = "background"
@@ -138,12 +139,7 @@ def parse_names(text: str) -> list[Synonyms]:
 
 
 def _read(path: Path) -> list[Synonyms]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"class names {path} cannot be read: {error.strerror}") from None
-    except ValueError:
-        raise InputError(f"class names {path}: expected a text file in UTF-8") from None
+    text = read_text(path, "expected class names in a UTF-8 text file, one a line")
     lines = [line.strip() for line in text.splitlines()]
     names = [_words(line) for line in lines if line and not line.startswith("#")]
     if not names:

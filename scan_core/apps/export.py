@@ -7,7 +7,7 @@ from scan_core.apps.class_names import class_names
 from scan_core.apps.model import ModelSource, Source
 from scan_core.apps.segment import check_new
 from scan_core.params.command_line import run
-from scan_core.storage.atomic import atomic_folder
+from scan_core.storage.files import atomic_folder
 
 
 def export(

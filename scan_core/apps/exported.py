@@ -4,7 +4,6 @@ The graphs hold the method; what remains is to read, resize and pad an image, to
 numbers of contextual shift, and to ask for the scores of some rows of the result at a time.
 """
 
-import json
 import logging
 import zlib
 from pathlib import Path
@@ -21,7 +20,7 @@ from scan_core.errors import InputError
 from scan_core.models.resizing import resized
 from scan_core.params.command_line import run
 from scan_core.params.settings import SettingsTable, TestSettings
-from scan_core.storage.atomic import atomic_path
+from scan_core.storage.files import atomic_path, read_arrays, read_json
 from scan_core.storage.images import read_image
 
 FORMAT = 2
@@ -95,34 +94,22 @@ class ExportedModel:
     def __init__(
         self, folder: Path, text: Path | None = None, benchmark: str | None = None, threads: int = 0
     ) -> None:
-        path = folder / DESCRIPTION
-        if not path.is_file():
+        hint = "make an exported model with `python -m scan_core.apps.export`"
+        about = self.about = read_json(folder / DESCRIPTION, hint)
+        self.text = read_arrays(text or folder / TEXT, hint)
+        if about.get("format") != FORMAT:
+            found = about.get("format")
+            raise InputError(f"{folder} has format {found}, this version reads {FORMAT}; {hint}")
+        table = SettingsTable.from_dict(about["test_settings"])
+        default = TestSettings.from_dict(about["settings"])
+        self.settings = table.of(benchmark) if benchmark else default
+        self.classes = ClassNames(tuple(tuple(c.split(" | ")) for c in self.text["classes"]))
+        made_with = (about["checkpoint"], self.settings.prompts)
+        if (str(self.text["checkpoint"]), str(self.text["prompts"])) != made_with:
             raise InputError(
-                f"{folder} is no exported model: it has no {DESCRIPTION}. Make one with "
-                "`python -m scan_core.apps.export`"
-            )
-        text = text or folder / TEXT
-        try:
-            about = self.about = json.loads(path.read_text(encoding="utf-8"))
-            if about["format"] != FORMAT:
-                raise InputError(f"it has format {about['format']}, this version reads {FORMAT}")
-            table = SettingsTable.from_dict(about["test_settings"])
-            self.settings = TestSettings.from_dict(about["settings"])
-            with np.load(text, allow_pickle=False) as file:
-                self.text = dict(file)
-            self.classes = ClassNames(tuple(tuple(c.split(" | ")) for c in self.text["classes"]))
-            prompts, made_for = str(self.text["prompts"]), str(self.text["checkpoint"])
-        except Exception as error:  # json, NumPy and zipfile raise whatever damage makes of a file
-            raise InputError(
-                f"{path} or {text} cannot be read ({error}); export the model again"
-            ) from None
-        if benchmark is not None:
-            self.settings = table.of(benchmark)
-        if made_for != about["checkpoint"] or prompts != self.settings.prompts:
-            raise InputError(
-                f"the words of {text} were made with another checkpoint, or with other prompts "
-                f"than '{self.settings.prompts}'; make them again with the same --checkpoint and "
-                "--benchmark: `python -m scan_core.apps.export --format text`"
+                f"the words of {text or folder} were made with another checkpoint, or with other "
+                f"prompts than '{self.settings.prompts}'; make them again with the same "
+                "--checkpoint and --benchmark: `python -m scan_core.apps.export --format text`"
             )
         graphs = (open_graph(folder / name, threads) for name in GRAPHS)
         self._proposals, self._crops, self._classes = graphs

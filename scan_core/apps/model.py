@@ -15,7 +15,7 @@ from scan_core.params.reading import read_params, validate
 from scan_core.params.resolution import settings_table
 from scan_core.params.schema.recipe import Recipe
 from scan_core.params.settings import Precision, TestSettings
-from scan_core.storage.digest import file_digest
+from scan_core.storage.files import file_digest
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import: after what can be refused without it
     from torch import Tensor

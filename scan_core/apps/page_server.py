@@ -22,7 +22,7 @@ from typing import Annotated, Any
 import numpy as np
 import uvicorn
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -51,7 +51,6 @@ _log = logging.getLogger(__name__)
 LONGEST_SIDE = 1024  # of an image on the page, pixels: larger ones are made smaller
 MOST_BYTES = 40_000_000  # of an image file
 MOST_PIXELS = 50_000_000
-MOST_SCANS = 100  # of a progressive JPEG, each of which is decoded; cameras write about ten
 MOST_WORDS, MOST_LETTERS = 300, 10_000
 WORD_SECONDS = 120.0  # for encoding the words; those that are done count for the next request
 MOST_PROPOSALS = 24
@@ -95,12 +94,11 @@ class Question(BaseModel):
 class Features:
     """An image, (H, W, 3) uint8, and what the networks computed for it.
 
-    This depends on neither names nor clip weight nor mask threshold. `notes` are for the visitor.
+    This depends on neither names nor clip weight nor mask threshold.
     """
 
     image: NDArray[np.uint8]
     views: ImageViews
-    notes: list[str]
 
 
 class Viewer:
@@ -119,8 +117,9 @@ class Viewer:
         Raises:
             InputError: no image, damaged, or above one of the limits.
         """
-        notes: list[str] = []
-        array = _decoded(content, notes.append)
+        if len(content) > MOST_BYTES:
+            raise InputError(f"the image has more than {MOST_BYTES / 1e6:.0f} MB; make it smaller")
+        array = read_image(content, MOST_PIXELS, FORMATS)
         longest = max(array.shape[:2])
         if longest > LONGEST_SIDE:
             height, width = (max(1, round(s * LONGEST_SIDE / longest)) for s in array.shape[:2])
@@ -130,7 +129,7 @@ class Viewer:
         # The weight may be raised later, so CLIP is asked whatever it is now.
         (views,) = self.scan.encode([array], [self.settings.with_clip_weight(1.0)])
         _log.info("looked at %d x %d pixels: %.1f s", *array.shape[:2], time.monotonic() - start)
-        return Features(array, views, notes)
+        return Features(array, views)
 
     def answer(
         self, features: Features, asked: Question, classes: ClassNames
@@ -277,7 +276,7 @@ class Server:
         scores, names = found.scores(), classes.names
         pixels = np.bincount(found.class_map.reshape(-1), minlength=len(names))
         colors = colors_of(len(names), classes.background_id)
-        notes = list(features.notes)
+        notes = []
         if foreign := classes.not_english:
             words = ", ".join(foreign[:5])
             notes.append(
@@ -342,32 +341,6 @@ def application(viewer: Viewer, host_names: Collection[str]) -> Starlette:
             Exception: _refused(500, "something went wrong; the server's log says what"),
         },
     )
-
-
-def _decoded(content: bytes, warn: Callable[[str], object]) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8, checked before it is decoded."""
-    if len(content) > MOST_BYTES:
-        raise InputError(f"the image has more than {MOST_BYTES / 1e6:.0f} MB; make it smaller")
-    try:
-        with Image.open(BytesIO(content), formats=FORMATS) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise InputError(
-                    f"the image has {image.width} x {image.height} pixels, more than the "
-                    f"{MOST_PIXELS / 1e6:.0f} million that are read; make it smaller"
-                )
-            if image.format == "JPEG" and content.count(b"\xff\xda") > MOST_SCANS:
-                raise InputError(
-                    f"the image is a JPEG of more than {MOST_SCANS} scans; save it again"
-                )
-            return read_image(image, warn=warn)
-    except UnidentifiedImageError:
-        raise InputError(f"this is no image of a kind that is read: {', '.join(FORMATS)}") from None
-    except Image.DecompressionBombError:
-        raise InputError("the image has too many pixels; make it smaller") from None
-    except InputError:
-        raise
-    except Exception as error:  # decoders raise anything
-        raise InputError(f"the image is damaged: {error}") from None
 
 
 def classes_of(asked: Question) -> ClassNames:

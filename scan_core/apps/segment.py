@@ -4,8 +4,8 @@ For each image: IMAGE_overlay.png with a legend, IMAGE_labels.png (the 0-based c
 pixel, in the order given) and IMAGE.json (masks as COCO run-length encoding, areas, scores).
 """
 
+import errno
 import glob
-import json
 import logging
 import os
 import sys
@@ -33,9 +33,9 @@ from scan_core.apps.model import (
     knows_only_drawings,
 )
 from scan_core.datasets.reading_ahead import read_ahead
-from scan_core.errors import DiskFullError, InputError
+from scan_core.errors import InputError
 from scan_core.params.command_line import run
-from scan_core.storage.atomic import atomic_path, write_text
+from scan_core.storage.files import atomic_path, json_digest, read_json, write_json
 from scan_core.storage.images import check_name, read_image, suffixes
 
 if TYPE_CHECKING:
@@ -222,9 +222,9 @@ def segment_files(
             )
             record = {"image": str(path), **about, "segments": segments}
             _write(_results(out, stem), image, result, classes, record)
-        except DiskFullError:
-            raise
         except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise
             reason = f"{error.strerror}: {error.filename or out}"
             failed[path] = InputError(f"results of {path} cannot be written: {reason}")
 
@@ -295,7 +295,6 @@ def _begin(
         },
         "classes": classes.records(),
     }
-    text = json.dumps(about, ensure_ascii=False, indent=1) + "\n"
     run_file = out / _RUN
     if out.is_file():
         raise InputError(f"{out} is a file; name a folder with --out")
@@ -305,12 +304,12 @@ def _begin(
                 f"{out} is not empty: choose another --out, or continue with --resume, or replace "
                 "its files with --overwrite"
             )
-        if not run_file.is_file() or run_file.read_text(encoding="utf-8") != text:
+        if not run_file.is_file() or json_digest(read_json(run_file)) != json_digest(about):
             raise InputError(
                 f"{out} has no results of the same model, settings and classes to continue (see "
                 f"{run_file}): choose another --out, or replace its files with --overwrite"
             )
-    write_text(run_file, text)
+    write_json(run_file, about)
     return about
 
 
@@ -344,8 +343,7 @@ def _write(
         with atomic_path(path) as temporary:
             drawn.save(temporary)
     height, width = result.class_map.shape
-    text = json.dumps({"width": width, "height": height, **record}, ensure_ascii=False, indent=1)
-    write_text(summary, text + "\n")
+    write_json(summary, {"width": width, "height": height, **record})
 
 
 def start() -> None:
