@@ -109,6 +109,7 @@ def _cut(kind, **options):
     return file_of(Image.fromarray(picture_of(60, 80)), kind, **options)[:-400]
 
 
+SCANS = file_of(Image.new("L", (9, 9)), "JPEG", progressive=True) + 200 * b"\xff\xda"
 HUGE = file_of(Image.new("1", (13_000, 13_000)))
 
 
@@ -121,7 +122,7 @@ HUGE = file_of(Image.new("1", (13_000, 13_000)))
         (_cut("PNG"), {}, "damaged"),
         (HUGE, {}, "13000 x 13000 pixels, more than the 50 million"),
         (file_of(Image.new("1", (20_000, 20_000))), {}, "pixels"),
-        (file_of(Image.new("L", (9, 9)), "JPEG", progressive=True) + 200 * b"\xff\xda", {}, "scans"),
+        (SCANS, {}, "is a progressive JPEG of 2"),
         (b"\0" * 41_000_000, {}, "more than 40 MB"),
         (b"\0" * 60_000_000, {}, "more than 40 MB"),
         (PHOTO, {"names": ","}, "class 1 of 2 has an empty name"),

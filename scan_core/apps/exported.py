@@ -129,7 +129,7 @@ class ExportedModel:
         views = []
         for scale in settings.scales:
             for mirrored in (False, True)[: 1 + settings.flip]:
-                seen = self._look(image[:, ::-1] if mirrored else image, scale)
+                seen = self.look(image[:, ::-1] if mirrored else image, scale)
                 columns = np.arange(width)
                 views.append({**seen, **words, "columns": columns[::-1] if mirrored else columns})
         class_map = np.empty((height, width), np.int32)
@@ -142,7 +142,7 @@ class ExportedModel:
             class_map[rows], score_map[rows] = scores.argmax(0), scores.max(0).clip(max=1)
         return ScoredMap(class_map, score_map)
 
-    def _look(self, image: NDArray[np.uint8], scale: float) -> dict[str, Any]:
+    def look(self, image: NDArray[np.uint8], scale: float) -> dict[str, Any]:
         """What the networks say about one view of an image, as inputs of the class graph."""
         settings, about = self.settings, self.about
         sides = (round(scale * s) for s in (settings.short_side, settings.longest_side))

@@ -59,7 +59,6 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
 _EXAMPLES = 6
 _EXAMPLE_STREAM = (2024, 6)  # of no data set
 _WORDS_AT_ONCE = 16
-
 UPLOAD_SECONDS = 60.0
 BYTES_AT_ONCE = 500_000_000  # of all requests that are received or answered
 MOST_WAITING = 20  # requests; the next is told to come again
@@ -291,7 +290,6 @@ class Server:
                     zip(names, colors.tolist(), pixels.tolist(), strict=True)
                 )
             ],
-            "mean_score": float(found.score_map.mean()),
             "map": _run_lengths(found.class_map),
             "labels": _data_url(label_picture(found.class_map, classes), "PNG"),
             "segments": coco_results("image", found.class_map, names, scores),
