@@ -1,17 +1,40 @@
-"""One experiment, complete."""
+"""The whole of `params.yaml`, and one experiment in it."""
 
 from typing import Annotated
 
 from pydantic import Field, model_validator
 
 from scan_core.evaluation.names import MODES
-from scan_core.params.schema.clip import Clip
-from scan_core.params.schema.clip_finetune import ClipFinetune
+from scan_core.params.schema.clip import Clip, ClipFinetune
 from scan_core.params.schema.datasets import Datasets
 from scan_core.params.schema.fields import NULL_REMOVES, Block, Name, Seed
+from scan_core.params.schema.grids import Ablation, Search
 from scan_core.params.schema.inference import Inference
-from scan_core.params.schema.released_defects import ReleasedDefects
 from scan_core.params.schema.segmenter import Segmenter
+
+
+class ReleasedDefects(Block):
+    """Defects of the released implementation: each is repaired unless its switch is `true`.
+
+    `faithful: true` sets them all; `docs/released_behaviour.md` says what each does.
+    """
+
+    fail_without_masks: bool = False
+    """An image of which no mask exceeds the threshold is an error, not a result without CLIP."""
+    first_image_context: bool = False
+    """Crops of all images of a batch get the first image's [CLS] token."""
+    global_random_draws: bool = False
+    """Contextual shift draws from Python's global random state, which nothing seeds."""
+    nearest_padded_view: bool = False
+    """CLIP sees the whole batch's images with their padding, shrunk by taking nearest pixels."""
+    rejected_masks_score_one: bool = False
+    """A mask that CLIP was not shown has CLIP's full score for every class."""
+    stale_text_features: bool = False
+    """Text features outlive a change of the text tower's weights."""
+    zero_weight_is_clip_only: bool = False
+    """`clip_weight: 0` means CLIP alone, the opposite of its limit."""
+    discard_last_auxiliary_loss: bool = False
+    """The losses of the last auxiliary output are computed and then not used."""
 
 
 class Recipe(Block):
@@ -80,3 +103,15 @@ class Recipe(Block):
                 )
             if strangers := [n for n in table if n not in known and n != "default"]:
                 raise ValueError(f"'inference.{key}' names the unknown benchmark '{strangers[0]}'")
+
+
+class Params(Block):
+    """The whole file: recipe to run, grids, searches, and one block for each recipe."""
+
+    recipe: str
+    """The recipe to run; `snakemake --config recipe=...` overrides it."""
+    ablations: dict[Name, Ablation] = Field(default_factory=dict)
+    """The grids that a recipe's `grids`, or `snakemake ablations`, can ask for."""
+    searches: dict[Name, Search] = Field(default_factory=dict)
+    """The searches that `snakemake searches` makes."""
+    recipes: Annotated[dict[Name, Recipe], Field(min_length=1)]
