@@ -39,7 +39,7 @@ from scan_core.datasets.verification import verify
 from scan_core.errors import InputError
 from scan_core.evaluation.merging import merge_shards, save_confusion, save_shard
 from scan_core.evaluation.shard_store import ShardStore
-from scan_core.models.build import tokenizer_for
+from scan_core.models.clip import tokenizer_for
 from scan_core.models.clip import build_clip
 from scan_core.models.text_features import TextEncoder
 from scan_core.reporting.results import load_confusion, load_evaluations
@@ -66,7 +66,7 @@ def _convert(folder: str) -> None:
 
 def _encode() -> None:
     torch.manual_seed(0)
-    encoder = TextEncoder(build_clip(CLIP), tokenizer_for({"clip": CLIP}), ["a {}"], Path("text"))
+    encoder = TextEncoder(build_clip(CLIP), tokenizer_for(CLIP), ["a {}"], Path("text"))
     Path("features").write_bytes(encoder(["cat", "dog"]).numpy().tobytes())
 
 

@@ -132,9 +132,9 @@ def test_activations_are_open_clips():
         quick, plain = build_clip("ViT-B-32-quickgelu"), build_clip("ViT-B-32")
     x = torch.linspace(-4, 4, 50)
     expected = open_clip.transformer.QuickGELU()(x)
-    assert torch.equal(quick.visual.transformer.blocks[3].mlp[1](x), expected)
-    assert torch.equal(quick.transformer.blocks[3].mlp[1](x), expected)
-    assert torch.equal(plain.visual.transformer.blocks[3].mlp[1](x), F.gelu(x))
+    assert torch.equal(quick.visual.transformer.resblocks[3].mlp[1](x), expected)
+    assert torch.equal(quick.transformer.resblocks[3].mlp[1](x), expected)
+    assert torch.equal(plain.visual.transformer.resblocks[3].mlp[1](x), F.gelu(x))
 
 
 def test_a_small_clip_comes_from_a_file(tmp_path):
@@ -445,13 +445,13 @@ def test_clip_is_shown_images_as_its_weights_want_them(tag, activation, mean, mo
     small = {"width": 32, "layers": 2, "patch_size": 8, "image_size": 16, "head_width": 16}
     text = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
     sizes = {"embed_dim": 16, "vision_cfg": small, "text_cfg": text}
-    monkeypatch.setattr("scan_core.models.clip.clip_dimensions", lambda name: sizes)
+    monkeypatch.setattr("scan_core.models.clip.clip_config", lambda name: sizes)
     recipe = validate(read_params(ROOT / "params.yaml")).recipes["vitl14"]
     recipe = changed(recipe, {"clip.source": f"open_clip:{tag}"})
     weights = architecture_of(recipe.segmenter, recipe.clip)["clip_weights"]
     clip = build_clip("ViT-L-14", weights)
     assert {type(block.mlp.gelu) for block in blocks(clip.visual)} == {activation}
-    assert type(clip.transformer.blocks[0].mlp.gelu) is activation
+    assert type(clip.transformer.resblocks[0].mlp.gelu) is activation
     wanted = [255 * value for value in getattr(constants, mean)]
     image = torch.tensor(wanted).round().to(torch.uint8)[:, None, None].expand(3, 24, 24)
     everywhere = torch.ones(1, 24, 24, dtype=torch.bool)

@@ -122,7 +122,7 @@ def load_network(path: Path) -> tuple[ScanNetwork, dict[str, Any]]:
             "brought in by `python -m workflow_scripts.import_released_checkpoint`"
         )
     with complete_header(path):
-        network = build_network(header["architecture"], drawn=False)
+        network = build_network(header["architecture"], device="meta")
     load_strict(network, tensors, str(path))
     return network, header
 
@@ -153,7 +153,7 @@ def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -
     """Load tensors that must fit exactly.
 
     Args:
-        module: gets the weights.
+        module: gets the weights; on the device `meta`, the tensors themselves and no copies.
         tensors: by the module's names.
         source: what messages call them.
 
@@ -163,7 +163,10 @@ def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -
     report = compare_keys(module, tensors)
     if report.missing or report.extra or report.reshaped:
         raise InputError(f"{source} does not fit this network:\n  {report}")
-    module.load_state_dict(dict(tensors))
+    weights = module.state_dict()
+    without_data = any(weight.is_meta for weight in weights.values())
+    fitting = {name: tensor.to(weights[name].dtype) for name, tensor in tensors.items()}
+    module.load_state_dict(fitting, assign=without_data)
 
 
 def import_foreign(network: ScanNetwork, path: Path, kind: str) -> KeyReport:

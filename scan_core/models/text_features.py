@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from open_clip import CLIP
 from torch import Tensor
 from torch.nn import functional as F
 
 from scan_core.errors import InputError
 from scan_core.models.clip import Tokenizer, encode_texts, text_weights
-from scan_core.models.clip_towers import CLIP
 from scan_core.models.cpu_linear import ConvolutionalLinear
 from scan_core.storage.tensors import load_tensors, save_tensors
 

@@ -299,8 +299,8 @@ def _report(error: ValidationError, source: str, parents: Mapping[str, str] | No
     lines = []
     for (location, message), problem in problems.items():
         if location[:1] == ("recipes",) and len(location) > 1:
-            parent = (parents or {}).get(str(location[1]), "")
-            if (("recipes", parent, *location[2:]), message) in problems:
+            parent = (parents or {}).get(str(location[1]))
+            if parent and (("recipes", parent, *location[2:]), message) in problems:
                 continue
         path = ".".join(_file_path(location))
         if problem["type"] == "extra_forbidden":

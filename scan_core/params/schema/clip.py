@@ -83,8 +83,8 @@ class Clip(Block):
     """open_clip's model name (docs/clips.md), or the dimensions of a small one."""
     pretrained: str | None = None
     """With `file:` and a model name: open_clip's tag of the weights in the file, or of those that
-    they were fine-tuned from, such as `openai`. It says which activation and which mean and
-    deviation of pixels they want."""
+    they were fine-tuned from, such as `openai`: its table says which activation and which mean and
+    deviation of pixels they want. `none`: those of the architecture and of CLIP's first weights."""
     pretraining: ClipPretraining | None = None
     """How to train it, or how the packaged one was trained; `null` with other sources."""
     prompts: PromptSet
@@ -107,20 +107,21 @@ class Clip(Block):
             )
         if isinstance(self.architecture, str) and clip_models():
             clip_config(self.architecture)
-        if (self.pretrained is not None) != (of_any_size and isinstance(self.architecture, str)):
+        if of_any_size and isinstance(self.architecture, str) and self.pretrained is None:
             raise ValueError(
-                "'pretrained' must name open_clip's tag of the weights with 'source: file:...' and "
-                "a model name, such as 'openai', and be null otherwise: it says which activation "
-                "the weights want"
+                "'pretrained' must name open_clip's tag of the weights in the file, or of those "
+                "that they were fine-tuned from, such as 'openai', or be 'none': it says which "
+                "activation they want"
             )
         return self
 
     @property
     def tag(self) -> str | None:
-        """open_clip's tag, whose table says what the weights want."""
+        """open_clip's tag, whose table says what the weights want; None: there is none."""
         if self.source.startswith("open_clip:"):
             return self.source.removeprefix("open_clip:")
-        return self.pretrained
+        of_a_file = self.source.startswith("file:") and self.pretrained != "none"
+        return self.pretrained if of_a_file else None
 
 
 class MaskTextPairs(Block):
