@@ -20,9 +20,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> None:
     """Pack, try what was packed, and write."""
-    from scan_core.models.clip import tokenizer_for
     from scan_core.models.checkpoints import load_strict
-    from scan_core.models.clip import build_clip
+    from scan_core.models.clip import build_clip, tokenizer_for
     from scan_core.models.packaged.files import load_packaged, save_packaged
     from scan_core.storage.atomic import write_text  # torch takes seconds to import
     from scan_core.storage.tensors import load_tensors

@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from scan_core.errors import InputError
+from scan_core.params.classifiers import CLASSIFIERS
 from scan_core.params.schema.grids import Ablation, Search, Steps
 from scan_core.params.schema.recipe import Params, Recipe
 from scan_core.storage.atomic import write_text
@@ -142,11 +143,12 @@ def validate(document: dict[str, Any], source: str = "params.yaml") -> Params:
         raise InputError(_report(error, source, _parents(document))) from None
     _known(params.recipe, params.recipes, f"{source}: recipe")
     for name, recipe in params.recipes.items():
-        if taken := [method for method in recipe.predictions if method in params.recipes]:
-            raise InputError(
-                f"{source}: recipes.{name}.predictions: '{taken[0]}' is the name of a recipe, by "
-                "which the tables call our own results; choose another"
-            )
+        for method in recipe.predictions:
+            if method in params.recipes or method in CLASSIFIERS:
+                raise InputError(
+                    f"{source}: recipes.{name}.predictions: the tables call our own results "
+                    f"'{method}' (a recipe, or one of {', '.join(CLASSIFIERS)}); choose another"
+                )
         for grid in recipe.grids:
             _known(grid, params.ablations, f"{source}: recipes.{name}.grids")
     for name, ablation in params.ablations.items():

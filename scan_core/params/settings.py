@@ -250,15 +250,6 @@ def training_settings(
     )
 
 
-def classifier_settings(settings: TestSettings) -> dict[str, TestSettings]:
-    """Settings of the whole model and of its classifiers alone, from those of the whole model."""
-    return {
-        "combined": settings,
-        "in_vocabulary": replace(settings, clip_weight=0.0),
-        "clip_only": replace(settings, clip_weight=1.0),
-    }
-
-
 _MASK, _CROP = "inference.mask_threshold", "inference.crop_threshold"
 _RATIO = "inference.replace_ratio"
 

@@ -4,7 +4,6 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from scan_core.params.classifiers import CLASSIFIERS
 from scan_core.params.schema.clip import Clip, ClipFinetune
 from scan_core.params.schema.datasets import Datasets
 from scan_core.params.schema.fields import NULL_REMOVES, Block, Name, Seed
@@ -80,11 +79,6 @@ class Recipe(Block):
         Raises:
             ValueError: it names the key.
         """
-        if taken := [name for name in self.predictions if name in CLASSIFIERS]:
-            raise ValueError(
-                f"'predictions' has the name '{taken[0]}', which is one of our own ways to "
-                f"classify ({', '.join(CLASSIFIERS)}); choose another"
-            )
         known = self.datasets.benchmarks
         for name in self.inference.benchmarks:
             if "val" not in getattr(known.get(name), "images", {}):
