@@ -14,7 +14,7 @@ from scan_core.models.checkpoints import load_strict
 from scan_core.models.clip import tokenizer_for
 from scan_core.params.recipe_part import RecipePart
 from scan_core.params.settings import SettingsTable, training_settings
-from scan_core.storage.tensors import load_tensors, save_tensors
+from scan_core.storage.weights import load_tensors, save_tensors
 
 _CLIP_PARTS = ("clip.", "original_clip.")
 

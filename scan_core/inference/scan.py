@@ -149,6 +149,7 @@ class Scan:
                 self._tokenizer,
                 prompt_templates(prompts),
                 self._text_cache,
+                [self.header["architecture"].get(key) for key in ("clip", "clip_weights")],
                 stale=self.defects.stale_text_features,
             )
         return self._text_encoders[prompts]

@@ -21,7 +21,7 @@ from scan_core.models.released_names import (
     to_ours,
 )
 from scan_core.models.scan import ScanNetwork
-from scan_core.storage.tensors import load_foreign, load_tensors, save_tensors
+from scan_core.storage.weights import load_foreign, load_tensors, save_tensors
 
 _log = logging.getLogger(__name__)
 _SHOWN = 8

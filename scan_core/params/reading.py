@@ -18,9 +18,9 @@ from ruamel.yaml.error import YAMLError
 
 from scan_core.errors import InputError
 from scan_core.params.classifiers import CLASSIFIERS
-from scan_core.params.schema.grids import Ablation, Search, Steps
-from scan_core.params.schema.recipe import Params, Recipe
-from scan_core.storage.atomic import write_text
+from scan_core.params.schema.grids import Ablation, Params, Search, Steps
+from scan_core.params.schema.recipe import Recipe
+from scan_core.storage.files import write_text
 
 SNAPSHOT_VARIABLE = "SCAN_PARAMS_SNAPSHOT"
 SNAPSHOT_FOLDER = Path(".snakemake/params")

@@ -1,3 +1,77 @@
-"""Moved."""
+"""What a search is made on, what it leaves as it is, and whether it can be made."""
 
-from scan_core.params.settings import searched_benchmarks as searched_benchmarks
+from typing import Any
+
+from scan_core.errors import InputError
+from scan_core.params.schema.grids import Search, Steps
+from scan_core.params.schema.recipe import Recipe
+from scan_core.params.settings import resolve_settings
+
+_MASK, _CROP = "inference.mask_threshold", "inference.crop_threshold"
+_RATIO = "inference.replace_ratio"
+
+
+def not_searched(search: Search, recipe: Recipe, benchmark: str) -> dict[str, Any]:
+    """The settings of a benchmark that no trial of a search changes."""
+    searched = {key.removeprefix("inference.") for key in search.vary}
+    if _MASK in search.vary and isinstance(recipe.inference.crop_threshold, str):
+        searched.add("crop_threshold")
+    own = resolve_settings(recipe, benchmark).as_dict()
+    return {name: value for name, value in own.items() if name not in searched}
+
+
+def searched_benchmarks(name: str, search: Search, recipe: Recipe) -> list[str]:
+    """The benchmarks of a search, once it is clear that the recipe can be searched like this.
+
+    Args:
+        name: of the search.
+        search: as in `params.yaml`.
+        recipe: that it starts from.
+
+    Raises:
+        InputError: no benchmark, or one without a `train` split; steps where a list is needed; or
+            a shift of a model that was fine-tuned without.
+    """
+    where = f"params.yaml: searches.{name}"
+    _check_searched_keys(search, recipe, where)
+    images = {key: benchmark.images for key, benchmark in recipe.datasets.benchmarks.items()}
+    if search.benchmarks is None:
+        chosen = [b for b in recipe.inference.benchmarks if "train" in images[b]]
+    else:
+        chosen = search.benchmarks
+    missing = "" if chosen else "none of the recipe's benchmarks has"
+    for benchmark in chosen:
+        if "train" not in images[benchmark]:
+            missing = f"'{benchmark}' has not"
+    if missing:
+        raise InputError(
+            f"{where}.benchmarks: {missing} the `train` split on which settings are chosen; add "
+            "`train: null` to the `images` of a benchmark"
+        )
+    return chosen
+
+
+def _check_searched_keys(search: Search, recipe: Recipe, where: str) -> None:
+    crop = search.vary.get(_CROP, [recipe.inference.crop_threshold])
+    thresholds = crop if isinstance(crop, list) else []
+    follows = any(isinstance(value, str) for value in thresholds)
+    for key in (_MASK, _CROP, _RATIO) if follows else (_CROP, _RATIO):
+        if isinstance(search.vary.get(key), Steps):
+            remedy = ", or `crop_threshold` a number" if key == _MASK else ""
+            raise InputError(
+                f"{where}.vary: {key}: CLIP's crops depend on it, so it needs a list of "
+                f"values{remedy}"
+            )
+    if _RATIO in search.vary and not recipe.clip_finetune.contextual_shift:
+        raise InputError(
+            f"{where}.vary: {_RATIO}: CLIP was fine-tuned without contextual shift, and is tested "
+            "without"
+        )
+    masks = search.vary.get(_MASK, [])
+    lowest = masks.low if isinstance(masks, Steps) else min(map(float, masks), default=None)
+    for value in thresholds:
+        if lowest is not None and not isinstance(value, str) and lowest < value:
+            raise InputError(
+                f"{where}.vary: {_MASK}: {lowest:g} is below the crop threshold {value:g}, and all "
+                "mask thresholds below that are one: a mask without a pixel above it has no crop"
+            )

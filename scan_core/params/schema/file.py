@@ -1,3 +1,3 @@
 """Moved."""
 
-from scan_core.params.schema.recipe import Params as Params
+from scan_core.params.schema.grids import Params as Params

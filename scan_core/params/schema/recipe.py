@@ -1,4 +1,4 @@
-"""The whole of `params.yaml`, and one experiment in it."""
+"""One experiment, complete."""
 
 from typing import Annotated
 
@@ -7,7 +7,6 @@ from pydantic import Field, model_validator
 from scan_core.params.schema.clip import Clip, ClipFinetune
 from scan_core.params.schema.datasets import Datasets
 from scan_core.params.schema.fields import NULL_REMOVES, Block, Name, Seed
-from scan_core.params.schema.grids import Ablation, Search
 from scan_core.params.schema.inference import Inference
 from scan_core.params.schema.segmenter import Segmenter
 
@@ -97,15 +96,3 @@ class Recipe(Block):
                 )
             if strangers := [n for n in table if n not in known and n != "default"]:
                 raise ValueError(f"'inference.{key}' names the unknown benchmark '{strangers[0]}'")
-
-
-class Params(Block):
-    """The whole file: recipe to run, grids, searches, and one block for each recipe."""
-
-    recipe: str
-    """The recipe to run; `snakemake --config recipe=...` overrides it."""
-    ablations: dict[Name, Ablation] = Field(default_factory=dict)
-    """The grids that a recipe's `grids`, or `snakemake ablations`, can ask for."""
-    searches: dict[Name, Search] = Field(default_factory=dict)
-    """The searches that `snakemake searches` makes."""
-    recipes: Annotated[dict[Name, Recipe], Field(min_length=1)]
