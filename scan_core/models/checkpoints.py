@@ -28,7 +28,7 @@ _SHOWN = 8
 
 # Kind of foreign checkpoint -> its names, which of our weights it has to bring, and the
 # beginnings of the names that it may hold besides, which have no place in our network.
-_KINDS: dict[str, tuple[Rules, tuple[str, ...], tuple[str, ...]]] = {
+KINDS: dict[str, tuple[Rules, tuple[str, ...], tuple[str, ...]]] = {
     "scan": (SCAN, ("",), ()),
     "mask2former": (
         PROPOSAL_NETWORK,
@@ -184,9 +184,9 @@ def import_foreign(network: ScanNetwork, path: Path, kind: str) -> KeyReport:
     Raises:
         InputError: unreadable, or it does not fit; the network is unchanged.
     """
-    if kind not in _KINDS:
-        raise InputError(f"kind of checkpoint '{kind}': expected {', '.join(_KINDS)}")
-    rules, required, ignorable = _KINDS[kind]
+    if kind not in KINDS:
+        raise InputError(f"kind of checkpoint '{kind}': expected {', '.join(KINDS)}")
+    rules, required, ignorable = KINDS[kind]
     tensors, unknown = to_ours(load_foreign(path), rules)
     strangers = [name for name in unknown if not name.startswith(ignorable or ("\0",))]
     report = compare_keys(network, tensors)
