@@ -1,7 +1,7 @@
 """The model that a person means, and images in class names of their own."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,16 +12,15 @@ from numpy.typing import NDArray
 from scan_core.apps.class_names import ClassNames
 from scan_core.errors import InputError
 from scan_core.params.reading import read_params, validate
-from scan_core.params.resolution import settings_table
 from scan_core.params.schema.recipe import Recipe
-from scan_core.params.settings import Precision, TestSettings
+from scan_core.params.settings import Precision, TestSettings, settings_table
 from scan_core.storage.files import file_digest
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import: after what can be refused without it
     from torch import Tensor
 
+    from scan_core.inference.image_features import ImageViews
     from scan_core.inference.scan import Scan
-    from scan_core.inference.views import ImageViews
 
 DEFAULT_RECIPE = "mini"
 ONLY_DRAWINGS = (
@@ -109,7 +108,7 @@ class ModelOptions(ModelSource):
 
         device = chosen_device(self.device)
         scan = super().open(device=device, text_cache=self.text_cache, **options)
-        scan.settings = _overridden(scan.settings, given)
+        scan.settings = scan.settings.overridden(**given)
         return scan
 
 
@@ -176,7 +175,7 @@ def classify(
     import torch
 
     from scan_core.inference.class_map import class_maps, pixel_scores
-    from scan_core.inference.segmentation import as_array
+    from scan_core.inference.scan import as_array
 
     with torch.inference_mode():
         scores = scan.score(views, text, settings, classes.owners)
@@ -186,14 +185,6 @@ def classify(
         if classes.background_id is not None:
             class_map[score_map < minimum_score] = classes.background_id
         return ScoredMap(as_array(class_map), score_map.float().cpu().numpy())
-
-
-def _overridden(settings: TestSettings, given: Mapping[str, Any]) -> TestSettings:
-    """Settings with some replaced; crops that follow the mask threshold go on following it."""
-    changes = dict(given)
-    if settings.crop_threshold == settings.mask_threshold and "mask_threshold" in given:
-        changes["crop_threshold"] = given["mask_threshold"]
-    return replace(settings, **changes)
 
 
 def _released(recipe: str) -> Path:

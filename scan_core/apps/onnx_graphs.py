@@ -23,10 +23,9 @@ from torch.nn import functional as F
 from scan_core.apps.class_names import ClassNames
 from scan_core.apps.exported import DESCRIPTION, FORMAT, GRAPHS, TEXT, open_graph
 from scan_core.errors import InputError
-from scan_core.inference.ensemble import combine_scores
+from scan_core.inference.class_map import combine_scores
 from scan_core.inference.scan import Scan
 from scan_core.models.clip import blocks, encode_images
-from scan_core.models.clip_towers import ClipInput
 from scan_core.models.contextual_shift import (
     ContextualShift,
     background_patches,
@@ -34,8 +33,8 @@ from scan_core.models.contextual_shift import (
 )
 from scan_core.models.crops import mask_boxes
 from scan_core.models.deformable_attention import DeformableAttention
-from scan_core.models.proposal_network import PIXEL_MEAN, PIXEL_STD, STRIDE, ProposalNetwork
-from scan_core.models.scan import class_logits
+from scan_core.models.preprocessing import PIXEL_MEAN, PIXEL_STD, STRIDE, ClipInput
+from scan_core.models.scan import ProposalNetwork, class_logits
 
 _log = logging.getLogger(__name__)
 _OPSET = 18
@@ -307,7 +306,8 @@ class ClassGraph(_Graph):
             scores = torch.where(clip_weight == 0, alone, scores)
         part = _linear(masks, 1, rows, size[0], target[0])
         part = _linear(part, 2, columns, size[1], target[1])
-        return (scores.T @ part.flatten(1)).unflatten(1, part.shape[1:])
+        maps: Tensor = (scores.T @ part.flatten(1)).unflatten(1, part.shape[1:])
+        return maps
 
     def inputs(self, larger: bool) -> dict[str, Tensor]:
         h, w, r, c, words, k, s = (4, 7, 1, 29, 1, 1, 1) if larger else (3, 5, 13, 17, 9, 7, 2)
@@ -331,6 +331,9 @@ class ClassGraph(_Graph):
 
 
 class _Normalised(nn.Module):
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         for name, values in (("mean", mean), ("std", std)):

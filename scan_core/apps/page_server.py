@@ -40,9 +40,8 @@ from scan_core.datasets.miniworld.concepts import CONCEPTS
 from scan_core.datasets.miniworld.scenes import draw_scene
 from scan_core.errors import InputError
 from scan_core.evaluation.coco_results import coco_results
-from scan_core.inference.scan import Scan
-from scan_core.inference.segmentation import Segmentation
-from scan_core.inference.views import ImageViews
+from scan_core.inference.image_features import ImageViews
+from scan_core.inference.scan import Scan, Segmentation
 from scan_core.reporting.pictures.overlay import colors_of
 from scan_core.storage.images import read_image
 
@@ -264,13 +263,13 @@ class Server:
             self._remembered[answer["key"]] = features
             if len(self._remembered) > MOST_REMEMBERED:
                 self._remembered.popitem(last=False)
-        elif asked.key in self._remembered:
-            features = self._remembered[asked.key]
-            self._remembered.move_to_end(asked.key)
-        elif asked.key is not None:
+        elif asked.key is None:
+            raise InputError("choose an image first: upload one, or use one of the examples")
+        elif asked.key not in self._remembered:
             return {"forgotten": True}
         else:
-            raise InputError("choose an image first: upload one, or use one of the examples")
+            features = self._remembered[asked.key]
+            self._remembered.move_to_end(asked.key)
         found, proposals = self.viewer.answer(features, asked, classes)
         scores, names = found.scores(), classes.names
         pixels = np.bincount(found.class_map.reshape(-1), minlength=len(names))
