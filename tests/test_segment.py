@@ -84,7 +84,7 @@ def test_class_names_from_everywhere(tmp_path):
     assert len(parse_names("@ade20k_150")) == 150
     with pytest.raises(InputError, match=r"did you mean '@ade20k_150'\? Built in are .*voc_20b"):
         parse_names("@ade20k_15")
-    with pytest.raises(InputError, match="no Unicode text"):
+    with pytest.raises(InputError, match="no valid Unicode"):
         class_names("cat, \ud800")
     classes = class_names("cat, sofa | couch", "wall, floor, CAT")
     assert classes.names == ("cat", "sofa", "background")
