@@ -16,8 +16,8 @@ from PIL import Image
 from scan_core.datasets.index import BenchmarkIndex, Sample, Split
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
-from scan_core.evaluation.names import METRICS
 from scan_core.evaluation.per_class import per_class_table
+from scan_core.params.metric_names import METRICS
 from scan_core.reporting.figures.figures import draw_figures
 from scan_core.reporting.figures.grid_figures import grid_figure
 from scan_core.reporting.figures.plotting import save_figure

@@ -18,12 +18,12 @@ from scipy.ndimage import label as connected_regions
 from scan_core.datasets.index import load_index
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
-from scan_core.evaluation.names import MODES
+from scan_core.params.classifiers import CLASSIFIERS
 from scan_core.storage.atomic import atomic_path
 from scan_core.storage.images import read_label
 from scan_core.vocabulary.classes import ClassList
 
-CLASSIFIERS = ("in_vocabulary", "clip_only", "combined")
+DRAWN = ("in_vocabulary", "clip_only", "combined")
 # Rank of an image, 1 being the best -> what its row is called; the typical one comes first.
 _RANKS = {0.5: "median", 1.0: "best", 0.75: "upper quartile", 0.25: "lower quartile", 0.0: "worst"}
 _FONT = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"
@@ -201,12 +201,12 @@ def draw_panels(
     available = [
         n
         for n in range(len(images))
-        if all((predictions / name / f"{images.stem(n)}.png").is_file() for name in CLASSIFIERS)
+        if all((predictions / name / f"{images.stem(n)}.png").is_file() for name in DRAWN)
     ]
     if not available:
         raise InputError(
             f"{predictions} holds predictions of no image of {images.index.name}; expected "
-            f"<classifier>/<image>.png of {', '.join(CLASSIFIERS)}. Evaluate again."
+            f"<classifier>/<image>.png of {', '.join(DRAWN)}. Evaluate again."
         )
     ious = {
         n: _miou(images.label(n), _predicted(images, classes, predictions / "combined", n))
@@ -216,7 +216,7 @@ def draw_panels(
     chosen: dict[int, str] = {}
     for rank, word in _RANKS.items():
         chosen.setdefault(ranked[round(rank * (len(ranked) - 1))], word)
-    titles = ["image", "ground truth", *(MODES[name] for name in CLASSIFIERS)]
+    titles = ["image", "ground truth", *(CLASSIFIERS[name] for name in DRAWN)]
     rows = [_beside([_text(title, 18, _TILE) for title in titles])]
     for number, rank in chosen.items():
         about = f"{rank} of {len(ranked)} images: mIoU {100 * ious[number]:.0f} %"
@@ -233,7 +233,7 @@ def _panel_row(
     images: BenchmarkImages, classes: ClassList, predictions: Path, number: int, about: str
 ) -> Image.Image:
     truth, photo = images.label(number), _resized(images.image(number), _TILE)
-    maps = [_predicted(images, classes, predictions / name, number) for name in CLASSIFIERS]
+    maps = [_predicted(images, classes, predictions / name, number) for name in DRAWN]
     counted = truth >= 0
     maps = [truth, *(np.where(counted, labels, -1) for labels in maps)]
     # Few classes are shown at once, so that their colours are farther apart than all classes'.

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from scan_core.errors import InputError
-from scan_core.reporting.results import metric_name
+from scan_core.params.metric_names import METRICS
 from scan_core.storage.atomic import atomic_path
 
 # Okabe and Ito's colours, which people with any colour vision tell apart.
@@ -218,12 +218,12 @@ def confusion_figure(
 
 
 @styled
-def training_figure(curves: pd.DataFrame, name: str) -> Figure:
+def training_figure(curves: pd.DataFrame, training: str) -> Figure:
     """Losses, validation (in %) and learning rate over the steps, as far as they were measured.
 
     Args:
         curves: see `load_curves`; other quantities are left out.
-        name: of the training, for the title.
+        training: its name, for the title.
     """
     kinds = {kind: [q for q in curves if q.startswith(kind)] for kind in _AXES}
     drawn = {kind: quantities for kind, quantities in kinds.items() if quantities}
@@ -232,10 +232,10 @@ def training_figure(curves: pd.DataFrame, name: str) -> Figure:
     for axis, (kind, quantities) in zip(axes, drawn.items(), strict=False):
         for quantity, color in zip(quantities, PALETTE * len(quantities), strict=False):
             values = curves[quantity].dropna() * (100 if kind == "validation" else 1)
-            # `loss_mask` -> `mask`, `validation_miou` -> `mIoU`; one without a second part stays.
+            # `loss_mask` -> `mask`, `validation_miou` -> `mIoU`; `loss` stays.
             _, _, rest = quantity.partition("_")
-            label = metric_name(rest).replace("_", " ") if rest else quantity
-            _curve(axis, values, label, color)
+            name = METRICS[rest].name if rest in METRICS else rest.replace("_", " ")
+            _curve(axis, values, name or quantity, color)
         axis.set(xlabel="step", ylabel=_AXES[kind])
         # With room for a marker at either end, and above.
         axis.set_xlim(-0.02 * last, 1.02 * last)
@@ -246,7 +246,7 @@ def training_figure(curves: pd.DataFrame, name: str) -> Figure:
             axis.legend()
             low, high = axis.get_ylim()
             axis.set_ylim(min(0, low), high + 0.04 * (high - min(0, low)))
-    figure.suptitle(f"Training: {TRAININGS.get(name, name)}")
+    figure.suptitle(f"Training: {TRAININGS.get(training, training)}")
     return figure
 
 

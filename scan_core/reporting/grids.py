@@ -12,13 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scan_core.errors import InputError
-from scan_core.evaluation.names import METRICS
+from scan_core.params.metric_names import METRICS
 from scan_core.reporting.figures import MARKERS, PALETTE, new_figure, styled
 from scan_core.reporting.results import (
     as_fractions,
     capitalised,
     key_name,
-    metric_name,
     ordered,
     read_table,
 )
@@ -195,11 +194,11 @@ def grid_tables(grid: Grid) -> list[Table]:
             cells = cells.mask(some, cells + f" {BASELINE}")
         table = pd.concat([words, cells.reset_index(drop=True)], axis=1)
         keys = "; ".join(f"{name}: `{key}`" for name, key in zip(names, grid.keys, strict=True))
-        explained = f"`{metric}`: {METRICS[metric]}."
+        explained = f"`{metric}`: {METRICS[metric].description}."
         if not tables or not table.equals(tables[-1].cells):
             tables.append(
                 Table(
-                    title=f"Grid {grid.name}: {metric_name(metric)}",
+                    title=f"Grid {grid.name}: {METRICS[metric].name}",
                     cells=table,
                     words=len(names),
                     note=" ".join([*notes, explained, *([f"{capitalised(keys)}."] if keys else [])]),

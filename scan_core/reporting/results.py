@@ -15,21 +15,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scan_core.errors import InputError
-from scan_core.evaluation.names import METRICS, MODES
+from scan_core.params.classifiers import CLASSIFIERS
+from scan_core.params.metric_names import METRICS
 
-# Metric -> its name in tables and figures.
-METRIC_NAMES = {
-    "miou": "mIoU",
-    "miou_d2_v06": "mIoU (d2 v0.6)",
-    "sg_iou": "SG-IoU",
-    "miou_seen": "mIoU, seen",
-    "miou_unseen": "mIoU, unseen",
-    "miou_d2_v06_seen": "mIoU (d2 v0.6), seen",
-    "miou_d2_v06_unseen": "mIoU (d2 v0.6), unseen",
-    "fwiou": "fwIoU",
-    "macc": "mAcc",
-    "pacc": "pAcc",
-}
 # Key path of a recipe -> its name, where the last word of the path does not say enough.
 _KEY_NAMES = {
     "clip.source": "source of CLIP",
@@ -43,11 +31,6 @@ _KEY_NAMES = {
 }
 _ABOUT = ("recipe", "variant", "benchmark", "class_count", "images")
 _GROUPS = {"true": "seen", "false": "unseen", "": "all classes"}
-
-
-def metric_name(metric: str) -> str:
-    """A metric's name; that of one without a name is its key."""
-    return METRIC_NAMES.get(metric, metric)
 
 
 def key_name(path: str) -> str:
@@ -85,7 +68,7 @@ def load_evaluations(paths: Iterable[Path], external: Iterable[Path] = ()) -> pd
     other = pd.concat([own.iloc[:0], *theirs], ignore_index=True).query("classifier == 'combined'")
     both = pd.concat(
         [
-            own.assign(external=False, name=own["classifier"].map(MODES)),
+            own.assign(external=False, name=own["classifier"].map(CLASSIFIERS)),
             other.assign(external=True, name=other["recipe"] + " (given predictions)"),
         ],
         ignore_index=True,
@@ -94,7 +77,7 @@ def load_evaluations(paths: Iterable[Path], external: Iterable[Path] = ()) -> pd
         first = both[twice].iloc[0]
         raise InputError(f"{first['benchmark']} of {first['recipe']} is there twice; give it once")
     both["benchmark"] = ordered(both["benchmark"])
-    both["name"] = ordered(both["name"], MODES.values())
+    both["name"] = ordered(both["name"], CLASSIFIERS.values())
     return both.sort_values(["benchmark", "name"], ignore_index=True)
 
 
@@ -214,7 +197,7 @@ def _load_evaluation(path: Path) -> pd.DataFrame:
         rows = [
             about | {"classifier": classifier} | {name: numbers[name] for name in METRICS}
             for classifier, numbers in record["results"].items()
-            if MODES[classifier]
+            if CLASSIFIERS[classifier]
         ]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}"

@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 
-from scan_core.evaluation.names import METRICS
-from scan_core.reporting.results import metric_name
+from scan_core.params.metric_names import METRICS
 from scan_core.storage.atomic import write_text
 
 PUBLISHED_FILE = Path(__file__).parent / "published_numbers.csv"
@@ -45,7 +44,7 @@ _ABOUT = {
 _MARKS = {"second-hand": " †", "doubtful": " ‡"}
 # The two rules for the mean, the paper's first.
 _RULES = ("miou_d2_v06", "miou")
-_BOTH_RULES = "; ".join(f"`{rule}`: {METRICS[rule]}" for rule in _RULES)
+_BOTH_RULES = "; ".join(f"`{rule}`: {METRICS[rule].description}" for rule in _RULES)
 # What pdfLaTeX has no letter for.
 _LATEX = str.maketrans(
     {_MINUS: "$-$", "±": r"$\pm$", "≤": r"$\leq$", "σ": r"$\sigma$", "◂": r"$\triangleleft$"}
@@ -199,7 +198,7 @@ def main_table(results: pd.DataFrame) -> Table:
     table = pd.concat(blocks, names=["rule", "classified by"])[list(ours)].reset_index()
     groups = table.pop("rule")
     words = 1
-    about = f"mIoU: {METRICS['miou']}; `miou_d2_v06`, the rule of the paper, gives the same values"
+    about = f"mIoU: {METRICS['miou'].description}; `miou_d2_v06`, the rule of the paper, gives the same values"
     if len(differing):
         table.insert(1, "rule", groups)
         words = 2
@@ -231,8 +230,8 @@ def detail_table(results: pd.DataFrame) -> Table:
         axis=1,
     )
     names = ["benchmark", "classified by", "classes", "images"]
-    table.columns = pd.Index([*names, *map(metric_name, METRICS)])
-    explained = "; ".join(f"{metric_name(m)} (`{m}`): {text}" for m, text in METRICS.items())
+    table.columns = pd.Index([*names, *(metric.name for metric in METRICS.values())])
+    explained = "; ".join(f"{m.name} (`{key}`): {m.description}" for key, m in METRICS.items())
     first = results.iloc[0]
     return Table(
         title=f"All metrics of {first['recipe']} ({first['variant']})",
