@@ -240,8 +240,7 @@ def _panel_row(
     shown = list(dict.fromkeys(c for labels in maps for c in _large_classes(labels)))
     colors = np.full((len(classes), 3), 128, dtype=np.uint8)
     colors[shown] = class_colors(len(shown))
-    tiles = [photo]
-    captions = ["", ""]
+    tiles, captions = [photo], [about, ""]
     for labels in maps:
         wrong = labels != truth
         tiles.append(draw_label_map(photo, labels, classes.names, colors, wrong))
@@ -253,9 +252,11 @@ def _panel_row(
         texts[c] + (" (unseen)" if classes.seen and not classes.seen[c] else ""): colors[c]
         for c in shown
     }
-    captions[0] = about
-    below = [_text(caption, 13, tile.width) for caption, tile in zip(captions, tiles, strict=True)]
-    row = _beside([_stacked(list(pair), 0) for pair in zip(tiles, below, strict=True)])
+    cells = [
+        [ImageOps.pad(tile, (_TILE, tile.height), color=_PAPER), _text(caption, 13, _TILE)]
+        for tile, caption in zip(tiles, captions, strict=True)
+    ]
+    row = _beside([_stacked(cell, 0) for cell in cells])
     return _stacked([row, _legend(entries, row.width)], 4)
 
 

@@ -5,7 +5,9 @@ The page is one file that needs no other, and no server.
 
 import base64
 import json
+import os
 from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
 from html import escape
 from io import BytesIO
 from pathlib import Path
@@ -14,8 +16,11 @@ import pandas as pd
 from PIL import Image
 
 from scan_core.errors import InputError
+from scan_core.models.processor import about_processor
+from scan_core.provenance.versions import checked_out_commit
 from scan_core.reporting.figures import TRAININGS
 from scan_core.reporting.grids import Grid, grid_tables
+from scan_core.reporting.results import load_timings
 from scan_core.reporting.tables import (
     Section,
     detail_table,
@@ -119,21 +124,40 @@ def report_page(
 def finding(results: pd.DataFrame) -> str:
     """What the main table says, in one sentence."""
     miou = 100 * results.pivot(index="benchmark", columns="classifier", values="miou")
-    mean = miou.mean()
-    number = len(miou)
-    text = f"Mean IoU is {mean['combined']:.1f} %"
-    text += f" on average over {number} benchmarks" if number > 1 else f" on {miou.index[0]}"
-    if "chance" in mean:
-        text += f" ({mean['chance']:.1f} % by chance)"
+    mean, number = miou.mean(), len(miou)
+    over = f"averaged over {number} benchmarks" if number > 1 else f"on {miou.index[0]}"
+    text = f"Both classifiers combined reach a mean IoU of {mean['combined']:.1f} %, {over}"
+    text += f" (chance: {mean['chance']:.1f} %)" if "chance" in mean else ""
     gains = []
-    for name, words in (("clip_only", "CLIP alone"), ("in_vocabulary", "the in-vocabulary one")):
+    for name, words in {"clip_only": "CLIP", "in_vocabulary": "the in-vocabulary one"}.items():
         if name in mean:
             gain = mean["combined"] - mean[name]
-            word = "more" if gain >= 0 else "less"
             won = int((miou["combined"] > miou[name]).sum())
-            on = f", higher on {won} of {number}" if number > 1 else ""
-            gains.append(f"{abs(gain):.1f} points {word} than {words}{on}")
-    return text + (f" with both classifiers combined: {'; '.join(gains)}." if gains else ".")
+            word = "more" if gain >= 0 else "less"
+            on = f" (higher on {won} of {number})" if number > 1 else ""
+            gains.append(f"{abs(gain):.1f} points {word} than {words} alone{on}")
+    return f"{': '.join([text, ', and '.join(gains)] if gains else [text])}."
+
+
+def origin(day: date, timings: Path | None = None) -> str:
+    """Where the page comes from: day, commit, machine and time.
+
+    Args:
+        day: of the page.
+        timings: folder of Snakemake's benchmark files.
+    """
+    commit = checked_out_commit()
+    machine = f"{about_processor('model name')} with {os.cpu_count()} cores"
+    parts = [f"Written on {day}", f"commit {commit[:8]}" if commit else "", f"on {machine}"]
+    text = ", ".join(part for part in parts if part) + "."
+    if timings is not None and timings.is_dir():
+        total = load_timings(timings).sum()
+        seconds, busy = (round(total[name]) for name in ("seconds", "processor_seconds"))
+        text += (
+            f" The jobs took {timedelta(seconds=seconds)} (h:min:s) in all, "
+            f"{timedelta(seconds=busy)} of processor time."
+        )
+    return text
 
 
 def figure_tag(path: Path, description: str) -> str:

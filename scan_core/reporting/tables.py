@@ -101,7 +101,7 @@ class Table:
     def html(self) -> str:
         """The table and its note."""
         name = re.sub(r"\W+", "_", self.title)
-        right = [{"selector": "", "props": "text-align: right; white-space: nowrap"}]
+        right = [{"selector": "", "props": "text-align: right"}]
         numbers = dict.fromkeys(self.cells.columns[self.words :], right)
         styler = self._styler().format(escape="html").format_index(escape="html", axis="columns")
         table = styler.set_table_styles(numbers).set_uuid(name).to_html()
