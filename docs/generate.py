@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from docs.diagrams import DIAGRAMS
+from docs.parameter_reference import parameter_reference
 from scan_core.params.json_schema import json_schema
-from scan_core.reporting.tables.parameters import parameter_reference
 
 FOLDER = Path(__file__).parent
 PARAMETERS = FOLDER / "parameters.md"

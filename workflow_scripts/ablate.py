@@ -7,20 +7,19 @@ from pathlib import Path
 from scan_core.params.command_line import run
 
 
-def ablate(grid: str, plan: Path, evaluations: Path, output: Path) -> None:
+def ablate(grid: str, plan: Path, output: Path) -> None:
     """Write the table of a grid from the evaluations of its cells.
 
     Args:
         grid: its name.
-        plan: JSON file with the rows of the grid, each with the place of its numbers.
-        evaluations: folder of evaluations.
+        plan: JSON file with the rows of the grid, each with the file and the key of its numbers.
         output: CSV to write.
     """
     from scan_core.reporting.grids import grid_csv
-    from scan_core.storage.atomic import write_text
+    from scan_core.storage.files import write_text
 
     rows = json.loads(plan.read_text(encoding="utf-8"))
-    write_text(output, grid_csv(grid, rows, evaluations))
+    write_text(output, grid_csv(grid, rows))
     logging.info("%s: %d rows", output, len(rows))
 
 

@@ -16,12 +16,12 @@ def figures(
     """Draw the figures of a recipe, each as PNG, PDF and SVG.
 
     Args:
-        evaluation: BENCHMARK/metrics.json, with per_class.csv and confusion.npz beside it:
+        evaluation: metrics.json of each benchmark, with per_class.csv and confusion.npz beside it:
             seen_unseen, per_class_BENCHMARK and confusion_BENCHMARK.
         output_folder: for the figures.
         ablation: CSV of each grid: ablation_GRID.
-        given: METHOD/BENCHMARK/metrics.json of predictions of other models, with per_class.csv
-            beside it: per_class_BENCHMARK_METHOD.
+        given: metrics.json of predictions of other models, with per_class.csv beside it:
+            per_class_BENCHMARK_METHOD.
         curves: name of each training and its metrics.jsonl: curves_NAME, and its numbers as CSV.
     """
     from scan_core.reporting.figures import (
@@ -38,17 +38,17 @@ def figures(
         load_evaluations,
         load_per_class,
     )
-    from scan_core.storage.atomic import write_text
+    from scan_core.storage.files import write_text
 
-    drawn = {"seen_unseen": seen_unseen_figure(load_evaluations(evaluation, given))}
-    for path in evaluation:
-        name = path.parent.name
+    results = load_evaluations(evaluation, given)
+    drawn = {"seen_unseen": seen_unseen_figure(results)}
+    for path, name in zip(evaluation, results["benchmark"].cat.categories, strict=False):
         classes = load_per_class(path.with_name("per_class.csv"))
         counts = load_confusion(path.with_name("confusion.npz"))
         drawn[f"per_class_{name}"] = per_class_figure(classes, name)
         drawn[f"confusion_{name}"] = confusion_figure(counts, classes, name)
     for path in given:
-        method, name = path.parts[-3:-1]
+        method, name = load_evaluations([path])[["recipe", "benchmark"]].iloc[0]
         classes = load_per_class(path.with_name("per_class.csv"))
         drawn[f"per_class_{name}_{method}"] = per_class_figure(classes, name, method)
     for grid in map(load_grid, ablation):

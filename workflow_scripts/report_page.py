@@ -26,7 +26,7 @@ def report_page(
     Args:
         evaluation: metrics.json of each benchmark.
         pictures: BENCHMARK.png, panels of predictions.
-        sheets: BENCHMARK/sheet.png, samples of the data.
+        sheets: samples of the data of each benchmark.
         recipe_file: the recipe, as the workflow freezes it.
         architecture: of its CLIP, such as ViT-L-14.
         figures: folder of PNG files.
@@ -40,7 +40,7 @@ def report_page(
     from scan_core.reporting.grids import load_grid
     from scan_core.reporting.report import origin, report_page
     from scan_core.reporting.results import load_evaluations
-    from scan_core.storage.atomic import write_text
+    from scan_core.storage.files import write_text
 
     recipe, _ = load_frozen(recipe_file)
     page = report_page(
@@ -50,7 +50,7 @@ def report_page(
         json.dumps(recipe["recipes"][recipe["recipe"]], indent=1, ensure_ascii=False),
         figures,
         pictures={path.stem: path for path in pictures},
-        sheets={path.parent.name: path for path in sheets},
+        sheets=sheets,
         origin=origin(date.today(), timings),
         note=note,
     )

@@ -42,7 +42,7 @@ def tables(
         published_table,
         write_tables,
     )
-    from scan_core.storage.atomic import write_text
+    from scan_core.storage.files import write_text
 
     recipe, text = load_frozen(recipe_file)
     results = load_evaluations(evaluation, given)

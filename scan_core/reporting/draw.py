@@ -19,7 +19,7 @@ from scan_core.datasets.index import load_index
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
 from scan_core.params.classifiers import CLASSIFIERS
-from scan_core.storage.atomic import atomic_path
+from scan_core.storage.files import atomic_path
 from scan_core.storage.images import read_label
 from scan_core.vocabulary.classes import ClassList
 
@@ -152,7 +152,7 @@ def draw_sheet(index_path: Path, output: Path, samples: int = 8) -> None:
 
     Args:
         index_path: the benchmark's `index.json`.
-        output: PNG to write, atomically.
+        output: PNG to write, atomically; its text `benchmark` is the benchmark's name.
         samples: how many.
 
     Raises:
@@ -171,8 +171,10 @@ def draw_sheet(index_path: Path, output: Path, samples: int = 8) -> None:
     width = max(row.width for row in rows)
     title = f"{images.index.name}: {split}, {len(images)} images, {len(names)} classes"
     legend = _legend({texts[c]: colors[c] for c in sorted(present)}, width)
+    about = PngInfo()
+    about.add_text("benchmark", images.index.name)
     with atomic_path(output) as temporary:
-        _stacked([_text(title, 20), *rows, legend], frame=True).save(temporary)
+        _stacked([_text(title, 20), *rows, legend], frame=True).save(temporary, pnginfo=about)
 
 
 def draw_panels(
@@ -331,9 +333,7 @@ def _write_names(picture: Image.Image, labels: NDArray[np.int32], texts: Sequenc
         half = draw.textlength(texts[class_id], font) / 2 + 2
         x = min(max(x, half), picture.width - half)
         box = (x - half, y - 8.0, x + half, y + 8.0)
-        if any(
-            a[0] < box[2] and box[0] < a[2] and a[1] < box[3] and box[1] < a[3] for a in taken
-        ):
+        if any(a[0] < box[2] and box[0] < a[2] and a[1] < box[3] and box[1] < a[3] for a in taken):
             continue
         taken.append(box)
         draw.text((x, y), texts[class_id], "white", font, "mm", stroke_width=2, stroke_fill="black")
@@ -397,9 +397,7 @@ def _beside(pictures: Sequence[Image.Image], gap: int = _GAP) -> Image.Image:
     return row
 
 
-def _stacked(
-    pictures: Sequence[Image.Image], gap: int = _GAP, frame: bool = False
-) -> Image.Image:
+def _stacked(pictures: Sequence[Image.Image], gap: int = _GAP, frame: bool = False) -> Image.Image:
     height = sum(picture.height for picture in pictures) + gap * (len(pictures) - 1)
     column = Image.new("RGB", (max(picture.width for picture in pictures), height), _PAPER)
     y = 0

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from scan_core.errors import InputError
 from scan_core.params.metric_names import METRICS
-from scan_core.storage.atomic import atomic_path
+from scan_core.storage.files import atomic_path
 
 # Okabe and Ito's colours, which people with any colour vision tell apart.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -172,9 +172,7 @@ def seen_unseen_figure(results: pd.DataFrame) -> Figure:
 
 
 @styled
-def confusion_figure(
-    confusion: NDArray[np.int64], classes: pd.DataFrame, benchmark: str
-) -> Figure:
+def confusion_figure(confusion: NDArray[np.int64], classes: pd.DataFrame, benchmark: str) -> Figure:
     """Bars of the classes that are most often confused with one other class.
 
     Args:

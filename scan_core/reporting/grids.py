@@ -21,7 +21,8 @@ from scan_core.reporting.results import (
     ordered,
     read_table,
 )
-from scan_core.reporting.tables import MISSING, Table, best_cells, number
+from scan_core.reporting.tables import MISSING, Table, best_cells, rounded
+from scan_core.storage.files import read_json
 
 BASELINE = "◂"  # marks the settings of the recipe itself
 _SHOWN = ("miou", "miou_d2_v06", "sg_iou", "miou_seen", "miou_unseen")
@@ -95,13 +96,12 @@ class Grid:
         return self.rows.groupby(["cell", *self.keys, "benchmark"], observed=True)
 
 
-def grid_csv(grid: str, rows: Sequence[Mapping[str, Any]], evaluations: Path) -> str:
+def grid_csv(grid: str, rows: Sequence[Mapping[str, Any]]) -> str:
     """The one table of a grid: a row for each combination of values, seed and benchmark.
 
     Args:
         grid: its name.
-        rows: of `params.grid`.
-        evaluations: folder with `<model>/<benchmark>/evaluation.json`.
+        rows: of `params.grid`, each with its `evaluation`, a file of results by settings.
 
     Returns:
         CSV; varied values are JSON texts, metrics fractions.
@@ -111,12 +111,12 @@ def grid_csv(grid: str, rows: Sequence[Mapping[str, Any]], evaluations: Path) ->
     """
     table = []
     for row in rows:
-        path = evaluations / row["model"] / row["benchmark"] / "evaluation.json"
+        path = Path(row["evaluation"])
         try:
-            metrics = json.loads(path.read_text(encoding="utf-8"))[row["settings"]]["metrics"]
-        except (ValueError, KeyError, TypeError) as error:
+            metrics = read_json(path, "evaluate again")[row["key"]]["metrics"]
+        except (KeyError, TypeError) as error:
             raise InputError(
-                f"{path} has no results of the settings {row['settings']} "
+                f"{path} has no results of the settings {row['key']} "
                 f"({type(error).__name__}); evaluate again"
             ) from None
         values = {key: json.dumps(value) for key, value in row["values"].items()}
@@ -162,7 +162,7 @@ def _shown(value: str) -> str:
 def grid_values(grid: Grid) -> str:
     """For programs: a row for each combination, benchmark and metric, in %, as CSV."""
     table = grid.summary().reset_index().drop(columns="cell")
-    table[["mean", "sem"]] = table[["mean", "sem"]].map(number)
+    table[["mean", "sem"]] = table[["mean", "sem"]].map(rounded)
     return table.rename(columns={"sem": "standard_error", "count": "seeds"}).to_csv(
         index=False, lineterminator="\n"
     )
@@ -174,7 +174,7 @@ def grid_tables(grid: Grid) -> list[Table]:
     A table whose numbers are those of the one before it is left out.
     """
     summary = grid.summary()
-    text = summary["mean"].map(number) + summary["sem"].map(_plus_minus)
+    text = summary["mean"].map(rounded) + summary["sem"].map(_plus_minus)
     names, baseline = grid.names(), grid.baseline()
     over = "" if grid.seeds == "one seed" else "mean ± standard error over "
     notes = [f"In %; {over}{grid.seeds}; the best value of each column in bold."]
@@ -193,15 +193,18 @@ def grid_tables(grid: Grid) -> list[Table]:
             some = baseline & ~np.broadcast_to(every[:, None], baseline.shape)
             cells = cells.mask(some, cells + f" {BASELINE}")
         table = pd.concat([words, cells.reset_index(drop=True)], axis=1)
-        keys = "; ".join(f"{name}: `{key}`" for name, key in zip(names, grid.keys, strict=True))
-        explained = f"`{metric}`: {METRICS[metric].description}."
+        explained = [f"`{metric}`: {METRICS[metric].description}."]
+        if grid.keys:
+            pairs = zip(names, grid.keys, strict=True)
+            keys = "; ".join(f"{name}: `{key}`" for name, key in pairs)
+            explained.append(f"{capitalised(keys)}.")
         if not tables or not table.equals(tables[-1].cells):
             tables.append(
                 Table(
                     title=f"Grid {grid.name}: {METRICS[metric].name}",
                     cells=table,
                     words=len(names),
-                    note=" ".join([*notes, explained, *([f"{capitalised(keys)}."] if keys else [])]),
+                    note=" ".join([*notes, *explained]),
                     best=best_cells(table, len(names)),
                 )
             )
@@ -209,7 +212,7 @@ def grid_tables(grid: Grid) -> list[Table]:
 
 
 def _plus_minus(error: float) -> str:
-    return "" if np.isnan(error) else f" ± {number(error)}"
+    return "" if np.isnan(error) else f" ± {rounded(error)}"
 
 
 @styled

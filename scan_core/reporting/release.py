@@ -1,6 +1,5 @@
 """What leaves the project: weights, a model card, the recipe, the data's manifest, checksums."""
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -18,8 +17,8 @@ from scan_core.errors import InputError
 from scan_core.params.resolution import settings_table
 from scan_core.params.schema.recipe import Recipe
 from scan_core.reporting.tables import main_table
-from scan_core.storage.atomic import write_text
-from scan_core.storage.tensors import copy_with_header
+from scan_core.storage.files import file_digest, read_json, write_text
+from scan_core.storage.weights import copy_with_header
 
 WEIGHTS, CARD, RECIPE = "model.safetensors", "README.md", "params.yaml"
 MANIFEST, CHECKSUMS = "dataset_manifest.json", "SHA256SUMS"
@@ -59,20 +58,20 @@ def write_release(
     recipe = document["recipes"][document["recipe"]]
     header["test_settings"] = settings_table(Recipe.model_validate(recipe)).as_dict()
     copy_with_header(model, folder / WEIGHTS, header)
-    manifest_text = manifest.read_text(encoding="utf-8")
-    write_text(folder / MANIFEST, manifest_text)
+    data = read_json(manifest)
+    write_text(folder / MANIFEST, manifest.read_text(encoding="utf-8"))
     write_text(folder / RECIPE, as_yaml(document))
     parameters = sum(math.prod(shape) for shape in shapes)
     try:
-        data = json.loads(manifest_text)
-        card = model_card(document, header, parameters, _sha256(folder / WEIGHTS), data, results)
+        digest = file_digest(folder / WEIGHTS)
+        card = model_card(document, header, parameters, digest, data, results)
     except (ValueError, KeyError, TypeError, UndefinedError) as error:
         raise InputError(
             f"{manifest} or the header of {model} is damaged ({type(error).__name__}: {error}); "
             "delete it, and it is made again"
         ) from None
     write_text(folder / CARD, card)
-    sums = [f"{_sha256(folder / name)}  {name}\n" for name in (WEIGHTS, CARD, RECIPE, MANIFEST)]
+    sums = [f"{file_digest(folder / name)}  {name}\n" for name in (WEIGHTS, CARD, RECIPE, MANIFEST)]
     write_text(folder / CHECKSUMS, "".join(sums))
 
 
@@ -117,15 +116,12 @@ def model_card(
         weights=WEIGHTS,
         default_settings=json.dumps(header["test_settings"]["default"]),
         data=data,
-        training_images=data["benchmarks"][recipe["datasets"]["train"]]["splits"]["train"]["images"],
+        training_images=data["benchmarks"][recipe["datasets"]["train"]]["splits"]["train"][
+            "images"
+        ],
         table=main_table(results).markdown(),
         images=", ".join(f"`{benchmark}` {count}" for benchmark, count in counts),
         parameters=parameters,
         digest=digest,
         header=header,
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -41,7 +41,7 @@ def report_page(
     recipe: str,
     figures: Path,
     pictures: Mapping[str, Path],
-    sheets: Mapping[str, Path],
+    sheets: Sequence[Path],
     origin: str = "",
     note: str = "",
 ) -> str:
@@ -54,7 +54,7 @@ def report_page(
         recipe: its text, for the end of the page.
         figures: folder of the figures, PNG.
         pictures: benchmark -> panels of predictions, PNG.
-        sheets: benchmark -> samples of the data set, PNG.
+        sheets: samples of data sets, made by `draw_sheet`.
         origin: when, where and by what the results were made.
         note: on the results, below the main table.
 
@@ -105,7 +105,8 @@ def report_page(
     }
     sections.append(_listing("trainings", "Training curves", "", curves))
     words = "Samples after conversion. Pixels without ground truth are left plain."
-    samples = {name: picture_tag(path, f"Samples of {name}") for name, path in sheets.items()}
+    names = {path: _opened(path).info.get("benchmark", path.stem) for path in sheets}
+    samples = {name: picture_tag(path, f"Samples of {name}") for path, name in names.items()}
     sections.append(_listing("datasets", "Datasets", words, samples))
     published = published_table(results, architecture)
     tables = {"All metrics": detail_table(results).html(), published.title: published.html()}

@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from scan_core.errors import InputError
 from scan_core.params.classifiers import CLASSIFIERS
 from scan_core.params.metric_names import METRICS
+from scan_core.storage.files import read_arrays, read_json, read_text
 
 # Key path of a recipe -> its name, where the last word of the path does not say enough.
 _KEY_NAMES = {
@@ -101,8 +101,8 @@ def read_table(path: Path, columns: Iterable[str], numbers: Iterable[str]) -> pd
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)
         if missing := [column for column in columns if column not in frame]:
             raise ValueError(f"no column '{missing[0]}'")
-        if frame.empty or frame.isna().any(axis=None):
-            raise ValueError("no rows, or rows shorter than the header")
+        if frame.empty:
+            raise ValueError("no rows")
         return frame.assign(**{n: frame[n].replace("", "nan").astype(float) for n in numbers})
     except ValueError as error:
         raise InputError(f"{path} is damaged ({error}); make it again") from None
@@ -127,11 +127,7 @@ def load_confusion(path: Path) -> NDArray[np.int64]:
     Raises:
         InputError: damaged.
     """
-    try:
-        with np.load(path) as file:
-            counts: NDArray[np.int64] = file["counts"]
-    except (ValueError, KeyError, BadZipFile) as error:
-        raise InputError(f"{path} is damaged ({error}); evaluate again") from None
+    counts: NDArray[np.int64] = read_arrays(path, "evaluate again")["counts"]
     return counts
 
 
@@ -143,8 +139,8 @@ def load_curves(path: Path) -> pd.DataFrame:
     Raises:
         InputError: damaged, or nothing was measured.
     """
+    lines = read_text(path, "train again").splitlines()
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
         rows = pd.DataFrame([json.loads(line) for line in lines]).astype({"step": int})
         curves = rows.groupby("step").last().astype(float)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -174,7 +170,8 @@ def load_timings(folder: Path) -> pd.DataFrame:
     if not tables:
         raise InputError(f"{folder} holds no timings: nothing has been run there")
     rules = pd.concat(tables).groupby("rule")
-    table = rules.agg(jobs=("s", "size"), seconds=("s", "sum"), processor_seconds=("cpu_time", "sum"))
+    columns = {"jobs": ("s", "size"), "seconds": ("s", "sum")}
+    table = rules.agg(**columns, processor_seconds=("cpu_time", "sum"))
     return table.sort_values("seconds", ascending=False)
 
 
@@ -185,21 +182,22 @@ def as_fractions(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
         InputError: a number in per cent, say.
     """
     values = frame[list(METRICS)].astype(float)
-    if wrong := [name for name in values if not values[name].dropna().between(-1e-9, 1 + 1e-9).all()]:
+    wrong = values.columns[((values < -1e-9) | (values > 1 + 1e-9)).any()]
+    if len(wrong):
         raise InputError(f"{path}: {wrong[0]} is no fraction from 0 to 1; make it again")
     return frame.assign(**{name: values[name] for name in METRICS})
 
 
 def _load_evaluation(path: Path) -> pd.DataFrame:
+    record = read_json(path, "evaluate again")
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
         about = {key: record[key] for key in _ABOUT}
         rows = [
             about | {"classifier": classifier} | {name: numbers[name] for name in METRICS}
             for classifier, numbers in record["results"].items()
             if CLASSIFIERS[classifier]
         ]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise InputError(f"{path} is no evaluation ({reason}); evaluate again") from None
     return as_fractions(path, pd.DataFrame(rows))

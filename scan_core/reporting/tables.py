@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 
+from scan_core.params.classifiers import CLASSIFIERS
 from scan_core.params.metric_names import METRICS
-from scan_core.storage.atomic import write_text
+from scan_core.storage.files import write_text
 
 PUBLISHED_FILE = Path(__file__).parent / "published_numbers.csv"
 # Benchmark, by the name of its class list -> its column in the file.
@@ -155,10 +156,10 @@ def write_tables(tables: Sequence[Table], folder: Path, stem: str) -> None:
 
 def percent(fractions: pd.DataFrame) -> pd.DataFrame:
     """Fractions as texts, in % with two decimals; NaN as a dash."""
-    return (100 * fractions).map(number)
+    return (100 * fractions).map(rounded)
 
 
-def number(value: float, decimals: int = 2) -> str:
+def rounded(value: float, decimals: int = 2) -> str:
     """A number; NaN as a dash."""
     return MISSING if np.isnan(value) else f"{value:.{decimals}f}"
 
@@ -194,11 +195,12 @@ def main_table(results: pd.DataFrame) -> Table:
     paper, modern = by_rule.values()
     ours = results.loc[~results["external"], "benchmark"].unique()
     differing = paper[(paper != modern).any(axis=1)]
-    blocks = {rule: block for rule, block in zip(_RULES, (differing, modern), strict=True)}
+    blocks = dict(zip(_RULES, (differing, modern), strict=True))
     table = pd.concat(blocks, names=["rule", "classified by"])[list(ours)].reset_index()
     groups = table.pop("rule")
     words = 1
-    about = f"mIoU: {METRICS['miou'].description}; `miou_d2_v06`, the rule of the paper, gives the same values"
+    miou = METRICS["miou"].description
+    about = f"mIoU: {miou}; `miou_d2_v06`, the rule of the paper, gives the same values"
     if len(differing):
         table.insert(1, "rule", groups)
         words = 2
@@ -284,21 +286,23 @@ def published_table(results: pd.DataFrame, architecture: str) -> Table:
             difference.
     """
     published = load_published()
-    rows = published.assign(method=published["method"] + published["reading"].map(_MARKS).fillna(""))
-    rows = rows[[*_ABOUT, *_COLUMNS]]
-    rows[_COLUMNS] = rows[_COLUMNS].map(number, decimals=1)
+    rows = published[[*_ABOUT, *_COLUMNS, "reading"]].copy()
+    rows["method"] += rows["reading"].map(_MARKS).fillna("")
+    rows[_COLUMNS] = rows[_COLUMNS].map(rounded, decimals=1)
     combined = _combined(results, external=True)
     combined = combined[combined["benchmark"].isin(list(PAPER_BENCHMARKS))]
+    recipe = results["recipe"].iloc[0]
     above = [
-        _by_rule(of, name if of["external"].all() else f"ours ({of['recipe'].iloc[0]})", architecture)
+        _by_rule(of, f"ours ({recipe})", architecture)
+        if name == CLASSIFIERS["combined"]
+        else _by_rule(of, str(name), MISSING)
         for name, of in combined.groupby("name", observed=True)
     ]
-    recipe = results["recipe"].iloc[0]
     ours = combined[~combined["external"]]
     title = "Published mIoU on the real benchmarks"
     remark = (
-        f"The recipe {recipe} was not evaluated on any of these benchmarks: its own numbers are not "
-        "comparable to these."
+        f"The recipe {recipe} was not evaluated on any of these benchmarks: its own numbers are "
+        "not comparable to these."
     )
     if len(ours):
         title = f"{recipe} and published mIoU"
@@ -307,17 +311,14 @@ def published_table(results: pd.DataFrame, architecture: str) -> Table:
         remark = f"Ours: in-vocabulary and CLIP combined; images: {images}."
         paper = published[published["method"] == PAPER_ROWS.get(architecture)]
         if len(paper):
-            above.insert(1, rows.loc[paper.index])
+            above.insert(1, rows.loc[paper.index].drop(columns="reading"))
             above.insert(2, _difference(ours, paper.iloc[0]))
     table = pd.concat([*above, rows], ignore_index=True)
-    rules, readings = (
-        pd.concat([pd.Series([None] * (len(table) - len(rows))), published[column]], ignore_index=True)
-        for column in ("PC459_rule", "reading")
-    )
-    trusted = readings.mask(readings == "doubtful")
-    best = best_cells(table, len(_ABOUT), trusted.notna().replace(False, np.nan))
-    by_rule = rules.str.extract("^(old|new)")[0].mask(trusted.isna())
-    best["PC459"] = best_cells(table, len(_ABOUT), by_rule)["PC459"]
+    reading = table.pop("reading")
+    trusted = reading.notna() & (reading != "doubtful")
+    rule = table["PC459_rule"].str.extract("^(old|new)")[0]
+    best = best_cells(table, len(_ABOUT), pd.Series(1, table.index).where(trusted))
+    best["PC459"] = best_cells(table, len(_ABOUT), rule.where(trusted))["PC459"]
     marks = "".join(f"{mark.strip()}: {reading}. " for reading, mark in _MARKS.items())
     table.columns = pd.Index([*_ABOUT.values(), *_COLUMNS])
     best.columns = table.columns
@@ -358,7 +359,7 @@ def scored_table(results: pd.DataFrame) -> Table | None:
             published[["method", "vl_model", "PC459_rule", column]],
         ]
     ).sort_values(column, ascending=False, kind="stable")
-    rows[column] = rows[column].map(number, decimals=1)
+    rows[column] = rows[column].map(rounded, decimals=1)
     rows.columns = pd.Index(["method", "vision-language model", "rule", column])
     return Table(
         title=f"{ours['recipe']} beside published mIoU on {benchmark}",
