@@ -220,8 +220,8 @@ def draw_panels(
         chosen.setdefault(ranked[round(rank * (len(ranked) - 1))], word)
     titles = ["image", "ground truth", *(CLASSIFIERS[name] for name in DRAWN)]
     rows = [_beside([_text(title, 18, _TILE) for title in titles])]
-    for number, rank in chosen.items():
-        about = f"{rank} of {len(ranked)} images: mIoU {100 * ious[number]:.0f} %"
+    for number, word in chosen.items():
+        about = f"{word} of {len(ranked)} images: mIoU {100 * ious[number]:.0f} %"
         rows.append(_panel_row(images, classes, predictions, number, about))
     # For a page that shows the first image alone.
     ends = np.cumsum([_GAP + row.height for row in rows])[1:] + _GAP // 2

@@ -142,10 +142,10 @@ def seen_unseen_figure(results: pd.DataFrame) -> Figure:
         shown = of[of["classifier"] != "chance"]
         # Where the notion of seen classes does not apply, all classes stand alone.
         bars = 100 * shown[list(_METRICS)].dropna(axis="columns", how="all")
-        drawn.update(bars)
+        drawn.update(map(str, bars))
         for number, metric in enumerate(bars):
             positions = np.arange(len(bars)) + (number - (bars.shape[1] - 1) / 2) * 0.27
-            heights = axis.bar(positions, bars[metric], 0.25, color=_COLORS[_METRICS[metric]])
+            heights = axis.bar(positions, bars[metric], 0.25, color=_COLORS[_METRICS[str(metric)]])
             labels = bars[metric].map(lambda value: "" if np.isnan(value) else f"{value:.0f}")
             axis.bar_label(heights, list(labels), fontsize=8, padding=1)
         for chance in of.loc[chances, "miou"]:
@@ -223,7 +223,7 @@ def training_figure(curves: pd.DataFrame, training: str) -> Figure:
         curves: see `load_curves`; other quantities are left out.
         training: its name, for the title.
     """
-    kinds = {kind: [q for q in curves if q.startswith(kind)] for kind in _AXES}
+    kinds = {kind: [str(q) for q in curves if str(q).startswith(kind)] for kind in _AXES}
     drawn = {kind: quantities for kind, quantities in kinds.items() if quantities}
     figure, axes = new_figure(4.6 * max(len(drawn), 1), 3.9, 1, max(len(drawn), 1))
     last = curves.index.max()

@@ -82,7 +82,7 @@ class Grid:
             indexed by cell, varied values, benchmark and metric.
         """
         wide = self._groups()[list(METRICS)].agg(["mean", "sem", "count"])
-        wide = wide.rename_axis(columns=["metric", None])
+        wide = wide.rename_axis(columns=["metric", "statistic"])
         table = wide.stack(level="metric", future_stack=True)
         return table.assign(mean=100 * table["mean"], sem=100 * table["sem"])
 
@@ -134,7 +134,7 @@ def load_grid(path: Path) -> Grid:
         InputError: damaged, or a row is there twice.
     """
     rows = as_fractions(path, read_table(path, _FIXED, METRICS))
-    keys = [column for column in rows if column not in _FIXED]
+    keys = [str(column) for column in rows if column not in _FIXED]
     if rows["grid"].nunique() > 1 or rows.duplicated([*keys, "benchmark", "seed"]).any():
         raise InputError(f"{path} is of several grids, or has a row twice; make it again")
     try:
@@ -237,14 +237,13 @@ def _curves(grid: Grid, rows: pd.DataFrame) -> Figure:
     base = rows["value"].min() if baseline is None else baseline
     runs = rows.pivot(index=["benchmark", "seed"], columns="value", values="miou")
     for axis, series in ((left, runs), (right, runs.sub(runs[base], axis="index"))):
-        over_seeds = 100 * series.groupby("benchmark", observed=True).agg(["mean", "sem"]).stack(
-            level="value", future_stack=True
-        )
-        for number, (benchmark, of) in enumerate(over_seeds.groupby("benchmark", observed=True)):
+        over_seeds = series.groupby("benchmark", observed=True)
+        means, errors = 100 * over_seeds.mean(), 100 * over_seeds.sem()
+        for number, benchmark in enumerate(means.index):
             axis.errorbar(
-                of.index.get_level_values("value"),
-                of["mean"],
-                yerr=of["sem"],
+                means.columns,
+                means.loc[benchmark],
+                yerr=errors.loc[benchmark],
                 color=PALETTE[number % len(PALETTE)],
                 # With the eighth benchmark colours repeat, pairs of colour and marker do not.
                 marker=MARKERS[(number + number // len(PALETTE)) % len(MARKERS)],
@@ -253,8 +252,8 @@ def _curves(grid: Grid, rows: pd.DataFrame) -> Figure:
                 label=benchmark,
             )
         if baseline is not None:
-            line = {"color": "#666666", "linewidth": 1, "linestyle": ":"}
-            axis.axvline(baseline, **line, label="recipe's value")
+            label = "recipe's value"
+            axis.axvline(baseline, color="#666666", linewidth=1, linestyle=":", label=label)
         axis.set_xlabel(capitalised(grid.names()[0]))
         axis.grid()
     left.set_ylabel("mIoU, %")
@@ -301,7 +300,7 @@ def _bars(grid: Grid) -> Figure:
             edgecolor="white",
             label=label,
         )
-    axis.set_xticks(range(benchmarks), list(means))
+    axis.set_xticks(range(benchmarks), list(means.columns))
     if benchmarks > 4:
         axis.tick_params("x", rotation=20)
     axis.set_ylabel("mIoU, %")

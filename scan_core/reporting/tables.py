@@ -103,7 +103,7 @@ class Table:
         """The table and its note."""
         name = re.sub(r"\W+", "_", self.title)
         right = [{"selector": "", "props": "text-align: right"}]
-        numbers = dict.fromkeys(self.cells.columns[self.words :], right)
+        numbers: Any = dict.fromkeys(self.cells.columns[self.words :], right)
         styler = self._styler().format(escape="html").format_index(escape="html", axis="columns")
         table = styler.set_table_styles(numbers).set_uuid(name).to_html()
         note = re.sub("`(.*?)`", r"<code>\1</code>", escape(self.note))
@@ -175,7 +175,7 @@ def best_cells(cells: pd.DataFrame, words: int, groups: Any = None) -> pd.DataFr
     groups = np.zeros(len(cells)) if groups is None else groups
     values = cells.apply(lambda c: pd.to_numeric(c.str.partition(" ")[0], errors="coerce"))
     grouped = values.groupby(groups)
-    best = values.eq(grouped.transform("max")) & (grouped.transform("nunique") > 1)
+    best: pd.DataFrame = values.eq(grouped.transform("max")) & (grouped.transform("nunique") > 1)
     best.iloc[:, :words] = False
     return best
 
@@ -193,10 +193,10 @@ def main_table(results: pd.DataFrame) -> Table:
         for rule in _RULES
     }
     paper, modern = by_rule.values()
-    ours = results.loc[~results["external"], "benchmark"].unique()
+    ours = list(results.loc[~results["external"], "benchmark"].unique())
     differing = paper[(paper != modern).any(axis=1)]
     blocks = dict(zip(_RULES, (differing, modern), strict=True))
-    table = pd.concat(blocks, names=["rule", "classified by"])[list(ours)].reset_index()
+    table = pd.concat(blocks, names=["rule", "classified by"])[ours].reset_index()
     groups = table.pop("rule")
     words = 1
     miou = METRICS["miou"].description

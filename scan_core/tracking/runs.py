@@ -177,10 +177,14 @@ def _trainings(cells: Iterable[Cell], results: Path, manifest: Manifest) -> list
             runs[run.key] = replace(
                 run,
                 data=manifest.uses(trained_on, "train"),
-                curves={name: of.dropna().to_dict() for name, of in load_curves(record).items()},
+                curves=_curves(record),
                 resources=results / "timings" / rule / f"{variant}.tsv",
             )
     return list(runs.values())
+
+
+def _curves(record: Path) -> dict[str, dict[int, float]]:
+    return {str(name): dict(of.dropna().items()) for name, of in load_curves(record).items()}
 
 
 def _model(cell: Cell, results: Path) -> Run:
@@ -200,8 +204,8 @@ def _evaluation(cell: Cell, results: Path, manifest: Manifest) -> Run:
     folder = results / "eval" / variant
     benchmarks = cell.recipe.inference.benchmarks
     metrics, files = {}, {}
-    results = load_evaluations(folder / name / "metrics.json" for name in benchmarks)
-    for row in results.to_dict("records"):
+    found = load_evaluations(folder / name / "metrics.json" for name in benchmarks)
+    for row in found.to_dict("records"):
         for metric in METRICS:
             metrics[f"{row['benchmark']}/{_WAYS[row['classifier']]}{metric}"] = row[metric]
     for name in benchmarks:
