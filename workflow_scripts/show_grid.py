@@ -57,6 +57,9 @@ def show_grid(
     if csv:
         table.to_csv(sys.stdout, index=False, lineterminator="\n")
     else:
+        table = table.drop(
+            columns=[key.rpartition(".")[2] for key in ablation.vary], errors="ignore"
+        )
         same = [column for column in table if table[column].nunique() == 1 and len(table) > 1]
         for column in same:
             print(f"{column}: {table[column].iloc[0]}")
