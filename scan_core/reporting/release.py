@@ -14,8 +14,8 @@ from ruamel.yaml import YAML
 from safetensors import SafetensorError, safe_open
 
 from scan_core.errors import InputError
-from scan_core.params.resolution import settings_table
 from scan_core.params.schema.recipe import Recipe
+from scan_core.params.settings import settings_table
 from scan_core.reporting.tables import main_table
 from scan_core.storage.files import file_digest, read_json, write_text
 from scan_core.storage.weights import copy_with_header
