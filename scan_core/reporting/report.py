@@ -6,6 +6,7 @@ The page is one file that needs no other, and no server.
 import base64
 import json
 import os
+import platform
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from html import escape
@@ -16,7 +17,6 @@ import pandas as pd
 from PIL import Image
 
 from scan_core.errors import InputError
-from scan_core.models.processor import about_processor
 from scan_core.provenance.versions import checked_out_commit
 from scan_core.reporting.figures import TRAININGS
 from scan_core.reporting.grids import Grid, grid_tables
@@ -148,7 +148,10 @@ def origin(day: date, timings: Path | None = None) -> str:
         timings: folder of Snakemake's benchmark files.
     """
     commit = checked_out_commit()
-    machine = f"{about_processor('model name')} with {os.cpu_count()} cores"
+    about = Path("/proc/cpuinfo")
+    lines = about.read_text(encoding="utf-8").splitlines() if about.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    machine = f"{names[0] if names else platform.machine()} with {os.cpu_count()} cores"
     parts = [f"Written on {day}", f"commit {commit[:8]}" if commit else "", f"on {machine}"]
     text = ", ".join(part for part in parts if part) + "."
     if timings is not None and timings.is_dir():
