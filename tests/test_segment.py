@@ -20,6 +20,7 @@ from scan_core.errors import InputError
 from scan_core.models.build import architecture_of
 from scan_core.params.command_line import run
 from scan_core.params.reading import read_params, validate
+from scan_core.reporting.draw import written
 
 CLASSES = class_names("sea, sand")
 PARTS = ("_overlay.png", "_labels.png", ".json")
@@ -43,7 +44,7 @@ def save(path, seed=0, size=(40, 50), **options):
     return path
 
 
-def written(folder):
+def results_in(folder):
     return {path.name for path in folder.iterdir()} - {"_run.json"}
 
 
@@ -187,7 +188,7 @@ def test_images_are_found_and_two_names_are_two_images(scan, tmp_path, caplog):
         find_images([str(folder), str(folder / "below")])
     assert not segment_files(scan, found, CLASSES, tmp_path / "out")
     stems = ("001", "1", "one.jpg", "one.png")
-    assert written(tmp_path / "out") == {f"{stem}{part}" for stem in stems for part in PARTS}
+    assert results_in(tmp_path / "out") == {f"{stem}{part}" for stem in stems for part in PARTS}
     records = [json.loads((tmp_path / f"out/{stem}.json").read_text()) for stem in stems]
     assert [record["segments"][0]["image_id"] for record in records] == list(stems)
 
@@ -234,7 +235,7 @@ def test_one_bad_image_does_not_stop_a_batch(checkpoint, tmp_path):
     assert f"{len(BAD)} of {len(BAD) + 2} images were left out" in ran.stderr
     for name in BAD:
         assert name.encode(errors="backslashreplace").decode() in ran.stderr
-    assert written(out) == {f"{stem}{part}" for stem in ("good", "z_good") for part in PARTS}
+    assert results_in(out) == {f"{stem}{part}" for stem in ("good", "z_good") for part in PARTS}
 
 
 @pytest.mark.parametrize(
@@ -309,3 +310,7 @@ def test_a_model_of_the_miniature_world_is_told_from_others(scan, monkeypatch):
         architecture = architecture_of(recipes[name].segmenter, recipes[name].clip)
         monkeypatch.setitem(scan.header, "architecture", architecture)
         assert knows_only_drawings(scan) == only_drawings
+
+
+def test_names_are_written_where_the_font_has_their_letters():
+    assert written(["cat, kitten", "море", "\U0010abcd"]) == ["cat", "море", "class 2"]

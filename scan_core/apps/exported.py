@@ -12,10 +12,11 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 from numpy.typing import NDArray
+from PIL import Image
 
 from scan_core.apps.class_names import ClassNames, class_names
 from scan_core.apps.model import ScoredMap
-from scan_core.apps.segment import check_new, find_images, label_picture, result_stems
+from scan_core.apps.segment import check_new, find_images, result_stems
 from scan_core.errors import InputError
 from scan_core.models.resizing import resized
 from scan_core.params.command_line import run
@@ -69,10 +70,11 @@ def segment_exported(
         logging.info("%s", path)
         image = read_image(path)
         found = exported.segment(image, wanted)
+        depth = np.uint8 if len(wanted.names) <= 256 else np.uint16
         with atomic_path(out / f"{stem}.png") as temporary:
-            label_picture(found.class_map, wanted).save(temporary)
+            Image.fromarray(found.class_map.astype(depth)).save(temporary)
         if overlays is not None:
-            from scan_core.reporting.pictures.overlay import draw_overlay
+            from scan_core.reporting.draw import draw_overlay
 
             with atomic_path(overlays / f"{stem}.png") as temporary:
                 draw_overlay(image, found.class_map, wanted.names, found.scores()).save(temporary)

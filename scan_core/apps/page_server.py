@@ -42,7 +42,7 @@ from scan_core.errors import InputError
 from scan_core.evaluation.coco_results import coco_results
 from scan_core.inference.image_features import ImageViews
 from scan_core.inference.scan import Scan, Segmentation
-from scan_core.reporting.pictures.overlay import colors_of
+from scan_core.reporting.draw import class_colors
 from scan_core.storage.images import read_image
 
 _log = logging.getLogger(__name__)
@@ -273,7 +273,7 @@ class Server:
         found, proposals = self.viewer.answer(features, asked, classes)
         scores, names = found.scores(), classes.names
         pixels = np.bincount(found.class_map.reshape(-1), minlength=len(names))
-        colors = colors_of(len(names), classes.background_id)
+        colors = class_colors(len(names), classes.background_id)
         notes = []
         if foreign := classes.not_english:
             words = ", ".join(foreign[:5])

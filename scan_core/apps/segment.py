@@ -264,12 +264,12 @@ def label_picture(class_map: NDArray[np.int32], classes: ClassNames) -> Image.Im
 
     Up to 256 classes it has a palette, so that it shows the legend's colours; more need 16 bits.
     """
-    from scan_core.reporting.pictures.overlay import colors_of
+    from scan_core.reporting.draw import class_colors
 
     if len(classes.names) > 256:
         return Image.fromarray(class_map.astype(np.uint16))
     picture = Image.fromarray(class_map.astype(np.uint8))
-    picture.putpalette(colors_of(len(classes.names), classes.background_id).tobytes())
+    picture.putpalette(class_colors(len(classes.names), classes.background_id).tobytes())
     return picture
 
 
@@ -333,7 +333,7 @@ def _write(
     record: dict[str, Any],
 ) -> None:
     """Write an image's overlay, label map and JSON."""
-    from scan_core.reporting.pictures.overlay import draw_overlay
+    from scan_core.reporting.draw import draw_overlay
 
     overlay, labels, summary = files
     picture = draw_overlay(
