@@ -1,4 +1,4 @@
-"""Every number of `docs/results.md` on the miniature world follows from `docs/results_mini/*.csv`."""
+"""Numbers of README and `docs/results.md` follow from `docs/results_mini/*.csv`."""
 
 import re
 from pathlib import Path
@@ -108,8 +108,8 @@ def statements():
         f"{estimate(half)} at 0.5, {estimate(whole)} at 1, where the mean over all six is "
         f"{text(-six)} lower"
     )
-    prompts = [change("prompts", "prompts", v, "vild") for v in ("imagenet", "single")]
-    yield f"ImageNet's templates {estimate(prompts[0], '+')}, one template {estimate(prompts[1], '+')}"
+    imagenet, single = (change("prompts", "prompts", v, "vild") for v in ("imagenet", "single"))
+    yield f"ImageNet's templates {estimate(imagenet, '+')}, one template {estimate(single, '+')}"
     yield row("`repeated`", [f"{estimate(own[MIXED].mean(axis=1))}: the variation between seeds"])
     for grid, (key, base, others) in ONE.items():
         of = runs(grid, **{key: base})["mini_ade_36"]
@@ -119,6 +119,16 @@ def statements():
         else:
             parts = [f"{base} {estimate(of)}", *(f"{v} {c}" for v, c in changes)]
             yield "; ".join(parts)
+
+
+def test_readme_says_what_the_tables_say():
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8").replace("**", "")
+    for name, of in (("in-vocabulary only", weight("0")), ("CLIP only", weight("1"))):
+        assert row(name, map(text, of.loc[0, MIXED])) in readme
+    own = runs("repeated")
+    assert row("combined", map(text, own.loc[0, MIXED])) in readme
+    ranges = [f"{text(own[b].min())} to {text(own[b].max())}" for b in MIXED]
+    assert f"{', '.join(ranges[:3])} and {ranges[3]}" in re.sub(r"\s+", " ", readme)
 
 
 @pytest.mark.parametrize("statement", statements())
