@@ -1,6 +1,7 @@
 """Backbones: what gives the pixel decoder its four feature maps."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -29,6 +30,8 @@ class TimmBackbone(Backbone):
     Raises:
         InputError: timm has no such model, or its maps have other strides.
     """
+
+    body: Any  # of timm, which has no types
 
     def __init__(self, model: str) -> None:
         super().__init__()
