@@ -15,9 +15,11 @@ class Backbone(nn.Module):
 
     Attributes:
         channels: of its maps, the finest first.
+        window: side of the windows, in tokens, to whole ones of which it pads its maps.
     """
 
     channels: Sequence[int]
+    window: int = 1
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """(B, 3, H, W), H and W multiples of 32, to four (B, C, H', W') at `STRIDES`."""
