@@ -1,12 +1,12 @@
 """Write the table of a grid from the evaluations of its cells."""
 
 import argparse
-import json
 import logging
 from pathlib import Path
 
 from scan_core.command.command_line import run
-from scan_core.reporting.tables.grid_table import Row, grid_table
+from scan_core.params.frozen_recipe import load_frozen
+from scan_core.reporting.tables.grid_table import grid_table
 from scan_core.storage.atomic import write_text
 
 
@@ -17,15 +17,14 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--plan", type=Path, required=True, help="JSON file: where the numbers of each row are"
     )
-    result.add_argument("--evaluations", type=Path, required=True, help="folder of evaluations")
     result.add_argument("--output", type=Path, required=True, help="CSV to write")
     return result
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Write the table."""
-    rows = [Row(**row) for row in json.loads(arguments.plan.read_text(encoding="utf-8"))]
-    write_text(arguments.output, grid_table(arguments.grid, rows, arguments.evaluations))
+    rows, _ = load_frozen(arguments.plan)
+    write_text(arguments.output, grid_table(arguments.grid, rows))
     logging.info("%s: %d rows", arguments.output, len(rows))
 
 

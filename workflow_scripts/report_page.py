@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from scan_core.command.command_line import run
+from scan_core.params.data_names import name_of
 from scan_core.params.frozen_recipe import load_frozen
 from scan_core.reporting.report_page import ReportFiles, report_page
 from scan_core.reporting.results import load_evaluations, load_given
@@ -50,7 +51,7 @@ def main(arguments: argparse.Namespace) -> None:
         ReportFiles(
             figures=arguments.figures,
             pictures={path.stem: path for path in arguments.pictures},
-            sheets={path.parent.name: path for path in arguments.sheets},
+            sheets={name_of(path.parent.name): path for path in arguments.sheets},
         ),
         load_given(arguments.given),
     )

@@ -6,10 +6,11 @@ counted but guessed stands in `PAIRS_PER_IMAGE` and `GB`, with its reason.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from scan_core.datasets.download.archives import ARCHIVES, BACKBONE_ARCHIVES, FORMAT_ARCHIVES
 from scan_core.params.gpus import FLOPS, Flops, Gpus
-from scan_core.params.grid import Cell, Row, benchmarks_of, cell_of, cells_of, rows_of
+from scan_core.params.grid import Cell, benchmarks_of, cell_of, cells_of, rows_of
 from scan_core.params.resolution import resolve_settings
 from scan_core.params.schema.file import Params
 from scan_core.params.schema.recipe import Recipe
@@ -75,7 +76,7 @@ def plan_of(params: Params, gpus: Gpus) -> Plan:
     """The plan of the recipe that `params` names, with the grids that it names."""
     recipe = params.recipes[params.recipe]
     grids = [params.ablations[name] for name in recipe.grids]
-    cells = [cell_of(recipe, {}, recipe.seed)]
+    cells = [cell_of(recipe)]
     cells += [cell for grid in grids for cell in cells_of(recipe, grid) if cell.seed == recipe.seed]
     rows = [row for grid in grids for row in rows_of(recipe, grid, every_seed=False)]
     shown = _shown(recipe, cells, rows)
@@ -199,14 +200,15 @@ def _wall(work: Work, gpus: int) -> float:
 _Shown = Mapping[tuple[str, str], Sequence[TestSettings]]
 
 
-def _shown(recipe: Recipe, cells: Sequence[Cell], rows: Sequence[Row]) -> _Shown:
+def _shown(recipe: Recipe, cells: Sequence[Cell], rows: Sequence[Mapping[str, Any]]) -> _Shown:
     """(model, benchmark) -> all settings that are evaluated, of the recipe's own and its grids."""
     shown: dict[tuple[str, str], list[TestSettings]] = {}
     for benchmark in recipe.inference.benchmarks:
         settings = resolve_settings(recipe, benchmark)
         shown[cells[0].names["model"], benchmark] = [settings]
     for row in rows:
-        shown.setdefault((row.model, row.benchmark), []).append(row.settings)
+        settings = TestSettings.from_dict(row["settings"])
+        shown.setdefault((row["model"], row["benchmark"]), []).append(settings)
     return shown
 
 
@@ -254,7 +256,7 @@ def _work(recipe: Recipe, cells: Sequence[Cell], shown: _Shown, gpus: Gpus) -> l
     mining_hours = _sum_of(
         hours(mined * flops.proposals, _of_the_rest(mining)), hours(mined * of_crops, mining)
     )
-    tuned = [cell.mining_recipe for cell in _distinct(cells, "finetuned")]
+    tuned = [cell.mining_recipe for cell in _distinct(cells, "finetuned_clip")]
     pairs = [_mined_images(one) * PAIRS_PER_IMAGE * one.clip_finetune.epochs for one in tuned]
     tuning_steps = sum(
         int(n) // one.clip_finetune.batch_size for n, one in zip(pairs, tuned, strict=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from scan_core.errors import InputError
+from scan_core.params.data_names import name_of
 from scan_core.reporting.figures.grid_figures import grid_figure
 from scan_core.reporting.figures.plotting import save_figure
 from scan_core.reporting.figures.result_figures import (
@@ -59,15 +60,15 @@ def draw_figures(
         figures["seen_unseen"] = seen_unseen_figure(
             load_evaluations(evaluations), load_given(given)
         )
-    tables = {path.parent.name: load_per_class(path) for path in per_class}
+    tables = {name_of(path.parent.name): load_per_class(path) for path in per_class}
     for benchmark, classes in tables.items():
         figures[f"per_class_{benchmark}"] = per_class_figure(classes, benchmark)
     for path in given:
-        method, benchmark = path.parts[-3:-1]
+        method, benchmark = path.parts[-3], name_of(path.parent.name)
         classes = load_per_class(path.with_name("per_class.csv"))
         figures[f"per_class_{benchmark}_{method}"] = per_class_figure(classes, benchmark, method)
     for path in confusions:
-        benchmark = path.parent.name
+        benchmark = name_of(path.parent.name)
         if benchmark not in tables:
             raise InputError(
                 f"{path} holds no class names; give the per_class.csv of {benchmark} as well"

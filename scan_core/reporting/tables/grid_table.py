@@ -2,8 +2,7 @@
 
 import csv
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -13,51 +12,31 @@ from scan_core.params.metric_names import METRICS
 from scan_core.storage.records import read_record
 
 
-@dataclass(frozen=True)
-class Row:
-    """Where the numbers of one row are.
-
-    Attributes:
-        seed: of the training.
-        benchmark: its name.
-        values: key path -> value.
-        model: the variant that was evaluated.
-        label: the key of its settings.
-        own: whether these are the settings of the recipe itself.
-    """
-
-    seed: int
-    benchmark: str
-    values: dict[str, Any]
-    model: str
-    label: str
-    own: bool = False
-
-
-def grid_table(grid: str, rows: Sequence[Row], evaluations: Path) -> str:
+def grid_table(grid: str, rows: Sequence[Mapping[str, Any]]) -> str:
     """The table as CSV; varied values are JSON texts, metrics fractions.
 
     Args:
         grid: its name.
-        rows: of the table.
-        evaluations: folder with `<model>/<benchmark>/evaluation.json`.
+        rows: of the table, as `params.grid.rows_of` gives them, each with the file of its
+            `evaluation`.
 
     Raises:
-        InputError: an evaluation is missing, or has no such label.
+        InputError: an evaluation is missing, or has no such settings.
     """
-    keys = list(rows[0].values)
+    keys = list(rows[0]["values"])
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["grid", "seed", "benchmark", *keys, *METRICS, "own"])
     for row in rows:
-        path = evaluations / row.model / row.benchmark / "evaluation.json"
+        path = Path(row["evaluation"])
         try:
-            numbers = read_record(path, "evaluate again")[row.label]["metrics"]
+            numbers = read_record(path, "evaluate again")[row["key"]]["metrics"]
         except (KeyError, TypeError) as error:
             raise InputError(
-                f"{path} has no results '{row.label}' ({type(error).__name__}); evaluate again"
+                f"{path} has no results '{row['key']}' ({type(error).__name__}); evaluate again"
             ) from None
         metrics = ["" if numbers[m] is None else f"{numbers[m]:.6f}" for m in METRICS]
-        values = [json.dumps(row.values[key]) for key in keys]
-        writer.writerow([grid, row.seed, row.benchmark, *values, *metrics, json.dumps(row.own)])
+        values = [json.dumps(row["values"][key]) for key in keys]
+        known = [grid, row["seed"], row["benchmark"]]
+        writer.writerow([*known, *values, *metrics, json.dumps(row["baseline"])])
     return text.getvalue()
