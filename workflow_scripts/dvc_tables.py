@@ -9,7 +9,7 @@ from pathlib import Path
 from scan_core.errors import InputError
 from scan_core.params.command_line import run
 from scan_core.params.reading import SNAPSHOT_VARIABLE, snapshot_params
-from scan_core.storage.digest import file_digest
+from scan_core.storage.files import file_digest
 
 PARAMS = Path("params.yaml")
 CODE = (
@@ -21,9 +21,9 @@ CODE = (
 def dvc_tables(*targets: str) -> None:
     """Run Snakemake with SNAKEMAKE_PROFILE (default: local) on a snapshot of params.yaml.
 
-    DVC records the contents of params.yaml and of the code as they are when the stage has ended. What
-    was edited during the run would be recorded as what the results were made with, so such a run
-    fails.
+    DVC records the contents of params.yaml and of the code as they are when the stage has ended.
+    What was edited during the run would be recorded as what the results were made with, so such a
+    run fails.
 
     Args:
         targets: of Snakemake, such as all.

@@ -14,7 +14,7 @@ from typing import Any
 
 from scan_core.params.needed_files import RAW_FOLDERS, captions, given_predictions, raw_root
 from scan_core.params.schema.recipe import Recipe
-from scan_core.storage.digest import file_digest, json_digest
+from scan_core.storage.files import file_digest, json_digest
 from scan_core.vocabulary.classes import DATA_FOLDER, load_class_list
 
 # The layout of the miniature world that each raw format is read from.
@@ -101,9 +101,7 @@ def scored_by(recipe: Recipe, benchmark: str) -> list[Any]:
 
 
 def predictions_of(recipe: Recipe) -> dict[str, dict[str, tuple[str, str]]]:
-    """Predictions of other models: method -> benchmark -> where they lie, and a folder's name for
-    their scores.
-    """
+    """Method -> benchmark -> where its predictions lie, and the name of the folder of scores."""
     found: dict[str, dict[str, tuple[str, str]]] = {}
     for method, of_method in given_predictions(recipe).items():
         for name, path in of_method.items():
@@ -135,7 +133,7 @@ def _listing(folder: str) -> Iterator[tuple[str, int, int]]:
     seen, waiting = set[tuple[int, int]](), [folder]
     while waiting:
         here = waiting.pop()
-        about = os.stat(here)
+        about = Path(here).stat()
         if (about.st_dev, about.st_ino) in seen:
             continue  # a link to a folder above
         seen.add((about.st_dev, about.st_ino))

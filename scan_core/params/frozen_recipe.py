@@ -9,8 +9,7 @@ from typing import Any
 from scan_core.errors import InputError
 from scan_core.params.reading import SNAPSHOT_FOLDER
 from scan_core.params.schema.file import Params
-from scan_core.storage.atomic import write_text
-from scan_core.storage.digest import json_digest
+from scan_core.storage.files import json_digest, write_text
 
 
 def as_file(document: Any, folder: Path = SNAPSHOT_FOLDER / "parts") -> Path:

@@ -1,8 +1,9 @@
 """What the cells of a grid are: the models that they need, and how each is tested.
 
-A variant is named by its seed and a hash of what makes it: the stage's part of the recipe, the files
-that the part names, the data, and the variants that the stage reads. So cells of grids, and recipes,
-that agree in all this share what a stage makes. How a cell is tested is known by its settings.
+A variant is named by its seed and a hash of what makes it: the stage's part of the recipe, the
+files that the part names, the data, and the variants that the stage reads. So cells of grids, and
+recipes, that agree in all this share what a stage makes. How a cell is tested is known by its
+settings.
 
 CLIP is fine-tuned on masks of the recipe's own segmenter, whatever a grid varies of the segmenter:
 as in the paper, where one fine-tuned CLIP serves all segmenters, a grid over `segmenter` compares
@@ -120,8 +121,8 @@ def rows_of(recipe: Recipe, grid: Ablation, every_seed: bool = True) -> Iterator
 
     Returns:
         records of `baseline` (whether nothing differs from the recipe with what the grid fixes),
-        `seed`, `benchmark`, `values` (key path -> value), `model` (the variant), `settings` (as they
-        are used) and `key` (by which results of these settings are known).
+        `seed`, `benchmark`, `values` (key path -> value), `model` (the variant), `settings` (as
+        they are used) and `key` (by which results of these settings are known).
 
     Raises:
         InputError: see `cells_of` and `resolve_settings`.
@@ -163,9 +164,9 @@ def check_grid(name: str, recipe: Recipe, grid: Ablation) -> None:
         if other is not row:
             raise InputError(
                 f"params.yaml: ablations.{name}: the cells {json.dumps(other['values'])} and "
-                f"{json.dumps(row['values'])} are the same "
-                f"experiment on {row['benchmark']}: nothing that they differ in reaches a training or "
-                "a test-time setting. Take one of them out, or vary something else"
+                f"{json.dumps(row['values'])} are the same experiment on {row['benchmark']}: "
+                "nothing that they differ in reaches a training or a test-time setting. Take one "
+                "of them out, or vary something else"
             )
 
 

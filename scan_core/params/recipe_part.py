@@ -1,7 +1,7 @@
 """What of a recipe each stage of the workflow depends on.
 
-A rule hands its stage's part to its script as a JSON file. A key that is not in a part cannot change
-what the stage makes.
+A rule hands its stage's part to its script as a JSON file. A key that is not in a part cannot
+change what the stage makes.
 """
 
 import json
