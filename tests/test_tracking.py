@@ -314,7 +314,7 @@ def test_a_changed_result_takes_the_place_of_the_old_one(tmp_path, monkeypatch):
 def test_a_server_that_is_down_is_one_warning_and_a_later_sync(project, server, tmp_path):
     from mlflow import MlflowClient
 
-    shutil.copytree(project.results, tmp_path / "results/mini", symlinks=True)
+    shutil.copytree(project.folder / "results", tmp_path / "results", symlinks=True)
     (tmp_path / "results/mini/mlflow.json").unlink()
     other = Project(tmp_path, f"http://127.0.0.1:{_free_port()}")
     said, record = other.sync("remote")
