@@ -4,7 +4,7 @@ from functools import cache
 
 from scan_core.evaluation.settings_file import EvaluationSettings
 from scan_core.params.grid import rows_of
-from scan_core.params.resolution import resolve_settings
+from scan_core.params.settings import resolve_settings
 from scan_core.params.search_space import searched_benchmarks
 from scan_core.params.settings import TestSettings
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from scan_core.errors import InputError
 from scan_core.params.reading import SNAPSHOT_FOLDER
-from scan_core.params.schema.file import Params
+from scan_core.params.schema.grids import Params
 from scan_core.storage.files import json_digest, write_text
 
 

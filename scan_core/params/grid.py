@@ -30,9 +30,9 @@ from scan_core.params.recipe_part import (
     pairs_part,
     segmenter_part,
 )
-from scan_core.params.resolution import resolve_settings
 from scan_core.params.schema.grids import Ablation
 from scan_core.params.schema.recipe import Recipe
+from scan_core.params.settings import resolve_settings
 
 # Where stages leave what they make, whatever recipe asks for it: `<stage>/<variant>/`.
 STAGES = Path("results/stages")

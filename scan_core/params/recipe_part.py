@@ -15,8 +15,7 @@ from scan_core.params.frozen_recipe import as_file
 from scan_core.params.schema.clip import Clip
 from scan_core.params.schema.clip_finetune import ClipFinetune
 from scan_core.params.schema.fields import Block
-from scan_core.params.schema.recipe import Recipe
-from scan_core.params.schema.released_defects import ReleasedDefects
+from scan_core.params.schema.recipe import Recipe, ReleasedDefects
 from scan_core.params.schema.segmenter import Segmenter
 
 
