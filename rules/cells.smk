@@ -64,9 +64,9 @@ def part_file(stage):
     def of_variant(wildcards):
         if stage == "segmenter":
             cell, role = SEGMENTERS[wildcards.segmenter]
-            return str(as_file(cell.part(role).model_dump()))
+            return handed(cell.part(role).model_dump())
         cell = OF_STAGE[stage][wildcards[stage]]
-        return str(as_file(cell.part(stage).model_dump()))
+        return handed(cell.part(stage).model_dump())
 
     return of_variant
 
@@ -174,7 +174,7 @@ def packaged_clip_recipe(wildcards):
         )
     training = RECIPE.clip.model_copy(update={"source": "train"})
     cell = cell_of(RECIPE.model_copy(update={"clip": training}))
-    return str(as_file(cell.part("clip").model_dump()))
+    return handed(cell.part("clip").model_dump())
 
 
 EVALUATED = list(RECIPE.inference.benchmarks)

@@ -35,7 +35,7 @@ from scan_core.params.data_names import (
     world_folder,
     world_images,
 )
-from scan_core.params.frozen_recipe import as_file, as_input, resolved_recipe
+from scan_core.params.frozen_recipe import as_input, resolved_recipe
 from scan_core.params.grid import STAGES, benchmarks_of, cell_of, cells_of, check_grid
 from scan_core.params.needed_files import (
     CLASS_NAMES,
@@ -45,7 +45,8 @@ from scan_core.params.needed_files import (
     used_benchmarks,
 )
 from scan_core.params.provenance import source_hash
-from scan_core.params.reading import select_params, snapshot_params
+from scan_core.params.reading import SNAPSHOT_FOLDER, select_params, snapshot_params
+from scan_core.params.recipe_part import as_file
 
 if not Path("params.yaml").is_file():
     raise WorkflowError(
@@ -102,6 +103,11 @@ def of_benchmark(wildcards):
 def one_of(names):
     """Wildcard constraint: one of these names."""
     return "|".join(map(re.escape, sorted(names))) or "(?!)"
+
+
+def handed(document):
+    """A document as a file, for a script: longer than a command line may be."""
+    return str(as_file(document, SNAPSHOT_FOLDER / "parts"))
 
 
 def leaf_input(name, document, **options):

@@ -27,8 +27,8 @@ rule evaluate_shard:
         mem_mb=16000,
         runtime=720,
     params:
-        settings=lambda wildcards: str(
-            as_file(settings_of(wildcards.model, name_of(wildcards.evaluation)))
+        settings=lambda wildcards: handed(
+            settings_of(wildcards.model, name_of(wildcards.evaluation))
         ),
         classes=lambda wildcards: BENCHMARKS[name_of(wildcards.evaluation)].classes,
         shards=shard_count,
@@ -181,9 +181,9 @@ rule search_settings:
         mem_mb=16000,
         runtime=720,
     params:
-        search=lambda wildcards: str(as_file(SEARCHES[wildcards.search].model_dump())),
+        search=lambda wildcards: handed(SEARCHES[wildcards.search].model_dump()),
         recipe=RECIPE_NAME,
-        recipe_file=str(as_file(RECIPE.model_dump())),
+        recipe_file=handed(RECIPE.model_dump()),
         benchmarks=lambda wildcards: [
             f"--benchmark={name}={BENCHMARKS[name].classes}={FOLDERS[name]}/index.json"
             for name in benchmarks_of_search(wildcards.search)

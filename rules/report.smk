@@ -261,9 +261,9 @@ rule mlflow_sync:
         runtime=60,
     params:
         name=RECIPE_NAME,
-        recipe=str(as_file(RECIPE.model_dump())),
-        grids=str(as_file({grid: GRIDS[grid].model_dump() for grid in GRIDS_OF_RECIPE})),
-        folders=str(as_file(RECORDED)),
+        recipe=handed(RECIPE.model_dump()),
+        grids=handed({grid: GRIDS[grid].model_dump() for grid in GRIDS_OF_RECIPE}),
+        folders=handed(RECORDED),
         results=subpath(input.manifest, parent=True),
         store=target(),
         failures=failures(Path(f"{RESULTS}/mlflow.json")),
@@ -295,11 +295,9 @@ use rule mlflow_sync as mlflow_sync_ablations with:
         f"{TIMINGS}/mlflow_sync_ablations.tsv"
     params:
         name=RECIPE_NAME,
-        recipe=str(as_file(RECIPE.model_dump())),
-        grids=str(
-            as_file({grid: GRIDS[grid].model_dump() for grid in GRIDS_FOR_RECIPE})
-        ),
-        folders=str(as_file(RECORDED)),
+        recipe=handed(RECIPE.model_dump()),
+        grids=handed({grid: GRIDS[grid].model_dump() for grid in GRIDS_FOR_RECIPE}),
+        folders=handed(RECORDED),
         results=subpath(input.manifest, parent=True),
         store=target(),
         failures=failures(Path(f"{RESULTS}/mlflow_ablations.json")),
@@ -320,7 +318,7 @@ rule plan:
         runtime=10,
     params:
         # As it is to be run: the frozen file with what the command line put over it.
-        parameters=str(as_file(PARAMS.model_dump())),
+        parameters=handed(PARAMS.model_dump()),
         snakefile=workflow.main_snakefile,
         profile=f"{PROJECT}/slurm/profile.yaml",
     message:

@@ -1,4 +1,4 @@
-"""Files below `.snakemake/params`, by which the rules hand documents to their scripts."""
+"""What leaves of the workflow depend on, in files below `.snakemake/params`."""
 
 import json
 import time
@@ -9,19 +9,7 @@ from typing import Any
 from scan_core.errors import InputError
 from scan_core.params.reading import SNAPSHOT_FOLDER
 from scan_core.params.schema.grids import Params
-from scan_core.storage.files import json_digest, write_text
-
-
-def as_file(document: Any, folder: Path = SNAPSHOT_FOLDER / "parts") -> Path:
-    """Write a document to a JSON file that is named by its contents, and return the file.
-
-    It is longer than a command line may be. As a parameter of a rule, another document is another
-    name, by which Snakemake notices it.
-    """
-    path = folder / f"{json_digest(document)[:16]}.json"
-    if not path.is_file():
-        write_text(path, json.dumps(document, sort_keys=True))
-    return path
+from scan_core.storage.files import write_text
 
 
 def as_input(name: str, document: Any, reads: Sequence[str] = (), made: Path | None = None) -> Path:

@@ -11,12 +11,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from scan_core.errors import InputError
-from scan_core.params.frozen_recipe import as_file
 from scan_core.params.schema.clip import Clip
 from scan_core.params.schema.clip_finetune import ClipFinetune
 from scan_core.params.schema.fields import Block
 from scan_core.params.schema.recipe import Recipe, ReleasedDefects
 from scan_core.params.schema.segmenter import Segmenter
+from scan_core.storage.files import json_digest, write_text
 
 
 class RecipePart(Block):
@@ -34,8 +34,20 @@ def as_text(part: RecipePart) -> str:
     return json.dumps(part.model_dump(), sort_keys=True)
 
 
+def as_file(document: Any, folder: Path) -> Path:
+    """Write a document to a JSON file that is named by its contents, and return the file.
+
+    It is longer than a command line may be. As a parameter of a rule, another document is another
+    name, by which Snakemake notices it.
+    """
+    path = folder / f"{json_digest(document)[:16]}.json"
+    if not path.is_file():
+        write_text(path, json.dumps(document, sort_keys=True))
+    return path
+
+
 def write_part(part: RecipePart, folder: Path) -> Path:
-    """Write a part to a file that is named by its contents, and return the file."""
+    """Write a part to a file of `as_file`."""
     return as_file(part.model_dump(), folder)
 
 
