@@ -48,6 +48,10 @@ from scan_core.params.provenance import source_hash
 from scan_core.params.reading import SNAPSHOT_FOLDER, select_params, snapshot_params
 from scan_core.params.recipe_part import as_file
 
+if set("{}") & set(str(PROJECT)):
+    raise WorkflowError(
+        f"Snakemake takes the braces in {PROJECT} for wildcards; rename the folder"
+    )
 if not Path("params.yaml").is_file():
     raise WorkflowError(
         f"{Path.cwd()} has no params.yaml, which describes what to run; begin with a copy of "

@@ -259,6 +259,20 @@ def test_a_key_redoes_what_depends_on_it(made, path, value, again, kept, forgott
     assert not kept & jobs.keys()
 
 
+def test_a_recipe_that_agrees_in_the_stages_trains_nothing(made):
+    text = (made.folder / "params.yaml").read_text()
+
+    def add(params):
+        inference = {"benchmarks": ["mini_context_24"], "clip_weight": 0.3}
+        params["recipes"]["other"] = {"extends": "mini", "grids": [], "inference": inference}
+
+    made.edit(add)
+    jobs = made.jobs("--config", "recipe=other", "--", "all")
+    (made.folder / "params.yaml").write_text(text)
+    assert jobs["evaluate_shard"] == 1
+    assert not (TRAINING | {"fuse_weights"}) & jobs.keys()
+
+
 def _training_commands(made, folder):
     """The three trainings by hand, with enough steps to be killed in the middle."""
     document = _recipe(made)

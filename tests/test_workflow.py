@@ -111,6 +111,34 @@ def test_only_what_depends_on_a_key_is_made_again(made):
     (made.folder / "params.yaml").write_text(kept)
 
 
+def test_an_edit_of_code_is_noticed_and_can_be_kept(made):
+    path = made.folder / "scan_core/datasets/verification.py"
+    text = path.read_text()
+    path.write_text(f"# A comment.\n{text}")
+    assert made.jobs("datasets") == {}
+    path.write_text(f"{text}\nADDED = 1\n")
+    jobs = made.jobs("datasets")
+    kept = made.jobs("datasets", "--rerun-triggers", "mtime", "input", "params")
+    path.write_text(text)
+    assert jobs["verify_dataset"] == len(MINI)
+    assert "convert_benchmark" not in jobs
+    assert kept == {}
+
+
+def test_without_memory_and_after_another_recipe_nothing_stale_is_used(made):
+    memory, away = made.folder / ".snakemake", made.folder / "away"
+    memory.rename(away)
+    assert made.jobs("datasets").keys() <= {"dataset_manifest", "datasets"}, "a leaf"
+    text = (made.folder / "params.yaml").read_text()
+    made.edit(lambda params: params["recipes"]["mini"].update(seed=1))
+    assert made.jobs("datasets")["convert_benchmark"] == len(MINI) - 1
+    (made.folder / "params.yaml").write_text(text)
+    assert made.jobs("datasets").keys() <= {"dataset_manifest", "datasets"}
+    shutil.rmtree(memory)
+    away.rename(memory)
+    assert made.jobs("datasets") == {}
+
+
 def test_the_paper_is_planned_and_says_what_to_obtain_by_hand(made):
     ran = made.snakemake("-n", "--config", "recipe=vitl14", "--", "all")
     assert ran.returncode == 0, ran.stdout
