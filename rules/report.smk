@@ -94,9 +94,8 @@ rule figures:
         "Drawing the figures"
     shell:
         "python -m workflow_scripts.figures --evaluation {input.metrics:q}"
-        " --per-class {input.per_class:q} --confusion {input.confusion:q} --ablation {input.grids:q}"
-        " --given {input.given:q}"
-        " --curves segmenter={input.segmenter:q} clip_finetune={input.finetuned:q}"
+        " --ablation {input.grids:q} --given {input.given:q}"
+        " --curves segmenter {input.segmenter:q} clip_finetune {input.finetuned:q}"
         " --output-folder {output:q} 2> {log:q}"
         f"{of_leaf('figures')}"
 
@@ -133,7 +132,7 @@ rule qualitative:
         "Pictures of {wildcards.picture}"
     shell:
         "python -m workflow_scripts.qualitative --index {input.index:q} --classes {params.classes:q}"
-        " --predictions {input.predictions:q} --images 6 --output {output:q} 2> {log:q}"
+        " --predictions {input.predictions:q} --output {output:q} 2> {log:q}"
         f"{of_leaf('qualitative')}"
 
 
@@ -160,13 +159,15 @@ rule report_page:
         runtime=10,
     params:
         architecture=ARCHITECTURE,
+        timings=TIMINGS,
     message:
         "Writing the report"
     shell:
         "python -m workflow_scripts.report_page --evaluation {input.metrics:q}"
         " --ablation {input.grids:q} --given {input.given:q} --recipe-file {input.recipe:q}"
         " --architecture {params.architecture:q} --figures {input.figures:q}"
-        " --pictures {input.pictures:q} --sheets {input.sheets:q} --output {output:q} 2> {log:q}"
+        " --pictures {input.pictures:q} --sheets {input.sheets:q} --timings {params.timings:q}"
+        " --output {output:q} 2> {log:q}"
         f"{of_leaf('report_page')}"
 
 

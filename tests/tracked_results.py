@@ -11,7 +11,7 @@ from scan_core.params.metric_names import METRICS
 from scan_core.params.reading import override, read_params
 from scan_core.params.schema.grids import Ablation
 from scan_core.params.schema.recipe import Recipe
-from scan_core.reporting.tables.grid_table import grid_table
+from scan_core.reporting.grids import grid_csv
 
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ["mini_ade_36", "mini_voc_10b"]
@@ -70,7 +70,7 @@ def write_results(results: Path, grid: Ablation, model: Path | None) -> None:
         miou = 0.2 + 0.1 * row["values"]["inference.clip_weight"] + 0.01 * row["seed"]
         _write(place, json.dumps({**known, row["key"]: {"metrics": numbers(miou)}}))
         rows.append({**row, "evaluation": str(place)})
-    _write(results / "ablations/every_seed/weight.csv", grid_table("weight", rows))
+    _write(results / "ablations/every_seed/weight.csv", grid_csv("weight", rows))
     model_name = cell_of(recipe).names["model"]
     for benchmark in BENCHMARKS:
         folder = Path(folders(results)["evaluations"][benchmark])

@@ -1,9 +1,12 @@
-"""Show what a grid evaluates, a CSV row for each cell and benchmark, without running anything."""
+"""Show what a grid evaluates, without running anything: a row for each cell and benchmark."""
 
 import json
 import logging
 import sys
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from scan_core.errors import InputError
 from scan_core.params.command_line import run
@@ -11,43 +14,58 @@ from scan_core.params.grid import check_grid, rows_of
 from scan_core.params.reading import read_params, validate
 
 
-def show_grid(grid: str, /, recipe: str | None = None, params: Path = Path("params.yaml")) -> None:
-    """Show what a grid evaluates, a CSV row for each cell and benchmark, without running anything.
+def show_grid(
+    grid: Annotated[str, tyro.conf.Positional],
+    recipe: str | None = None,
+    params: Path = Path("params.yaml"),
+    csv: bool = False,
+) -> None:
+    """Show what a grid evaluates, without running anything: a row for each cell and benchmark.
 
-        python -m workflow_scripts.show_grid replace_layers --recipe vitl14
-
-    Each row has the seed, the varied values, the model, every test-time setting as it will be used,
-    and the key by which the settings are known in results.
+    Columns in which all rows agree stand above the table.
 
     Args:
         grid: its name under `ablations` of params.yaml.
-        recipe: to start from (default: the grid's, or the one that runs).
+        recipe: to start from; without it the grid's own, or the one that runs.
         params: file of the recipes.
+        csv: print CSV with every test-time setting as it will be used, for programs.
     """
     import pandas as pd
 
     document = validate(read_params(params), str(params))
-    grids = document.ablations
-    if grid not in grids:
-        raise InputError(f"grid '{grid}' is unknown; there are {', '.join(grids)}")
-    name = recipe or grids[grid].recipe or document.recipe
+    if grid not in document.ablations:
+        known = ", ".join(document.ablations)
+        raise InputError(f"grid '{grid}' is unknown; there are {known}")
+    ablation = document.ablations[grid]
+    name = recipe or ablation.recipe or document.recipe
     if name not in document.recipes:
-        raise InputError(f"recipe '{name}' is unknown; there are {', '.join(document.recipes)}")
-    if grids[grid].recipe not in (None, name):
-        raise InputError(f"grid '{grid}' is for the recipe '{grids[grid].recipe}', not '{name}'")
-    check_grid(grid, document.recipes[name], grids[grid])
-    rows = list(rows_of(document.recipes[name], grids[grid]))
-    shown = [
-        {"grid": grid, "seed": row["seed"], "benchmark": row["benchmark"]}
-        | {key: json.dumps(value) for key, value in row["values"].items()}
-        | {"model": row["model"]}
-        | {key: json.dumps(value) for key, value in row["settings"].items()}
-        | {"key": row["key"]}
-        for row in rows
-    ]
-    pd.DataFrame(shown).to_csv(sys.stdout, index=False)
-    benchmarks = len({row["benchmark"] for row in rows})
-    logging.info("%d cells on %d benchmarks", len(rows) // benchmarks, benchmarks)
+        known = ", ".join(document.recipes)
+        raise InputError(f"recipe '{name}' is unknown; there are {known}")
+    if ablation.recipe not in (None, name):
+        raise InputError(f"grid '{grid}' is for the recipe '{ablation.recipe}', not '{name}'")
+    check_grid(grid, document.recipes[name], ablation)
+    table = pd.DataFrame(
+        {
+            **{"grid": grid, "seed": row["seed"], "benchmark": row["benchmark"]},
+            **{key: json.dumps(value) for key, value in row["values"].items()},
+            "model": row["model"],
+            **{key: json.dumps(value) for key, value in row["settings"].items()},
+            "key": row["key"],
+        }
+        for row in rows_of(document.recipes[name], ablation)
+    )
+    if csv:
+        table.to_csv(sys.stdout, index=False, lineterminator="\n")
+    else:
+        table = table.drop(
+            columns=[key.rpartition(".")[2] for key in ablation.vary], errors="ignore"
+        )
+        same = [column for column in table if table[column].nunique() == 1 and len(table) > 1]
+        for column in same:
+            print(f"{column}: {table[column].iloc[0]}")
+        print(f"\n{table.drop(columns=same).to_markdown(index=False, disable_numparse=True)}")
+    benchmarks = table["benchmark"].nunique()
+    logging.info("%d cells on %d benchmarks", len(table) // benchmarks, benchmarks)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import ast
 import hashlib
 import json
 import subprocess
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -53,6 +53,20 @@ def by_other_code(recorded: Mapping[str, str]) -> list[str]:
         for script, code in recorded.items()
         if code and code != source_hash(f"workflow_scripts.{script}")
     ]
+
+
+def code_note(evaluations: Iterable[Path]) -> str:
+    """What to say of evaluations that other code than the present has made; empty where none was.
+
+    Args:
+        evaluations: `metrics.json` of each.
+    """
+    scripts: dict[str, None] = {}
+    for path in evaluations:
+        recorded = json.loads(path.read_text(encoding="utf-8")).get("code", {})
+        scripts |= dict.fromkeys(by_other_code(recorded))
+    named = ", ".join(f"`{script}`" for script in scripts)
+    return f"Made by other code than the present of {named}." if scripts else ""
 
 
 def code_of(weights: Path) -> dict[str, str]:
