@@ -3,8 +3,8 @@
     python -m benchmarks.start_up --results results/mini
 
 Prints processor seconds of importing PyTorch, open_clip, the inference API and the training; and
-for every rule of a recipe that was run how many jobs it had, what they took, and which share of it was
-starting.
+for every rule of a recipe that was run how many jobs it had, what they took, and which share of it
+was starting.
 """
 
 import argparse
