@@ -76,14 +76,13 @@ rule evaluate:
     params:
         classes=classes_of,
         recipe=RECIPE_NAME,
+        folder=subpath(output.metrics, parent=True),
     message:
         "Merging the evaluation of {wildcards.model} on {wildcards.benchmark}"
     shell:
         "python -m workflow_scripts.evaluate --shards {input.shards:q} --classes {params.classes:q}"
         " --recipe {params.recipe:q} --variant {wildcards.model:q}"
-        " --benchmark {wildcards.benchmark:q} --metrics {output.metrics:q}"
-        " --everything {output.everything:q} --per-class {output.per_class:q}"
-        " --confusion {output.confusion:q} 2> {log:q}"
+        " --benchmark {wildcards.benchmark:q} --output-folder {params.folder:q} 2> {log:q}"
         " && cp {input.made_of:q} {output.made_of:q}"
 
 

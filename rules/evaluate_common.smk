@@ -50,13 +50,13 @@ def grid_settings(benchmark):
 
 
 def settings_of(wildcards):
-    """A file of all settings that a model is tested with on a benchmark, and which of them are the
-    ways to classify.
+    """A file of all settings that a model is tested with on a benchmark, and which of them the
+    classifiers have.
     """
-    own = EvaluationSettings.of_ways(own_settings(wildcards.model, wildcards.benchmark))
+    own = EvaluationSettings.of_classifiers(own_settings(wildcards.model, wildcards.benchmark))
     of_grids = grid_settings(wildcards.benchmark).get(wildcards.model, {})
     return addressed(
-        EvaluationSettings(own.ways, {**own.settings, **of_grids}).as_dict()
+        EvaluationSettings(own.classifiers, {**own.settings, **of_grids}).as_dict()
     )
 
 

@@ -39,7 +39,8 @@ rule search_settings:
         search=search_file,
         recipe=RECIPE_NAME,
         recipe_file=addressed(RECIPE.model_dump()),
-        benchmarks=benchmarks_of_search,
+        benchmarks=benchmark_names,
+        classes=classes_of_search,
         folder=subpath(output.trials, parent=True),
         code=code("search_settings"),
     message:
@@ -47,6 +48,7 @@ rule search_settings:
     shell:
         "{resources.launcher} python -m workflow_scripts.search_settings --search {params.search:q}"
         " --recipe {params.recipe:q} --recipe-file {params.recipe_file:q} --model {input.model:q}"
-        " {params.benchmarks:q} --code {params.code:q} --work {params.folder:q}/work"
+        " --benchmarks {params.benchmarks:q} --classes {params.classes:q} --indexes {input.indexes:q}"
+        " --code {params.code:q} --work {params.folder:q}/work"
         " --output-folder {params.folder:q} 2> {log:q}"
         " && cp {input.made_of:q} {output.made_of:q}"

@@ -1,7 +1,6 @@
 """What is searched, and on what."""
 
-from scan_core.params.search_space import searched_benchmarks
-from scan_core.search.settings import not_searched
+from scan_core.params.search_space import not_searched, searched_benchmarks
 
 SEARCHES = {
     name: search
@@ -55,9 +54,5 @@ def search_file(wildcards):
     return addressed(SEARCHES[wildcards.search].model_dump())
 
 
-def benchmarks_of_search(wildcards):
-    """Options that say where each benchmark lies, and what it is scored by."""
-    return [
-        f"--benchmark={name}={BENCHMARKS[name].classes}={DATA}/benchmarks/{name}/index.json"
-        for name in benchmark_names(wildcards)
-    ]
+def classes_of_search(wildcards):
+    return [BENCHMARKS[name].classes for name in benchmark_names(wildcards)]

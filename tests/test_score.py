@@ -12,7 +12,7 @@ from PIL import Image
 from scan_core.datasets.index import BenchmarkIndex, Sample, Split
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
-from scan_core.evaluation.coco_results import coco_results
+from scan_core.evaluation.predictions import coco_results
 from scan_core.evaluation.merging import numbers_of
 from scan_core.evaluation.predictions import count_predictions
 from scan_core.vocabulary.classes import load_class_list

@@ -13,7 +13,7 @@ from small_models import picture_of, tiny_scan
 
 from scan_core.apps.image_files import find_images, segment_files
 from scan_core.apps.own_classes import own_classes, parse_classes
-from scan_core.evaluation.coco_results import image_ids
+from scan_core.evaluation.predictions import image_ids
 
 CLASSES = own_classes(parse_classes("sea, sand"))
 

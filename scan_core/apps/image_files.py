@@ -23,7 +23,7 @@ from scan_core.apps.own_classes import OwnClasses
 from scan_core.apps.own_images import OwnSegmentation, classify
 from scan_core.datasets.reading_ahead import read_ahead
 from scan_core.errors import DiskFullError, InputError
-from scan_core.evaluation.coco_results import coco_results, image_ids
+from scan_core.evaluation.predictions import coco_results, image_ids
 from scan_core.inference.scan import Scan
 from scan_core.reporting.pictures.overlay import colors_of, draw_overlay
 from scan_core.storage.atomic import atomic_path, write_text

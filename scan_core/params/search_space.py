@@ -1,13 +1,19 @@
-"""What a search is made on, and whether it can be made; light, for the rules."""
+"""What a search is made on, whether it can be made, and the settings of its trials."""
 
+import itertools
+from collections.abc import Mapping
 from typing import Any
 
 from scan_core.errors import InputError
+from scan_core.params.grid import changed
+from scan_core.params.resolution import resolve_settings
 from scan_core.params.schema.grids import Search, Steps
 from scan_core.params.schema.recipe import Recipe
+from scan_core.params.settings import TestSettings
 
 _MASK, _CROP = "inference.mask_threshold", "inference.crop_threshold"
 _RATIO = "inference.replace_ratio"
+_OF_CROPS = (_MASK, _CROP, _RATIO)
 _FOLLOWS = "mask_threshold"  # the word that `crop_threshold` may hold
 
 
@@ -40,6 +46,35 @@ def searched_benchmarks(name: str, search: Search, recipe: Recipe) -> list[str]:
             "`train: null` to the `images` of a benchmark"
         )
     return chosen
+
+
+def settings_of_trial(recipe: Recipe, benchmark: str, values: Mapping[str, Any]) -> TestSettings:
+    """The settings of a benchmark with some keys of the recipe replaced, as a cell of a grid has.
+
+    Raises:
+        InputError: values that contradict each other.
+    """
+    return resolve_settings(changed(recipe, values), benchmark)
+
+
+def settings_of_crops(search: Search, recipe: Recipe, benchmark: str) -> list[TestSettings]:
+    """Settings that need all crops, and all shifts of them, that any trial or the recipe needs."""
+    listed = {key: values for key in _OF_CROPS if isinstance(values := search.vary.get(key), list)}
+    combinations = [
+        dict(zip(listed, values, strict=True)) for values in itertools.product(*listed.values())
+    ]
+    settings = [settings_of_trial(recipe, benchmark, values) for values in ({}, *combinations)]
+    # A trial may raise the weight, so CLIP is asked whatever the recipe's is.
+    return [one.with_clip_weight(1.0) for one in settings]
+
+
+def not_searched(search: Search, recipe: Recipe, benchmark: str) -> dict[str, Any]:
+    """The settings that no trial changes."""
+    searched = {key.removeprefix("inference.") for key in search.vary}
+    if "mask_threshold" in searched and recipe.inference.crop_threshold == _FOLLOWS:
+        searched.add("crop_threshold")
+    own = resolve_settings(recipe, benchmark).as_dict()
+    return {name: value for name, value in own.items() if name not in searched}
 
 
 def _check_keys(search: Search, recipe: Recipe, where: str) -> None:
