@@ -16,7 +16,7 @@ from PIL import Image
 from scan_core.datasets.index import BenchmarkIndex, Sample, Split
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
-from scan_core.evaluation.per_class import per_class_table
+from scan_core.evaluation.metrics import per_class
 from scan_core.params.metric_names import METRICS
 from scan_core.reporting.figures.figures import draw_figures
 from scan_core.reporting.figures.grid_figures import grid_figure
@@ -554,7 +554,7 @@ def test_every_figure_is_written_and_repeats(tmp_path):
     folder = tmp_path / "mini_voc_10"
     folder.mkdir()
     np.savez(folder / "confusion.npz", counts=counts)
-    (folder / "per_class.csv").write_text(per_class_table(counts, classes))
+    (folder / "per_class.csv").write_text(per_class(counts, classes).to_csv(index=False))
     curves = tmp_path / "metrics.jsonl"
     curves.write_text('{"step": 1, "loss": 2.0}\n')
     arguments = {

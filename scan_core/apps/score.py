@@ -10,7 +10,7 @@ from scan_core.params.command_line import run
 from scan_core.params.metric_names import METRICS
 from scan_core.reporting.results import load_evaluations
 from scan_core.reporting.tables.scored import scored_table
-from scan_core.storage.atomic import write_text
+from scan_core.storage.files import write_text
 from scan_core.vocabulary.classes import builtin_class_lists, load_class_list
 
 

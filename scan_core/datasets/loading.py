@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from scan_core.datasets.index import BenchmarkIndex, load_index
 from scan_core.errors import InputError
-from scan_core.storage.digest import file_digest
+from scan_core.storage.files import file_digest
 from scan_core.storage.images import read_image, read_label
 
 

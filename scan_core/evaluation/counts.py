@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
-from scan_core.storage.arrays import load_arrays
-from scan_core.storage.atomic import atomic_path
+from scan_core.storage.files import atomic_path, read_arrays
 
 ImageCounts = csr_array
 _ABOUT = "about"
@@ -66,7 +65,7 @@ def load_counts(path: Path) -> tuple[dict[str, ImageCounts], dict[str, Any]]:
     Raises:
         InputError: missing or damaged.
     """
-    arrays = load_arrays(path, "evaluate it again")
+    arrays = read_arrays(path, "evaluate it again")
     about = json.loads(str(arrays.pop(_ABOUT, "{}")))
     labels = dict.fromkeys(name.rpartition(".")[0] for name in arrays)
     counts = {}

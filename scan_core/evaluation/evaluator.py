@@ -1,7 +1,5 @@
 """Evaluation of a benchmark's images: many settings in one pass, and counts that are kept."""
 
-import hashlib
-import json
 import logging
 import shutil
 import time
@@ -36,8 +34,7 @@ from scan_core.inference.views import ImageViews
 from scan_core.params.classifiers import CHANCE
 from scan_core.params.command_line import Interrupted, stop_signals
 from scan_core.params.settings import TestSettings
-from scan_core.storage.atomic import atomic_path
-from scan_core.storage.digest import file_digest
+from scan_core.storage.files import atomic_path, file_digest, json_digest
 from scan_core.vocabulary.classes import ClassList
 
 # Images whose counts are written together: a killed evaluation repeats at most these.
@@ -91,7 +88,7 @@ def store_identity(model: Path, images: BenchmarkImages, classes: ClassList, cod
         *(file_digest(model), file_digest(images.index_file), images.split),
         *(classes.names, predicted(classes).names, code),
     ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    return json_digest(parts)[:16]
 
 
 def evaluate_shard(

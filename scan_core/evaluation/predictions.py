@@ -22,7 +22,7 @@ from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
 from scan_core.evaluation.counts import ImageCounts, confusion_matrix, image_counts
 from scan_core.evaluation.results import write_results
-from scan_core.storage.atomic import write_text
+from scan_core.storage.files import read_text, write_text
 from scan_core.storage.images import read_label
 from scan_core.vocabulary.classes import ClassList
 
@@ -234,11 +234,10 @@ def _reader(predictions: Path, stems: Iterable[str]) -> Reader:
 
 def _mask_reader(path: Path, stems: set[str]) -> Reader:
     masks: dict[str | None, list[Mapping[str, Any]]] = defaultdict(list)
+    text = read_text(path)
     try:
-        for result in json.loads(path.read_text(encoding="utf-8")):
+        for result in json.loads(text):
             masks[_stem_of(result["file_name"], stems)].append(result)
-    except OSError as error:
-        raise InputError(f"predictions {path} cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"predictions {path} are damaged ({type(error).__name__}: {error}); expected a list of "

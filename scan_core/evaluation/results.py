@@ -13,8 +13,7 @@ from scan_core.evaluation.counts import ImageCounts, confusion_matrix, joined, l
 from scan_core.evaluation.metrics import metrics_of, per_class
 from scan_core.evaluation.settings_file import EvaluationSettings
 from scan_core.params.classifiers import CHANCE
-from scan_core.storage.atomic import atomic_path, write_text
-from scan_core.storage.records import write_record
+from scan_core.storage.files import atomic_path, write_json, write_text
 from scan_core.vocabulary.classes import ClassList
 
 
@@ -106,7 +105,7 @@ def write_results(
         },
     }
     confusion = confusion_matrix(by_classifier["combined"])
-    write_record(folder / "metrics.json", record)
+    write_json(folder / "metrics.json", record)
     table = per_class(confusion, classes)
     write_text(folder / "per_class.csv", table.to_csv(index=False, float_format="%.6f"))
     with atomic_path(folder / "confusion.npz") as temporary:
@@ -122,6 +121,6 @@ def write_evaluation(
         key: {"settings": one.as_dict(), "metrics": metrics_of(merged.counts[key], classes)}
         for key, one in merged.settings.settings.items()
     }
-    write_record(folder / "evaluation.json", record)
+    write_json(folder / "evaluation.json", record)
     settings = merged.settings.table().default.as_dict()
     return write_results(folder, merged.by_classifier(), merged.timing, classes, settings, about)

@@ -6,8 +6,6 @@ bytes. An image of the miniature world takes 0.2 MB; one of 640 × 960 pixels wi
 18 MB.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +29,7 @@ from scan_core.params.schema.grids import Search
 from scan_core.params.schema.recipe import Recipe
 from scan_core.params.search_space import not_searched, settings_of_crops, settings_of_trial
 from scan_core.params.settings import TestSettings
-from scan_core.storage.digest import file_digest
+from scan_core.storage.files import file_digest, json_digest
 from scan_core.vocabulary.classes import ClassList
 
 
@@ -156,7 +154,7 @@ def identity(
     for name, (images, classes) in benchmarks.items():
         scored_by = [classes.names, classes.seen, classes.parents, predicted(classes).names]
         parts += [file_digest(images.index_file), scored_by, not_searched(search, recipe, name)]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+    return json_digest(parts)[:12]
 
 
 def _tensors(seen: ImageViews) -> Iterator[Tensor]:

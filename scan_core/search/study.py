@@ -12,7 +12,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState
 
 from scan_core.params.schema.grids import Search, Steps
-from scan_core.storage.atomic import atomic_path, write_text
+from scan_core.storage.files import atomic_path, write_text
 
 # Trials that one pass over the images evaluates.
 BATCH = 10
