@@ -17,10 +17,10 @@ from scan_core.evaluation.evaluator import evaluate
 from scan_core.evaluation.metrics import metrics_of
 from scan_core.params.grid import changed
 from scan_core.params.reading import override, read_params, validate
-from scan_core.params.resolution import resolve_settings
 from scan_core.params.schema.grids import Search
 from scan_core.params.schema.recipe import Recipe
 from scan_core.params.search_space import searched_benchmarks
+from scan_core.params.settings import resolve_settings
 from scan_core.search.features import encode_benchmarks, identity
 from scan_core.search.study import run_study, write_report
 from scan_core.vocabulary.classes import load_class_list

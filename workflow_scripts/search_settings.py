@@ -43,9 +43,9 @@ def search_settings(
     from scan_core.datasets.loading import BenchmarkImages
     from scan_core.inference.devices import chosen_device
     from scan_core.inference.scan import Scan
-    from scan_core.params.resolution import settings_table
     from scan_core.params.schema.grids import Search
     from scan_core.params.schema.recipe import Recipe
+    from scan_core.params.settings import settings_table
     from scan_core.search.features import encode_benchmarks, identity
     from scan_core.search.study import run_study, write_report
     from scan_core.vocabulary.classes import load_class_list

@@ -28,9 +28,8 @@ from scan_core.evaluation.counts import (
 )
 from scan_core.evaluation.settings_file import EvaluationSettings
 from scan_core.inference.class_map import class_maps
-from scan_core.inference.image_features import ImageFeatures
+from scan_core.inference.image_features import ImageFeatures, ImageViews
 from scan_core.inference.scan import Scan
-from scan_core.inference.views import ImageViews
 from scan_core.params.classifiers import CHANCE
 from scan_core.params.command_line import Interrupted, stop_signals
 from scan_core.params.settings import TestSettings

@@ -6,15 +6,42 @@ from typing import Any
 
 from scan_core.errors import InputError
 from scan_core.params.grid import changed
-from scan_core.params.resolution import resolve_settings
 from scan_core.params.schema.grids import Search, Steps
 from scan_core.params.schema.recipe import Recipe
-from scan_core.params.settings import TestSettings
+from scan_core.params.settings import TestSettings, resolve_settings
 
 _MASK, _CROP = "inference.mask_threshold", "inference.crop_threshold"
 _RATIO = "inference.replace_ratio"
-_OF_CROPS = (_MASK, _CROP, _RATIO)
-_FOLLOWS = "mask_threshold"  # the word that `crop_threshold` may hold
+
+
+def settings_of_trial(recipe: Recipe, benchmark: str, values: Mapping[str, Any]) -> TestSettings:
+    """The settings of a benchmark with some keys of the recipe replaced, as a cell of a grid has.
+
+    Raises:
+        InputError: values that contradict each other.
+    """
+    return resolve_settings(changed(recipe, values), benchmark)
+
+
+def settings_of_crops(search: Search, recipe: Recipe, benchmark: str) -> list[TestSettings]:
+    """Settings that need all crops, and all shifts of them, that any trial or the recipe needs."""
+    keys = (_MASK, _CROP, _RATIO)
+    listed = {key: values for key in keys if isinstance(values := search.vary.get(key), list)}
+    combinations = [
+        dict(zip(listed, values, strict=True)) for values in itertools.product(*listed.values())
+    ]
+    settings = [settings_of_trial(recipe, benchmark, values) for values in ({}, *combinations)]
+    # A trial may raise the weight, so CLIP is asked whatever the recipe's is.
+    return [one.with_clip_weight(1.0) for one in settings]
+
+
+def not_searched(search: Search, recipe: Recipe, benchmark: str) -> dict[str, Any]:
+    """The settings of a benchmark that no trial of a search changes."""
+    searched = {key.removeprefix("inference.") for key in search.vary}
+    if _MASK in search.vary and isinstance(recipe.inference.crop_threshold, str):
+        searched.add("crop_threshold")
+    own = resolve_settings(recipe, benchmark).as_dict()
+    return {name: value for name, value in own.items() if name not in searched}
 
 
 def searched_benchmarks(name: str, search: Search, recipe: Recipe) -> list[str]:
@@ -30,7 +57,7 @@ def searched_benchmarks(name: str, search: Search, recipe: Recipe) -> list[str]:
             a shift of a model that was fine-tuned without.
     """
     where = f"params.yaml: searches.{name}"
-    _check_keys(search, recipe, where)
+    _check_searched_keys(search, recipe, where)
     images = {key: benchmark.images for key, benchmark in recipe.datasets.benchmarks.items()}
     if search.benchmarks is None:
         chosen = [b for b in recipe.inference.benchmarks if "train" in images[b]]
@@ -48,38 +75,10 @@ def searched_benchmarks(name: str, search: Search, recipe: Recipe) -> list[str]:
     return chosen
 
 
-def settings_of_trial(recipe: Recipe, benchmark: str, values: Mapping[str, Any]) -> TestSettings:
-    """The settings of a benchmark with some keys of the recipe replaced, as a cell of a grid has.
-
-    Raises:
-        InputError: values that contradict each other.
-    """
-    return resolve_settings(changed(recipe, values), benchmark)
-
-
-def settings_of_crops(search: Search, recipe: Recipe, benchmark: str) -> list[TestSettings]:
-    """Settings that need all crops, and all shifts of them, that any trial or the recipe needs."""
-    listed = {key: values for key in _OF_CROPS if isinstance(values := search.vary.get(key), list)}
-    combinations = [
-        dict(zip(listed, values, strict=True)) for values in itertools.product(*listed.values())
-    ]
-    settings = [settings_of_trial(recipe, benchmark, values) for values in ({}, *combinations)]
-    # A trial may raise the weight, so CLIP is asked whatever the recipe's is.
-    return [one.with_clip_weight(1.0) for one in settings]
-
-
-def not_searched(search: Search, recipe: Recipe, benchmark: str) -> dict[str, Any]:
-    """The settings that no trial changes."""
-    searched = {key.removeprefix("inference.") for key in search.vary}
-    if "mask_threshold" in searched and recipe.inference.crop_threshold == _FOLLOWS:
-        searched.add("crop_threshold")
-    own = resolve_settings(recipe, benchmark).as_dict()
-    return {name: value for name, value in own.items() if name not in searched}
-
-
-def _check_keys(search: Search, recipe: Recipe, where: str) -> None:
+def _check_searched_keys(search: Search, recipe: Recipe, where: str) -> None:
     crop = search.vary.get(_CROP, [recipe.inference.crop_threshold])
-    follows = isinstance(crop, list) and _FOLLOWS in crop
+    thresholds = crop if isinstance(crop, list) else []
+    follows = any(isinstance(value, str) for value in thresholds)
     for key in (_MASK, _CROP, _RATIO) if follows else (_CROP, _RATIO):
         if isinstance(search.vary.get(key), Steps):
             remedy = ", or `crop_threshold` a number" if key == _MASK else ""
@@ -92,14 +91,11 @@ def _check_keys(search: Search, recipe: Recipe, where: str) -> None:
             f"{where}.vary: {_RATIO}: CLIP was fine-tuned without contextual shift, and is tested "
             "without"
         )
-    lowest = _smallest(search.vary[_MASK]) if _MASK in search.vary else None
-    for value in crop if isinstance(crop, list) else ():
+    masks = search.vary.get(_MASK, [])
+    lowest = masks.low if isinstance(masks, Steps) else min(map(float, masks), default=None)
+    for value in thresholds:
         if lowest is not None and not isinstance(value, str) and lowest < value:
             raise InputError(
                 f"{where}.vary: {_MASK}: {lowest:g} is below the crop threshold {value:g}, and all "
                 "mask thresholds below that are one: a mask without a pixel above it has no crop"
             )
-
-
-def _smallest(values: Steps | list[Any]) -> float:
-    return values.low if isinstance(values, Steps) else min(values)

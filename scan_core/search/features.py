@@ -23,8 +23,8 @@ from scan_core.errors import InputError
 from scan_core.evaluation.confusion import as_evaluated, count_pixels, predicted
 from scan_core.evaluation.metrics import ClassSums
 from scan_core.inference.class_map import class_maps
+from scan_core.inference.image_features import ImageViews, View
 from scan_core.inference.scan import Scan
-from scan_core.inference.views import ImageViews, View
 from scan_core.params.schema.grids import Search
 from scan_core.params.schema.recipe import Recipe
 from scan_core.params.search_space import not_searched, settings_of_crops, settings_of_trial
