@@ -9,7 +9,7 @@ from scan_core.evaluation.predictions import write_scores
 from scan_core.params.command_line import run
 from scan_core.params.metric_names import METRICS
 from scan_core.reporting.results import load_evaluations
-from scan_core.reporting.tables.scored import scored_table
+from scan_core.reporting.tables import scored_table
 from scan_core.storage.files import write_text
 from scan_core.vocabulary.classes import builtin_class_lists, load_class_list
 
@@ -51,7 +51,7 @@ def score(
     for key, value in write_scores(images, class_list, predictions, ids, method, name, out).items():
         shown = "-" if value is None else f"{100 * value:.2f}"
         print(f"{key:<24} {shown:>6}  {METRICS[key].description}")
-    table = scored_table(load_evaluations([out / "metrics.json"])[0])
+    table = scored_table(load_evaluations([out / "metrics.json"]))
     if table is not None:
         write_text(out / "published.md", table.markdown())
         print(f"\n{table.markdown()}")
