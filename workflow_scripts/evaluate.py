@@ -13,6 +13,8 @@ def evaluate(
     variant: str,
     benchmark: str,
     output_folder: Path,
+    model: Path | None = None,
+    code: tuple[str, ...] = (),
 ) -> None:
     """Merge the shards of a benchmark's evaluation: metrics, table of classes, confusion matrix.
 
@@ -24,11 +26,17 @@ def evaluate(
         benchmark: name, for the record.
         output_folder: for metrics.json (the classifiers of the recipe's own settings),
             evaluation.json (every setting), per_class.csv, and confusion.npz.
+        model: that was evaluated, for the record of the code.
+        code: hashes of the code, SCRIPT=HASH.
     """
     from scan_core.evaluation.results import merge_shards, write_evaluation
+    from scan_core.params.provenance import code_of
     from scan_core.vocabulary.classes import load_class_list
 
-    about = {"recipe": recipe, "variant": variant, "benchmark": benchmark}
+    about = {
+        **{"recipe": recipe, "variant": variant, "benchmark": benchmark},
+        "code": {**(code_of(model) if model else {}), **dict(one.split("=", 1) for one in code)},
+    }
     class_list = load_class_list(classes)
     metrics = write_evaluation(output_folder, merge_shards(shards), class_list, about)
     logging.info("%s: mIoU %.4f", benchmark, metrics["miou"])

@@ -70,7 +70,7 @@ def write_results(
     timing: Mapping[str, float],
     classes: ClassList,
     settings: Mapping[str, Any],
-    about: Mapping[str, str],
+    about: Mapping[str, Any],
 ) -> dict[str, float | None]:
     """Write `metrics.json`, `per_class.csv` and `confusion.npz` of a benchmark, each atomically.
 
@@ -80,7 +80,7 @@ def write_results(
         timing: see `Merged`.
         classes: of the benchmark.
         settings: of the whole model.
-        about: `recipe`, `variant`, `benchmark`.
+        about: `recipe`, `variant`, `benchmark`, and what else is to be recorded.
 
     Returns:
         the metrics of `combined`.
@@ -114,7 +114,7 @@ def write_results(
 
 
 def write_evaluation(
-    folder: Path, merged: Merged, classes: ClassList, about: Mapping[str, str]
+    folder: Path, merged: Merged, classes: ClassList, about: Mapping[str, Any]
 ) -> dict[str, float | None]:
     """Write the files of `write_results`, and `evaluation.json`: every setting by its key."""
     record = {
