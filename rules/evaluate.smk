@@ -63,6 +63,8 @@ rule evaluate:
         everything=f"{RESULTS}/eval/{{model}}/{{evaluation}}/evaluation.json",
         per_class=f"{RESULTS}/eval/{{model}}/{{evaluation}}/per_class.csv",
         confusion=f"{RESULTS}/eval/{{model}}/{{evaluation}}/confusion.npz",
+        counts=f"{RESULTS}/eval/{{model}}/{{evaluation}}/counts.npz",
+        resamples=f"{RESULTS}/eval/{{model}}/{{evaluation}}/resamples.npz",
     log:
         f"{LOGS}/evaluate/{{model}}/{{evaluation}}.log",
     benchmark:
@@ -100,6 +102,7 @@ rule score_predictions:
         metrics=f"{RESULTS}/predictions/{{method}}/{{scores}}/metrics.json",
         per_class=f"{RESULTS}/predictions/{{method}}/{{scores}}/per_class.csv",
         confusion=f"{RESULTS}/predictions/{{method}}/{{scores}}/confusion.npz",
+        counts=f"{RESULTS}/predictions/{{method}}/{{scores}}/counts.npz",
     log:
         f"{LOGS}/score_predictions/{{method}}/{{scores}}.log",
     benchmark:

@@ -87,6 +87,11 @@ def test_the_mean_over_every_set_of_classes_is_that_of_the_release(released, rul
     for chosen, among in (("base", seen), ("unbase", ~seen)):
         expected = tables[f"{rule}{key}_set"][f"mIoU-{chosen}"]
         assert 100 * sums.mean_d2_v06(iou, among) == pytest.approx(expected, abs=1e-9)
+        if rule == "vanilla":
+            of_half = "seen" if chosen == "base" else "unseen"
+            expected = tables[f"{rule}{key}_set"][f"pAcc-{chosen}"]
+            found = sums.metrics()[f"pacc_{of_half}"]
+            assert 100 * found == pytest.approx(expected, abs=1e-9)
         with_truth = 100 * np.nanmean(iou[0, among])
         assert 100 * sums.mean(iou, among) == pytest.approx(with_truth, abs=1e-9)
 
@@ -97,6 +102,10 @@ def test_both_means_of_seen_and_unseen_classes_have_names(released):
     assert 100 * metrics["miou_d2_v06_unseen"] == pytest.approx(63.530731059694304, abs=1e-9)
     assert 100 * metrics["miou_unseen"] == pytest.approx(72.6065497825078, abs=1e-6)
     assert metrics["miou_d2_v06_seen"] <= metrics["miou_seen"]
+    expected = released[1]["vanilla20_dense_set"]["hIoU-base"]
+    assert 100 * metrics["hiou_d2_v06"] == pytest.approx(expected, abs=1e-9)
+    one, other = metrics["miou_seen"], metrics["miou_unseen"]
+    assert metrics["hiou"] == pytest.approx(2 / (1 / one + 1 / other), abs=1e-12)
 
 
 def test_the_validation_in_training_has_the_metric_of_the_same_name(released):

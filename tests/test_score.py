@@ -15,7 +15,8 @@ from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
 from scan_core.evaluation.counts import confusion_matrix
 from scan_core.evaluation.metrics import metrics_of
-from scan_core.evaluation.predictions import coco_results, count_predictions, write_scores
+from scan_core.evaluation.predictions import coco_results, count_predictions
+from scan_core.evaluation.results import write_scores
 from scan_core.vocabulary.classes import load_class_list
 
 CLASSES = load_class_list("ade20k_847")

@@ -25,7 +25,8 @@ def evaluate(
         variant: of the model, for the record.
         benchmark: name, for the record.
         output_folder: for metrics.json (the classifiers of the recipe's own settings),
-            evaluation.json (every setting), per_class.csv, and confusion.npz.
+            evaluation.json (every setting), per_class.csv, confusion.npz, the counts of each image
+            (counts.npz), and the metrics over the resamples (resamples.npz).
         model: that was evaluated, for the record of the code.
         code: hashes of the code, SCRIPT=HASH.
     """

@@ -17,10 +17,10 @@ def score_predictions(
         predictions: folder of label maps <stem>.png, or a .json of masks; values are training ids.
         method: what the tables call the model.
         benchmark: name, for the record.
-        output_folder: for metrics.json, per_class.csv and confusion.npz.
+        output_folder: for metrics.json, per_class.csv, confusion.npz and counts.npz.
     """
     from scan_core.datasets.loading import BenchmarkImages
-    from scan_core.evaluation.predictions import write_scores
+    from scan_core.evaluation.results import write_scores
     from scan_core.vocabulary.classes import load_class_list
 
     metrics = write_scores(

@@ -5,12 +5,12 @@ from typing import Literal
 
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
-from scan_core.evaluation.predictions import write_scores
+from scan_core.evaluation.results import write_scores
 from scan_core.params.command_line import run
 from scan_core.params.metric_names import METRICS
 from scan_core.reporting.results import load_evaluations
 from scan_core.reporting.tables import scored_table
-from scan_core.storage.files import write_text
+from scan_core.storage.files import read_json, write_text
 from scan_core.vocabulary.classes import builtin_class_lists, load_class_list
 
 
@@ -25,8 +25,9 @@ def score(
 ) -> None:
     """Score what any model has predicted on a benchmark, by all metrics and rules.
 
-    Writes metrics.json, per_class.csv, confusion.npz and, where there are published numbers of the
-    benchmark, published.md, and prints the metrics and the table.
+    Writes metrics.json, per_class.csv, confusion.npz, counts.npz (of each image) and, where there
+    are published numbers of the benchmark, published.md; and prints the metrics, with their 95 %
+    intervals by bootstrap over the images, and the table.
 
     Args:
         benchmark: folder of a benchmark, or its index.json.
@@ -48,9 +49,14 @@ def score(
             "--classes"
         )
     class_list = load_class_list(classes or own)
-    for key, value in write_scores(images, class_list, predictions, ids, method, name, out).items():
-        shown = "-" if value is None else f"{100 * value:.2f}"
-        print(f"{key:<24} {shown:>6}  {METRICS[key].description}")
+    metrics = write_scores(images, class_list, predictions, ids, method, name, out)
+    bounds = read_json(out / "metrics.json")["intervals"]["combined"]
+    for key, value in metrics.items():
+        shown = "-"
+        if value is not None:
+            low, high = bounds[key]
+            shown = f"{100 * value:.2f} [{100 * low:.2f}, {100 * high:.2f}]"
+        print(f"{key:<20} {shown:>22}  {METRICS[key].description}")
     table = scored_table(load_evaluations([out / "metrics.json"]))
     if table is not None:
         write_text(out / "published.md", table.markdown())

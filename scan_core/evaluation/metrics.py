@@ -110,23 +110,33 @@ class ClassSums:
         counted = self.truth + self.predicted > 0
         return _divided(self.total(values, among), _number(counted, among))
 
+    def accuracy_among(self, among: NDArray[np.bool_]) -> Floats:
+        """(R,): the share of the pixels of some classes that are right."""
+        return _divided(self.right[:, among].sum(axis=1), self.truth[:, among].sum(axis=1))
+
     def metrics(self) -> dict[str, Floats]:
         """Every metric of `METRICS` (R,); fractions, NaN where one has no meaning."""
         iou, pixels = self.iou(), self.truth.sum(axis=1)
-        unknown = self.classes.seen is None
-        seen = np.array(self.classes.seen or [False] * len(self.classes))
-        unseen = ~seen & (not unknown)
+        flags = self.classes.seen
+        seen = np.array(flags or [False] * len(self.classes))
+        unseen = ~seen if flags else seen
+        halves = [self.mean(iou, seen), self.mean(iou, unseen)]
+        halves_d2_v06 = [self.mean_d2_v06(iou, seen), self.mean_d2_v06(iou, unseen)]
         return {
             "miou": self.mean(iou),
             "miou_d2_v06": self.mean_d2_v06(iou),
             "sg_iou": self.mean_d2_v06(self.iou(self.guided)),
-            "miou_seen": self.mean(iou, seen),
-            "miou_unseen": self.mean(iou, unseen),
-            "miou_d2_v06_seen": self.mean_d2_v06(iou, seen),
-            "miou_d2_v06_unseen": self.mean_d2_v06(iou, unseen),
+            "miou_seen": halves[0],
+            "miou_unseen": halves[1],
+            "miou_d2_v06_seen": halves_d2_v06[0],
+            "miou_d2_v06_unseen": halves_d2_v06[1],
+            "hiou": _harmonic(*halves),
+            "hiou_d2_v06": _harmonic(*halves_d2_v06),
             "fwiou": _divided(self.total(iou * self.truth), pixels),
             "macc": self.mean(self.accuracy()),
             "pacc": _divided(self.right.sum(axis=1), pixels),
+            "pacc_seen": self.accuracy_among(seen),
+            "pacc_unseen": self.accuracy_among(unseen),
         }
 
 
@@ -195,6 +205,10 @@ def _selection(size: int, children: tuple[int, ...], parents: tuple[int, ...]) -
 def _number(counted: NDArray[np.bool_], among: NDArray[np.bool_] | None) -> Floats:
     number: Floats = (counted if among is None else counted & among).sum(axis=1, dtype=np.float64)
     return number
+
+
+def _harmonic(one: Floats, other: Floats) -> Floats:
+    return _divided(2 * one * other, one + other)
 
 
 def _divided(total: Floats, number: Floats) -> Floats:

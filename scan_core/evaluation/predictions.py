@@ -8,7 +8,6 @@ of all in COCO's format of results, as detectron2 and this project write it: a l
 import json
 import logging
 import shutil
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
@@ -21,7 +20,6 @@ from tqdm import tqdm
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
 from scan_core.evaluation.counts import ImageCounts, confusion_matrix, image_counts
-from scan_core.evaluation.results import write_results
 from scan_core.storage.files import read_text, write_text
 from scan_core.storage.images import read_label
 from scan_core.vocabulary.classes import ClassList
@@ -116,40 +114,6 @@ def export_predictions(
                 results += coco_results(file_name, label_map, classes.names, image_id=ids[stem])
         if form != "png":
             write_text(folder / f"{name}.json", json.dumps(results) + "\n")
-
-
-def write_scores(
-    images: BenchmarkImages,
-    classes: ClassList,
-    predictions: Path,
-    ids: Ids,
-    method: str,
-    benchmark: str,
-    folder: Path,
-) -> dict[str, float | None]:
-    """Count predictions, and write the files of `write_results`.
-
-    Args:
-        images: the split.
-        classes: see `count_predictions`.
-        predictions: see `count_predictions`.
-        ids: see `count_predictions`.
-        method: what the model is called.
-        benchmark: what the benchmark is called.
-        folder: where to write.
-
-    Returns:
-        the metrics.
-
-    Raises:
-        InputError: see `count_predictions`.
-    """
-    start = time.perf_counter()
-    counts = count_predictions(images, classes, predictions, ids)
-    seconds = time.perf_counter() - start
-    timing = {"images": len(images), "counted": len(images), "seconds": seconds}
-    about = {"recipe": method, "variant": "predictions", "benchmark": benchmark}
-    return write_results(folder, {"combined": counts}, timing, classes, {}, about)
 
 
 def count_predictions(

@@ -1,6 +1,7 @@
 """From the counts of shards to the files of a benchmark's results, without PyTorch."""
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +9,18 @@ from typing import Any
 
 import numpy as np
 
+from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
-from scan_core.evaluation.counts import ImageCounts, confusion_matrix, joined, load_counts
+from scan_core.evaluation.counts import (
+    ImageCounts,
+    confusion_matrix,
+    joined,
+    load_counts,
+    save_counts,
+)
+from scan_core.evaluation.intervals import differences, intervals, resampled, save_resamples
 from scan_core.evaluation.metrics import metrics_of, per_class
+from scan_core.evaluation.predictions import Ids, count_predictions
 from scan_core.evaluation.settings_file import EvaluationSettings
 from scan_core.params.classifiers import CHANCE
 from scan_core.storage.files import atomic_path, write_json, write_text
@@ -72,11 +82,15 @@ def write_results(
     settings: Mapping[str, Any],
     about: Mapping[str, Any],
 ) -> dict[str, float | None]:
-    """Write `metrics.json`, `per_class.csv` and `confusion.npz` of a benchmark, each atomically.
+    """Write the files of a benchmark's results, each atomically.
+
+    `metrics.json` has `results`, their `intervals`, and `differences`, how much the whole model is
+    above each classifier, all by classifier and metric; `counts.npz` the counts of each image.
+    `per_class.csv` and `confusion.npz` are of `combined`.
 
     Args:
         folder: where to write.
-        by_classifier: counts; `per_class.csv` and `confusion.npz` are of `combined`.
+        by_classifier: counts.
         timing: see `Merged`.
         classes: of the benchmark.
         settings: of the whole model.
@@ -91,6 +105,7 @@ def write_results(
             "100 %%; add what is not of this class, such as 'background'", classes.name
         )  # fmt: skip
     results = {name: metrics_of(counts, classes) for name, counts in by_classifier.items()}
+    values = {name: resampled(one, classes).metrics() for name, one in by_classifier.items()}
     record = {
         **about,
         "classes": classes.name,
@@ -98,6 +113,14 @@ def write_results(
         "images": int(timing["images"]),
         "settings": dict(settings),
         "results": results,
+        "intervals": {name: intervals(of_one) for name, of_one in values.items()},
+        "differences": {
+            name: differences(
+                (results["combined"], results[name]), (values["combined"], values[name])
+            )
+            for name in results
+            if name != "combined"
+        },
         "timing": {
             "counted_images": int(timing["counted"]),
             "seconds": round(timing["seconds"], 3),
@@ -108,6 +131,7 @@ def write_results(
     write_json(folder / "metrics.json", record)
     table = per_class(confusion, classes)
     write_text(folder / "per_class.csv", table.to_csv(index=False, float_format="%.6f"))
+    save_counts(folder / "counts.npz", by_classifier)
     with atomic_path(folder / "confusion.npz") as temporary:
         np.savez_compressed(temporary, counts=confusion)
     return results["combined"]
@@ -116,11 +140,55 @@ def write_results(
 def write_evaluation(
     folder: Path, merged: Merged, classes: ClassList, about: Mapping[str, Any]
 ) -> dict[str, float | None]:
-    """Write the files of `write_results`, and `evaluation.json`: every setting by its key."""
-    record = {
-        key: {"settings": one.as_dict(), "metrics": metrics_of(merged.counts[key], classes)}
-        for key, one in merged.settings.settings.items()
-    }
+    """Write the files of `write_results`, and those of every setting.
+
+    `evaluation.json` has by the settings' key their `settings`, `metrics`, and `intervals`;
+    `resamples.npz` the metrics over the resamples, for paired differences.
+    """
+    record, values = {}, {}
+    for key, one in merged.settings.settings.items():
+        counts = merged.counts[key]
+        values[key] = resampled(counts, classes).metrics()
+        record[key] = {
+            "settings": one.as_dict(),
+            "metrics": metrics_of(counts, classes),
+            "intervals": intervals(values[key]),
+        }
     write_json(folder / "evaluation.json", record)
+    save_resamples(folder / "resamples.npz", values)
     settings = merged.settings.table().default.as_dict()
     return write_results(folder, merged.by_classifier(), merged.timing, classes, settings, about)
+
+
+def write_scores(
+    images: BenchmarkImages,
+    classes: ClassList,
+    predictions: Path,
+    ids: Ids,
+    method: str,
+    benchmark: str,
+    folder: Path,
+) -> dict[str, float | None]:
+    """Count predictions, and write the files of `write_results`.
+
+    Args:
+        images: the split.
+        classes: see `count_predictions`.
+        predictions: see `count_predictions`.
+        ids: see `count_predictions`.
+        method: what the model is called.
+        benchmark: what the benchmark is called.
+        folder: where to write.
+
+    Returns:
+        the metrics.
+
+    Raises:
+        InputError: see `count_predictions`.
+    """
+    start = time.perf_counter()
+    counts = count_predictions(images, classes, predictions, ids)
+    seconds = time.perf_counter() - start
+    timing = {"images": len(images), "counted": len(images), "seconds": seconds}
+    about = {"recipe": method, "variant": "predictions", "benchmark": benchmark}
+    return write_results(folder, {"combined": counts}, timing, classes, {}, about)
