@@ -62,6 +62,9 @@ def _files(folder: Path, script: str) -> set[Path]:
         ("params/schema/segmenter.py", {"train_segmenter", "evaluate_shard"}, set()),
         ("tracking/__init__.py", {"mlflow_sync"}, {*STAGES}),
         ("reporting/__init__.py", {"tables", "figures"}, {*STAGES}),
+        # A further metric trains nothing, and evaluates no image again.
+        ("evaluation/metrics.py", {"evaluate"}, {*TRAININGS, "evaluate_shard"}),
+        ("params/metric_names.py", {"evaluate"}, {*TRAININGS, "evaluate_shard"}),
         ("apps/segment.py", set(), {*SCRIPTS}),
         ("errors.py", {*SCRIPTS} - {"on_gpus", "stage_times"}, set()),
     ],
