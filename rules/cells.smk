@@ -22,6 +22,21 @@ for name in GRIDS_OF_RECIPE:
             f"'{GRIDS[name].recipe}'"
         )
 
+FILES_OF_STAGES = {
+    "clip": "clip.safetensors",
+    "segmenter": "segmenter.safetensors",
+    "miner": "segmenter.safetensors",
+    "pairs": "pairs.jsonl",
+    "finetuned_clip": "clip.safetensors",
+    "model": "model.safetensors",
+}
+
+
+def result(stage, variant):
+    """The file that a stage makes."""
+    return f"{STAGES}/{stage}/{variant}/{FILES_OF_STAGES[stage]}"
+
+
 MAIN = cell_of(RECIPE)
 MAIN_MODEL = MAIN.names["model"]
 for name in list(GRIDS_FOR_RECIPE):
@@ -42,10 +57,18 @@ for cells in CELLS.values():
     for cell in cells:
         MODELS.setdefault(cell.names["model"], cell)
 
-# Stage -> variant -> a cell that uses it.
-OF_STAGE = {
-    stage: {cell.names[stage]: cell for cell in MODELS.values()} for stage in MAIN.names
-}
+# Stage -> variant -> a cell that uses it and makes it; and what comes from files: the place of a
+# result below the folder of stages -> a cell that uses it, and the stage.
+OF_STAGE = {stage: {} for stage in FILES_OF_STAGES}
+IMPORTED = {}
+for cell in MODELS.values():
+    for stage, variant in cell.names.items():
+        if cell.imported(stage):
+            place = Path(result("segmenter" if stage == "miner" else stage, variant))
+            place = place.relative_to(STAGES).with_suffix("")
+            IMPORTED[str(place)] = (cell, stage)
+        else:
+            OF_STAGE[stage][variant] = cell
 CLIP_IS_DOWNLOADED = any(
     cell.part("clip").clip.source.startswith("open_clip:") for cell in MODELS.values()
 )
@@ -56,6 +79,18 @@ SEGMENTERS = {
     for stage in ("miner", "segmenter")
     for variant, cell in OF_STAGE[stage].items()
 }
+
+
+def part_of_imported(wildcards):
+    """The architecture that weights from a file have to fit, as a file."""
+    cell, stage = IMPORTED[wildcards.imported]
+    return handed(cell.part(stage).model_dump())
+
+
+def file_of_imported(wildcards):
+    """Kind and path of the file of weights."""
+    cell, stage = IMPORTED[wildcards.imported]
+    return ":".join(cell.imported(stage))
 
 
 def part_file(stage):
@@ -91,24 +126,10 @@ def made_by(stage, of, role=None):
     return of_variant
 
 
-def result(stage, variant):
-    """The file that a stage makes."""
-    file = {
-        "clip": "clip.safetensors",
-        "segmenter": "segmenter.safetensors",
-        "pairs": "pairs.jsonl",
-        "finetuned_clip": "clip.safetensors",
-        "model": "model.safetensors",
-    }
-    return f"{STAGES}/{stage}/{variant}/{file[stage]}"
-
-
-def records_of_trainings(cells):
+def records_of_trainings(cells, stages=("clip", "segmenter", "finetuned_clip")):
     """The curves of every training that cells come from."""
-    stages = ("clip", "segmenter", "finetuned_clip")
-    return sorted(
-        {f"{STAGES}/{s}/{c.names[s]}/metrics.jsonl" for c in cells for s in stages}
-    )
+    trained = {(s, c.names[s]) for c in cells for s in stages if not c.imported(s)}
+    return [f"{STAGES}/{s}/{variant}/metrics.jsonl" for s, variant in sorted(trained)]
 
 
 def cells_of_grids(grids, every_seed):
@@ -126,7 +147,7 @@ def training_threads(stage):
     return lambda wildcards: (
         8
         if RECIPE.datasets.source != "generate"
-        else 2 if wildcards[stage] == MAIN.names[stage] else 1
+        else 2 if wildcards[stage] == MAIN.names.get(stage) else 1
     )
 
 
@@ -146,9 +167,19 @@ def shards_of_pairs(wildcards):
     return [f"{STAGES}/pairs/{wildcards.pairs}/shards/{n}.jsonl" for n in shards]
 
 
-TRAINING = FOLDERS[RECIPE.datasets.train]
 CAPTIONS, OWN_CAPTIONS = caption_file(RECIPE)
 BACKBONE_SOURCE = RECIPE.segmenter.backbone.weights
+
+
+def segmenter_recipe(wildcards):
+    """The segmenter's block of the recipe that a variant is trained with."""
+    cell, role = SEGMENTERS[wildcards.segmenter]
+    return (cell.mining_recipe if role == "miner" else cell.recipe).segmenter
+
+
+def index_of_model(wildcards):
+    """The index of the images that a model was trained on; none where all comes from files."""
+    return f"{TRAINING}/index.json" if MODELS[wildcards.model].recipe.trains else []
 
 
 def backbone_file(wildcards):

@@ -9,16 +9,22 @@ WORLDS = (
     if SOURCE == "generate"
     else {}
 )
+# The folders' names of all benchmarks that any target may ask for.
+CONVERTED = {*VARIANTS.values(), Path(TRAINING).name}
 # Benchmarks whose images are copied: the raw ones are larger than the benchmark's definition.
 WITH_IMAGES = [name for name, b in BENCHMARKS.items() if b.format == "ade20k_847"]
 
 
-def records_of(names):
+def records_of(names, trains=TRAINS):
     """What must have been extracted or generated before these benchmarks can be converted."""
-    formats = {BENCHMARKS[n].format for n in names if raw_root(RECIPE, n) is None}
+    made = [n for n in names if raw_root(RECIPE, n) is None]
     if SOURCE == "download":
-        archives = dict.fromkeys(a for f in sorted(formats) for a in FORMAT_ARCHIVES[f])
+        splits = {BENCHMARKS[n].format: set() for n in sorted(made)}
+        for name in made:
+            splits[BENCHMARKS[name].format] |= images_of(RECIPE, name, trains).keys()
+        archives = archives_of(splits)
         return [f"{RAW}/extracted/{archive}.json" for archive in archives]
+    formats = {BENCHMARKS[n].format for n in made}
     layouts = [WORLD_LAYOUTS[name] for name in sorted(formats)]
     return [f"{WORLDS[layout]}/{layout}.json" for layout in layouts]
 
@@ -32,7 +38,7 @@ def raw_data(wildcards):
     own = raw_root(RECIPE, name)
     if own is not None:
         return ancient(str(own / RAW_FOLDERS[BENCHMARKS[name].format]))
-    return records_of([name])
+    return records_of([name], "train" in images_of_variant(wildcards))
 
 
 def converted_files():
@@ -45,13 +51,13 @@ def converted_files():
 
 def splits(wildcards):
     """The splits of a benchmark that the recipe converts, as `split=name in the raw data`."""
-    benchmark = of_benchmark(wildcards)
-    return [f"{s}={benchmark.split_names.get(s, s)}" for s in benchmark.images]
+    names = of_benchmark(wildcards).split_names
+    return [f"{s}={names.get(s, s)}" for s in images_of_variant(wildcards)]
 
 
 def expected_images(wildcards):
     """How many images each split must list, as `split=number`; unchecked splits are left out."""
-    counts = of_benchmark(wildcards).images
+    counts = images_of_variant(wildcards)
     return [f"{split}={n}" for split, n in counts.items() if n is not None]
 
 
@@ -60,7 +66,7 @@ def reading_threads(wildcards):
 
     So small benchmarks are made side by side.
     """
-    counts = of_benchmark(wildcards).images.values()
+    counts = images_of_variant(wildcards).values()
     return 1 if None not in counts and sum(counts) < 1000 else 4
 
 

@@ -267,7 +267,7 @@ def test_the_command_line_imports_what_segment_takes(tmp_path):
     torch.save(finetuned, tmp_path / "CS_CLIP.pt")
     run = subprocess.run(
         [
-            *(sys.executable, "-m", "workflow_scripts.import_released_checkpoint"),
+            *(sys.executable, "-m", "workflow_scripts.import_weights"),
             *("--params", tmp_path / "params.yaml", "--recipe", "mini"),
             "--checkpoint",
             *(f"scan:{tmp_path}/SCAN.pth", f"finetuned_clip:{tmp_path}/CS_CLIP.pt"),

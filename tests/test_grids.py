@@ -153,7 +153,7 @@ def test_variants_are_named_by_what_makes_them(tmp_path, monkeypatch):
         file.write_text(content)
         known.cache_clear()
         monkeypatch.setenv("SCAN_OWN_FILES", "")
-        of_file = grid({"clip.source": [f"file:{file}"]}, fixed={"clip.pretrained": "openai"})
+        of_file = grid({"clip.source": [f"clip:{file}"]}, fixed={"clip.pretrained": "openai"})
         names.append(cells_of(PARAMS.recipes["vitb16"], of_file)[0].names)
     assert all(names[0][stage] != names[1][stage] for stage in own)
 

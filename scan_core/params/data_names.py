@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from scan_core.params.needed_files import RAW_FOLDERS, captions, given_predictions, raw_root
+from scan_core.params.reading import SNAPSHOT_FOLDER
 from scan_core.params.schema.recipe import Recipe
-from scan_core.storage.files import file_digest, json_digest
+from scan_core.storage.files import file_digest, json_digest, write_text
 from scan_core.vocabulary.classes import DATA_FOLDER, load_class_list
 
 # The layout of the miniature world that each raw format is read from.
@@ -65,9 +66,26 @@ def raw_folder(recipe: Recipe, benchmark: str) -> str:
     return f"{recipe.datasets.root}/raw"
 
 
-def benchmark_folder(recipe: Recipe, benchmark: str) -> str:
-    """The folder of a converted benchmark, `<root>/benchmarks/<name>-<hash>`."""
+def images_of(recipe: Recipe, benchmark: str, trains: bool) -> dict[str, int | None]:
+    """The splits of a benchmark that are converted, and how many images each must list.
+
+    Args:
+        trains: whether anything is trained; else the training benchmark needs no `train` split.
+    """
+    images = recipe.datasets.benchmarks[benchmark].images
+    if trains or benchmark != recipe.datasets.train:
+        return {**images}
+    return {split: number for split, number in images.items() if split != "train"}
+
+
+def benchmark_folder(recipe: Recipe, benchmark: str, trains: bool | None = None) -> str:
+    """The folder of a converted benchmark, `<root>/benchmarks/<name>-<hash>`.
+
+    Args:
+        trains: see `images_of`; None: whether the recipe itself does.
+    """
     one = recipe.datasets.benchmarks[benchmark]
+    images = images_of(recipe, benchmark, recipe.trains if trains is None else trains)
     classes = load_class_list(one.classes)
     raw: str | None = recipe.datasets.source
     if (own := raw_root(recipe, benchmark)) is not None:
@@ -75,7 +93,7 @@ def benchmark_folder(recipe: Recipe, benchmark: str) -> str:
     elif raw == "generate":
         raw = Path(raw_folder(recipe, benchmark)).name
     made_of = [
-        *(one.format, one.images, one.split_names, raw),
+        *(one.format, images, one.split_names, raw),
         *(classes.names, classes.raw_ids, classes.built_in),
     ]
     return f"{recipe.datasets.root}/benchmarks/{benchmark}-{short_hash(made_of)}"
@@ -122,10 +140,27 @@ def known(path: str) -> str | None:
     if path not in answers:
         place = Path(path)
         is_folder = place.is_dir()
-        file = file_digest(place) if place.is_file() else None
+        file = _digest(place) if place.is_file() else None
         answers[path] = json_digest(sorted(_listing(path))) if is_folder else file
         os.environ[_KNOWN] = json.dumps(answers)
     return answers[path]
+
+
+def _digest(file: Path) -> str:
+    """A file's digest, which is read again where its size or time is another one."""
+    about = file.stat()
+    state = [about.st_size, about.st_mtime_ns]
+    remembered = SNAPSHOT_FOLDER / "digests" / f"{short_hash(str(file.resolve()))}.json"
+    try:
+        known_state, digest = json.loads(remembered.read_text(encoding="utf-8"))
+        if known_state == state:
+            return str(digest)
+    except (OSError, ValueError, TypeError):
+        pass  # not read before
+    digest = file_digest(file)
+    if SNAPSHOT_FOLDER.is_dir():
+        write_text(remembered, json.dumps([state, digest]))
+    return digest
 
 
 def _listing(folder: str) -> Iterator[tuple[str, int, int]]:

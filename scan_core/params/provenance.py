@@ -85,10 +85,12 @@ def provenance(
         script: that makes them.
         code: hash of its code.
         part: of the recipe, that they depend on.
-        made_from: headers of the weights that it reads, whose code is kept.
+        made_from: headers of the weights that it reads, whose code and imported files are kept.
     """
     known = {name: of for header in made_from for name, of in header.get("code", {}).items()}
+    files = {name: of for header in made_from for name, of in header.get("imported", {}).items()}
     return {
+        **({"imported": files} if files else {}),
         "recipe_part": dict(part),
         "code": {**known, script: code},
         "versions": {name: version(name) for name in _PACKAGES},

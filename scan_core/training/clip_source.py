@@ -1,4 +1,4 @@
-"""Where CLIP's weights come from: the package, a file, open_clip's collection, or training."""
+"""Where CLIP's weights come from: the package, open_clip's collection, or training."""
 
 import logging
 from pathlib import Path
@@ -14,7 +14,6 @@ from scan_core.models.clip_towers import CLIP
 from scan_core.models.packaged.files import load_packaged, packaged_file
 from scan_core.params.provenance import package_hash
 from scan_core.params.schema.clip import Clip, ClipArchitecture
-from scan_core.storage.tensors import load_foreign
 from scan_core.training.clip_pretrain import ClipTask
 from scan_core.training.loop import LoopSettings, train
 from scan_core.vocabulary.prompts import prompt_templates
@@ -43,14 +42,9 @@ def obtain_clip(
     torch.manual_seed(seed)
     if isinstance(clip.architecture, ClipArchitecture):
         model = build_clip(clip.architecture.model_dump())
-    elif clip.source.startswith("open_clip:"):
-        model = _from_collection(clip.architecture, clip.source.removeprefix("open_clip:"))
     else:
-        model = build_clip(clip.architecture)
-    if clip.source.startswith("file:"):
-        path = Path(clip.source.removeprefix("file:"))
-        load_strict(model, load_foreign(path), str(path))
-    elif clip.source.startswith("packaged:"):
+        model = _from_collection(clip.architecture, clip.source.removeprefix("open_clip:"))
+    if clip.source.startswith("packaged:"):
         path = packaged_file(clip.source.removeprefix("packaged:"), "clip.source")
         load_strict(model, load_packaged(path)[0], str(path))
     if clip.source != "train":
@@ -68,7 +62,7 @@ def _from_collection(architecture: str, tag: str) -> CLIP:
     except Exception as error:  # open_clip and the hub raise errors of many kinds
         raise InputError(
             f"clip.source: the weights open_clip:{tag} cannot be fetched ({error}). Where there "
-            "is no way out, fetch them elsewhere and use 'file:<path>'."
+            "is no way out, fetch them elsewhere and use 'clip:<path>'."
         ) from None
     load_strict(model, fetched.state_dict(), f"open_clip:{tag}")
     return model

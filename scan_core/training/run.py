@@ -13,9 +13,10 @@ from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
 from scan_core.inference.assembly import assemble
 from scan_core.inference.scan import Scan
-from scan_core.models.checkpoints import import_foreign
+from scan_core.models.checkpoints import import_foreign, start_from
 from scan_core.params.provenance import package_hash
 from scan_core.params.recipe_part import RecipePart, as_text
+from scan_core.params.schema.fields import weights_file
 from scan_core.params.schema.segmenter import Segmenter
 from scan_core.storage.digest import file_digest
 from scan_core.training.clip_finetune import FinetuneTask
@@ -34,6 +35,7 @@ def train_segmenter(
     nodes: int = 1,
     workers: int = 1,
     micro_batches: int = 1,
+    initial_weights: str = "none",
 ) -> tuple[Scan, Path, bool]:
     """Train the segmenter.
 
@@ -47,6 +49,7 @@ def train_segmenter(
         nodes: machines.
         workers: processes that read images, for each device.
         micro_batches: of each step and device (gradient accumulation).
+        initial_weights: kind and path of a checkpoint to start from; see `models.checkpoints`.
 
     Returns:
         the trained model, the record of the training, and whether this is the first process.
@@ -60,6 +63,8 @@ def train_segmenter(
     scan = assemble(part, clip_file)
     if backbone_file is not None:
         import_foreign(scan.network, backbone_file, "backbone")
+    if initial := weights_file(initial_weights):
+        start_from(scan.network, Path(initial[1]), initial[0], scan.header["architecture"])
     scan.network.to(fabric.device)
     training_images = BenchmarkImages(index_file, "train")
     has_validation = "val" in training_images.index.splits

@@ -1,5 +1,6 @@
 """The public archives that the benchmarks are made from, and where they unpack to."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 _COCO_IMAGES = "each image under its own Creative Commons licence; Flickr terms of use"
@@ -165,6 +166,9 @@ BACKBONE_ARCHIVES: dict[str, str] = {
     "swin_base_patch4_window12_384_22k": "swin_base_patch4_window12_384_22k.pth",
 }
 
+# Archives that only one split is read from; the captions are those of the images to train on.
+_SPLIT_ARCHIVES = {"train2017.zip": "train", "annotations_trainval2017.zip": "train"}
+
 FORMAT_ARCHIVES: dict[str, tuple[str, ...]] = {
     "coco_stuff": (
         "train2017.zip",
@@ -177,3 +181,17 @@ FORMAT_ARCHIVES: dict[str, tuple[str, ...]] = {
     "pascal_voc": ("VOCtrainval_11-May-2012.tar", "SegmentationClassAug.zip"),
     "pascal_context": ("VOCtrainval_03-May-2010.tar", "pascal_context_trainval.tar.gz"),
 }
+
+
+def archives_of(splits: Mapping[str, Collection[str]]) -> list[str]:
+    """The archives that splits are read from.
+
+    Args:
+        splits: format -> `train`, `val`, or both.
+    """
+    return [
+        archive
+        for name, read in splits.items()
+        for archive in FORMAT_ARCHIVES[name]
+        if archive not in _SPLIT_ARCHIVES or _SPLIT_ARCHIVES[archive] in read
+    ]

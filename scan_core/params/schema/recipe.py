@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from scan_core.params.schema.clip import Clip, ClipFinetune
 from scan_core.params.schema.datasets import Datasets
-from scan_core.params.schema.fields import NULL_REMOVES, Block, Name, Seed
+from scan_core.params.schema.fields import NULL_REMOVES, Block, Name, Seed, weights_file
 from scan_core.params.schema.inference import Inference
 from scan_core.params.schema.segmenter import Segmenter
 
@@ -66,6 +66,23 @@ class Recipe(Block):
         if not self.faithful:
             return self.released_defects
         return ReleasedDefects(**dict.fromkeys(ReleasedDefects.model_fields, True))
+
+    @property
+    def imported(self) -> dict[str, tuple[str, str]]:
+        """Stage -> kind and path of the file that its weights come from; without stages that have
+        none, because their weights are made or fetched."""
+        sources = {
+            "clip": self.clip.source,
+            "segmenter": self.segmenter.source,
+            "finetuned_clip": self.clip_finetune.source,
+        }
+        files = {stage: weights_file(source) for stage, source in sources.items()}
+        return {stage: file for stage, file in files.items() if file}
+
+    @property
+    def trains(self) -> bool:
+        """Whether a training reads the training benchmark."""
+        return not {"segmenter", "finetuned_clip"} <= self.imported.keys()
 
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":
