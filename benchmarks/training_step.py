@@ -26,10 +26,9 @@ from scan_core.models.cpu_linear import ConvolutionalLinear
 from scan_core.models.preprocessing import backbone_input, clip_view
 from scan_core.params.reading import read_params, validate
 from scan_core.params.schema.recipe import Recipe
-from scan_core.training.criterion import SetCriterion
-from scan_core.training.matcher import Target
-from scan_core.training.optimizer import build_adamw, take_step
-from scan_core.training.points import draw_points
+from scan_core.training.criterion import SetCriterion, Target, draw_points
+from scan_core.training.loop import optimizer_step
+from scan_core.training.segmenter import build_adamw
 
 MASKS = 10
 STEPS = 4
@@ -98,7 +97,9 @@ class TrainingStep:
         marks["matching and losses"] = _now(device)
         losses.total.backward()
         marks["backward"] = _now(device)
-        take_step(self.optimizer, self.parameters, training.learning_rate, training.gradient_clip)
+        optimizer_step(
+            self.optimizer, self.parameters, training.learning_rate, training.gradient_clip
+        )
         marks["optimizer"] = _now(device)
         return {b[0]: b[1] - a[1] for a, b in pairwise(marks.items())}
 

@@ -21,7 +21,6 @@ from scan_core.inference.scan import Scan
 from scan_core.storage.records import write_record
 from scan_core.storage.states import load_state, save_state
 from scan_core.storage.tensors import copy_with_header, load_tensors, save_tensors
-from scan_core.training.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).parents[1]
 TENSORS = {
@@ -74,9 +73,6 @@ def test_a_header_without_a_key_is_one_message_with_the_file(tmp_path):
         save_tensors(path, tensors, changed)
         with pytest.raises(InputError, match=r"model\.safetensors"):
             Scan.from_checkpoint(path)
-    save_state(tmp_path / "checkpoint.pt", {"identity": "{}", "step": 3})
-    with pytest.raises(InputError, match=r"checkpoint\.pt .*'random' is missing.*; delete it"):
-        load_checkpoint(tmp_path / "checkpoint.pt", {})
     unfinished = UnfinishedShard(tmp_path / "unfinished.npz")
     np.savez(unfinished.path, about=np.frombuffer(b'{"labels": []}', np.uint8))
     unfinished.restore({}, [])

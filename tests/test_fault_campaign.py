@@ -47,7 +47,7 @@ from scan_core.storage.records import write_record
 from scan_core.storage.states import load_state, save_state
 from scan_core.storage.tensors import copy_with_header, load_tensors, save_tensors
 from scan_core.tracking.datasets import Manifest
-from scan_core.training.mask_text_pairs import load_pairs
+from scan_core.training.mining import MaskTextPairs
 from scan_core.vocabulary.classes import load_class_list
 
 pytestmark = pytest.mark.long
@@ -111,7 +111,7 @@ READERS = {
     "uses": lambda: Path("got").write_text(Manifest(Path("manifest.json")).digest),
     "manifest": lambda: write_manifest("x", [], [Path("verification.json")], Path("made.json")),
     "extract": _extract,
-    "pairs": lambda: load_pairs(Path("pairs.jsonl")),
+    "pairs": lambda: MaskTextPairs(Path("pairs.jsonl")),
     "classes": lambda: load_class_list("classes.json"),
     "convert": lambda: _convert("begun"),
     "download": _download,

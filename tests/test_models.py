@@ -38,9 +38,7 @@ from scan_core.params.reading import read_params, validate
 from scan_core.params.schema.clip import Clip, ClipArchitecture
 from scan_core.storage.tensors import save_tensors
 from scan_core.training.clip_source import obtain_clip
-from scan_core.training.criterion import SetCriterion
-from scan_core.training.matcher import Target
-from scan_core.training.points import draw_points
+from scan_core.training.criterion import PointDraws, SetCriterion, Target, draw_points
 
 ROOT = Path(__file__).parents[1]
 _DIMENSIONS = (
@@ -376,7 +374,6 @@ def _naive_losses(logits, masks, targets, matching, points, weights):
 
 def test_the_criterion_equals_a_naive_one_and_survives_images_without_masks():
     from scan_core.models.mask_decoder import Proposals
-    from scan_core.training.points import PointDraws
 
     torch.manual_seed(0)
     logits = torch.randn(3, 3, 8, 6)
