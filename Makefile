@@ -1,9 +1,16 @@
 # Needs Python >= 3.11, make and git; everything else is installed into .venv from the lock.
 PYTHON ?= python3
-LOCK = envs/requirements.lock
 BIN = .venv/bin
+# uv takes half a minute for what takes pip several; pip is the fallback, such as for an index that
+# only pip is configured for.
+install = ($(BIN)/python -m pip install --quiet --require-hashes --requirement envs/uv.lock && \
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement $(1)) || \
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement $(1)
+COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	--no-annotate
 # Two files at a time, on one thread each, or they would hold each other up.
 IN_PAIRS = OMP_NUM_THREADS=1 python -m pytest --numprocesses=2 --dist=loadfile
+RUNTIME = models training reports workflow tracking versioning search web export
 PARITY = tests/test_parity_inference.py tests/test_parity_training.py
 # Rules call `python`: let it be the one of .venv, whatever shell this is typed in.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -34,45 +41,53 @@ weights: .venv/installed  ## train the small CLIP that comes with the package ag
 report: .venv/installed  ## tables, figures and pictures as one HTML page: results/mini/report.html
 	snakemake --profile local --config recipe=mini -- results/mini/report.html
 
-test: .venv/installed  ## every part of the pipeline once, the whole of it in small, and the released numbers
+test: .venv/developed  ## every part of the pipeline once, the whole of it in small, and the released numbers
 	$(IN_PAIRS) -m "not slow and not long and not cluster" --ignore-glob='*test_parity_*'
 	# Together, for they count what neither of them has compared.
 	python -m pytest $(PARITY)
 
-test-slow: .venv/installed  ## more small workflows: DVC, several processes, kills, export, the page's safety
+test-slow: .venv/developed  ## more small workflows: DVC, several processes, kills, export, the page's safety
 	$(IN_PAIRS) -m "slow and not long and not cluster"
 
-test-again: .venv/installed  ## what failed in the last tests, alone: a busy machine can break a time limit
+test-again: .venv/developed  ## what failed in the last tests, alone: a busy machine can break a time limit
 	python -m pytest --last-failed --last-failed-no-failures=none
 	python -m pytest $(PARITY)
 
-test-cluster: .venv/installed  ## tests on a SLURM that they start; tests/slurm_cluster.sh installs it
+test-cluster: .venv/developed  ## tests on a SLURM that they start; tests/slurm_cluster.sh installs it
 	python -m pytest -m cluster
 
-test-long: .venv/installed  ## tests that take minutes each: campaigns of faults and kills, full-size models
+test-long: .venv/developed  ## tests that take minutes each: campaigns of faults and kills, full-size models
 	python -m pytest -m "long and not cluster"
 
-lint: .venv/installed  ## style, types, and Snakemake's own checks
+lint: .venv/developed  ## style, types, and Snakemake's own checks
 	ruff check .
 	ruff format --check .
 	snakefmt --check Snakefile rules
 	mypy
 	snakemake --lint
 
-docs: .venv/installed  ## the documentation as a site, links checked: results/docs/index.html
+docs: .venv/developed  ## the documentation as a site, links checked: results/docs/index.html
 	python -m docs.generate
 	NO_MKDOCS_2_WARNING=1 mkdocs build --quiet
 
-# The lock is resolved for every platform and Python at once; it holds no addresses.
+# Locks are resolved for every platform and Python at once; they hold no addresses. What rules and
+# apps need is in requirements.lock; development.lock adds, of the same versions, what tests, linters
+# and the documentation need.
 lock:
-	uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
-		--no-header --no-annotate --upgrade pyproject.toml --output-file $(LOCK)
+	$(COMPILE) --upgrade --all-extras pyproject.toml --output-file envs/development.lock
+	$(COMPILE) --constraint envs/development.lock $(addprefix --extra ,$(RUNTIME)) pyproject.toml \
+		--output-file envs/requirements.lock
+	echo uv | $(COMPILE) --upgrade - --output-file envs/uv.lock
 	$(PYTHON) envs/make_conda_environment.py
 
-.venv/installed: $(LOCK)
+.venv/installed: envs/requirements.lock envs/uv.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --require-hashes --requirement $(LOCK)
+	$(call install,envs/requirements.lock)
+	touch $@
+
+.venv/developed: envs/development.lock .venv/installed
+	$(call install,envs/development.lock)
 	touch $@
 
 clean:  ## everything that was made, except downloaded archives and the environment

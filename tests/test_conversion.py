@@ -166,9 +166,9 @@ def _truncate(path: Path) -> None:
         (lambda raw: ade_file(raw, 2, "image").unlink(), "has no image in"),
         (lambda raw: photo(ade_file(raw, 2, "image"), 25, 16), "is 25x16 pixels, but its label"),
         (lambda raw: png(ade_file(raw, 2, "label"), labels(0, 151)), "label value 151 is out of"),
-        (lambda raw: _truncate(ade_file(raw, 2, "image")), "is corrupt or truncated"),
-        (lambda raw: _truncate(ade_file(raw, 2, "label")), "is corrupt or truncated"),
-        (lambda raw: ade_file(raw, 2, "label").write_text("<html>"), "is corrupt or truncated"),
+        (lambda raw: _truncate(ade_file(raw, 2, "image")), "is damaged"),
+        (lambda raw: _truncate(ade_file(raw, 2, "label")), "is damaged"),
+        (lambda raw: ade_file(raw, 2, "label").write_text("<html>"), "is no image"),
         (lambda raw: png(ade_file(raw, 2, "label"), np.zeros((16, 24, 3), np.uint8)), "one value"),
     ],
 )
@@ -215,9 +215,7 @@ def test_a_killed_conversion_continues(tmp_path):
     kept = {path.name: path.stat().st_mtime_ns for path in finished.glob("ADE*")}
     assert not (output / "index.json").exists()
     assert 20 <= len(kept) < 600
-    (finished / ".ADE_val_00000599.elsewhere-1.tmp.png").write_bytes(
-        b"killed in the middle of this one"
-    )
+    (finished / f".{os.uname().nodename}-{process.pid}-0.tmp.png").write_bytes(b"cut off")
     subprocess.run(command, cwd=ROOT, check=True, stderr=subprocess.DEVNULL)
     done = output / "labels/val"
     assert len(list(done.iterdir())) == 600
@@ -311,7 +309,7 @@ def test_verification_finds_what_changed_afterwards(ade, tmp_path):
     with pytest.raises(InputError, match="is 24x8 and"):
         verify(output / "index.json", {}, workers=1)
     label.unlink()
-    with pytest.raises(InputError, match=r"ADE_val_00000003\.png is missing"):
+    with pytest.raises(InputError, match=r"ADE_val_00000003\.png does not exist"):
         verify(output / "index.json", {}, workers=1)
 
 
@@ -455,7 +453,7 @@ def test_verification_names_the_split_the_type_and_the_file_that_is_wrong(ade, t
         verify(output / "index.json", {}, workers=1)
     label.write_bytes(good)
     ade_file(ade, 3, "image").write_text("<html>")
-    with pytest.raises(InputError, match=r"ADE_val_00000003\.jpg is corrupt"):
+    with pytest.raises(InputError, match=r"ADE_val_00000003\.jpg is no image"):
         verify(output / "index.json", {}, workers=1)
 
 

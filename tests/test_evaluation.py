@@ -23,7 +23,7 @@ from scan_core.evaluation.predictions import count_predictions
 from scan_core.evaluation.settings_file import EvaluationSettings
 from scan_core.evaluation.shard import ShardJob, count_shard
 from scan_core.evaluation.unfinished import UnfinishedShard
-from scan_core.evaluation.ways import ways_to_classify
+from scan_core.params.classifiers import classifier_settings
 from scan_core.vocabulary.classes import load_class_list
 
 SETTINGS = settings()
@@ -61,7 +61,7 @@ WAYS_ALONE = EvaluationSettings.of_ways(SETTINGS)
 @pytest.mark.parametrize("kind", ["png", "coco_rle"])
 def test_scoring_the_written_predictions_gives_the_same_counts(scan, images, tmp_path, kind):
     """Also on VOC-20b, which is predicted with more classes than it is scored by."""
-    shown = {way: way for way in ways_to_classify(SETTINGS)}
+    shown = {way: way for way in classifier_settings(SETTINGS)}
     matrices, _ = _evaluate(scan, images, predictions=tmp_path, shown=shown, prediction_format=kind)
     for way, matrix in matrices.items():
         found = tmp_path / way if kind == "png" else tmp_path / f"{way}.json"
@@ -71,7 +71,7 @@ def test_scoring_the_written_predictions_gives_the_same_counts(scan, images, tmp
 
 def _evaluate(scan, images, shard=WHOLE, one=SETTINGS, **options):
     classes = load_class_list("voc_20b")
-    return evaluate(scan, images, classes, ways_to_classify(one), shard, **options)
+    return evaluate(scan, images, classes, classifier_settings(one), shard, **options)
 
 
 def _save(path, counts, images=1):

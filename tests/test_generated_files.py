@@ -17,7 +17,7 @@ from scan_core.params.reading import read_params
 from scan_core.reporting.tables.parameters import parameter_reference
 
 ROOT = Path(__file__).parents[1]
-LOCK = (ROOT / "envs/requirements.lock").read_text(encoding="utf-8")
+LOCKS = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "envs").glob("*.lock")}
 
 
 def test_the_reference_of_parameters_is_current():
@@ -79,15 +79,23 @@ def test_the_readme_links_to_files_that_are_there():
 
 def test_the_conda_environment_holds_the_pins_of_the_lock():
     module = runpy.run_path(str(ROOT / "envs/make_conda_environment.py"))
-    assert (ROOT / "envs/scan.yaml").read_text(encoding="utf-8") == module["environment"](LOCK)
+    made = module["environment"](LOCKS["requirements"])
+    assert (ROOT / "envs/scan.yaml").read_text(encoding="utf-8") == made
 
 
-def test_the_lock_pins_everything_with_hashes_and_names_no_address():
-    requirements = re.split(r"\n(?=\S)", LOCK.strip())
-    for requirement in requirements:
-        assert "==" in requirement
-        assert "--hash=sha256:" in requirement
-    assert "://" not in LOCK
+def test_the_locks_pin_everything_with_hashes_and_name_no_address():
+    for lock in LOCKS.values():
+        requirements = re.split(r"\n(?=\S)", lock.strip())
+        assert all("==" in one and "--hash=sha256:" in one for one in requirements)
+        assert "://" not in lock
+
+
+def test_what_the_demo_installs_is_part_of_what_developers_install():
+    pins = runpy.run_path(str(ROOT / "envs/make_conda_environment.py"))["pins"]
+    # The first installation would be undone by the second where a version differs.
+    assert set(pins(LOCKS["requirements"])) <= set(pins(LOCKS["development"]))
+    demo = LOCKS["requirements"]
+    assert not re.search(r"^(transformers|mypy|pytest|moto|selenium|mkdocs)==", demo, re.MULTILINE)
 
 
 def test_torch_and_torchvision_fit_together():

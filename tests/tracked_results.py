@@ -6,8 +6,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from scan_core.evaluation.names import METRICS
 from scan_core.params.grid import cells_of
+from scan_core.params.metric_names import METRICS
 from scan_core.params.reading import override, read_params
 from scan_core.params.schema.grids import Ablation
 from scan_core.params.schema.recipe import Recipe

@@ -6,7 +6,7 @@ from pathlib import Path
 from scan_core.command.following import followed
 from scan_core.params.command_line import run as run_command
 from scan_core.params.recipe_part import read_part
-from scan_core.storage.atomic import write_text
+from scan_core.storage.files import write_text
 
 
 def clip_weights(

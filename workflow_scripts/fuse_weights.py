@@ -28,7 +28,7 @@ def fuse_weights(
     from scan_core.inference.assembly import assemble, weights_header
     from scan_core.models.checkpoints import load_strict, save_network
     from scan_core.provenance.versions import provenance
-    from scan_core.storage.tensors import load_tensors
+    from scan_core.storage.weights import load_tensors
 
     part = read_part(recipe_part)
     scan = assemble(part, clip, segmenter)

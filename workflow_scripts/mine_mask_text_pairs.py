@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 
 from scan_core.params.command_line import run
-from scan_core.storage.atomic import write_text
+from scan_core.storage.files import write_text
 
 
 def mine_mask_text_pairs(shards: list[Path], output: Path, statistics: Path) -> None:

@@ -19,8 +19,8 @@ def package_clip(clip: Path, output: Path, card: Path, segments: int = 2000) -> 
     from scan_core.models.checkpoints import load_strict
     from scan_core.models.clip import build_clip
     from scan_core.models.packaged.files import load_packaged, save_packaged
-    from scan_core.storage.atomic import write_text
-    from scan_core.storage.tensors import load_tensors
+    from scan_core.storage.files import write_text
+    from scan_core.storage.weights import load_tensors
     from scan_core.training import packaged_clip
 
     tensors, header = load_tensors(clip)

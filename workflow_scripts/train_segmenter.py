@@ -6,7 +6,7 @@ from pathlib import Path
 from scan_core.command.following import followed
 from scan_core.params.command_line import run as run_command
 from scan_core.params.recipe_part import read_part
-from scan_core.storage.atomic import write_text
+from scan_core.storage.files import write_text
 
 
 def train_segmenter(
@@ -40,7 +40,7 @@ def train_segmenter(
         micro_batches: per step and device (gradient accumulation).
     """
     from scan_core.inference.assembly import header_of, segmenter_weights
-    from scan_core.storage.tensors import save_tensors
+    from scan_core.storage.weights import save_tensors
     from scan_core.training import segmenter
     from scan_core.training.loop import finish
 

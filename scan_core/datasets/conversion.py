@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import shutil
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -172,7 +171,7 @@ def _begin(folder: Path, fingerprint: str) -> None:
     if folder.exists() and not (mark.exists() and mark.read_bytes() == fingerprint.encode()):
         logging.info("the raw data has changed since an earlier run: starting again")
         shutil.rmtree(folder)
-    remove_leftovers(folder, before=time.time())  # nobody else converts it now
+    remove_leftovers(folder)
     write_text(mark, fingerprint)
 
 

@@ -29,7 +29,7 @@ def write_manifest(
     contents: dict[str, Any] = {
         "source": source,
         "raw": {path.stem: read_record(path) for path in records},
-        "benchmarks": {path.parent.name: read_record(path, own=True) for path in verifications},
+        "benchmarks": {path.parent.name: read_record(path) for path in verifications},
     }
     canonical = json.dumps(contents, sort_keys=True).encode()
     digest = hashlib.sha256(canonical).hexdigest()[:12]

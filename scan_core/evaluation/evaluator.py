@@ -22,11 +22,11 @@ from scan_core.datasets.reading_ahead import read_ahead
 from scan_core.evaluation.coco_results import coco_results, image_ids
 from scan_core.evaluation.confusion import ConfusionMatrix, as_evaluated
 from scan_core.evaluation.unfinished import UnfinishedShard
-from scan_core.evaluation.ways import CHANCE
 from scan_core.inference.class_map import class_maps
 from scan_core.inference.image_features import ImageFeatures
 from scan_core.inference.scan import Scan
 from scan_core.inference.views import ImageViews
+from scan_core.params.classifiers import CHANCE
 from scan_core.params.settings import TestSettings
 from scan_core.storage.atomic import atomic_path, write_text
 from scan_core.storage.behind import WritingBehind

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from scan_core.errors import InputError
 from scan_core.evaluation.metrics import SegmentationMetrics, segmentation_metrics
-from scan_core.evaluation.names import METRICS
 from scan_core.evaluation.settings_file import EvaluationSettings
 from scan_core.evaluation.sg_iou import sg_metrics
-from scan_core.evaluation.ways import CHANCE
+from scan_core.params.classifiers import CHANCE
+from scan_core.params.metric_names import METRICS
 from scan_core.storage.arrays import load_arrays
 from scan_core.storage.atomic import atomic_path
 from scan_core.storage.records import write_record

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from scan_core.errors import InputError
-from scan_core.evaluation.ways import WAYS, ways_to_classify
+from scan_core.params.classifiers import classifier_settings
 from scan_core.params.settings import SettingsTable, TestSettings
 
 
@@ -26,14 +26,14 @@ class EvaluationSettings:
     @classmethod
     def of_ways(cls, settings: TestSettings) -> "EvaluationSettings":
         """The ways to classify of a model, and nothing else."""
-        ways = ways_to_classify(settings)
+        ways = classifier_settings(settings)
         return cls(
             {way: one.key for way, one in ways.items()}, {one.key: one for one in ways.values()}
         )
 
     def table(self) -> SettingsTable:
         """The model as a whole as the default of a model."""
-        return SettingsTable(self.settings[self.ways[WAYS[0]]], {})
+        return SettingsTable(self.settings[self.ways["combined"]], {})
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

@@ -10,8 +10,8 @@ from scan_core.evaluation.evaluator import PredictionFormat, Shard, evaluate
 from scan_core.evaluation.merging import save_shard
 from scan_core.evaluation.settings_file import EvaluationSettings
 from scan_core.evaluation.shard_store import ShardStore
-from scan_core.evaluation.ways import CHANCE
 from scan_core.inference.scan import Scan
+from scan_core.params.classifiers import CHANCE
 from scan_core.vocabulary.classes import load_class_list
 
 

@@ -1,18 +1,7 @@
 """What people read in place of the keys of files: metrics, ways to classify, keys of a recipe."""
 
-# Metric -> its name in tables and figures.
-METRIC_NAMES = {
-    "miou": "mIoU",
-    "miou_d2_v06": "mIoU (d2 v0.6)",
-    "sg_iou": "SG-IoU",
-    "miou_seen": "mIoU, seen",
-    "miou_unseen": "mIoU, unseen",
-    "miou_d2_v06_seen": "mIoU (d2 v0.6), seen",
-    "miou_d2_v06_unseen": "mIoU (d2 v0.6), unseen",
-    "fwiou": "fwIoU",
-    "macc": "mAcc",
-    "pacc": "pAcc",
-}
+from scan_core.params.metric_names import METRICS
+
 # Key path of a recipe -> its name, where the last word of the path does not say enough.
 _KEY_NAMES = {
     "clip.source": "source of CLIP",
@@ -29,7 +18,7 @@ _VALUES = {"true": "on", "false": "off"}
 
 def metric_name(metric: str) -> str:
     """A metric's name; that of one without a name is its key."""
-    return METRIC_NAMES.get(metric, metric)
+    return METRICS[metric].name if metric in METRICS else metric
 
 
 def key_name(path: str) -> str:

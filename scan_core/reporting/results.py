@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scan_core.errors import InputError
-from scan_core.evaluation.names import METRICS, MODES
+from scan_core.params.classifiers import CLASSIFIERS
+from scan_core.params.metric_names import METRICS
 from scan_core.reporting.reading import fraction, read_csv, read_text
 from scan_core.storage.arrays import load_arrays
 from scan_core.storage.records import read_record
@@ -181,9 +182,9 @@ def load_curves(path: Path) -> dict[str, dict[int, float]]:
 def _load_evaluation(path: Path) -> Evaluation:
     try:
         record = read_record(path, "evaluate again")
-        if strange := record["results"].keys() - MODES.keys():
+        if strange := record["results"].keys() - CLASSIFIERS.keys():
             raise InputError(
-                f"{path} has results of '{min(strange)}'; known are {', '.join(MODES)}"
+                f"{path} has results of '{min(strange)}'; known are {', '.join(CLASSIFIERS)}"
             )
         results = {
             mode: {name: fraction(path, f"{mode}.{name}", metrics[name]) for name in METRICS}

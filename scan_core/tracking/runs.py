@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from scan_core.errors import InputError
-from scan_core.evaluation.names import MODES
+from scan_core.params.classifiers import CLASSIFIERS
 from scan_core.params.grid import Cell, cell_of, cells_of
 from scan_core.params.needed_files import given_predictions
 from scan_core.params.recipe_part import RecipePart
@@ -31,7 +31,7 @@ TRAININGS = {
     "clip_finetune": ("finetuned", "finetuned_clip", "finetune_clip"),
 }
 # Way of classifying -> what stands between benchmark and metric in a number's name.
-_WAYS = {"combined": "", **{way: f"{way}/" for way in MODES if way != "combined"}}
+_WAYS = {"combined": "", **{way: f"{way}/" for way in CLASSIFIERS if way != "combined"}}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from scan_core.models.clip import build_clip, wanted_by
 from scan_core.models.clip_towers import CLIP
 from scan_core.models.packaged.files import load_packaged, packaged_file
 from scan_core.params.schema.clip import Clip, ClipArchitecture
-from scan_core.storage.tensors import load_foreign
+from scan_core.storage.weights import load_foreign
 from scan_core.training.clip_pretrain import pretrain_clip
 from scan_core.training.loop import Record
 

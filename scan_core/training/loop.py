@@ -35,7 +35,8 @@ from tqdm import tqdm
 from scan_core.errors import InputError
 from scan_core.models.cpu_linear import ConvolutionalLinear
 from scan_core.params.command_line import Interrupted, stop_signals
-from scan_core.storage.atomic import atomic_path, remove_leftovers, write_text
+from scan_core.storage.files import remove_leftovers, write_text
+from scan_core.storage.weights import load_state, save_state
 
 T = TypeVar("T")
 # Called with a step and what was measured in it.
@@ -46,7 +47,7 @@ _log = logging.getLogger(__name__)
 _CHECKPOINT, _METRICS, _EXPLODED, _LOCK = (
     "checkpoint.pt", "metrics.jsonl", "exploded.json", "training.lock",
 )  # fmt: skip
-_REMEDY = "delete it to train from the start"
+_HINT = "delete it to train from the start"
 # Seconds that a training waits for another one in its folder, which may be about to end.
 _PATIENCE = 60.0
 
@@ -386,8 +387,7 @@ def _save(fabric: Fabric, path: Path, step: int, task: Task, identity: Mapping[s
             "module": _trained(task.module),
             "optimizer": task.optimizer.state_dict(),
         }
-        with atomic_path(path) as temporary:
-            torch.save(state, temporary)
+        save_state(path, state)
     fabric.barrier()
 
 
@@ -398,7 +398,10 @@ def _restore(fabric: Fabric, folder: Path, task: Task, identity: Mapping[str, An
     a process that was not there before keeps its own random state.
     """
     path = folder / _CHECKPOINT
-    state = _load(path, identity) if path.is_file() else None
+    state = load_state(path, _HINT) if path.is_file() else None
+    if state is not None and (other := _differences(identity, json.loads(state["identity"]))):
+        _log.info("%s is of another %s: training from the start", path, ", ".join(other))
+        state = None
     steps = 0 if state is None else int(state["step"])
     last, first = all_reduce(fabric, torch.tensor([steps, -steps]), "max").tolist()
     if last != -first:
@@ -415,23 +418,14 @@ def _restore(fabric: Fabric, folder: Path, task: Task, identity: Mapping[str, An
         if fabric.global_rank < len(state["random"]):
             _restore_random_state(state["random"][fabric.global_rank], fabric.device)
     except (KeyError, RuntimeError, ValueError) as error:
-        raise InputError(f"{path} does not fit this training ({error}); {_REMEDY}") from None
+        raise InputError(f"{path} does not fit this training ({error}); {_HINT}") from None
     _log.info("continuing after step %d", steps)
     return steps
 
 
-def _load(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Read a checkpoint; None: it is of something else."""
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        before = json.loads(state["identity"])
-    except Exception as error:  # torch raises whatever its parts raise
-        raise InputError(f"checkpoint {path} is damaged ({error}); {_REMEDY}") from None
+def _differences(identity: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
     now = json.loads(json.dumps(identity))
-    if other := [name for name in now.keys() | before.keys() if now.get(name) != before.get(name)]:
-        _log.info("%s is of another %s: training from the start", path, ", ".join(sorted(other)))
-        return None
-    return state
+    return sorted(name for name in now.keys() | before.keys() if now.get(name) != before.get(name))
 
 
 def _trained(module: nn.Module) -> dict[str, Tensor]:

@@ -33,7 +33,7 @@ from scan_core.models.clip import chunk_size, encode_images
 from scan_core.models.cpu_linear import ConvolutionalLinear
 from scan_core.models.crops import masked_crops
 from scan_core.models.scan import class_logits
-from scan_core.storage.atomic import atomic_path
+from scan_core.storage.files import atomic_path
 
 _WORD = re.compile(r"[A-Za-z][A-Za-z'-]*|[.,;:!?]")
 # Tags of the British National Corpus: common and proper nouns.

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, Tag, model_validator
 
-from scan_core.evaluation.names import METRICS
+from scan_core.params.metric_names import METRICS
 from scan_core.params.schema.fields import TABLE_OR_VALUE, Block, Scalar, Seed, source
 
 

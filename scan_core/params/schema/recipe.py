@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from scan_core.evaluation.names import MODES
+from scan_core.params.classifiers import CLASSIFIERS
 from scan_core.params.schema.clip import Clip
 from scan_core.params.schema.clip_finetune import ClipFinetune
 from scan_core.params.schema.datasets import Datasets
@@ -57,10 +57,10 @@ class Recipe(Block):
         Raises:
             ValueError: it names the key.
         """
-        if taken := [name for name in self.predictions if name in MODES]:
+        if taken := [name for name in self.predictions if name in CLASSIFIERS]:
             raise ValueError(
                 f"'predictions' has the name '{taken[0]}', which is one of our own ways to "
-                f"classify ({', '.join(MODES)}); choose another"
+                f"classify ({', '.join(CLASSIFIERS)}); choose another"
             )
         known = self.datasets.benchmarks
         for name in self.inference.benchmarks:

@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from scan_core.errors import InputError
-from scan_core.evaluation.names import MODES
+from scan_core.params.classifiers import CLASSIFIERS
 from scan_core.reporting.figures.plotting import ALL, SEEN, UNSEEN, new_figure, styled
 from scan_core.reporting.results import ClassResult, Evaluation, GivenMethod
 
@@ -83,10 +83,11 @@ def seen_unseen_figure(
     figure, axes = new_figure(*size, rows, columns, share_y=True)
     shown: set[str] = set()
     groups = {"miou": (None, ALL), "miou_seen": (True, SEEN), "miou_unseen": (False, UNSEEN)}
-    modes = [mode for mode in MODES if mode != "chance"]
+    modes = [mode for mode in CLASSIFIERS if mode != "chance"]
     for axis, evaluation in zip(axes, evaluations, strict=False):
         shown_results = {
-            MODES[mode].replace(" ", "\n", 1): evaluation.results.get(mode, {}) for mode in modes
+            CLASSIFIERS[mode].replace(" ", "\n", 1): evaluation.results.get(mode, {})
+            for mode in modes
         }
         for method in given:
             if of_method := method.evaluations.get(evaluation.benchmark):

@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
-from scan_core.evaluation.names import MODES
+from scan_core.params.classifiers import CLASSIFIERS
 from scan_core.reporting.pictures.label_map import draw_label_map, large_classes, short_name
 from scan_core.reporting.pictures.sheet import class_colors
 from scan_core.storage.atomic import atomic_path
@@ -192,7 +192,7 @@ def _strip(row: _Row, classes: ClassList, colors: NDArray[np.uint8]) -> Image.Im
 
 
 def _titles() -> Image.Image:
-    names = ["image", "ground truth", *(MODES[mode] for mode in PREDICTIONS)]
+    names = ["image", "ground truth", *(CLASSIFIERS[mode] for mode in PREDICTIONS)]
     title = Image.new("RGB", (len(names) * (_TILE + _GAP) + _GAP, _TITLE), _BACKGROUND)
     draw, font = ImageDraw.Draw(title), ImageFont.load_default(size=18)
     for column, name in enumerate(names):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scan_core.errors import InputError
-from scan_core.evaluation.names import METRICS
+from scan_core.params.metric_names import METRICS
 from scan_core.storage.records import read_record
 
 

@@ -2,7 +2,7 @@
 
 import math
 
-from scan_core.evaluation.names import METRICS
+from scan_core.params.metric_names import METRICS
 from scan_core.reporting.names import capitalised, key_name, metric_name, value_name
 from scan_core.reporting.tables.grids import Estimate, Grid, estimate, shown
 from scan_core.reporting.tables.table_text import MISSING, OWN, Table, best_cells, per_cent
@@ -75,7 +75,7 @@ def _grid_table(
     notes = [
         "In %; mean ± standard error over the seeds; the best value of each column in bold.",
         f"{OWN}: the recipe's own setting." if grid.own and grid.keys else "",
-        f"`{metric}`: {METRICS[metric]}.",
+        f"`{metric}`: {METRICS[metric].description}.",
         f"{capitalised(keys)}." if keys else "",
     ]
     return Table(

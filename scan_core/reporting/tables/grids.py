@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scan_core.errors import InputError
-from scan_core.evaluation.names import METRICS
+from scan_core.params.metric_names import METRICS
 from scan_core.reporting.reading import fraction, read_csv
 
 _FIXED_COLUMNS = ("grid", "seed", "benchmark", *METRICS)

@@ -4,16 +4,17 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 
-from scan_core.evaluation.names import METRICS, MODES
+from scan_core.params.classifiers import CLASSIFIERS
+from scan_core.params.metric_names import METRICS
 from scan_core.reporting.names import metric_name
 from scan_core.reporting.results import Evaluation, GivenMethod
 from scan_core.reporting.tables.table_text import Table, best_cells, per_cent
 
 # The two rules for the mean, the paper's first.
 RULES = ("miou_d2_v06", "miou")
-BOTH_RULES = f"`miou_d2_v06`: {METRICS['miou_d2_v06']}; `miou`: {METRICS['miou']}"
+BOTH_RULES = "; ".join(f"`{rule}`: {METRICS[rule].description}" for rule in RULES)
 _EXPLAINED = "; ".join(
-    f"{metric_name(name)} (`{name}`): {meaning}" for name, meaning in METRICS.items()
+    f"{metric.name} (`{key}`): {metric.description}" for key, metric in METRICS.items()
 )
 _COMBINED = ("miou", "miou_d2_v06", "sg_iou", "miou_seen", "miou_unseen")
 
@@ -28,9 +29,9 @@ def main_table(evaluations: Sequence[Evaluation], given: Sequence[GivenMethod] =
         given: predictions of other models.
     """
     ours = {e.benchmark: e for e in evaluations}
-    modes = [mode for mode in MODES if any(mode in e.results for e in evaluations)]
+    modes = [mode for mode in CLASSIFIERS if any(mode in e.results for e in evaluations)]
     # What a row is called -> its results, and the way to classify that is meant.
-    sources = {MODES[mode]: (ours, mode) for mode in modes}
+    sources = {CLASSIFIERS[mode]: (ours, mode) for mode in modes}
     sources |= {method.label: (method.evaluations, "combined") for method in given}
     values = {
         (rule, name): tuple(per_cent(metric_of(of.get(b), mode, rule)) for b in ours)
@@ -54,7 +55,8 @@ def main_table(evaluations: Sequence[Evaluation], given: Sequence[GivenMethod] =
     about_rules = (
         f"{BOTH_RULES}; where a row of only one rule is there, both give the same values"
         if differing
-        else f"mIoU: {METRICS['miou']}; `miou_d2_v06`, the rule of the paper, gives the same values"
+        else f"mIoU: {METRICS['miou'].description}; `miou_d2_v06`, the rule of the paper, gives "
+        "the same values"
     )
     return Table(
         title=f"Mean IoU of {model.recipe} ({model.variant})",
@@ -87,9 +89,9 @@ def detail_table(evaluations: Sequence[Evaluation], given: Sequence[GivenMethod]
     rows: list[tuple[str, ...]] = []
     best: frozenset[tuple[int, int]] = frozenset()
     for e in evaluations:
-        modes = [mode for mode in MODES if mode in e.results]
+        modes = [mode for mode in CLASSIFIERS if mode in e.results]
         first = len(rows)
-        named = [(MODES[mode], e, mode) for mode in modes]
+        named = [(CLASSIFIERS[mode], e, mode) for mode in modes]
         named += [
             (method.label, method.evaluations[e.benchmark], "combined")
             for method in given

@@ -2,7 +2,7 @@
 
 import math
 
-from scan_core.evaluation.names import METRICS
+from scan_core.params.metric_names import METRICS
 from scan_core.reporting.published import PAPER_BENCHMARKS, load_published
 from scan_core.reporting.results import Evaluation
 from scan_core.reporting.tables.table_text import MISSING, Table, number
@@ -36,6 +36,8 @@ def scored_table(evaluation: Evaluation) -> Table | None:
         header=("method", "vision-language model", "rule", PAPER_BENCHMARKS[benchmark]),
         rows=tuple((name, model, rule, number(value, 1)) for value, name, model, rule in rows),
         text_columns=3,
-        note=f"Per cent, {evaluation.images} images. `miou_d2_v06`: {METRICS['miou_d2_v06']}; "
-        f"`miou`: {METRICS['miou']}. The two differ where a class has no ground truth.",
+        note=f"Per cent, {evaluation.images} images. "
+        f"`miou_d2_v06`: {METRICS['miou_d2_v06'].description}; "
+        f"`miou`: {METRICS['miou'].description}. "
+        "The two differ where a class has no ground truth.",
     )
