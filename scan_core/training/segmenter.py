@@ -1,6 +1,7 @@
 """Training of the segmenter: proposal network and semantic integration, on label maps."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -300,13 +301,9 @@ class SegmenterTask(Task):
         draws = []
         for position, classes in zip(batch.positions, batch.classes, strict=True):
             generator = seeded(self.fabric.device, self.seed, 103, position)
-
-            def uniform(shape: tuple[int, ...], generator: torch.Generator = generator) -> Tensor:
-                return torch.rand(shape, generator=generator, device=generator.device)
-
             draws.append(
                 draw_points(
-                    uniform,
+                    partial(torch.rand, generator=generator, device=self.fabric.device),
                     outputs,
                     1,
                     len(classes),
