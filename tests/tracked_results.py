@@ -11,7 +11,7 @@ from scan_core.params.metric_names import METRICS
 from scan_core.params.reading import override, read_params
 from scan_core.params.schema.grids import Ablation
 from scan_core.params.schema.recipe import Recipe
-from scan_core.reporting.tables.grid_table import Row, grid_table
+from scan_core.reporting.grids import grid_csv
 
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ["mini_ade_36", "mini_voc_10b"]
@@ -72,8 +72,9 @@ def write_results(results: Path, grid: Ablation, model: Path | None) -> None:
             known = json.loads(place.read_text()) if place.exists() else {}
             miou = 0.2 + 0.1 * cell.values["inference.clip_weight"] + 0.01 * cell.seed
             _write(place, json.dumps({**known, label: {"metrics": numbers(miou)}}))
-            rows.append(Row(cell.seed, benchmark, dict(cell.values), cell.names["model"], label))
-    table = grid_table("weight", rows, results / "eval")
+            row = {"seed": cell.seed, "benchmark": benchmark, "values": dict(cell.values)}
+            rows.append({**row, "baseline": False, "evaluation": str(place), "key": label})
+    table = grid_csv("weight", rows)
     _write(results / "ablations/every_seed/weight.csv", table)
     for benchmark in BENCHMARKS:
         folder = results / f"eval/seed=0/{benchmark}"

@@ -15,9 +15,8 @@ def package_clip(clip: Path, output: Path, card: Path, segments: int = 2000) -> 
         card: .md file to write.
         segments: number of freshly drawn segments that it is tested on.
     """
-    from scan_core.models.build import tokenizer_for
     from scan_core.models.checkpoints import load_strict
-    from scan_core.models.clip import build_clip
+    from scan_core.models.clip import build_clip, tokenizer_for
     from scan_core.models.packaged.files import load_packaged, save_packaged
     from scan_core.storage.files import write_text
     from scan_core.storage.weights import load_tensors
@@ -25,7 +24,7 @@ def package_clip(clip: Path, output: Path, card: Path, segments: int = 2000) -> 
 
     tensors, header = load_tensors(clip)
     architecture = header["clip"]["architecture"]
-    tokenizer = tokenizer_for({"clip": architecture})
+    tokenizer = tokenizer_for(architecture)
     tokens = packaged_clip.tokens_of_the_world(tokenizer)
     save_packaged(output, tensors, header, tokens)
     packed = build_clip(architecture)

@@ -11,17 +11,19 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from scan_core.errors import InputError
 from scan_core.params.classifiers import CLASSIFIERS
 from scan_core.params.grid import Cell, cell_of, cells_of
+from scan_core.params.metric_names import METRICS
 from scan_core.params.needed_files import given_predictions
 from scan_core.params.recipe_part import RecipePart
 from scan_core.params.schema.grids import Ablation
 from scan_core.params.schema.recipe import Recipe
-from scan_core.reporting.reading import read_text
+from scan_core.reporting.grids import grid_tables, load_grid
 from scan_core.reporting.results import load_curves, load_evaluations
-from scan_core.reporting.tables.grid_tables import grid_tables
-from scan_core.reporting.tables.grids import load_grid, shown
+from scan_core.storage.files import read_text
 from scan_core.tracking.datasets import DataUse, Manifest
 
 # Stage of a training -> the stage whose variants it makes, the folder of these, and its rule.
@@ -175,10 +177,14 @@ def _trainings(cells: Iterable[Cell], results: Path, manifest: Manifest) -> list
             runs[run.key] = replace(
                 run,
                 data=manifest.uses(trained_on, "train"),
-                curves=load_curves(record),
+                curves=_curves(record),
                 resources=results / "timings" / rule / f"{variant}.tsv",
             )
     return list(runs.values())
+
+
+def _curves(record: Path) -> dict[str, dict[int, float]]:
+    return {str(name): dict(of.dropna().items()) for name, of in load_curves(record).items()}
 
 
 def _model(cell: Cell, results: Path) -> Run:
@@ -198,10 +204,10 @@ def _evaluation(cell: Cell, results: Path, manifest: Manifest) -> Run:
     folder = results / "eval" / variant
     benchmarks = cell.recipe.inference.benchmarks
     metrics, files = {}, {}
-    for evaluation in load_evaluations(folder / name / "metrics.json" for name in benchmarks):
-        for way, between in _WAYS.items():
-            for metric, value in evaluation.results.get(way, {}).items():
-                metrics[f"{evaluation.benchmark}/{between}{metric}"] = value
+    found = load_evaluations(folder / name / "metrics.json" for name in benchmarks)
+    for row in found.to_dict("records"):
+        for metric in METRICS:
+            metrics[f"{row['benchmark']}/{_WAYS[row['classifier']]}{metric}"] = row[metric]
     for name in benchmarks:
         files[f"per_class/{name}.csv"] = folder / name / "per_class.csv"
         files[f"pictures/{name}.png"] = results / "qualitative" / f"{name}.png"
@@ -228,9 +234,11 @@ def _predictions(recipe: Recipe, results: Path, manifest: Manifest) -> list[Run]
     for method, of_method in given_predictions(recipe).items():
         folder = results / "predictions" / method
         metrics = {
-            f"{evaluation.benchmark}/{metric}": value
-            for evaluation in load_evaluations(folder / b / "metrics.json" for b in of_method)
-            for metric, value in evaluation.results["combined"].items()
+            f"{row['benchmark']}/{metric}": row[metric]
+            for row in load_evaluations(folder / b / "metrics.json" for b in of_method)
+            .query("classifier == 'combined'")
+            .to_dict("records")
+            for metric in METRICS
         }
         runs.append(
             Run(
@@ -264,19 +272,21 @@ def _grid(
     grid = load_grid(table)
     name = f"{grid.name}, every seed" if every_seed else grid.name
     group = "every_seed" if every_seed else "grid"
+    benchmarks = list(grid.rows["benchmark"].cat.categories)
     children = []
     for cell in _cells(recipe, ablation, every_seed):
-        values = tuple(json.dumps(cell.values[key]) for key in cell.values)
-        metrics: dict[str, float] = {}
-        for benchmark in grid.benchmarks:
-            numbers = grid.results.get((values, benchmark), {}).get(cell.seed)
-            if numbers is None or grid.keys != tuple(cell.values):
-                raise InputError(f"{table} is of other settings than the grid; make it again")
-            metrics |= {f"{benchmark}/{metric}": value for metric, value in numbers.items()}
-        spoken = [
-            f"{key.rsplit('.', 1)[-1]}={shown(value)}"
-            for key, value in zip(grid.keys, values, strict=True)
-        ]
+        values = {k: v if isinstance(v, str) else json.dumps(v) for k, v in cell.values.items()}
+        rows = grid.rows[grid.rows["seed"] == cell.seed]
+        if grid.keys == list(values):
+            rows = rows[(rows[grid.keys] == pd.Series(values, dtype=object)).all(axis=1)]
+        if len(rows) != len(benchmarks):
+            raise InputError(f"{table} is of other settings than the grid; make it again")
+        metrics = {
+            f"{row['benchmark']}/{metric}": row[metric]
+            for row in rows.to_dict("records")
+            for metric in METRICS
+        }
+        spoken = [f"{key.rsplit('.', 1)[-1]}={value}" for key, value in values.items()]
         children.append(
             Run(
                 key=f"{group}/{grid.name}/{json.dumps([*cell.values.values()])}/{cell.seed}",
@@ -289,7 +299,7 @@ def _grid(
                 },
                 params=flat(cell.recipe.model_dump()),
                 metrics=_numbers(metrics),
-                data=manifest.uses(grid.benchmarks, "val"),
+                data=manifest.uses(benchmarks, "val"),
             )
         )
     tables = "\n".join(one.markdown() for one in grid_tables(grid))

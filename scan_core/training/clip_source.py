@@ -6,9 +6,8 @@ import torch
 from lightning_fabric import Fabric
 
 from scan_core.errors import InputError
-from scan_core.models.build import tokenizer_for
 from scan_core.models.checkpoints import load_strict
-from scan_core.models.clip import build_clip, wanted_by
+from scan_core.models.clip import build_clip, pretrained_config, tokenizer_for
 from scan_core.models.clip_towers import CLIP
 from scan_core.models.packaged.files import load_packaged, packaged_file
 from scan_core.params.schema.clip import Clip, ClipArchitecture
@@ -56,7 +55,7 @@ def obtain_clip(
         load_strict(model, load_packaged(path)[0], str(path))
     if kind != "train":
         return model, None
-    tokenizer = tokenizer_for({"clip": clip.model_dump()["architecture"]})
+    tokenizer = tokenizer_for(clip.model_dump()["architecture"])
     return model, pretrain_clip(fabric, model, tokenizer, clip, seed, work, workers, record)
 
 
@@ -69,7 +68,7 @@ def download_clip(architecture: str, tag: str) -> CLIP:
     import open_clip  # slow to import, and not needed where CLIP comes from a file
 
     # Refuses what cannot be used before anything is fetched.
-    model = build_clip(architecture, wanted_by(architecture, tag))
+    model = build_clip(architecture, pretrained_config(architecture, tag))
     try:
         fetched = open_clip.create_model(architecture, pretrained=tag)
     except Exception as error:  # open_clip and the hub raise errors of many kinds
