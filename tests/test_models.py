@@ -6,7 +6,6 @@ from pathlib import Path
 import open_clip
 import pytest
 import torch
-from lightning_fabric import Fabric
 from open_clip.transformer import QuickGELU
 from torch import nn
 from torch.nn import functional as F
@@ -15,7 +14,7 @@ from scan_core.errors import InputError
 from scan_core.models import cpu_linear
 from scan_core.models.attention import Attention
 from scan_core.models.build import architecture_of, build_backbone, build_network
-from scan_core.models.checkpoints import load_strict
+from scan_core.models.checkpoints import load_strict, stage_weights
 from scan_core.models.clip import (
     ConvStem,
     blocks,
@@ -39,13 +38,9 @@ from scan_core.models.text_features import TextEncoder
 from scan_core.params.clips import clip_models, unusable
 from scan_core.params.grid import changed
 from scan_core.params.reading import read_params, validate
-from scan_core.params.schema.clip import Clip, ClipArchitecture
 from scan_core.storage.tensors import save_tensors
-from scan_core.training.clip_source import obtain_clip
-from scan_core.training.criterion import SetCriterion
-from scan_core.training.matcher import Target
-from scan_core.training.optimizer import build_adamw
-from scan_core.training.points import draw_points
+from scan_core.training.criterion import PointDraws, SetCriterion, Target, draw_points
+from scan_core.training.segmenter import build_adamw
 
 ROOT = Path(__file__).parents[1]
 _DIMENSIONS = (
@@ -449,7 +444,6 @@ def _naive_losses(logits, masks, targets, matching, points, weights):
 
 def test_the_criterion_equals_a_naive_one_and_survives_images_without_masks():
     from scan_core.models.mask_decoder import Proposals
-    from scan_core.training.points import PointDraws
 
     torch.manual_seed(0)
     logits = torch.randn(3, 3, 8, 6)

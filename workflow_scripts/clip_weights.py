@@ -7,7 +7,7 @@ from scan_core.command.following import followed
 from scan_core.params.command_line import run as run_command
 from scan_core.params.provenance import provenance
 from scan_core.params.recipe_part import read_part
-from scan_core.storage.atomic import write_text
+from scan_core.storage.files import write_text
 
 
 def clip_weights(
@@ -30,15 +30,12 @@ def clip_weights(
         run: name in MLflow, RECIPE/STAGE/VARIANT; see SCAN_TRACKING.
         code: hash of the code, for the record.
     """
-    from lightning_fabric import Fabric  # torch takes seconds to import
-
     from scan_core.inference.assembly import save_clip
     from scan_core.training.clip_source import obtain_clip
-    from scan_core.training.loop import finish
+    from scan_core.training.loop import finish, launch_fabric
 
     part = read_part(recipe_part)
-    fabric = Fabric(accelerator="auto", devices=1)
-    fabric.launch()
+    fabric = launch_fabric("32-true", devices="1", nodes=1)
     with followed(run, recipe_part, work):
         clip, record = obtain_clip(fabric, part.clip, part.seed, work, workers)
     write_text(metrics, "" if record is None else record.read_text(encoding="utf-8"))

@@ -7,7 +7,7 @@ from scan_core.command.following import followed
 from scan_core.params.command_line import run as run_command
 from scan_core.params.provenance import provenance
 from scan_core.params.recipe_part import read_part
-from scan_core.storage.atomic import write_text
+from scan_core.storage.files import write_text
 
 
 def finetune_clip(
@@ -41,12 +41,12 @@ def finetune_clip(
         workers: processes that read images, per device.
     """
     from scan_core.inference.assembly import save_clip
-    from scan_core.training import run as trainings
+    from scan_core.training import clip_finetune
     from scan_core.training.loop import finish
 
     part = read_part(recipe_part)
     with followed(run, recipe_part, work):
-        scan, record, is_first = trainings.finetune_clip(
+        scan, record, is_first = clip_finetune.finetune_clip(
             part, clip, pairs, index, work, devices, nodes, workers
         )
     if is_first:

@@ -26,8 +26,8 @@ def import_weights(
     No code in them is run, and one that does not fit is refused with a list of the keys.
 
     Args:
-        checkpoint: KIND:FILE ..., with KIND one of scan, mask2former, finetuned_clip, backbone, clip,
-            segmenter, model.
+        checkpoint: KIND:FILE ..., with KIND one of scan, mask2former, finetuned_clip, backbone,
+            clip, segmenter, model.
         output: .safetensors file to write.
         recipe: name, whose architecture the weights have.
         params: file of the recipes.
