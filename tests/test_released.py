@@ -1,20 +1,27 @@
 """Weights from files in place of trainings: the plan, the results, and what is refused."""
 
+import contextlib
 import copy
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from project import BENCHMARKS, Project, reduced
 
+from scan_core.datasets.loading import BenchmarkImages
 from scan_core.inference.scan import Scan
+from scan_core.models.checkpoints import import_foreign, load_network
 from scan_core.models.released_names import (
     FINETUNED_CLIP,
     SCAN,
     released_constants,
     to_theirs,
 )
-from scan_core.params.grid import cell_of
+from scan_core.params.settings import settings_table
+from scan_core.storage.files import file_digest
+from scan_core.vocabulary.classes import load_class_list
 
 RELEASED = {
     "extends": "mini",
@@ -53,8 +60,13 @@ def project(tmp_path_factory) -> Project:
 
     def change(params):
         reduced(params)
-        params["recipes"]["released"] = copy.deepcopy(RELEASED)
-        params["recipes"]["one"] = {"extends": "released", "inference": {"benchmarks": BENCHMARKS[:1]}}
+        params["recipes"]["released"] = released_recipe = copy.deepcopy(RELEASED)
+        for block in ("clip", "segmenter", "clip_finetune"):
+            released_recipe[block]["source"] = f"scan:{project.folder}/weights/SCAN.pth"
+        params["recipes"]["one"] = {
+            "extends": "released",
+            "inference": {"benchmarks": BENCHMARKS[:1]},
+        }
         params["recipes"]["fused"] = {
             "extends": "mini",
             "clip_finetune": {"source": "finetuned_clip:weights/CS_CLIP.pt"},
@@ -83,3 +95,40 @@ def test_with_a_published_fine_tuned_clip_the_segmenter_is_trained_alone(project
     assert not {"mine_shard", "mine_mask_text_pairs", "finetune_clip"} & jobs.keys()
 
 
+@pytest.fixture(scope="module")
+def evaluated(project) -> Project:
+    ran = project.snakemake("--profile", "local", "--", "all")
+    assert ran.returncode == 0, ran.stdout
+    return project
+
+
+def test_everything_is_made_and_the_class_maps_are_those_of_the_imported_model(evaluated):
+    results = evaluated.folder / "results/released"
+    made = ("tables/main.md", "figures/seen_unseen.png", "report.html", "mlflow.json")
+    assert all((results / file).stat().st_size for file in made)
+    scan = Scan.from_recipe(evaluated.recipe)
+    import_foreign(scan.network, evaluated.folder / "weights/SCAN.pth", "scan")
+    for name in BENCHMARKS:
+        with contextlib.chdir(evaluated.folder):
+            split = BenchmarkImages(Path(evaluated.benchmark(name)) / "index.json", "val")
+            classes = load_class_list(evaluated.recipe.datasets.benchmarks[name].classes)
+            settings = settings_table(evaluated.recipe).of(name)
+            (evaluation,) = (results / "eval").glob(f"*/{name}-*/predictions/0/combined")
+            shown = {path.stem: np.array(Image.open(path)) for path in evaluation.iterdir()}
+            assert len(shown) == 8
+            found = set()
+            for sample, image in zip(split.samples, split, strict=True):
+                expected = scan.segment(image.image, classes.names, settings).class_map
+                assert np.array_equal(shown[sample.stem], expected)
+                found |= set(np.unique(expected))
+            assert len(found) > 2, "the weights tell regions apart"
+
+
+def test_a_release_says_which_file_its_weights_come_from(evaluated):
+    release = evaluated.folder / "results/released/release"
+    _, header = load_network(release / "model.safetensors")
+    digest = file_digest(evaluated.folder / "weights/SCAN.pth")
+    file = {"kind": "scan", "file": "SCAN.pth", "sha256": digest}
+    assert header["imported"] == dict.fromkeys(("clip", "segmenter", "finetuned_clip"), file)
+    card = (release / "README.md").read_text()
+    assert card.count(digest) == 3

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from scan_core.errors import InputError
 from scan_core.models.build import build_network
+from scan_core.models.clip import build_clip
 from scan_core.models.released_names import (
     BACKBONE,
     CLIP,
@@ -21,7 +22,6 @@ from scan_core.models.released_names import (
     Rules,
     to_ours,
 )
-from scan_core.models.clip import build_clip
 from scan_core.models.scan import ScanNetwork
 from scan_core.params.weights_files import HOLDS
 from scan_core.storage.weights import load_foreign, load_tensors, save_tensors

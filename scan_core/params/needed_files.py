@@ -121,7 +121,7 @@ def _missing(recipe: Recipe, trained: Collection[str]) -> Iterator[str]:
                 f"names {', '.join(recipe.inference.benchmarks)}"
             )
     backbone = recipe.segmenter.backbone.weights
-    if "segmenter" in trained and backbone.startswith("file:"):
-        if not Path(backbone.removeprefix("file:")).is_file():
-            yield f"segmenter.backbone.weights: {backbone.removeprefix('file:')} is missing"
+    own = Path(backbone.removeprefix("file:"))
+    if "segmenter" in trained and backbone.startswith("file:") and not own.is_file():
+        yield f"segmenter.backbone.weights: {own} is missing"
     yield from weights_problems(recipe)

@@ -125,7 +125,9 @@ def _check_names(kind: str, path: Path, tensors: Mapping[str, Any]) -> None:
     found = (
         ("model" if "clip" in beginnings else "segmenter")
         if "proposal_network" in beginnings
-        else "clip" if "visual" in beginnings else None
+        else "clip"
+        if "visual" in beginnings
+        else None
     )
     ours = ("model", "segmenter", "clip")
     if (kind in ours or found in ours) and found != kind and (kind, found) != _ALSO:

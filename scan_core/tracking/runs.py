@@ -169,6 +169,8 @@ def _trainings(cells: Iterable[Cell], results: Path, manifest: Manifest) -> list
     runs = {}
     for cell in cells:
         for stage, (made, folder, rule) in TRAININGS.items():
+            if cell.imported(made):
+                continue  # its weights come from a file
             variant = cell.names[made]
             run = training_run(stage, variant, cell.part(made))
             record = results.parents[1] / STAGES / folder / variant / "metrics.jsonl"

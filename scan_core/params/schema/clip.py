@@ -151,8 +151,8 @@ class ClipFinetune(Block):
     """Fine-tuning of CLIP's image tower on masked crops; the text tower stays frozen."""
 
     source: FinetunedSource = "train"
-    """`train`, or a file that holds the fine-tuned CLIP: `scan:<path>` or `finetuned_clip:<path>` of
-    the release, `clip:<path>` or `model:<path>` of this project (docs/weights.md)."""
+    """`train`, or a file that holds the fine-tuned CLIP: `scan:<path>` or `finetuned_clip:<path>`
+    of the release, `clip:<path>` or `model:<path>` of this project (docs/weights.md)."""
     contextual_shift: bool
     """`false` fine-tunes, and then also tests, without the contextual shift (ablation)."""
     pairs: MaskTextPairs

@@ -69,8 +69,7 @@ class Recipe(Block):
 
     @property
     def imported(self) -> dict[str, tuple[str, str]]:
-        """Stage -> kind and path of the file that its weights come from; without stages that have
-        none, because their weights are made or fetched."""
+        """Stage -> kind and path of the file that its weights come from; without other stages."""
         sources = {
             "clip": self.clip.source,
             "segmenter": self.segmenter.source,
