@@ -30,20 +30,25 @@ rule mlflow_sync:
         mem_mb=2000,
         runtime=60,
     params:
-        name=RECIPE_NAME,
-        recipe=addressed(RECIPE.model_dump()),
-        grids=grid_file(GRIDS_OF_RECIPE),
-        results=subpath(input.manifest, parent=True),
+        results=recorded(
+            [MAIN, *cells_of_grids(GRIDS_OF_RECIPE, False)],
+            [
+                {
+                    "table": f"{RESULTS}/ablations/{grid}.csv",
+                    "figure": f"{RESULTS}/figures/ablation_{grid}.png",
+                    "every_seed": False,
+                }
+                for grid in GRIDS_OF_RECIPE
+            ],
+            recorded_report(),
+        ),
         store=target(),
-        failures=failures(Path(f"{RESULTS}/mlflow.json")),
-        report="--report",
         code=code("mlflow_sync"),
     message:
         "Recording the runs in MLflow"
     shell:
-        "python -m workflow_scripts.mlflow_sync {params.report:q} --name {params.name:q}"
-        " --recipe {params.recipe:q} --grids {params.grids:q} --results {params.results:q}"
-        " --failures {params.failures:q} --output {output:q} 2> {log:q}"
+        "python -m workflow_scripts.mlflow_sync --results {params.results:q} --output {output:q}"
+        " 2> {log:q}"
 
 
 use rule mlflow_sync as mlflow_sync_ablations with:
@@ -62,13 +67,18 @@ use rule mlflow_sync as mlflow_sync_ablations with:
     benchmark:
         f"{TIMINGS}/mlflow_sync_ablations.tsv"
     params:
-        name=RECIPE_NAME,
-        recipe=addressed(RECIPE.model_dump()),
-        grids=grid_file(GRIDS_FOR_RECIPE),
-        results=subpath(input.manifest, parent=True),
+        results=recorded(
+            cells_of_grids(GRIDS_FOR_RECIPE, True),
+            [
+                {
+                    "table": f"{RESULTS}/ablations/every_seed/{grid}.csv",
+                    "figure": f"{RESULTS}/ablations/every_seed/{grid}.png",
+                    "every_seed": True,
+                }
+                for grid in GRIDS_FOR_RECIPE
+            ],
+        ),
         store=target(),
-        failures=failures(Path(f"{RESULTS}/mlflow_ablations.json")),
-        report="--every-seed",
         code=code("mlflow_sync"),
     message:
         "Recording the runs of every grid and seed in MLflow"

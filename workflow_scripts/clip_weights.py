@@ -5,9 +5,9 @@ import logging
 from pathlib import Path
 
 from scan_core.command.command_line import run
-from scan_core.command.following import followed
 from scan_core.params.recipe_part import read_part
 from scan_core.storage.atomic import write_text
+from scan_core.tracking.live import live_run
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,7 +37,7 @@ def main(arguments: argparse.Namespace) -> None:
     part = read_part(arguments.recipe_part)
     fabric = Fabric(accelerator="auto", devices=1)
     fabric.launch()
-    with followed(arguments.run, arguments.recipe_part, arguments.work):
+    with live_run(arguments.run, arguments.recipe_part, arguments.work):
         clip, metrics = obtain_clip(fabric, part.clip, part.seed, arguments.work, arguments.workers)
     record = "" if metrics is None else metrics.read_text(encoding="utf-8")
     write_text(arguments.metrics, record)

@@ -5,9 +5,9 @@ import logging
 from pathlib import Path
 
 from scan_core.command.command_line import run
-from scan_core.command.following import followed
 from scan_core.params.recipe_part import read_part
 from scan_core.storage.atomic import write_text
+from scan_core.tracking.live import live_run
 
 
 def parser() -> argparse.ArgumentParser:
@@ -38,7 +38,7 @@ def main(arguments: argparse.Namespace) -> None:
     from scan_core.training.run import finetune_clip
 
     part = read_part(arguments.recipe_part)
-    with followed(arguments.run, arguments.recipe_part, arguments.work):
+    with live_run(arguments.run, arguments.recipe_part, arguments.work):
         scan, metrics, is_first = finetune_clip(
             part,
             arguments.clip,
