@@ -116,11 +116,12 @@ def open_store(recipe: str, timeout: int = 30, retries: int = 1) -> "tuple[Mlflo
     from mlflow.exceptions import MlflowException
 
     mlflow.set_tracking_uri(store_uri())
-    name, client = f"scan/{recipe}", mlflow.MlflowClient()
+    name = f"scan/{recipe}"
     remote = store_uri().startswith(("http://", "https://"))
     folder = None if remote else (project_root() / "mlruns" / recipe).as_uri()
-    # The tables of a new database must be made by one process.
+    # The client makes the tables of a new database, which must be done by one process.
     with FileLock(project_root() / ".mlflow.lock", timeout=120):
+        client = mlflow.MlflowClient()
         found = client.get_experiment_by_name(name)
         if found is None:
             note = {"mlflow.note.content": _NOTE.format(recipe=recipe)}
