@@ -109,10 +109,9 @@ rule ablate:
         runtime=10,
     params:
         plan=plan_of_grid,
-        root=f"{RESULTS}/eval",
     message:
         "Table of the grid {wildcards.grid}"
     shell:
         "python -m workflow_scripts.ablate --grid {wildcards.grid:q} --plan {params.plan:q}"
-        " --evaluations {params.root:q} --output {output.made:q} 2> {log:q}"
+        " --output {output.made:q} 2> {log:q}"
         " && cp {input.made_of:q} {output.made_of:q}"

@@ -116,4 +116,12 @@ def plan_of_grid(wildcards):
     the settings in it.
     """
     rows = rows_of(RECIPE, GRIDS[wildcards.grid], bool(wildcards.seeds))
-    return addressed([row.as_dict() for row in rows])
+    return addressed(
+        [
+            {
+                **row.as_dict(),
+                "evaluation": f"{RESULTS}/eval/{row.model}/{row.benchmark}/evaluation.json",
+            }
+            for row in rows
+        ]
+    )

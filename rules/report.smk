@@ -76,9 +76,8 @@ rule figures:
         "Drawing the figures"
     shell:
         "python -m workflow_scripts.figures --evaluation {input.metrics:q}"
-        " --per-class {input.per_class:q} --confusion {input.confusion:q} --ablation {input.grids:q}"
-        " --given {input.given:q}"
-        " --curves segmenter={input.segmenter:q} clip_finetune={input.finetuned:q}"
+        " --ablation {input.grids:q} --given {input.given:q}"
+        " --curves segmenter {input.segmenter:q} clip_finetune {input.finetuned:q}"
         " --output-folder {output:q} 2> {log:q}"
 
 
@@ -114,7 +113,7 @@ rule qualitative:
         "Pictures of {wildcards.benchmark}"
     shell:
         "python -m workflow_scripts.qualitative --index {input.index:q} --classes {params.classes:q}"
-        " --predictions {input.predictions:q} --images 6 --output {output:q} 2> {log:q}"
+        " --predictions {input.predictions:q} --output {output:q} 2> {log:q}"
 
 
 rule report_page:
@@ -140,6 +139,7 @@ rule report_page:
         runtime=10,
     params:
         architecture=architecture_name(),
+        timings=TIMINGS,
         code=code("report_page"),
     message:
         "Writing the report"
@@ -147,7 +147,8 @@ rule report_page:
         "python -m workflow_scripts.report_page --evaluation {input.metrics:q}"
         " --ablation {input.grids:q} --given {input.given:q} --recipe-file {input.recipe:q}"
         " --architecture {params.architecture:q} --figures {input.figures:q}"
-        " --pictures {input.pictures:q} --sheets {input.sheets:q} --output {output:q} 2> {log:q}"
+        " --pictures {input.pictures:q} --sheets {input.sheets:q} --timings {params.timings:q}"
+        " --output {output:q} 2> {log:q}"
 
 
 rule grid_report:

@@ -112,7 +112,7 @@ def test_an_edit_redoes_exactly_the_stages_that_import_the_file(tmp_path):
     assert not stages("pyfunc.py") & {*TRAININGS, "evaluate_shard"}
     assert stages("viewer.py") == set()
     assert stages("published_numbers.csv") <= {
-        *("tables", "figures", "grid_report", "release", "report_page", "mlflow_sync")
+        *("ablate", "tables", "figures", "grid_report", "release", "report_page", "mlflow_sync")
     }
 
 

@@ -73,7 +73,7 @@ def test_cells_differ_as_their_values_do_and_in_nothing_else(name, recipe_name):
 
 
 def test_the_grid_of_layers_shows_six_lists():
-    command = [sys.executable, "-m", "workflow_scripts.show_grid", "replace_layers"]
+    command = [sys.executable, "-m", "workflow_scripts.show_grid", "replace_layers", "--csv"]
     shown = subprocess.run(
         [*command, "--recipe", "vitl14"], cwd=ROOT, capture_output=True, text=True, check=True
     )

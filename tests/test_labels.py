@@ -19,7 +19,7 @@ from scan_core.datasets.index import load_index
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.datasets.verification import verify
 from scan_core.errors import InputError
-from scan_core.reporting.pictures.sheet import draw_sheet
+from scan_core.reporting.draw import draw_sheet
 from scan_core.storage.images import read_image, read_label
 from scan_core.vocabulary.classes import load_class_list
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from scan_core.command.command_line import counts, run
 from scan_core.datasets.verification import verify
-from scan_core.reporting.pictures.sheet import draw_sheet
+from scan_core.reporting.draw import draw_sheet
 from scan_core.storage.records import write_record
 
 

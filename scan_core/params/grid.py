@@ -126,12 +126,12 @@ class Row:
     def as_dict(self) -> dict[str, Any]:
         """For the table of the grid: where the numbers are, and what they belong to."""
         return {
-            "own": self.own,
+            "baseline": self.own,
             "seed": self.cell.seed,
             "benchmark": self.benchmark,
             "values": dict(self.cell.values),
             "model": self.model,
-            "label": self.settings.key,
+            "key": self.settings.key,
         }
 
 

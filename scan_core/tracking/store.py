@@ -36,7 +36,7 @@ def when() -> str:
     Raises:
         InputError: `SCAN_TRACKING` has another value.
     """
-    default = "live" if os.environ.get("MLFLOW_TRACKING_URI") else "end"
+    default = "end" if store_uri() == default_uri() else "live"
     chosen = os.environ.get("SCAN_TRACKING") or default
     if chosen not in WHEN:
         raise InputError(f"SCAN_TRACKING: '{chosen}' is unknown; expected {', '.join(WHEN)}")
@@ -48,11 +48,15 @@ def project_root() -> Path:
     return Path(os.environ.get("DVC_ROOT") or Path.cwd()).absolute()
 
 
+def default_uri() -> str:
+    """The address of the project's own store."""
+    # A relative path: in an address, some characters of folders mean something else.
+    return f"sqlite:///{os.path.relpath(project_root() / 'mlflow.db')}"
+
+
 def store_uri() -> str:
     """The store's address."""
-    # A relative path: in an address, some characters of folders mean something else.
-    default = f"sqlite:///{os.path.relpath(project_root() / 'mlflow.db')}"
-    return os.environ.get("MLFLOW_TRACKING_URI") or default
+    return os.environ.get("MLFLOW_TRACKING_URI") or default_uri()
 
 
 def shown_uri() -> str:
@@ -76,7 +80,7 @@ def workspace() -> str:
     Returns:
         user, folder and experiment; empty in the project's own store.
     """
-    shared = os.environ.get("MLFLOW_TRACKING_URI")
+    shared = store_uri() != default_uri()
     words = [f"{user()}:{project_root()}"] if shared else []
     return " ".join([*words, os.environ.get("DVC_EXP_NAME", "")]).strip()
 
@@ -131,7 +135,7 @@ def open_store(recipe: str, timeout: int = 30, retries: int = 1) -> "tuple[Mlflo
                 found = client.get_experiment_by_name(name)
                 if found is None:
                     raise
-    if not os.environ.get("MLFLOW_TRACKING_URI") and found.artifact_location != folder:
+    if store_uri() == default_uri() and found.artifact_location != folder:
         raise InputError(
             f"{project_root() / 'mlflow.db'} keeps its files in {found.artifact_location}: the "
             "project was moved or copied. Delete mlflow.db and mlruns/ here, and run again; every "

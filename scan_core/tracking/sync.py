@@ -4,6 +4,7 @@ A run whose results have not changed is left alone; another one is deleted and w
 training has recorded while it ran is completed.
 """
 
+import json
 import logging
 import os
 import shutil
@@ -181,15 +182,15 @@ class _Sync:
     def _dataset(self, benchmark: str, split: str) -> DatasetInput:
         try:
             splits = self.manifest["benchmarks"][benchmark]["splits"]
-            images = {name: about["images"] for name, about in splits.items()}
+            profile = {"images": {name: about["images"] for name, about in splits.items()}}
         except (KeyError, TypeError):
             raise InputError(f"{self.results.manifest} lacks {benchmark}; make it again") from None
         dataset = Dataset(
             name=benchmark,
             digest=self.manifest["hash"],
             source_type="local",
-            source=f'{{"uri": "{self.results.manifest}"}}',
-            profile=str(images).replace("'", '"'),
+            source=json.dumps({"uri": str(self.results.manifest)}),
+            profile=json.dumps(profile),
         )
         context = "training" if split == "train" else "evaluation"
         return DatasetInput(
