@@ -332,8 +332,7 @@ _TRAINING = textwrap.dedent("""
 
 
 def _training(folder: Path, uri: str | None, run: str) -> subprocess.Popen:
-    from scan_core.params.recipe_part import write_part
-    from scan_core.params.stages import clip_part
+    from scan_core.params.recipe_part import clip_part, write_part
 
     part = write_part(clip_part(Recipe.model_validate(settings())), folder / "parts")
     (folder / "curves").write_text(curve())
