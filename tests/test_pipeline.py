@@ -24,7 +24,7 @@ from scan_core.inference.scan import Scan
 from scan_core.params.reading import read_params, validate
 from scan_core.params.recipe_part import clip_part, model_part, segmenter_part, write_part
 from scan_core.params.schema.recipe import Recipe
-from scan_core.storage.tensors import load_tensors
+from scan_core.storage.weights import load_tensors
 from scan_core.vocabulary.classes import load_class_list
 
 

@@ -23,8 +23,8 @@ def main(arguments: argparse.Namespace) -> None:
     from scan_core.models.checkpoints import load_strict
     from scan_core.models.clip import build_clip, tokenizer_for
     from scan_core.models.packaged.files import load_packaged, save_packaged
-    from scan_core.storage.atomic import write_text  # torch takes seconds to import
-    from scan_core.storage.tensors import load_tensors
+    from scan_core.storage.files import write_text  # torch takes seconds to import
+    from scan_core.storage.weights import load_tensors
     from scan_core.training.packaged_clip import card, tokens_of_the_world
     from scan_core.training.zero_shot import zero_shot_accuracy
 
