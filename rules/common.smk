@@ -15,11 +15,8 @@ PROJECT = Path(str(workflow.current_basedir)).absolute().parent
 sys.path.insert(0, str(PROJECT))
 
 from scan_core.command.clearing import clear_the_way, sweep
-from scan_core.datasets.download.archives import (
-    ARCHIVES,
-    BACKBONE_ARCHIVES,
-    FORMAT_ARCHIVES,
-)
+from scan_core.datasets.archives import ARCHIVES, BACKBONE_ARCHIVES
+from scan_core.datasets.formats import FORMATS
 from scan_core.command.importable import make_importable
 from scan_core.errors import InputError
 from scan_core.params.frozen_recipe import freeze_recipe

@@ -85,7 +85,7 @@ rule generate_miniworld:
     benchmark:
         f"{TIMINGS}/generate_miniworld/{{layout}}.tsv"
     wildcard_constraints:
-        layout="|".join(WORLD_LAYOUTS.values()),
+        layout="|".join(f.layout for f in FORMATS.values() if f.layout),
     conda:
         ENVIRONMENT
     threads: drawing_threads

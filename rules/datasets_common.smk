@@ -1,6 +1,6 @@
 """Names, paths and helper functions of the dataset rules."""
 
-from scan_core.params.needed_files import RAW_FOLDERS, raw_root, used_benchmarks
+from scan_core.params.needed_files import raw_root, used_benchmarks
 
 DATA = RECIPE.datasets.root
 SOURCE = RECIPE.datasets.source
@@ -9,23 +9,14 @@ MANUAL = f"{DATA}/manual"
 BENCHMARKS = RECIPE.datasets.benchmarks
 USED = used_benchmarks(RECIPE)
 
-# Which layout of the miniature world each raw format is read from.
-WORLD_LAYOUTS = {
-    "coco_stuff": "coco",
-    "ade20k_150": "ade_challenge",
-    "ade20k_847": "ade_full",
-    "pascal_voc": "voc2012",
-    "pascal_context": "voc2010",
-}
-
 
 def records_of(formats):
     """What must have been extracted or generated before these raw formats can be read."""
     if SOURCE == "download":
-        archives = dict.fromkeys(a for name in formats for a in FORMAT_ARCHIVES[name])
+        archives = dict.fromkeys(a for name in formats for a in FORMATS[name].archives)
         return [f"{RAW}/extracted/{archive}.json" for archive in archives]
     if SOURCE == "generate":
-        return [f"{RAW}/generated/{WORLD_LAYOUTS[name]}.json" for name in formats]
+        return [f"{RAW}/generated/{FORMATS[name].layout}.json" for name in formats]
     return []
 
 
@@ -38,7 +29,7 @@ def raw_data(wildcards):
     raw_format = BENCHMARKS[wildcards.benchmark].format
     own = raw_root(RECIPE, wildcards.benchmark)
     if own is not None:
-        return ancient(str(own / RAW_FOLDERS[raw_format]))
+        return ancient(str(own / FORMATS[raw_format].folder))
     return records_of([raw_format])
 
 

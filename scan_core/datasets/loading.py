@@ -36,12 +36,12 @@ class BenchmarkImages:
         return len(self._split.samples)
 
     def stem(self, number: int) -> str:
-        """The name of an image, unique within the split."""
+        """The key of an image, see `pairing`: its path without suffix, unique within the split."""
         return self._split.samples[number].stem
 
     def file_name(self, number: int) -> str:
-        """The name of an image's file, without its folder."""
-        return Path(self._split.samples[number].image).name
+        """The path of an image's file below the folder of its split."""
+        return self._split.samples[number].image
 
     def image(self, number: int) -> NDArray[np.uint8]:
         """(H, W, 3) uint8, RGB.

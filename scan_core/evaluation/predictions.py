@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from scan_core.datasets.loading import BenchmarkImages
+from scan_core.datasets.pairing import image_key
 from scan_core.errors import InputError
 from scan_core.storage.images import read_label
 from scan_core.vocabulary.classes import ClassList
@@ -104,7 +105,7 @@ def _masks_by_stem(path: Path) -> dict[str, list[Mapping[str, Any]]]:
     masks: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     try:
         for result in json.loads(path.read_text(encoding="utf-8")):
-            masks[Path(str(result["file_name"])).stem].append(result)
+            masks[image_key(str(result["file_name"]))].append(result)
     except OSError as error:
         raise InputError(f"predictions {path} cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError) as error:

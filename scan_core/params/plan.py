@@ -7,7 +7,8 @@ counted but guessed stands in `PAIRS_PER_IMAGE` and `GB`, with its reason.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from scan_core.datasets.download.archives import ARCHIVES, BACKBONE_ARCHIVES, FORMAT_ARCHIVES
+from scan_core.datasets.archives import ARCHIVES, BACKBONE_ARCHIVES
+from scan_core.datasets.formats import FORMATS
 from scan_core.params.gpus import FLOPS, Flops, Gpus
 from scan_core.params.grid import Cell, Row, benchmarks_of, cell_of, cells_of, rows_of
 from scan_core.params.resolution import resolve_settings
@@ -367,7 +368,7 @@ def _archives(recipe: Recipe) -> list[str]:
     names: dict[str, None] = {}
     if recipe.datasets.source == "download":
         for benchmark in recipe.datasets.benchmarks.values():
-            names.update(dict.fromkeys(FORMAT_ARCHIVES[benchmark.format]))
+            names.update(dict.fromkeys(FORMATS[benchmark.format].archives))
     backbone = recipe.segmenter.backbone.weights
     if backbone.startswith("download:"):
         names[BACKBONE_ARCHIVES[backbone.removeprefix("download:")]] = None
