@@ -41,8 +41,8 @@ class Server(ThreadingHTTPServer):
     def archive(self, *paths, **fields):
         urls = tuple(f"http://127.0.0.1:{self.server_port}/{path}" for path in paths or ("file",))
         checksum = f"md5:{hashlib.md5(CONTENT).hexdigest()}"
-        return Archive(**{"name": "data.zip", "licence": "none", "approximate_gb": 0.001, "urls": urls,
-                          "checksum": checksum, **fields})  # fmt: skip
+        known = {"approximate_gb": 0.001, "urls": urls, "checksum": checksum}
+        return Archive(**{"name": "data.zip", "licence": "none", **known, **fields})
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -102,18 +102,6 @@ def test_a_request_of_other_values_is_refused(visitor, photo):
     assert visitor.post("/gradio_api/queue/join", json=body).status_code == 400
 
 
-def test_an_image_whose_exif_data_is_cut_off_is_shown_with_a_warning(visitor, photo, tmp_path):
-    cut = b"Exif\0\0MM\0*\0\0\0\x08\0\x09\x01\x0f"
-    Image.open(photo).convert("RGB").save(tmp_path / "<b>.jpg", exif=cut)
-    file = {"path": visitor.upload(tmp_path / "<b>.jpg"), "meta": FILE}
-    joined, logs = visitor.join([file, None, "sea", "", 0.5, 0.9, 0]), []
-    assert visitor.result(joined.json()["event_id"], logs)["success"]
-    (warning,) = logs
-    assert "does not say which way up" in warning["log"]
-    assert "/" not in warning["log"]
-    assert "<b>" not in warning["log"]
-
-
 def test_nobody_reads_what_another_visitor_has_uploaded(server, visitor, tmp_path):
     Image.fromarray(picture_of(50, 50, 9)).save(tmp_path / "mine.png")
     theirs = server.visitor().upload(tmp_path / "mine.png")

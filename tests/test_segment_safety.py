@@ -126,21 +126,6 @@ def test_every_bad_image_is_one_message_and_the_others_are_made(tmp_path):
     }
 
 
-def test_where_exif_data_is_cut_off_it_is_said_that_the_orientation_is_not_known(
-    scan, tmp_path, caplog
-):
-    """Of the nine tags that are listed, any could be the orientation."""
-    cut = b"Exif\0\0MM\0*\0\0\0\x08\0\x09\x01\x0f"
-    save(tmp_path / "cut.jpg", exif=cut)
-    exif = Image.Exif()
-    exif[0x010F] = "a camera"
-    save(tmp_path / "whole.jpg", 3, exif=exif)
-    save(tmp_path / "plain.jpg", 4)
-    assert not segment(scan, tmp_path, out=tmp_path / "out")
-    (warning,) = [r.getMessage() for r in caplog.records if "which way up" in r.getMessage()]
-    assert "cut.jpg: its EXIF data is damaged" in warning
-
-
 @pytest.mark.parametrize("size", [(1, 900), (900, 1), (1, 1)])
 def test_images_of_one_row_or_column(scan, tmp_path, size):
     save(tmp_path / "thin.png", size=size)

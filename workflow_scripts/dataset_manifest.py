@@ -1,13 +1,10 @@
 """Write the dataset manifest: archives or layouts with their hashes, benchmarks with theirs."""
 
-import hashlib
-import json
 import logging
 from pathlib import Path
 
 from scan_core.params.command_line import run
-from scan_core.storage.atomic import write_text
-from scan_core.storage.records import read_record
+from scan_core.storage.files import json_digest, read_json, write_json
 
 
 def dataset_manifest(
@@ -23,11 +20,11 @@ def dataset_manifest(
     """
     contents = {
         "source": source,
-        "raw": {path.stem: read_record(path) for path in records or []},
-        "benchmarks": {path.parent.name: read_record(path) for path in verifications},
+        "raw": {path.stem: read_json(path) for path in records or []},
+        "benchmarks": {path.parent.name: read_json(path) for path in verifications},
     }
-    digest = hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()[:12]
-    write_text(output, json.dumps({"hash": digest, **contents}, indent=1) + "\n")
+    digest = json_digest(contents)[:12]
+    write_json(output, {"hash": digest, **contents})
     logging.info("dataset manifest %s: %d benchmarks", digest, len(verifications))
 
 

@@ -1,11 +1,10 @@
 """Download one public archive, resuming where an earlier run broke off, and record its hash."""
 
-import json
 import logging
 from pathlib import Path
 
 from scan_core.params.command_line import run
-from scan_core.storage.atomic import write_text
+from scan_core.storage.files import write_json
 
 
 def download_archive(archive: str, output: Path, record: Path, manual_folder: Path) -> None:
@@ -20,7 +19,7 @@ def download_archive(archive: str, output: Path, record: Path, manual_folder: Pa
     from scan_core.datasets.archives import archive_named, download
 
     obtained = download(archive_named(archive), output, manual_folder)
-    write_text(record, json.dumps(obtained, indent=1) + "\n")
+    write_json(record, obtained)
     logging.info("%s: %d bytes, sha256 %s", archive, obtained["bytes"], obtained["sha256"])
 
 

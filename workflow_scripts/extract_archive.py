@@ -1,12 +1,10 @@
 """Extract one archive into the raw data and record what it was and how many files it held."""
 
-import json
 import logging
 from pathlib import Path
 
 from scan_core.params.command_line import run
-from scan_core.storage.atomic import write_text
-from scan_core.storage.records import read_record
+from scan_core.storage.files import read_json, write_json
 
 
 def extract_archive(name: str, archive: Path, record: Path, raw_root: Path, output: Path) -> None:
@@ -22,10 +20,10 @@ def extract_archive(name: str, archive: Path, record: Path, raw_root: Path, outp
     from scan_core.datasets.archives import archive_named
     from scan_core.datasets.extraction import extract
 
-    download = read_record(record)
+    download = read_json(record)
     files = extract(archive, raw_root / archive_named(name).extract_to)
     known = {key: download.get(key) for key in ("name", "url", "bytes", "sha256")}
-    write_text(output, json.dumps({**known, "members": files}, indent=1) + "\n")
+    write_json(output, {**known, "members": files})
     logging.info("%s: %d files in place", name, files)
 
 

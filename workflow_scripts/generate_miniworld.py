@@ -1,12 +1,11 @@
 """Draw the miniature world in the raw layout of one of the real datasets."""
 
-import json
 import logging
 from pathlib import Path
 from typing import Literal
 
 from scan_core.params.command_line import run
-from scan_core.storage.atomic import write_text
+from scan_core.storage.files import write_json
 
 
 def generate_miniworld(
@@ -33,7 +32,7 @@ def generate_miniworld(
 
     numbers = {split: int(number) for split, number in (text.split("=") for text in images)}
     record = generate(layout, raw_root, seed, image_size, numbers, workers)
-    write_text(output, json.dumps(record, indent=1) + "\n")
+    write_json(output, record)
     logging.info("%s: images %s", layout, record["images"])
 
 

@@ -30,11 +30,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> None:
     """Mine."""
-    from scan_core.datasets.captions import captions_digest, training_captions
+    from scan_core.datasets.captions import training_captions
     from scan_core.datasets.loading import BenchmarkImages
     from scan_core.inference.assembly import assemble
     from scan_core.inference.devices import chosen_device
-    from scan_core.storage.digest import file_digest
+    from scan_core.storage.files import file_digest, json_digest
     from scan_core.training.mining import Captioned, mine_shard
 
     part = read_part(arguments.recipe_part)
@@ -54,7 +54,7 @@ def main(arguments: argparse.Namespace) -> None:
         "part": as_text(part),
         "code": package_hash("scan_core.training.mining"),
         "shard": [arguments.shard, arguments.shards],
-        "captions": captions_digest(captions),
+        "captions": json_digest(captions),
         "inputs": [file_digest(path) for path in inputs],
     }
     numbers = captioned.numbers(arguments.shard, arguments.shards)

@@ -1,11 +1,10 @@
 """Verify a converted benchmark and draw its picture sheet."""
 
-import json
 import logging
 from pathlib import Path
 
 from scan_core.params.command_line import run
-from scan_core.storage.atomic import write_text
+from scan_core.storage.files import write_json
 
 
 def verify_dataset(
@@ -30,7 +29,7 @@ def verify_dataset(
     pairs = (text.split("=") for text in expected_images or [])
     found = verify(index, {split: int(number) for split, number in pairs}, workers)
     draw_sheet(index, sheet)
-    write_text(report, json.dumps(found, indent=1) + "\n")
+    write_json(report, found)
     for name, split in found["splits"].items():
         logging.info(
             "%s: %d images, %d classes absent, %.1f %% of the pixels without a label",

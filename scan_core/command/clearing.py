@@ -114,9 +114,11 @@ def sweep(results: Path, data: Path, started: float) -> None:
         data: root of the datasets, which other projects may share: those of dead writers go.
         started: when this workflow began, seconds since the epoch.
     """
-    removed = remove_leftovers(results, before=started) + remove_dead_locks(results)
+    removed = remove_dead_locks(results)
+    remove_leftovers(results)
     for folder in (data / "archives", *(data / "benchmarks").glob("*")):
-        removed += remove_leftovers(folder, below=False) + remove_dead_locks(folder, below=False)
+        remove_leftovers(folder)
+        removed += remove_dead_locks(folder, below=False)
     if removed:
         _log.info("%d files that killed processes have left are removed", removed)
 

@@ -61,7 +61,7 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
         lock: AbstractContextManager[None] = nullcontext()
         if isinstance(output, Path) and is_first_process():
             lock = exclusive(output)
-            remove_leftovers(output.parent, below=False)
+            remove_leftovers(output.parent)
         with lock, room_for(output if isinstance(output, Path) else Path.cwd()):
             main(arguments)
     except Interrupted as stopped:

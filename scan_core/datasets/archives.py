@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from scan_core.datasets.extraction import check_archive
 from scan_core.errors import InputError
-from scan_core.storage.atomic import atomic_path
+from scan_core.storage.files import atomic_path
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def download(
     part = target.with_name(f"{target.name}.part")
     failures = []
     for url in archive.urls:
-        # What an earlier run or another address has begun may not fit: then once more, from nothing.
+        # What another run or address has begun may not fit: then once more, from nothing.
         for _ in range(2):
             problem = _fetch(archive, url, part, attempts, silence, first_wait)
             if problem is None and (problem := _problem(archive, part)) is not None:

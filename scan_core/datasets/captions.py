@@ -1,6 +1,5 @@
 """Captions of training images, as COCO lists them."""
 
-import json
 import logging
 from collections import defaultdict
 from collections.abc import Iterable
@@ -12,6 +11,7 @@ from scan_core.datasets.loading import BenchmarkImages
 from scan_core.datasets.pairing import image_key
 from scan_core.errors import InputError
 from scan_core.params.needed_files import CLASS_NAMES
+from scan_core.storage.files import read_json
 
 
 def training_captions(source: str, images: BenchmarkImages) -> dict[str, list[str]]:
@@ -55,15 +55,13 @@ def load_captions(path: Path, keys: Iterable[str]) -> dict[str, list[str]]:
     Raises:
         InputError: unreadable, not of that layout, or without a caption of these images.
     """
+    record = read_json(path, "get the file again")
     try:
-        record = json.loads(path.read_text(encoding="utf-8-sig"))
         key_of = {image["id"]: image_key(image["file_name"]) for image in record["images"]}
         captions: dict[str, list[str]] = defaultdict(list)
         for annotation in record["annotations"]:
             captions[key_of[annotation["image_id"]]].append(annotation["caption"].strip())
-    except OSError as error:
-        raise InputError(f"captions {path} cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"captions {path} are not in COCO's layout ({type(error).__name__}: {error}); get the "
             "file again"

@@ -18,8 +18,7 @@ from scan_core.datasets.index import BenchmarkIndex, Sample, SampleTable, Split
 from scan_core.datasets.pairing import RawPair, RawSplit
 from scan_core.datasets.reading_ahead import read_ahead
 from scan_core.errors import InputError, first_of
-from scan_core.storage.atomic import atomic_folder
-from scan_core.storage.digest import file_digest
+from scan_core.storage.files import atomic_folder, file_digest
 from scan_core.storage.images import check_image, read_image
 from scan_core.vocabulary.classes import ClassList
 

@@ -10,7 +10,7 @@ from typing import Any, overload
 import numpy as np
 
 from scan_core.errors import InputError
-from scan_core.storage.atomic import write_text
+from scan_core.storage.files import write_text
 
 _ROW = '    {"stem"'
 
@@ -46,10 +46,11 @@ class SampleTable(Sequence[Sample]):
         parts = []
         while chunk := list(islice(rows, 10_000)):
             parts.append([_column(getattr(s, name) for s in chunk) for name in _FIELDS])
-        self._columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+        columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+        self._columns = columns or [np.empty(0)] * len(_FIELDS)
 
     def __len__(self) -> int:
-        return len(self._columns[0]) if self._columns else 0
+        return len(self._columns[0])
 
     @overload
     def __getitem__(self, place: int) -> Sample: ...
@@ -61,7 +62,8 @@ class SampleTable(Sequence[Sample]):
             part._columns = [column[place] for column in self._columns]
             return part
         row: list[Any] = [column[place].item() for column in self._columns]
-        return Sample(*[v.decode() if isinstance(v, bytes) else v for v in row])
+        row = [value.decode() if isinstance(value, bytes) else value for value in row]
+        return Sample(*row)
 
 
 _FIELDS = [field.name for field in fields(Sample)]

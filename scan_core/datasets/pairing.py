@@ -7,11 +7,12 @@ share the key `seqA/000000`.
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from scan_core.errors import InputError, first_of
+from scan_core.storage.files import read_text
 from scan_core.storage.images import check_name, suffixes
 
 
@@ -49,6 +50,13 @@ def image_key(path: str | PurePosixPath) -> str:
     """The key of an image's path below its split; only the suffix of an image is cut off."""
     path = PurePosixPath(path)
     return str(path.with_suffix("") if path.suffix.lower() in suffixes() else path)
+
+
+def known_key(path: str, keys: Container[str]) -> str | None:
+    """Which of these keys a path with folders above the split's, or none, ends in."""
+    parts = PurePosixPath(image_key(path)).parts
+    ends = ("/".join(parts[first:]) for first in range(len(parts)))
+    return next((key for key in ends if key in keys), None)
 
 
 def files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
@@ -107,17 +115,7 @@ def read_list(path: Path) -> list[str]:
     Raises:
         InputError: unreadable, not in UTF-8, or empty.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise InputError(
-            f"{path}, which lists the images of the split, cannot be read: {error.strerror}; "
-            "extract or copy the raw data again"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path}: byte {error.start} is not UTF-8; save the list in that encoding"
-        ) from None
+    lines = read_text(path, "it lists the images of a split, in UTF-8").splitlines()
     names = [line.strip() for line in lines if line.strip()]
     if not names:
         raise InputError(f"{path} lists no image; extract or copy the raw data again")

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from scan_core.datasets.index import BenchmarkIndex, Sample, Split, load_index
 from scan_core.datasets.reading_ahead import read_ahead
 from scan_core.errors import InputError, first_of
-from scan_core.storage.digest import file_digest
+from scan_core.storage.files import file_digest
 from scan_core.storage.images import image_size, read_label
 
 _LEAST_LABELLED = 0.001  # share of a split's pixels: below it the values are not the list's

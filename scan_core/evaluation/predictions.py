@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from scan_core.datasets.loading import BenchmarkImages
-from scan_core.datasets.pairing import image_key
+from scan_core.datasets.pairing import known_key
 from scan_core.errors import InputError
 from scan_core.storage.images import read_label
 from scan_core.vocabulary.classes import ClassList
@@ -50,7 +50,7 @@ def count_predictions(
             f"class list {classes.name} has {len(classes)} classes, the benchmark "
             f"{images.index.name} {len(images.index.names)}; name its own list with --classes"
         )
-    predicted = _reader(predictions)
+    predicted = _reader(predictions, {images.stem(number) for number in range(len(images))})
     training_id = _training_ids(classes, ids)
     side = len(classes) + 1
     counts = np.zeros(side * side, np.int64)
@@ -77,7 +77,7 @@ def count_predictions(
     return counts.reshape(side, side)
 
 
-def _reader(predictions: Path) -> Callable[[str, tuple[int, ...]], LabelMap]:
+def _reader(predictions: Path, keys: set[str]) -> Callable[[str, tuple[int, ...]], LabelMap]:
     """A function from an image's stem and size to its prediction."""
     if predictions.is_dir():
 
@@ -94,18 +94,19 @@ def _reader(predictions: Path) -> Callable[[str, tuple[int, ...]], LabelMap]:
 
         return read
     if predictions.suffix == ".json":
-        return _from_masks(predictions, _masks_by_stem(predictions))
+        return _from_masks(predictions, _masks_by_key(predictions, keys))
     raise InputError(
         f"predictions {predictions}: expected a folder of label maps <stem>.png, or a .json file "
         "of masks in COCO's run lengths"
     )
 
 
-def _masks_by_stem(path: Path) -> dict[str, list[Mapping[str, Any]]]:
+def _masks_by_key(path: Path, keys: set[str]) -> dict[str, list[Mapping[str, Any]]]:
     masks: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     try:
         for result in json.loads(path.read_text(encoding="utf-8")):
-            masks[image_key(str(result["file_name"]))].append(result)
+            if key := known_key(str(result["file_name"]), keys):
+                masks[key].append(result)
     except OSError as error:
         raise InputError(f"predictions {path} cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError) as error:

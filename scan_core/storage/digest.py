@@ -1,10 +1,3 @@
-"""What is in a file, in 64 letters."""
+"""Moved to `files`."""
 
-import hashlib
-from pathlib import Path
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's contents, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+from scan_core.storage.files import file_digest as file_digest

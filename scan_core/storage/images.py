@@ -1,73 +1,40 @@
-"""Image files and label maps, read in one place: bounded, upright, and plain about what is wrong.
+"""Images and label maps are read here, by every command and every stage alike.
 
-Files come from anywhere. So only a regular file is opened, only by the decoders named here (Pillow
-knows some that start other programs), only up to a number of pixels; and whatever a decoder raises
-becomes an `InputError` that names the file.
+Only regular files are opened, only by the decoders named here (Pillow knows some that start other
+programs), and only up to a number of pixels.
 """
 
 import hashlib
-import logging
-import os
-import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from scan_core.errors import InputError
-
-_log = logging.getLogger(__name__)
 
 ImageLike = str | Path | Image.Image | NDArray[np.uint8]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "AVIF", "TIFF", "JPEG2000", "PPM",
            "TGA", "PCX", "SGI")  # fmt: skip
 MOST_PIXELS = 150_000_000  # of an image; decoded it takes 4 to 8 bytes each
-_ORIENTATION = 0x0112  # EXIF tag
-# What has to be done to a picture so that it stands upright, by the tag's value.
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+# Each scan of a progressive JPEG passes over all pixels. Encoders write about ten; libtiff allows
+# as many as this.
+_MOST_SCANS = 100
 # Pillow stretches grey of few bits to 0..255: by what it multiplies.
 _STRETCHED = {1: 1, 2: 85, 4: 17, 8: 1, 16: 1}
 _GREY = 0  # PNG's colour type
-
-
-@dataclass(frozen=True)
-class _Words:
-    """What is said of an image that cannot be read."""
-
-    missing: str
-    unknown: str
-    damaged: str
-
-
-_SHOWN = _Words(
-    "image {} does not exist",
-    "{} is no image, or of a kind that is not read; convert it to JPEG or PNG",
-    "image {} is damaged: {}",
-)
-_RAW = _Words(
-    "{} is missing; extract or copy the raw data again",
-    "{} is corrupt or truncated, or no image that is read; extract or copy it again",
-    "{} is corrupt or truncated ({}); extract or copy it again",
-)
+# Tags of TIFF (numbers of the TIFF 6.0 specification).
+_BITS, _PHOTOMETRIC, _LOWEST, _HIGHEST = 258, 262, 340, 341
+_WHITE_IS_ZERO = 0
 
 
 def suffixes() -> frozenset[str]:
-    """The endings, in small letters, of file names that `read_image` reads."""
+    """The suffixes, in lower case, of file names that `read_image` reads."""
     known = Image.registered_extensions().items()
     # MPO: JPEGs of some cameras, with a second picture.
     return frozenset(suffix for suffix, name in known if name in (*FORMATS, "MPO"))
@@ -91,24 +58,23 @@ def read_image(
     most_pixels: int = MOST_PIXELS,
     formats: Sequence[str] = FORMATS,
     sha256: str = "",
-    warn: Callable[[str], object] = _log.warning,
 ) -> NDArray[np.uint8]:
-    """An image as upright RGB, whatever it is: grey, with alpha, with a palette, 16 bits deep.
+    """An image as upright RGB: grey, with a palette, with alpha (dropped, not blended), 16 bits.
 
-    Transparency is dropped, not blended. The orientation that a camera wrote is applied.
+    EXIF orientation is applied. Grey of 12 or 16 bits is scaled to 8, and floating-point grey from
+    the range that the file states, or from 0..1.
 
     Args:
-        image: a file, a Pillow image, or an array (H, W, 3) of RGB.
-        most_pixels: larger ones are refused before they are decoded.
+        image: a file, a Pillow image, or an array (H, W, 3) uint8.
+        most_pixels: larger images are refused before they are decoded.
         formats: of a file, by Pillow's names.
-        sha256: that the file must have, hexadecimal; empty: any. Decoders notice few changed bits.
-        warn: is told where it is not known which way up an image is; it is then taken as it is.
+        sha256: that the file must have, hexadecimal; empty: any.
 
     Returns:
         (H, W, 3) uint8.
 
     Raises:
-        InputError: no image, a damaged or a larger one, or an array of another shape or type.
+        InputError: no image, damaged, too large, or with values outside its range.
     """
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
@@ -118,174 +84,152 @@ def read_image(
             )
         return image
     if isinstance(image, Image.Image):
-        with _told("this image", _SHOWN):
-            return _as_rgb(image, "this image", warn)
+        with _named_errors("this image"):
+            return _as_rgb(image, "this image")
     path = Path(image)
-    with _told(path, _SHOWN), _opened(path, formats, most_pixels, sha256) as opened:
-        return _as_rgb(opened, path, warn)
+    with _opened(path, formats, most_pixels, sha256) as opened:
+        return _as_rgb(opened, path)
 
 
 def check_image(path: Path) -> tuple[tuple[int, int], int]:
-    """Decode an image of a data set to find damage, at a third of `read_image`'s cost for a JPEG.
+    """Decode an image to find damage, at a third of `read_image`'s cost for a JPEG.
 
     Returns:
-        its size upright, (width, height) in pixels, and the EXIF orientation that makes it so: 1
-        if it stands upright in the file.
+        its upright size, (width, height) in pixels, and the EXIF orientation, 1 to 8, that
+        `read_image` applies.
 
     Raises:
         InputError: see `read_image`.
     """
-    with _told(path, _RAW), _opened(path, FORMATS, MOST_PIXELS) as image:
-        width, height = image.size
+    with _opened(path) as image:
+        size, orientation = _upright_size(image), _orientation(image)
         # An eighth of the resolution reads every byte.
-        image.draft(None, (max(width // 8, 1), max(height // 8, 1)))
-        orientation = _orientation(image, path, _log.warning)
+        image.draft(None, (max(image.width // 8, 1), max(image.height // 8, 1)))
         image.load()
-        return ((height, width) if orientation >= 5 else (width, height)), orientation
+        if image.mode.startswith(("I", "F")):
+            _as_rgb(image, path)
+        return size, orientation
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Width and height of an image of a data set, upright, from its header alone.
+    """Upright width and height of an image, from its header alone.
 
     Raises:
         InputError: see `read_image`.
     """
-    with _told(path, _RAW), _opened(path, FORMATS, MOST_PIXELS) as image:
-        turned = _orientation(image, path, lambda text: None) >= 5  # told by who reads the pixels
-        return image.size[::-1] if turned else image.size
+    with _opened(path) as image:
+        return _upright_size(image)
 
 
 def read_label(path: Path, sha256: str = "") -> NDArray[np.integer]:
-    """The values of a label map as they stand in a PNG: of 1 to 16 bits, grey or with a palette.
+    """The values of a PNG label map as stored: 1 to 16 bits, grey or palette indices.
 
     Args:
-        path: of a PNG.
         sha256: that the file must have, hexadecimal; empty: any.
 
     Returns:
-        (H, W) uint8 or uint16, not stretched to a range; of an RGB PNG, (H, W, 3) uint8.
+        (H, W) uint8 or uint16; of an RGB PNG, (H, W, 3) uint8.
 
     Raises:
         InputError: missing, no PNG, larger than `MOST_PIXELS`, or damaged: checksums are compared.
     """
-    with _told(path, _RAW):
-        with _regular_file(path) as file:
-            content = _checked_content(path, file, sha256)
-        with Image.open(BytesIO(content), formats=("PNG",)) as image:
-            _check_size(path, image, MOST_PIXELS)
-            image.verify()  # the checksums, which decoding alone does not compare
-        with Image.open(BytesIO(content), formats=("PNG",)) as image:
-            values = np.asarray(image)
-        depth, color_type = content[24], content[25]
-        values = values.astype(np.uint8) if values.dtype == np.bool_ else values
-        return values // _STRETCHED[depth] if color_type == _GREY else values
+    with _opened(path, ("PNG",), sha256=sha256) as image:
+        image.verify()  # the checksums, which decoding alone does not compare
+    with _opened(path, ("PNG",)) as image:
+        values = np.asarray(image)
+        with path.open("rb") as file:
+            depth, color_type = file.read(26)[24:]
+    values = values.astype(np.uint8) if values.dtype == np.bool_ else values
+    return values // _STRETCHED[depth] if color_type == _GREY else values
 
 
 @contextmanager
 def _opened(
-    path: Path, formats: Sequence[str], most_pixels: int, sha256: str = ""
+    path: Path,
+    formats: Sequence[str] = FORMATS,
+    most_pixels: int = MOST_PIXELS,
+    sha256: str = "",
 ) -> Iterator[Image.Image]:
-    with _regular_file(path) as file:
-        source = BytesIO(_checked_content(path, file, sha256)) if sha256 else file
-        with Image.open(source, formats=list(formats)) as image:
-            _check_size(path, image, most_pixels)
+    """Open an image file; whatever Pillow raises about it becomes an `InputError`."""
+    if not path.exists():
+        raise InputError(f"image {path} does not exist")
+    if not path.is_file():
+        raise InputError(f"{path} is no image: it is no regular file")
+    with _named_errors(path):
+        content = path.read_bytes() if sha256 else b""
+        if sha256 and hashlib.sha256(content).hexdigest() != sha256:
+            raise InputError(
+                f"{path} cannot be read: it is not the file that it was when its index was written"
+            )
+        with Image.open(BytesIO(content) if sha256 else path, formats=list(formats)) as image:
+            if image.width * image.height > most_pixels:
+                raise InputError(
+                    f"image {path} has {image.width} x {image.height} pixels, more than the "
+                    f"{most_pixels / 1e6:.0f} million that are read; make it smaller, or cut it up"
+                )
+            if image.info.get("progressive"):
+                scans = (content or path.read_bytes()).count(b"\xff\xda")
+                if scans > _MOST_SCANS:
+                    raise InputError(
+                        f"{path} is a progressive JPEG of {scans} scans, which would take too "
+                        f"long to decode (limit: {_MOST_SCANS}); save it again"
+                    )
             yield image
 
 
-def _checked_content(path: Path, file: IO[bytes], sha256: str) -> bytes:
-    content = file.read()
-    if sha256 and hashlib.sha256(content).hexdigest() != sha256:
-        raise InputError(
-            f"{path} cannot be read: it is not the file that it was when its index was written"
-        )
-    return content
-
-
-@contextmanager
-def _regular_file(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file, and nothing else: a pipe would keep its reader waiting for ever."""
-    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(number, "rb") as file:
-        if not stat.S_ISREG(os.fstat(number).st_mode):
-            raise InputError(f"{path} is no image: it is no regular file")
-        yield file
-
-
-def _check_size(path: Path, image: Image.Image, most: int) -> None:
-    if image.width * image.height > most:
-        raise InputError(
-            f"image {path} has {image.width} x {image.height} pixels, more than the "
-            f"{most / 1e6:.0f} million that are read; make it smaller, or cut it up"
-        )
-
-
-def _orientation(image: Image.Image, name: Path | str, warn: Callable[[str], object]) -> int:
-    """The EXIF orientation that is still to be applied, 1 to 8."""
+def _orientation(image: Image.Image) -> int:
     if image.format == "TIFF":
-        return 1  # Pillow turns these itself
-    try:
-        exif = image.getexif()
-        value = exif.get(_ORIENTATION)
-        if value not in _TURNS:
-            if value is None and _is_cut(image.info.get("exif", b"")):
-                warn(
-                    f"{name}: its EXIF data is damaged and does not say which way up the image is; "
-                    "it is taken as it is"
-                )
-            return 1
-        exif.tobytes()  # raises where what stands around it is damaged: then it may be, too
-        return int(value)
-    except Exception as error:
-        raise ValueError(
-            f"its EXIF data, which says which way up it is, cannot be read ({error})"
-        ) from None
+        return 1  # Pillow rotates these itself when it decodes them
+    found: Any = image.getexif().get(ExifTags.Base.Orientation)
+    return int(found) if found in range(1, 9) else 1
 
 
-def _is_cut(exif: bytes) -> bool:
-    """Whether a list of EXIF tags is not all there; Pillow takes the tags that are."""
-    tiff = exif.removeprefix(b"Exif\0\0")
-    if not tiff:
-        return False
-    order: Literal["little", "big"] = "little" if tiff[:2] == b"II" else "big"
-    start = int.from_bytes(tiff[4:8], order)
-    count = int.from_bytes(tiff[start : start + 2], order)
-    return tiff[:2] not in (b"II", b"MM") or len(tiff) < start + 2 + 12 * count
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    return image.size if _orientation(image) < 5 else image.size[::-1]
 
 
-def _as_rgb(
-    image: Image.Image, name: Path | str, warn: Callable[[str], object]
-) -> NDArray[np.uint8]:
-    image.load()
-    if (orientation := _orientation(image, name, warn)) in _TURNS:
-        image = image.transpose(_TURNS[orientation])
-    if image.mode.startswith(("I", "F")):
-        # Pillow clips 16-bit grey to 8 bits; what is meant is the upper byte.
-        grey = np.nan_to_num(np.asarray(image).astype(np.float64))
-        if image.mode.startswith("I"):
-            grey = grey / 257
-        byte = np.clip(np.rint(grey), 0, 255).astype(np.uint8)
-        return np.repeat(byte[..., None], 3, axis=2)
-    return np.asarray(image.convert("RGB"))
+def _as_rgb(image: Image.Image, name: Path | str) -> NDArray[np.uint8]:
+    upright = ImageOps.exif_transpose(image)
+    if not image.mode.startswith(("I", "F")):
+        return np.asarray(upright.convert("RGB"))
+    tags = getattr(image, "tag_v2", {})  # of a TIFF
+    if _LOWEST in tags and _HIGHEST in tags:
+        low, high = np.min(tags[_LOWEST]), np.max(tags[_HIGHEST])
+    elif image.mode == "F":
+        low, high = 0.0, 1.0
+    elif image.mode.startswith("I;16"):
+        low, high = 0.0, 2.0 ** np.max(tags.get(_BITS, 16)) - 1
+    else:  # 32 bits a pixel in memory; a PPM or PNG is scaled to 16 when it is decoded
+        low, high = 0.0, 65535.0 if image.format in ("PPM", "PNG") else -1.0
+    values = np.asarray(upright, np.float64)
+    if not (low <= values.min() and values.max() <= high):  # also with NaN
+        expected = f"instead of {low:g} to {high:g}" if high > low else "of unknown scale"
+        raise InputError(
+            f"the values of {name} range from {values.min():g} to {values.max():g} {expected}; "
+            "save it with 8 bits per channel"
+        )
+    byte = np.rint((values - low) / (high - low) * 255).astype(np.uint8)
+    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # Pillow inverts such TIFFs only up to 8 bits
+        byte = 255 - byte
+    return np.repeat(byte[..., None], 3, axis=2)
 
 
 @contextmanager
-def _told(name: Path | str, words: _Words) -> Iterator[None]:
-    """Say what a decoder raises, which can be anything, as an error that names the image."""
+def _named_errors(name: Path | str) -> Iterator[None]:
+    """Turn what a decoder raises, which can be anything, into an error that names the image."""
     try:
         yield
     except InputError:
         raise
-    except FileNotFoundError:
-        raise InputError(words.missing.format(name)) from None
     except UnidentifiedImageError:
-        raise InputError(words.unknown.format(name)) from None
+        raise InputError(
+            f"{name} is no image, or of a kind that is not read; convert it to JPEG or PNG"
+        ) from None
     except Image.DecompressionBombError:
         raise InputError(
             f"{name} has more than the {MOST_PIXELS / 1e6:.0f} million pixels that are read; make "
             "it smaller, or cut it up"
         ) from None
-    except MemoryError:
-        raise InputError(f"{name} needs more memory than there is; make it smaller") from None
     except Exception as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise InputError(words.damaged.format(name, reason)) from None
+        raise InputError(f"{name} is damaged, or cannot be decoded ({reason})") from None

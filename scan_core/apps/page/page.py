@@ -125,7 +125,7 @@ def build_page(viewer: Viewer, about: str, uploads: Uploads) -> gr.Blocks:
         with _told():
             if not isinstance(file, dict) or not isinstance(file.get("path"), str):
                 raise InputError("choose an image first: upload one, or use one of the examples")
-            seen = viewer.look(Path(file["path"]), seen, _warn)
+            seen = viewer.look(Path(file["path"]), seen)
             return (seen, *answer(seen, *rest))
 
     def combine(seen: Seen | None, *rest: Any) -> tuple[Any, ...]:
@@ -286,10 +286,6 @@ def _told() -> Iterator[None]:
     except Exception:
         _log.exception("a request failed")
         raise _shown("It is in the server's log.", "Something went wrong") from None
-
-
-def _warn(message: str) -> None:
-    gr.Warning(html.escape(message), title="Check that the image is upright")
 
 
 def _shown(message: str, title: str) -> gr.Error:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -98,29 +98,18 @@ class Viewer:
         """A mask threshold below that of the crops is no other than that."""
         return self.settings.crop_threshold
 
-    def look(
-        self,
-        path: Path,
-        seen: Seen | None = None,
-        warn: Callable[[str], object] = _log.warning,
-    ) -> Seen:
+    def look(self, path: Path, seen: Seen | None = None) -> Seen:
         """Run the networks, unless the image is the one that they have just seen.
 
         Args:
             path: of any image.
             seen: what was seen last.
-            warn: see `read_image`.
 
         Raises:
             InputError: unreadable, or larger than `MOST_PIXELS`.
         """
         try:
-            array = read_image(
-                path,
-                MOST_PIXELS,
-                FORMATS,
-                warn=lambda text: warn(text.replace(str(path), path.name)),
-            )
+            array = read_image(path, MOST_PIXELS, FORMATS)
         except InputError as error:
             # Where the server keeps the file is nothing to a visitor.
             raise InputError(str(error).replace(str(path), path.name)) from None

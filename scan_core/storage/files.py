@@ -1,0 +1,175 @@
+"""Files appear complete or not at all; text and JSON are read with one kind of error; digests."""
+
+import hashlib
+import itertools
+import json
+import os
+import re
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from scan_core.errors import InputError
+
+_count = itertools.count()
+_TEMPORARY = re.compile(r"\.(?P<host>.+)-(?P<process>\d+)-\d+\.tmp.*")
+# The temporary file of a process on another machine counts as a leftover after so many seconds.
+_ABANDONED = 24 * 3600.0
+
+
+@contextmanager
+def atomic_path(target: Path, durable: bool = False) -> Iterator[Path]:
+    """Yield a temporary path beside `target`, and rename it to `target` on success.
+
+    Missing parent folders are made. On an exception the temporary file is removed, and what stood
+    at `target` stays. The temporary name has the target's suffix, by which libraries choose a
+    format, and is unique to the process and the call.
+
+    Args:
+        durable: flush the file to the disk before the rename, so that it survives a power cut.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(target)
+    try:
+        yield temporary
+        if durable:
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder beside `target`, and rename it to `target` on success.
+
+    `target` must not exist, or be an empty folder.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(target)
+    try:
+        temporary.mkdir()
+        yield temporary
+        temporary.replace(target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files and folders below `folder` whose processes have been killed."""
+    for path in folder.rglob(".*.tmp*"):
+        match = _TEMPORARY.fullmatch(path.name)
+        with suppress(OSError):
+            if match and not _is_written(path, match["host"], int(match["process"])):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _temporary(target: Path) -> Path:
+    writer = f"{socket.gethostname()}-{os.getpid()}-{next(_count)}"
+    suffix = target.suffix if len(target.suffix) < 20 else ""  # a name may have 255 bytes
+    return target.with_name(f".{writer}.tmp{suffix}")
+
+
+def _is_written(path: Path, host: str, process: int) -> bool:
+    if host != socket.gethostname():
+        return time.time() - path.stat().st_mtime < _ABANDONED
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it lives, and belongs to somebody else
+        pass
+    return True
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write `text` (UTF-8) to `target` atomically."""
+    with atomic_path(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(target: Path, value: Any) -> None:
+    """Write a value as indented JSON to `target` atomically."""
+    write_text(target, json.dumps(value, indent=1) + "\n")
+
+
+def read_text(path: Path, hint: str = "") -> str:
+    """The text of a UTF-8 file, without the byte order mark that some editors write.
+
+    Args:
+        hint: what to do if the file cannot be read, for the message.
+
+    Raises:
+        InputError: missing, unreadable or in another encoding.
+    """
+    with _readable(path, hint or "save it as UTF-8 text"):
+        return path.read_text(encoding="utf-8-sig")
+
+
+def read_json(path: Path, hint: str = "delete it, and it is made again") -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Args:
+        hint: what to do if the file cannot be read, for the message.
+
+    Raises:
+        InputError: missing, unreadable, invalid JSON, nested too deep or not an object.
+    """
+    with _readable(path, hint):
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
+        if not isinstance(found, dict):
+            raise ValueError(f"expected a JSON object, got {type(found).__name__}")
+        return found
+
+
+def read_arrays(path: Path, hint: str) -> dict[str, Any]:
+    """The NumPy arrays of a `.npz` file by name.
+
+    Args:
+        hint: what to do if the file cannot be read, for the message.
+
+    Raises:
+        InputError: missing or damaged.
+    """
+    import numpy as np  # the Snakefile reads this module, and needs no NumPy
+
+    with _readable(path, hint), np.load(path) as file:
+        return {name: file[name] for name in file.files}
+
+
+@contextmanager
+def _readable(path: Path, hint: str) -> Iterator[None]:
+    """Turn whatever a reader raises into one message."""
+    try:
+        yield
+    except Exception as error:  # damaged files raise anything, RecursionError and zlib.error too
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise InputError(f"{path} cannot be read ({reason}); {hint}") from None
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content, 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def json_digest(value: Any) -> str:
+    """SHA-256 of a value as JSON with sorted keys, 64 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def folder_fingerprint(path: Path) -> str:
+    """Digest of names, sizes and modification times of a folder's files, or of one file's.
+
+    No file is read; folders inside the folder are left out.
+    """
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    stats = [(file.name, file.stat()) for file in files if file.is_file()]
+    return json_digest([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
