@@ -132,13 +132,14 @@ rule convert_benchmark:
         folder=subpath(output.index, parent=True),
         classes=class_list_name,
         splits=splits,
+        options=conversion_options,
     message:
         "Converting {wildcards.benchmark}"
     shell:
         "python -m workflow_scripts.convert_benchmark --format {params.format:q}"
         " --raw-root {params.raw:q} --classes {params.classes:q}"
         " --name {wildcards.benchmark:q} --splits {params.splits:q} --workers {threads}"
-        " --output {params.folder:q} 2> {log:q}"
+        " {params.options:q} --output {params.folder:q} 2> {log:q}"
         " && cp {input.made_of:q} {output.made_of:q}"
 
 

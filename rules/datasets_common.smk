@@ -77,6 +77,7 @@ def conversion_made_of(wildcards):
         source=SOURCE,
         classes=[classes.names, classes.raw_ids],
         splits=splits(wildcards),
+        options=conversion_options(wildcards),
     )
 
 
@@ -105,6 +106,19 @@ def splits(wildcards):
     """The splits of a benchmark that the recipe converts, as `split=name in the raw data`."""
     benchmark = BENCHMARKS[wildcards.benchmark]
     return [f"{s}={benchmark.split_names.get(s, s)}" for s in benchmark.images]
+
+
+def conversion_options(wildcards):
+    """Options of a conversion that few benchmarks need."""
+    benchmark = BENCHMARKS[wildcards.benchmark]
+    options = ["--label-suffix", benchmark.label_suffix]
+    if benchmark.image_suffix is not None:
+        options += ["--image-suffix", benchmark.image_suffix]
+    if RECIPE.faithful or RECIPE.datasets.released_label_reduction:
+        options.append("--released-label-reduction")
+    if wildcards.benchmark == RECIPE.datasets.train and CAPTIONS:
+        options += ["--captions", str(CAPTIONS)]
+    return options
 
 
 def raw_folder(wildcards):

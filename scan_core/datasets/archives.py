@@ -38,8 +38,8 @@ ARCHIVES: dict[str, Archive] = {
 # Weights of backbones: `segmenter.backbone.weights: download:<name>` -> the file.
 BACKBONE_ARCHIVES = {Path(name).stem: name for name in ARCHIVES if name.endswith(".pth")}
 
-# Exit statuses of curl. The address, the answer or the certificate is wrong, the disk is full, or the
-# file too large; nobody answers, who may do so again if he has answered before.
+# Exit statuses of curl: the address, answer or certificate is wrong, the disk full or the
+# file too large; and: nobody answers, which may pass if there was an answer before.
 _HOPELESS, _UNREACHABLE = {1, 3, 8, 23, 60, 63}, {6, 7}
 _TEMPORARY_STATUS = {"408", "425", "429"}
 
