@@ -19,7 +19,7 @@ from lightning_fabric import Fabric
 
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.inference.scan import Scan
-from scan_core.params.gpus import FLOPS, GPUS
+from scan_core.params.plan import FLOPS, GPUS
 from scan_core.params.reading import read_params, validate
 from scan_core.params.schema.recipe import Recipe
 from scan_core.training.clip_finetune import FinetuneTask

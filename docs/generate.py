@@ -3,15 +3,18 @@
 from pathlib import Path
 
 from docs.diagrams import DIAGRAMS
+from scan_core.params.clips import clips_page
 from scan_core.params.json_schema import json_schema
 from scan_core.reporting.tables.parameters import parameter_reference
 
 FOLDER = Path(__file__).parent
 PARAMETERS = FOLDER / "parameters.md"
 SCHEMA = FOLDER / "params.schema.json"
+CLIPS = FOLDER / "clips.md"
 
 if __name__ == "__main__":
     PARAMETERS.write_text(parameter_reference(Path("params.yaml")), encoding="utf-8")
     SCHEMA.write_text(json_schema(), encoding="utf-8")
+    CLIPS.write_text(clips_page(), encoding="utf-8")
     for name, draw in DIAGRAMS.items():
         (FOLDER / f"pictures/{name}.svg").write_text(draw(), encoding="utf-8")

@@ -35,7 +35,9 @@ def data_is_made():
 
 def descriptions():
     """What each result of this recipe would be made of now, and the records beside its files."""
-    layouts = [f.layout for f in FORMATS.values() if f.layout] if SOURCE == "generate" else ()
+    layouts = (
+        [f.layout for f in FORMATS.values() if f.layout] if SOURCE == "generate" else ()
+    )
     for layout in layouts:
         record = f"{RAW}/generated/{layout}.made_of.json"
         yield one(world_made_of, [record], layout=layout)

@@ -6,7 +6,7 @@ import numpy as np
 from parity_pack import ARCHITECTURE, image, tiny_network
 
 from scan_core.inference.scan import Scan
-from scan_core.models.build import tokenizer_for
+from scan_core.models.clip import tokenizer_for
 from scan_core.params.schema.released_defects import ReleasedDefects
 from scan_core.params.settings import SettingsTable, TestSettings
 
@@ -38,7 +38,7 @@ def small_scan(default: TestSettings, **defects: bool) -> Scan:
         "defects": {**dict.fromkeys(ReleasedDefects.model_fields, False), **defects},
         "test_settings": SettingsTable(default, {}).as_dict(),
     }
-    return Scan(tiny_network(text_heads=False), tokenizer_for(ARCHITECTURE), header)
+    return Scan(tiny_network(text_heads=False), tokenizer_for(ARCHITECTURE["clip"]), header)
 
 
 NAMES = ["sea", "sand", "red ball", "brick wall", "tent"]

@@ -269,8 +269,8 @@ def test_the_command_line_imports_what_segment_takes(tmp_path):
         [
             *(sys.executable, "-m", "workflow_scripts.import_released_checkpoint"),
             *("--params", tmp_path / "params.yaml", "--recipe", "mini"),
-            *("--checkpoint", f"scan:{tmp_path}/SCAN.pth"),
-            *("--checkpoint", f"finetuned_clip:{tmp_path}/CS_CLIP.pt"),
+            "--checkpoint",
+            *(f"scan:{tmp_path}/SCAN.pth", f"finetuned_clip:{tmp_path}/CS_CLIP.pt"),
             *("--output", tmp_path / "model.safetensors"),
         ],
         cwd=ROOT,

@@ -12,6 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from docs.diagrams import DIAGRAMS
+from scan_core.params.clips import clips_page
 from scan_core.params.json_schema import json_schema
 from scan_core.params.reading import read_params
 from scan_core.reporting.tables.parameters import parameter_reference
@@ -23,6 +24,11 @@ LOCKS = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "envs")
 def test_the_reference_of_parameters_is_current():
     page = (ROOT / "docs/parameters.md").read_text(encoding="utf-8")
     assert page == parameter_reference(ROOT / "params.yaml"), "run `make docs`"
+
+
+def test_the_table_of_clips_is_current():
+    page = (ROOT / "docs/clips.md").read_text(encoding="utf-8")
+    assert page == clips_page(), "run `make docs`"
 
 
 def test_the_schema_for_editors_is_current_and_takes_params_yaml():

@@ -7,6 +7,7 @@ import open_clip
 import pytest
 import torch
 from lightning_fabric import Fabric
+from open_clip.transformer import QuickGELU
 from torch import nn
 from torch.nn import functional as F
 
@@ -14,7 +15,9 @@ from scan_core.errors import InputError
 from scan_core.models import cpu_linear
 from scan_core.models.attention import Attention
 from scan_core.models.build import architecture_of, build_network
+from scan_core.models.checkpoints import load_strict
 from scan_core.models.clip import (
+    ConvStem,
     blocks,
     build_clip,
     embed_patches,
@@ -22,17 +25,18 @@ from scan_core.models.clip import (
     encode_images_each_way,
     encode_texts,
     run_block,
+    tokenizer_for,
     view_whole_images,
 )
-from scan_core.models.clip_towers import ClipInput, QuickGELU
 from scan_core.models.contextual_shift import ContextualShift, choose_tokens, draw_keys
-from scan_core.models.conv_stem import ConvStem
 from scan_core.models.cpu_linear import ConvolutionalLinear
 from scan_core.models.crops import masked_crops
 from scan_core.models.deformable_attention import gather_and_sum, sample_and_sum
-from scan_core.models.preprocessing import clip_view
+from scan_core.models.preprocessing import ClipInput, clip_view
 from scan_core.models.semantic_integration import EmbeddingEncoderLayer
 from scan_core.models.swin import SwinBackbone
+from scan_core.models.text_features import TextEncoder
+from scan_core.params.clips import clip_models, unusable
 from scan_core.params.grid import changed
 from scan_core.params.reading import read_params, validate
 from scan_core.params.schema.clip import Clip, ClipArchitecture
@@ -132,9 +136,9 @@ def test_activations_are_open_clips():
         quick, plain = build_clip("ViT-B-32-quickgelu"), build_clip("ViT-B-32")
     x = torch.linspace(-4, 4, 50)
     expected = open_clip.transformer.QuickGELU()(x)
-    assert torch.equal(quick.visual.transformer.blocks[3].mlp[1](x), expected)
-    assert torch.equal(quick.transformer.blocks[3].mlp[1](x), expected)
-    assert torch.equal(plain.visual.transformer.blocks[3].mlp[1](x), F.gelu(x))
+    assert torch.equal(quick.visual.transformer.resblocks[3].mlp[1](x), expected)
+    assert torch.equal(quick.transformer.resblocks[3].mlp[1](x), expected)
+    assert torch.equal(plain.visual.transformer.resblocks[3].mlp[1](x), F.gelu(x))
 
 
 def test_a_small_clip_comes_from_a_file(tmp_path):
@@ -187,12 +191,53 @@ def test_the_backbone_equals_transformers(size):
         torch.testing.assert_close(ours_map, their_map, rtol=1e-5, atol=1e-5)
 
 
-def test_other_clips_are_refused():
-    with pytest.raises(InputError, match="has no model 'ViT-B-61'"):
-        build_clip("ViT-B-61")
+def test_every_plain_clip_of_the_table_can_be_built_and_no_other():
+    names = [name for name in clip_models() if unusable(name) is None]
+    assert len(names) > 25
+    with torch.device("meta"):
+        for name in names:
+            clip = build_clip(name)
+            assert clip.visual.input.size == clip.visual.image_size[0]
     for name in ("RN50", "coca_ViT-B-32", "ViT-B-16-SigLIP"):
         with pytest.raises(InputError, match="plain vision transformer"):
             build_clip(name)
+
+
+def test_kept_text_features_are_of_one_architecture(tmp_path):
+    """The same text weights with other activations and other heads."""
+    small, quick = CLIPS[1], {"quick_gelu": True, "mean": [0.5] * 3, "std": [0.5] * 3}
+    torch.manual_seed(0)
+    weights = build_clip(small).state_dict()
+    found = []
+    for heads, wanted in ((16, None), (8, None), (16, quick), (16, None)):
+        dimensions = {**small, "head_width": heads}
+        clip = build_clip(dimensions)
+        clip.load_state_dict(weights)
+        if wanted:
+            for block in clip.transformer.resblocks:
+                block.mlp.gelu = QuickGELU()
+        encoder = TextEncoder(
+            clip, tokenizer_for(small), ["a {}"], tmp_path, architecture=[dimensions, wanted]
+        )
+        kept = len(list(tmp_path.iterdir()))
+        found.append(encoder(["ball"]))
+        assert (len(list(tmp_path.iterdir())) == kept) == (len(found) == 4), "one file each"
+    assert torch.equal(found[0], found[3])
+    assert not torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+
+
+def test_a_network_without_weights_becomes_the_drawn_one():
+    from parity_pack import ARCHITECTURE
+
+    torch.manual_seed(0)
+    drawn, empty = build_network(ARCHITECTURE), build_network(ARCHITECTURE, "meta")
+    load_strict(empty, drawn.state_dict(), "the other one")
+    for ours, theirs in zip(empty.buffers(), drawn.buffers(), strict=True):
+        assert torch.equal(ours, theirs)
+    for ours, theirs in zip(empty.parameters(), drawn.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+        assert ours.requires_grad == theirs.requires_grad
 
 
 @torch.no_grad()
@@ -445,13 +490,15 @@ def test_clip_is_shown_images_as_its_weights_want_them(tag, activation, mean, mo
     small = {"width": 32, "layers": 2, "patch_size": 8, "image_size": 16, "head_width": 16}
     text = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
     sizes = {"embed_dim": 16, "vision_cfg": small, "text_cfg": text}
-    monkeypatch.setattr("scan_core.models.clip.clip_dimensions", lambda name: sizes)
+    monkeypatch.setattr("scan_core.models.clip.clip_config", lambda name: sizes)
     recipe = validate(read_params(ROOT / "params.yaml")).recipes["vitl14"]
     recipe = changed(recipe, {"clip.source": f"open_clip:{tag}"})
     weights = architecture_of(recipe.segmenter, recipe.clip)["clip_weights"]
+    of_a_file = changed(recipe, {"clip.source": "file:clip.pt", "clip.pretrained": tag})
+    assert architecture_of(of_a_file.segmenter, of_a_file.clip)["clip_weights"] == weights
     clip = build_clip("ViT-L-14", weights)
     assert {type(block.mlp.gelu) for block in blocks(clip.visual)} == {activation}
-    assert type(clip.transformer.blocks[0].mlp.gelu) is activation
+    assert type(clip.transformer.resblocks[0].mlp.gelu) is activation
     wanted = [255 * value for value in getattr(constants, mean)]
     image = torch.tensor(wanted).round().to(torch.uint8)[:, None, None].expand(3, 24, 24)
     everywhere = torch.ones(1, 24, 24, dtype=torch.bool)

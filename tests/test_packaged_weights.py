@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from scan_core.errors import InputError
-from scan_core.models.build import tokenizer_for
 from scan_core.models.checkpoints import load_strict
-from scan_core.models.clip import build_clip
+from scan_core.models.clip import build_clip, tokenizer_for
 from scan_core.models.packaged.files import load_packaged, packaged_file, save_packaged
 from scan_core.models.text_features import TextEncoder
 from scan_core.params.reading import read_params, validate
@@ -26,7 +25,7 @@ def packaged():
     tensors, header = load_packaged(packaged_file("mini_clip", "clip.source"))
     clip = build_clip(header["clip"]["architecture"])
     load_strict(clip, tensors, "mini_clip")
-    return clip, tokenizer_for({"clip": header["clip"]["architecture"]}), header
+    return clip, tokenizer_for(header["clip"]["architecture"]), header
 
 
 def test_it_names_fresh_segments_as_its_card_says(packaged):

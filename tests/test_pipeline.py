@@ -444,8 +444,8 @@ def test_given_predictions_stand_beside_ours(made, tmp_path):
     [
         ({"theirs": "nowhere"}, "predictions.theirs: the folder nowhere is missing"),
         ({"theirs": "docs"}, "predictions.theirs: docs has no predictions for any benchmark"),
-        ({"combined": "docs"}, "'combined', which is one of our own ways to classify"),
-        ({"mini": "docs"}, "'mini' is the name of a recipe"),
+        ({"combined": "docs"}, "the tables call our own results 'combined'"),
+        ({"mini": "docs"}, "the tables call our own results 'mini'"),
     ],
 )
 def test_predictions_that_cannot_be_given_are_told_before_anything_runs(made, given, says):

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from scan_core.errors import InputError
-from scan_core.params.inheritance import merged
-from scan_core.params.reading import override, read_params, select_params, validate
+from scan_core.params.reading import merged, override, read_params, select_params, validate
 from scan_core.params.schema.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
@@ -304,12 +303,71 @@ def test_a_fixed_value_may_be_what_makes_the_varied_ones_possible(document):
     validate(document)
 
 
-@pytest.mark.parametrize("text", ["a: [1", "a: 1\na: 2\n", "- 1\n"])
-def test_a_broken_file_is_refused(tmp_path, text):
+_LAUGHS = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: [1", "not valid YAML"),
+        ("a: 1\na: 2\n", "not valid YAML"),
+        ("- 1\n", "expected a mapping"),
+        ("recipes: {2024-11-30: {}}", "keys must be str.*put quotes around"),
+        ("recipe: 2024-11-30", "date is not JSON serializable.*put quotes around"),
+        ("recipe: !!binary aGVsbG8=", "bytes is not JSON serializable"),
+        ("recipes: &r {mini: *r}", "Circular reference"),
+        ("a0: &a0 [x, x, x]\n" + _LAUGHS, "aliases expand to over"),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_a_broken_file_is_refused(tmp_path, text, words):
     file = tmp_path / "params.yaml"
     file.write_text(text)
-    with pytest.raises(InputError, match=r"params\.yaml"):
+    with pytest.raises(InputError, match=rf"(?s)params\.yaml.*{words}"):
         read_params(file)
+
+
+def test_aliases_are_allowed(tmp_path):
+    file = tmp_path / "params.yaml"
+    file.write_text("a: &layers [1, 2]\nb: *layers\n")
+    assert read_params(file) == {"a": [1, 2], "b": [1, 2]}
+
+
+# CLIPs
+
+
+@pytest.mark.parametrize(
+    ("architecture", "words"),
+    [
+        ("ViT-L/14", "no model 'ViT-L/14'; near it are ViT-L-14"),
+        ("ViT-B-61", "no model 'ViT-B-61'; near it are ViT-B-16"),
+        ("ViT-B-16-SigLIP", "attention pooling"),
+        ("EVA02-B-16", "of timm"),
+        ("RN50", "ResNet"),
+        ("coca_ViT-B-32", "CoCa"),
+        ("ViT-L-14-CLIPA", "mean over the patches"),
+        ("nllb-clip-base", "facebook/nllb-200-distilled-600M of Hugging Face"),
+        ("ViT-H-14-worldwide", "tokenizer is that of facebook/xlm-v-base"),
+        ("ViT-M-16-alt", "vision_cfg has ls_init_value"),
+    ],
+)
+def test_a_clip_that_cannot_be_used_is_refused_with_the_reason(document, architecture, words):
+    document["recipes"]["vitb16"]["clip"]["architecture"] = architecture
+    document["recipes"]["vitl14"]["clip"]["architecture"] = "ViT-L-14"
+    with pytest.raises(InputError, match=rf"^params.yaml: recipes.vitb16.clip: .*{words}"):
+        validate(document)
+
+
+def test_a_clip_from_a_file_says_what_its_weights_want(document):
+    clip = document["recipes"]["vitl14"]["clip"]
+    clip["source"] = "file:ViT-L-14.pt"
+    with pytest.raises(InputError, match=r"vitl14.clip: 'pretrained' must name open_clip's tag"):
+        validate(document)
+    for pretrained, tag in (("openai", "openai"), ("none", None)):
+        clip["pretrained"] = pretrained
+        assert validate(document).recipes["vitl14"].clip.tag == tag
+    clip["source"] = "open_clip:datacomp_xl_s13b_b90k"
+    assert validate(document).recipes["vitl14"].clip.tag == "datacomp_xl_s13b_b90k"
 
 
 def test_overrides_come_as_text_and_are_typed(document, tmp_path):

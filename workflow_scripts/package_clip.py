@@ -20,9 +20,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> None:
     """Pack, try what was packed, and write."""
-    from scan_core.models.build import tokenizer_for
     from scan_core.models.checkpoints import load_strict
-    from scan_core.models.clip import build_clip
+    from scan_core.models.clip import build_clip, tokenizer_for
     from scan_core.models.packaged.files import load_packaged, save_packaged
     from scan_core.storage.atomic import write_text  # torch takes seconds to import
     from scan_core.storage.tensors import load_tensors
@@ -31,7 +30,7 @@ def main(arguments: argparse.Namespace) -> None:
 
     tensors, header = load_tensors(arguments.clip)
     architecture = header["clip"]["architecture"]
-    tokenizer = tokenizer_for({"clip": architecture})
+    tokenizer = tokenizer_for(architecture)
     tokens = tokens_of_the_world(tokenizer)
     save_packaged(arguments.output, tensors, header, tokens)
     clip = build_clip(architecture)

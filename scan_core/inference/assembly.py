@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from scan_core.errors import InputError
 from scan_core.inference.scan import Scan
-from scan_core.models.build import architecture_of
+from scan_core.models.build import architecture_of, build_network
 from scan_core.models.checkpoints import load_strict
+from scan_core.models.clip import tokenizer_for
 from scan_core.params.recipe_part import RecipePart
-from scan_core.params.settings import SettingsTable, TestSettings
-from scan_core.storage.tensors import load_tensors, save_tensors
+from scan_core.params.settings import SettingsTable, training_settings
+from scan_core.storage.weights import load_tensors, save_tensors
 
 _CLIP_PARTS = ("clip.", "original_clip.")
 
@@ -26,35 +27,14 @@ def header_of(part: RecipePart) -> dict[str, Any]:
     """
     if part.segmenter is None:
         raise InputError("--recipe-part: this stage needs the key 'segmenter'")
+    while_training = training_settings(part.segmenter, part.clip, part.clip_finetune)
     return {
         "architecture": architecture_of(part.segmenter, part.clip),
         "prompts": part.clip.prompts,
         "seed": part.seed,
         "defects": part.defects.model_dump(),
-        "test_settings": SettingsTable(_while_training(part), {}).as_dict(),
+        "test_settings": SettingsTable(while_training, {}).as_dict(),
     }
-
-
-def _while_training(part: RecipePart) -> TestSettings:
-    """Settings of validations and of mining, without CLIP: of the recipe's trainings alone."""
-    assert part.segmenter is not None
-    tuning = part.clip_finetune
-    # Nobody asks for the crops of a stage without fine-tuning.
-    threshold, expansion = (tuning.crop_threshold, tuning.crop_expansion) if tuning else (1.0, 1.0)
-    return TestSettings(
-        mask_threshold=threshold,
-        crop_threshold=threshold,
-        crop_expansion=expansion,
-        clip_weight=0.0,
-        ensemble="geometric",
-        replace_ratio=0.0,
-        replace_layers=(),
-        prompts=part.clip.prompts,
-        logit_scale=part.segmenter.logit_scale,
-        short_side=part.segmenter.input.short_side,
-        longest_side=part.segmenter.input.longest_side,
-        precision=tuning.pairs.precision if tuning else "float32",
-    )
 
 
 def weights_header(part: RecipePart) -> dict[str, Any]:
@@ -73,24 +53,25 @@ def assemble(
         part: of a stage that has a segmenter.
         clip_file: made by `clip_weights`; it becomes both of the network's CLIPs.
         segmenter_file: made by `train_segmenter`; None: random weights, from the part's seed.
-        options: see `Scan.from_header`.
+        options: see `Scan`.
 
     Raises:
         InputError: a file is unreadable or does not fit the part.
     """
+    header = header_of(part)
     torch.manual_seed(part.seed)
-    scan = Scan.from_header(header_of(part), drawn=segmenter_file is None, **options)
+    network = build_network(header["architecture"], "meta" if segmenter_file else "cpu")
     clip, _ = load_tensors(clip_file)
-    load_strict(scan.network.clip, clip, str(clip_file))
+    load_strict(network.clip, clip, str(clip_file))
     visual = {
-        name.removeprefix("visual."): tensor
+        name.removeprefix("visual."): tensor.clone()  # the two towers share no memory
         for name, tensor in clip.items()
         if name.startswith("visual.")
     }
-    load_strict(scan.network.original_clip, visual, str(clip_file))
+    load_strict(network.original_clip, visual, str(clip_file))
     if segmenter_file is not None:
-        load_segmenter(scan.network, segmenter_file)
-    return scan
+        load_segmenter(network, segmenter_file)
+    return Scan(network, tokenizer_for(header["architecture"]["clip"]), header, **options)
 
 
 def segmenter_weights(network: nn.Module) -> dict[str, Tensor]:

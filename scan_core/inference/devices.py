@@ -1,8 +1,17 @@
-"""Which device to run on."""
+"""Where networks run, and in which arithmetic: TF32 on GPUs, CLIP on crops in half precision."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
 
 import torch
+from open_clip.transformer import VisionTransformer
 
 from scan_core.errors import InputError
+from scan_core.models.clip import lower_precision
+from scan_core.params.settings import Precision
+
+_STORED: dict[str, torch.dtype] = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def chosen_device(name: str) -> str:
@@ -19,3 +28,46 @@ def chosen_device(name: str) -> str:
         reason = str(error).splitlines()[0]
         raise InputError(f"device '{name}' cannot be used: {reason}") from None
     return name
+
+
+def stored_dtype(precision: Precision) -> torch.dtype:
+    """In which the weights of CLIP's blocks are kept while they look at crops."""
+    return _STORED.get(precision, torch.float32)
+
+
+class TowerByPrecision:
+    """CLIP's image tower in every precision that somebody asks for.
+
+    The tower itself stays as it is, so that a model can be saved, trained and asked in another
+    precision whatever it was asked before; a copy costs its weights, and only the first time.
+
+    Args:
+        visual: the tower in float32. Its weights must not change afterwards.
+    """
+
+    def __init__(self, visual: VisionTransformer) -> None:
+        self._towers = {torch.float32: visual}
+
+    def of(self, precision: Precision) -> VisionTransformer:
+        """The tower whose matrix products run in the precision's arithmetic."""
+        dtype = stored_dtype(precision)
+        if dtype not in self._towers:
+            copy = deepcopy(self._towers[torch.float32]).requires_grad_(False)
+            lower_precision(copy, dtype)
+            self._towers[dtype] = copy
+        return self._towers[dtype]
+
+
+@contextmanager
+def tensor_float(precision: Precision) -> Iterator[None]:
+    """Whether matrix products and convolutions in float32 may use a GPU's TF32, until it ends.
+
+    With `float32` they may not. PyTorch's own default allows it in convolutions alone.
+    """
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = precision != "float32"
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from scan_core.errors import InputError
 from scan_core.inference.class_map import mask_probabilities
-from scan_core.inference.precision import Towers, tensor_float
+from scan_core.inference.devices import TowerByPrecision, tensor_float
 from scan_core.models.clip import (
     WholeImageTokens,
     blocks,
@@ -32,7 +33,7 @@ from scan_core.models.cpu_linear import ConvolutionalLinear
 from scan_core.models.crops import MaskedCrops, masked_crops
 from scan_core.models.preprocessing import backbone_input, clip_view, padded_size
 from scan_core.models.scan import ScanNetwork
-from scan_core.params.schema.released_defects import ReleasedDefects
+from scan_core.params.schema.recipe import ReleasedDefects
 from scan_core.params.settings import Precision, TestSettings
 
 
@@ -98,6 +99,47 @@ class ImageFeatures:
         return mask_probabilities(self.mask_logits, self.padded, self.size)
 
 
+@dataclass(frozen=True)
+class View:
+    """What the networks say about one view of an image, and whether it is mirrored."""
+
+    image_features: ImageFeatures
+    mirrored: bool
+
+
+@dataclass(frozen=True)
+class ImageViews:
+    """What the networks say about an image in each of its views, at least one.
+
+    With several views every proposal of every view counts: the class scores of a pixel are the
+    mean over the views, up to a factor.
+    """
+
+    views: tuple[View, ...]
+
+    @property
+    def first(self) -> ImageFeatures:
+        """Of the first view."""
+        return self.views[0].image_features
+
+    def masks(self, size: tuple[int, int]) -> Tensor:
+        """(Q, H, W) float32, probabilities of the proposals of all views.
+
+        Args:
+            size: height and width of the image; of a single view the masks are given at the
+                size at which the networks saw it, and are resized later, in parts.
+        """
+        if len(self.views) == 1:
+            return self.first.masks()
+        found = []
+        for view in self.views:
+            masks = view.image_features.masks()
+            masks = (masks.flip(2) if view.mirrored else masks)[None]
+            resized = F.interpolate(masks, size, mode="bilinear", align_corners=False)
+            found.append(resized[0])
+        return torch.cat(found)
+
+
 class ImageEncoder:
     """Runs the networks.
 
@@ -115,7 +157,7 @@ class ImageEncoder:
         self.network = network
         self.visual = network.clip.visual
         self.seed, self.defects = seed, defects
-        self._towers = Towers(self.visual)
+        self._towers = TowerByPrecision(self.visual)
 
     @property
     def device(self) -> torch.device:

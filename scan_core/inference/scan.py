@@ -7,32 +7,103 @@ result = scan.segment("beach.jpg", ["sea", "sand", "red ball"])
 result.class_map    # (height, width): an index of the class names for every pixel
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from scan_core.errors import InputError
-from scan_core.inference.class_map import class_maps
-from scan_core.inference.ensemble import combine_scores, merge_synonyms
-from scan_core.inference.image_features import CropSetting, ImageEncoder, ImageFeatures
-from scan_core.inference.segmentation import Segmentation, as_array
-from scan_core.inference.views import ImageViews, View
-from scan_core.models.build import architecture_of, build_network, tokenizer_for
+from scan_core.inference.class_map import class_maps, combine_scores, merge_synonyms
+from scan_core.inference.image_features import (
+    CropSetting,
+    ImageEncoder,
+    ImageFeatures,
+    ImageViews,
+    View,
+)
+from scan_core.models.build import architecture_of, build_network
 from scan_core.models.checkpoints import complete_header, load_network, save_network
-from scan_core.models.clip import Tokenizer
+from scan_core.models.clip import Tokenizer, tokenizer_for
 from scan_core.models.preprocessing import resize
 from scan_core.models.scan import ScanNetwork, class_logits
 from scan_core.models.text_features import TextEncoder
-from scan_core.params.resolution import settings_table
-from scan_core.params.schema.recipe import Recipe
-from scan_core.params.schema.released_defects import ReleasedDefects
-from scan_core.params.settings import SettingsTable, TestSettings
+from scan_core.params.schema.recipe import Recipe, ReleasedDefects
+from scan_core.params.settings import SettingsTable, TestSettings, settings_table
 from scan_core.storage.images import ImageLike, read_image
 from scan_core.vocabulary.prompts import prompt_templates
+
+
+@dataclass(frozen=True)
+class SegmentMask:
+    """One proposal at the size of the image.
+
+    Attributes:
+        class_id: its best class, an index of the class names.
+        class_name: the name.
+        score: of that class, 0..1: the combined score of both classifiers.
+        mask: (H, W) bool.
+    """
+
+    class_id: int
+    class_name: str
+    score: float
+    mask: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The result for one image.
+
+    Attributes:
+        class_names: K names, as they were given.
+        class_map: (H, W) int32, an index of `class_names` for every pixel of the image.
+        scores: (Q, K) float32, every proposal's score for every class.
+        seen: what the networks saw.
+    """
+
+    class_names: tuple[str, ...]
+    class_map: NDArray[np.int32]
+    scores: Tensor
+    seen: ImageViews
+
+    def masks(self, threshold: float = 0.5, minimum_score: float = 0.0) -> Iterator[SegmentMask]:
+        """The proposals, best first, each at the size of the image.
+
+        They may overlap, and several may show the same thing; `class_map` is where they are
+        weighed against each other. Masks are made one at a time, as they are asked for.
+
+        Args:
+            threshold: pixels above this probability belong to a mask; empty ones are left out.
+            minimum_score: proposals whose best class scores less are left out.
+        """
+        best = self.scores.max(dim=1)
+        height, width = self.class_map.shape
+        at_size = self.seen.masks((height, width))
+        for query in best.values.argsort(descending=True).tolist():
+            score = float(best.values[query])
+            if score < minimum_score:
+                return
+            probability = F.interpolate(
+                at_size[None, query : query + 1],
+                (height, width),
+                mode="bilinear",
+                align_corners=False,
+            )[0, 0]
+            mask = (probability > threshold).cpu().numpy()
+            if mask.any():
+                class_id = int(best.indices[query])
+                yield SegmentMask(class_id, self.class_names[class_id], score, mask)
+
+
+def as_array(class_map: Tensor) -> NDArray[np.int32]:
+    """A class map on the CPU."""
+    return class_map.to("cpu", torch.int32).numpy()
 
 
 class Scan:
@@ -78,6 +149,7 @@ class Scan:
                 self._tokenizer,
                 prompt_templates(prompts),
                 self._text_cache,
+                [self.header["architecture"].get(key) for key in ("clip", "clip_weights")],
                 stale=self.defects.stale_text_features,
             )
         return self._text_encoders[prompts]
@@ -103,16 +175,15 @@ class Scan:
         return cls.from_header(header, **options)
 
     @classmethod
-    def from_header(cls, header: Mapping[str, Any], drawn: bool = True, **options: Any) -> "Scan":
+    def from_header(cls, header: Mapping[str, Any], **options: Any) -> "Scan":
         """A model with random weights, as the header of a checkpoint describes it.
 
         Args:
             header: see `Scan`; with the key `architecture`.
-            drawn: see `build_network`.
             options: `device`, `text_cache`.
         """
-        network = build_network(header["architecture"], drawn)
-        return cls(network, tokenizer_for(header["architecture"]), header, **options)
+        network = build_network(header["architecture"])
+        return cls(network, tokenizer_for(header["architecture"]["clip"]), header, **options)
 
     @classmethod
     def from_checkpoint(
@@ -141,7 +212,7 @@ class Scan:
                 "whose settings are meant (on a command line, --recipe)"
             )
         with complete_header(Path(path)):
-            return cls(network, tokenizer_for(header["architecture"]), header, **options)
+            return cls(network, tokenizer_for(header["architecture"]["clip"]), header, **options)
 
     def save(self, path: Path | str, **header: Any) -> None:
         """Write weights, architecture and settings to one file, atomically.

@@ -1,19 +1,16 @@
 """The network that a recipe describes."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch.overrides import TorchFunctionMode
 
 from scan_core.errors import InputError
-from scan_core.models.clip import Tokenizer, blocks, build_clip, clip_dimensions, wanted_by
+from scan_core.models.clip import blocks, build_clip, pretrained_config
 from scan_core.models.mask_decoder import MaskDecoder
 from scan_core.models.pixel_decoder import PixelDecoder
-from scan_core.models.proposal_network import ProposalNetwork
-from scan_core.models.scan import ScanNetwork
+from scan_core.models.scan import ProposalNetwork, ScanNetwork
 from scan_core.models.semantic_integration import SemanticIntegration
 from scan_core.models.swin import SwinBackbone
 from scan_core.params.schema.clip import Clip, ClipArchitecture
@@ -32,46 +29,25 @@ def architecture_of(segmenter: Segmenter, clip: Clip) -> dict[str, Any]:
         if isinstance(clip.architecture, ClipArchitecture)
         else clip.architecture
     )
-    if isinstance(clip.architecture, str) and clip.source.startswith("open_clip:"):
-        tag = clip.source.removeprefix("open_clip:")
-        architecture["clip_weights"] = wanted_by(clip.architecture, tag)
+    if isinstance(clip.architecture, str) and clip.tag:
+        architecture["clip_weights"] = pretrained_config(clip.architecture, clip.tag)
     return architecture
 
 
-class _Undrawn(TorchFunctionMode):
-    """Leaves new weights as the memory is: to draw those of ViT-L takes seconds."""
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
-        if getattr(func, "__module__", "") == "torch.nn.init":
-            return kwargs["tensor"] if "tensor" in kwargs else args[0]
-        if func in (torch.Tensor.uniform_, torch.Tensor.normal_):
-            return args[0]
-        if func is torch.randn:
-            return torch.empty(*args, **kwargs)
-        return func(*args, **kwargs)
-
-
-def build_network(architecture: Mapping[str, Any], drawn: bool = True) -> ScanNetwork:
+def build_network(architecture: Mapping[str, Any], device: str = "cpu") -> ScanNetwork:
     """A network with random weights.
 
     Args:
         architecture: from `architecture_of`, or from the header of a checkpoint.
-        drawn: whether the weights are drawn at all; not where every one will be replaced.
+        device: `meta`: without weights, where `load_strict` will give it every one.
 
     Returns:
-        the network in evaluation mode, on the CPU, in float32.
+        the network in evaluation mode, in float32.
 
     Raises:
         InputError: the parts do not fit together.
     """
-    with nullcontext() if drawn else _Undrawn():
+    with torch.device(device):
         return _build(architecture)
 
 
@@ -121,12 +97,3 @@ def _build(architecture: Mapping[str, Any]) -> ScanNetwork:
         original,
     )
     return network.eval()
-
-
-def tokenizer_for(architecture: Mapping[str, Any]) -> Tokenizer:
-    """The tokenizer of the network's CLIP: CLIP's own, with the context of its text tower."""
-    import open_clip  # slow to import, and not needed for names that are known
-
-    clip = architecture["clip"]
-    text = clip_dimensions(clip)["text_cfg"] if isinstance(clip, str) else clip
-    return open_clip.SimpleTokenizer(context_length=text["context_length"])

@@ -21,14 +21,14 @@ from scan_core.models.released_names import (
     to_ours,
 )
 from scan_core.models.scan import ScanNetwork
-from scan_core.storage.tensors import load_foreign, load_tensors, save_tensors
+from scan_core.storage.weights import load_foreign, load_tensors, save_tensors
 
 _log = logging.getLogger(__name__)
 _SHOWN = 8
 
 # Kind of foreign checkpoint -> its names, which of our weights it has to bring, and the
 # beginnings of the names that it may hold besides, which have no place in our network.
-_KINDS: dict[str, tuple[Rules, tuple[str, ...], tuple[str, ...]]] = {
+KINDS: dict[str, tuple[Rules, tuple[str, ...], tuple[str, ...]]] = {
     "scan": (SCAN, ("",), ()),
     "mask2former": (
         PROPOSAL_NETWORK,
@@ -122,7 +122,7 @@ def load_network(path: Path) -> tuple[ScanNetwork, dict[str, Any]]:
             "brought in by `python -m workflow_scripts.import_released_checkpoint`"
         )
     with complete_header(path):
-        network = build_network(header["architecture"], drawn=False)
+        network = build_network(header["architecture"], device="meta")
     load_strict(network, tensors, str(path))
     return network, header
 
@@ -153,7 +153,7 @@ def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -
     """Load tensors that must fit exactly.
 
     Args:
-        module: gets the weights.
+        module: gets the weights; on the device `meta`, the tensors themselves and no copies.
         tensors: by the module's names.
         source: what messages call them.
 
@@ -163,7 +163,10 @@ def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -
     report = compare_keys(module, tensors)
     if report.missing or report.extra or report.reshaped:
         raise InputError(f"{source} does not fit this network:\n  {report}")
-    module.load_state_dict(dict(tensors))
+    weights = module.state_dict()
+    without_data = any(weight.is_meta for weight in weights.values())
+    fitting = {name: tensor.to(weights[name].dtype) for name, tensor in tensors.items()}
+    module.load_state_dict(fitting, assign=without_data)
 
 
 def import_foreign(network: ScanNetwork, path: Path, kind: str) -> KeyReport:
@@ -181,9 +184,9 @@ def import_foreign(network: ScanNetwork, path: Path, kind: str) -> KeyReport:
     Raises:
         InputError: unreadable, or it does not fit; the network is unchanged.
     """
-    if kind not in _KINDS:
-        raise InputError(f"kind of checkpoint '{kind}': expected {', '.join(_KINDS)}")
-    rules, required, ignorable = _KINDS[kind]
+    if kind not in KINDS:
+        raise InputError(f"kind of checkpoint '{kind}': expected {', '.join(KINDS)}")
+    rules, required, ignorable = KINDS[kind]
     tensors, unknown = to_ours(load_foreign(path), rules)
     strangers = [name for name in unknown if not name.startswith(ignorable or ("\0",))]
     report = compare_keys(network, tensors)

@@ -1,35 +1,31 @@
-"""CLIP as open_clip's: its image tower run block by block, its text tower cut short.
+"""CLIP: open_clip's towers, the image tower run block by block, the text tower cut short.
 
-The functions here compute what open_clip's `encode_image` and `encode_text` do with the same
-weights, but give access to the tokens between blocks and leave out what nobody reads: of the last
-image block everything but the [CLS] token, of a text everything behind its end token.
+The modules are open_clip's own. The functions here compute what their `encode_image` and
+`encode_text` do, but give access to the tokens between blocks and leave out what nobody reads: of
+the last image block everything but the [CLS] token, of a text everything behind its end token.
 """
 
-import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
+from itertools import pairwise
 from typing import Any
 
+import open_clip
 import torch
+from open_clip import CLIP
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scan_core.errors import InputError
 from scan_core.models.attention import merge_heads, split_heads
-from scan_core.models.clip_towers import (
-    CLIP,
-    ClipInput,
-    QuickGELU,
-    ResidualAttentionBlock,
-    VisionTransformer,
-)
-from scan_core.models.conv_stem import ConvStem
+from scan_core.models.preprocessing import ClipInput
+from scan_core.params.clips import clip_config
 
-# What a plain vision transformer and a plain text transformer are described by.
-_VISION_KEYS = {"image_size", "patch_size", "width", "layers", "head_width", "mlp_ratio"}
-_TEXT_KEYS = {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio"}
+# Of the convolutional stem.
+LEAST_CHANNELS = 8
+_MIXED = 2
 
 Tokenizer = Callable[[list[str]], Tensor]
 
@@ -50,59 +46,59 @@ class WholeImageTokens:
 
 
 def build_clip(
-    architecture: str | dict[str, Any], weights: Mapping[str, Any] | None = None
+    architecture: str | Mapping[str, Any], pretrained: Mapping[str, Any] | None = None
 ) -> CLIP:
-    """A CLIP with random weights.
+    """A CLIP with random weights; `visual.input` says how its image tower takes images.
 
     Args:
         architecture: open_clip's model name, or the keys of `schema.clip.ClipArchitecture`.
-        weights: what the weights that it is for want: from `wanted_by`.
+        pretrained: what the weights that it is for want, from `pretrained_config`.
 
     Raises:
-        InputError: unknown model name, or an image tower that is not CLIP's vision transformer.
+        InputError: unknown model name, or a model that SCAN cannot use.
     """
+    pretrained = pretrained or {}
     if isinstance(architecture, str):
-        return _named_clip(architecture, weights or {})
-    heads, width = architecture["head_width"], architecture["vision_width"]
-    model = CLIP(
-        VisionTransformer(
-            architecture["embed_dim"],
-            architecture["image_size"],
-            architecture["patch_size"],
-            width,
-            architecture["vision_layers"],
-            heads,
-        ),
-        architecture["context_length"],
-        architecture["text_width"],
-        architecture["text_width"] // heads,
-        architecture["text_layers"],
-    )
-    if architecture["stem"] == "convolutional":
-        model.visual.conv1 = ConvStem(width, architecture["patch_size"])
-    # With a tenth of this spread, open_clip's, places are seen only after many steps.
-    nn.init.normal_(model.visual.positional_embedding)
+        config = clip_config(architecture)
+        quick_gelu = config.get("quick_gelu", False) or pretrained.get("quick_gelu", False)
+        model = CLIP(**{**config, "quick_gelu": quick_gelu})
+    else:
+        model = _small_clip(architecture)
+    context = model.context_length  # kept in no file, so it is never on the device `meta`
+    model.attn_mask = torch.full((context, context), -torch.inf, device="cpu").triu(1)
+    model.visual.input = ClipInput(model.visual.image_size[0])
+    if pretrained:
+        mean, std = (tuple(255 * value for value in pretrained[key]) for key in ("mean", "std"))
+        model.visual.input = ClipInput(model.visual.image_size[0], mean, std)
     return model.eval()
 
 
-def clip_dimensions(name: str) -> dict[str, Any]:
-    """The dimensions of a model by open_clip's name, as its own file of the model has them.
+def _small_clip(dimensions: Mapping[str, Any]) -> CLIP:
+    width, head_width = dimensions["vision_width"], dimensions["head_width"]
+    model = CLIP(
+        dimensions["embed_dim"],
+        vision_cfg={
+            "image_size": dimensions["image_size"],
+            "patch_size": dimensions["patch_size"],
+            "width": width,
+            "layers": dimensions["vision_layers"],
+            "head_width": head_width,
+        },
+        text_cfg={
+            "context_length": dimensions["context_length"],
+            "width": dimensions["text_width"],
+            "heads": dimensions["text_width"] // head_width,
+            "layers": dimensions["text_layers"],
+        },
+    )
+    if dimensions["stem"] == "convolutional":
+        model.visual.conv1 = ConvStem(width, dimensions["patch_size"])
+    # With a tenth of this spread, open_clip's, places are seen only after many steps.
+    nn.init.normal_(model.visual.positional_embedding)
+    return model
 
-    Raises:
-        InputError: unknown name.
-    """
-    folder = _open_clip_folder() / "model_configs"
-    path = folder / f"{name.replace('/', '-')}.json"
-    if not path.is_file():
-        raise InputError(
-            f"open_clip has no model '{name}'; such names look like ViT-B-16, and "
-            "`open_clip.list_models()` gives them all"
-        )
-    dimensions: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return dimensions
 
-
-def wanted_by(name: str, tag: str) -> dict[str, Any]:
+def pretrained_config(name: str, tag: str) -> dict[str, Any]:
     """What pretrained weights want of the network and of its images, by open_clip's own table.
 
     Args:
@@ -116,13 +112,10 @@ def wanted_by(name: str, tag: str) -> dict[str, Any]:
     Raises:
         InputError: open_clip has no such weights.
     """
-    import open_clip  # slow to import
-
     known = open_clip.list_pretrained_tags_by_model(name)
     if tag not in known:
         raise InputError(
-            f"clip.source: open_clip has no weights '{tag}' for {name}; there are "
-            f"{', '.join(known)}"
+            f"clip: open_clip has no weights '{tag}' for {name}; there are {', '.join(known)}"
         )
     found = open_clip.get_pretrained_cfg(name, tag)
     return {
@@ -132,42 +125,15 @@ def wanted_by(name: str, tag: str) -> dict[str, Any]:
     }
 
 
-def _named_clip(name: str, weights: Mapping[str, Any]) -> CLIP:
-    dimensions = clip_dimensions(name)
-    vision, text = dimensions["vision_cfg"], dimensions["text_cfg"]
-    usual = (
-        dimensions.keys() <= {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"}
-        and vision.keys() <= _VISION_KEYS
-        and isinstance(vision["layers"], int)
-        and text.keys() <= _TEXT_KEYS
-    )
-    if not usual:
-        raise InputError(
-            f"CLIP '{name}' cannot be used: SCAN needs an image tower that is a plain vision "
-            "transformer with a [CLS] token, such as ViT-B-16 or ViT-L-14"
-        )
-    quick = dimensions.get("quick_gelu", False) or weights.get("quick_gelu", False)
-    activation = QuickGELU if quick else nn.GELU
-    visual = VisionTransformer(dimensions["embed_dim"], **vision, activation=activation)
-    if weights:
-        mean, std = (tuple(255 * value for value in weights[key]) for key in ("mean", "std"))
-        visual.input = ClipInput(visual.input.size, mean, std)
-    return CLIP(visual, **text, activation=activation).eval()
-
-
-def _open_clip_folder() -> Path:
-    """Where open_clip is installed; the library itself is not imported."""
-    found = find_spec("open_clip")
-    if found is None or not found.submodule_search_locations:
-        raise InputError(
-            "models by open_clip's names need open_clip: pip install 'scan-pipeline[models]'"
-        )
-    return Path(found.submodule_search_locations[0])
+def tokenizer_for(architecture: str | Mapping[str, Any]) -> Tokenizer:
+    """CLIP's own tokenizer, with the context of a CLIP's text tower; see `build_clip`."""
+    text = clip_config(architecture)["text_cfg"] if isinstance(architecture, str) else architecture
+    return open_clip.SimpleTokenizer(context_length=text["context_length"])
 
 
 def blocks(visual: VisionTransformer) -> list[ResidualAttentionBlock]:
     """The residual attention blocks of an image tower."""
-    return visual.transformer.blocks
+    return list(visual.transformer.resblocks)
 
 
 def embed_patches(visual: VisionTransformer, images: Tensor) -> Tensor:
@@ -335,7 +301,7 @@ def encode_texts(clip: CLIP, tokens: Tensor) -> Tensor:
     length = int(end.max()) + 1
     x = clip.token_embedding(tokens[:, :length]) + clip.positional_embedding[:length]
     mask = clip.attn_mask[:length, :length]
-    for block in clip.transformer.blocks:
+    for block in clip.transformer.resblocks:
         x = run_block(block, x, mask)
     pooled = clip.ln_final(x[torch.arange(len(x), device=x.device), end])
     return pooled @ clip.text_projection
@@ -369,3 +335,48 @@ def chunk_size(visual: VisionTransformer, device: torch.device) -> int:
     hidden_bytes = 4 * 4 * tokens * width
     budget = 10 * 2**20 if device.type == "cpu" else 2**30
     return max(1, round(budget / hidden_bytes))
+
+
+class ConvStem(nn.Module):
+    """Takes the place of a small vision transformer's patch embedding.
+
+    A linear one needs far more pictures than a miniature world has before it can tell shapes apart;
+    a few convolutions learn them in minutes.
+
+    Every step halves the size; the last one has `width` channels. The last two have a residual
+    convolution behind them: shapes are told apart there, and an earlier one costs more than it
+    brings. Batch norms, whose statistics are fixed after training: those of a single image would
+    depend on how much of a masked crop is empty.
+
+    Args:
+        width: channels of the tokens.
+        patch_size: side of a patch, pixels; a power of two.
+    """
+
+    def __init__(self, width: int, patch_size: int) -> None:
+        super().__init__()
+        steps = round(math.log2(patch_size))
+        depths = [
+            3,
+            *(max(LEAST_CHANNELS, width // 2 ** (steps - step)) for step in range(1, steps + 1)),
+        ]
+        self.halvings = nn.ModuleList(
+            nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False)
+            for inputs, outputs in pairwise(depths)
+        )
+        self.norms = nn.ModuleList(nn.BatchNorm2d(depth) for depth in depths[1:])
+        mixed = depths[1:][-_MIXED:]
+        self.mixes = nn.ModuleList(nn.Conv2d(d, d, 3, padding=1, bias=False) for d in mixed)
+        self.mix_norms = nn.ModuleList(nn.BatchNorm2d(depth) for depth in mixed)
+        self.project = nn.Conv2d(width, width, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, S, S) to (B, width, S / patch, S / patch)."""
+        x = images
+        unmixed = len(self.halvings) - len(self.mixes)
+        for step, (halve, norm) in enumerate(zip(self.halvings, self.norms, strict=True)):
+            x = F.gelu(norm(halve(x)))
+            if step >= unmixed:
+                mix, mix_norm = self.mixes[step - unmixed], self.mix_norms[step - unmixed]
+                x = x + F.gelu(mix_norm(mix(x)))
+        return self.project(x)

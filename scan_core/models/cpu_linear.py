@@ -8,7 +8,10 @@ fast, without AVX-512 the convolution is the slower one, and with one thread PyT
 oneDNN for it. Both are exact float32 products; only the order of sums differs.
 """
 
+import platform
 from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,8 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from scan_core.models.processor import about_processor
-
+_ABOUT_PROCESSOR = Path("/proc/cpuinfo")
 # Below this many rows the call costs more than the faster product saves.
 _FEWEST_ROWS = 128
 _FEWEST_PARAMETERS = 20_000_000
@@ -90,6 +92,21 @@ def convolutions_are_faster() -> bool:
         and torch.get_num_threads() > 1
         and about_processor("vendor_id").endswith("AuthenticAMD")
     )
+
+
+@cache
+def about_processor(field: str) -> str:
+    """A field of Linux's description, such as `vendor_id` and `model name`.
+
+    Elsewhere, and where the field is missing, all that Python knows: on Windows that ends with the
+    vendor's name.
+    """
+    if _ABOUT_PROCESSOR.is_file():
+        for line in _ABOUT_PROCESSOR.read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == field:
+                return value.strip()
+    return platform.processor() or platform.machine()
 
 
 def _worthwhile(x: Tensor) -> bool:

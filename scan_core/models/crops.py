@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from scan_core.models.clip_towers import ClipInput
 from scan_core.models.constants import constant
-from scan_core.models.preprocessing import normalise
+from scan_core.models.preprocessing import ClipInput, normalise
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Images as the networks take them: read, resized, normalised, padded."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -8,13 +9,32 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from scan_core.models import proposal_network
-from scan_core.models.clip_towers import ClipInput
 from scan_core.models.constants import constant
 from scan_core.models.resizing import resized
 from scan_core.models.resizing import resized_shape as resized_shape  # of this module's interface
 from scan_core.storage.images import ImageLike as ImageLike  # a part of this module's interface
 from scan_core.storage.images import read_image as read_image
+
+# ImageNet's mean and standard deviation, RGB, on the 0..255 scale: the backbone's input.
+PIXEL_MEAN = (123.675, 116.280, 103.530)
+PIXEL_STD = (58.395, 57.120, 57.375)
+# Images are padded to a multiple of this, the coarsest stride.
+STRIDE = 32
+
+
+@dataclass(frozen=True)
+class ClipInput:
+    """How an image tower takes its images.
+
+    Attributes:
+        size: height and width, pixels.
+        mean: of each channel, RGB, on the 0..255 scale.
+        std: standard deviation, likewise. The defaults are those of CLIP's first weights.
+    """
+
+    size: int
+    mean: tuple[float, ...] = tuple(255 * value for value in (0.48145466, 0.4578275, 0.40821073))
+    std: tuple[float, ...] = tuple(255 * value for value in (0.26862954, 0.26130258, 0.27577711))
 
 
 def resize(image: NDArray[np.uint8], short_side: int, longest_side: int) -> Tensor:
@@ -33,7 +53,7 @@ def resize(image: NDArray[np.uint8], short_side: int, longest_side: int) -> Tens
 
 def padded_size(images: Sequence[Tensor]) -> tuple[int, int]:
     """The smallest height and width, multiples of 32, that hold all of some (3, H, W) images."""
-    stride = proposal_network.STRIDE
+    stride = STRIDE
     height, width = (max(image.shape[axis] for image in images) for axis in (1, 2))
     return -(-height // stride) * stride, -(-width // stride) * stride
 
@@ -47,7 +67,7 @@ def backbone_input(images: Sequence[Tensor]) -> Tensor:
     Returns:
         (B, 3, H', W') float32; zeros right of and below each image.
     """
-    return _normalised_and_padded(images, proposal_network.PIXEL_MEAN, proposal_network.PIXEL_STD)
+    return _normalised_and_padded(images, PIXEL_MEAN, PIXEL_STD)
 
 
 def clip_view(images: Sequence[Tensor], clip_input: ClipInput, as_released: bool) -> Tensor:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from scan_core.models.clip_towers import ClipInput
+from scan_core.models.preprocessing import ClipInput
 
 Rules = Sequence[tuple[str, str]]
 

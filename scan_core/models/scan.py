@@ -1,14 +1,45 @@
 """The SCAN network: proposals, enriched by CLIP, and what classifies them."""
 
 import torch
+from open_clip import CLIP
+from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scan_core.models.clip import WholeImageTokens, view_whole_images
-from scan_core.models.clip_towers import CLIP, VisionTransformer
-from scan_core.models.mask_decoder import Proposals
-from scan_core.models.proposal_network import ProposalNetwork
+from scan_core.models.mask_decoder import MaskDecoder, Proposals
+from scan_core.models.pixel_decoder import PixelDecoder
 from scan_core.models.semantic_integration import SemanticIntegration
+from scan_core.models.swin import SwinBackbone
+
+
+class ProposalNetwork(nn.Module):
+    """Mask proposals with embeddings, for normalised images.
+
+    Args:
+        backbone: gives feature maps at strides 4, 8, 16 and 32.
+        pixel_decoder: makes mask features of them.
+        mask_decoder: makes proposals of these.
+    """
+
+    def __init__(
+        self, backbone: SwinBackbone, pixel_decoder: PixelDecoder, mask_decoder: MaskDecoder
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.pixel_decoder = pixel_decoder
+        self.mask_decoder = mask_decoder
+
+    def forward(self, pixels: Tensor, every_output: bool = False) -> Proposals:
+        """Propose masks.
+
+        Args:
+            pixels: (B, 3, H, W) float, normalised by `PIXEL_MEAN` and `PIXEL_STD` and then
+                padded with zeros; H and W are multiples of 32.
+            every_output: see `MaskDecoder.forward`.
+        """
+        maps = self.backbone(pixels)
+        return self.mask_decoder(self.pixel_decoder(maps), every_output)
 
 
 class ScanNetwork(nn.Module):

@@ -219,7 +219,9 @@ class RelativePositionBias(nn.Module):
     def __init__(self, heads: int, window: int) -> None:
         super().__init__()
         self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
-        rows, columns = torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")
+        # Kept in no file, so it is never on the device `meta`.
+        places = torch.arange(window, device="cpu")
+        rows, columns = torch.meshgrid(places, places, indexing="ij")
         rows, columns = rows.flatten(), columns.flatten()
         down = rows[:, None] - rows + window - 1
         right = columns[:, None] - columns + window - 1

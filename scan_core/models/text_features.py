@@ -1,25 +1,27 @@
 """Class names as text features, kept for as long as they are true.
 
-A feature depends on the text tower's weights, the templates and the name, so these three are
-what it is kept by: in memory, and if a folder is given in a file there. Every name is encoded
-by itself, with its templates as one batch; its feature is the same to the last bit whatever
-other names are asked for.
+Features are kept in memory and, if a folder is given, in a file there whose name is a digest of all
+that they depend on: CLIP's architecture, the text tower's weights, and the templates. Every name is
+encoded by itself, with its templates as one batch, so its feature is the same to the last bit
+whatever other names are asked for.
 """
 
 import hashlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from open_clip import CLIP
 from torch import Tensor
 from torch.nn import functional as F
 
 from scan_core.errors import InputError
 from scan_core.models.clip import Tokenizer, encode_texts, text_weights
-from scan_core.models.clip_towers import CLIP
 from scan_core.models.cpu_linear import ConvolutionalLinear
-from scan_core.storage.tensors import load_tensors, save_tensors
+from scan_core.storage.files import json_digest
+from scan_core.storage.weights import load_tensors, save_tensors
 
 _log = logging.getLogger(__name__)
 # Names whose features are remembered, some 60 MB; then those that were asked for longest ago go.
@@ -34,6 +36,8 @@ class TextEncoder:
         tokenizer: belongs to it.
         templates: sentences with `{}` for the name.
         folder: where features are kept for later processes; None: in memory only.
+        architecture: with a folder, what `clip` was built from, as JSON: activation and number of
+            heads do not show in the weights.
         stale: repeat the released defect that features outlive a change of the weights.
     """
 
@@ -43,10 +47,11 @@ class TextEncoder:
         tokenizer: Tokenizer,
         templates: Sequence[str],
         folder: Path | None = None,
+        architecture: Any = None,
         stale: bool = False,
     ) -> None:
         self.clip, self.tokenizer, self.templates = clip, tokenizer, tuple(templates)
-        self.folder, self.stale = folder, stale
+        self.folder, self.architecture, self.stale = folder, architecture, stale
         self._version: object = None
         self._file: Path | None = None
         self._known: dict[str, Tensor] = {}
@@ -135,7 +140,7 @@ class TextEncoder:
 
     def _digest(self) -> str:
         """What features depend on besides the name, as a file name."""
-        state = hashlib.sha256("\n".join(self.templates).encode())
+        state = hashlib.sha256(json_digest([self.architecture, self.templates]).encode())
         for parameter in text_weights(self.clip):
             array = parameter.detach().cpu().contiguous()
             state.update(str((array.dtype, tuple(array.shape))).encode())

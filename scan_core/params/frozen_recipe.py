@@ -9,7 +9,7 @@ from typing import Any
 from scan_core.errors import InputError
 from scan_core.params.reading import SNAPSHOT_FOLDER
 from scan_core.params.schema.file import Params
-from scan_core.storage.atomic import write_text
+from scan_core.storage.files import write_text
 
 
 def resolved_recipe(params: Params) -> dict[str, Any]:

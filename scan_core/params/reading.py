@@ -1,48 +1,76 @@
-"""Reading `params.yaml`: YAML 1.2, snapshot, overrides, and errors that name the key."""
+"""`params.yaml`: read as YAML 1.2, completed by `extends`, checked, frozen for a run.
+
+What is wrong is reported with the key's path, what is allowed there, and the nearest known name.
+"""
 
 import copy
+import difflib
 import hashlib
 import json
 import os
-from collections.abc import Mapping
-from io import StringIO
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from scan_core.errors import InputError
-from scan_core.params.inheritance import parents_of, with_inherited
-from scan_core.params.problems import keys_of, nearest, report
-from scan_core.params.schema.file import Params
-from scan_core.params.schema.grids import Ablation, Search, Steps
+from scan_core.params.classifiers import CLASSIFIERS
+from scan_core.params.schema.grids import Ablation, Params, Search, Steps
 from scan_core.params.schema.recipe import Recipe
-from scan_core.storage.atomic import write_text
+from scan_core.storage.files import write_text
 
 SNAPSHOT_VARIABLE = "SCAN_PARAMS_SNAPSHOT"
 SNAPSHOT_FOLDER = Path(".snakemake/params")
+EXTENDS = "extends"
+# Far more than any experiment needs, and less than aliases of aliases expand to.
+_MOST_CHARACTERS = 10_000_000
+
+Location = tuple[int | str, ...]
 
 
 def read_params(path: Path) -> dict[str, Any]:
-    """Read a YAML 1.2 file (as DVC does: `6e-5` is a number, `off` is a word).
+    """Read a YAML 1.2 file (as DVC does: `6e-5` is a number, `off` is a word), or its snapshot.
 
     Raises:
-        InputError: unreadable, not YAML, a key twice, or not a mapping.
+        InputError: unreadable, not YAML, a key twice, not a mapping, or with values that JSON does
+            not have, such as dates.
     """
     try:
-        document = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8-sig")
+        document = json.loads(text) if path.suffix == ".json" else _parsed(text)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path}: byte {error.start} is not UTF-8; save the file in that encoding"
         ) from None
-    except (YAMLError, RecursionError) as error:
-        raise InputError(f"{path} is not valid YAML: {error}") from None
+    except RecursionError:
+        raise InputError(f"{path} is nested too deeply") from None
+    except (YAMLError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is not valid YAML for parameters: {error}") from None
     if not isinstance(document, dict):
-        raise InputError(f"{path}: expected a mapping with the keys {', '.join(keys_of(Params))}")
+        expected = ", ".join(Params.model_fields)
+        raise InputError(f"{path}: expected a mapping with the keys {expected}")
+    return document
+
+
+def _parsed(text: str) -> Any:
+    """YAML of which only what JSON has too is accepted; aliases may not expand without limit."""
+    document = YAML(typ="safe", pure=True).load(text)
+    size = 0
+    try:
+        for chunk in json.JSONEncoder().iterencode(document):
+            size += len(chunk)
+            if size > _MOST_CHARACTERS:
+                raise ValueError(f"its aliases expand to over {_MOST_CHARACTERS:,} characters")
+    except TypeError as error:
+        raise ValueError(
+            f"{error}. Only text, numbers, true, false, null, lists and mappings are allowed; put "
+            "quotes around anything else, such as a date"
+        ) from None
     return document
 
 
@@ -66,45 +94,6 @@ def snapshot_params(path: Path) -> Path:
     return frozen_path
 
 
-def validate(document: dict[str, Any], source: str = "params.yaml") -> Params:
-    """Check the whole document: every recipe, and every cell of every grid.
-
-    Args:
-        document: the file's contents.
-        source: what error messages call the file.
-
-    Raises:
-        InputError: lists every problem, one a line, with the key's path, what is allowed and,
-            for an unknown key, the nearest known one.
-    """
-    try:
-        params = Params.model_validate(with_inherited(document, source))
-    except ValidationError as error:
-        raise InputError(report(error, source, parents_of(document))) from None
-    if params.recipe not in params.recipes:
-        raise InputError(
-            f"{source}: recipe: '{params.recipe}' is unknown"
-            f"{nearest(params.recipe, params.recipes)}; there are {', '.join(params.recipes)}"
-        )
-    for name, recipe in params.recipes.items():
-        if taken := [method for method in recipe.predictions if method in params.recipes]:
-            raise InputError(
-                f"{source}: recipes.{name}.predictions: '{taken[0]}' is the name of a recipe, by "
-                "which the tables call our own results; choose another"
-            )
-        if strangers := [grid for grid in recipe.grids if grid not in params.ablations]:
-            raise InputError(
-                f"{source}: recipes.{name}.grids: '{strangers[0]}' is unknown"
-                f"{nearest(strangers[0], params.ablations)}; "
-                f"there are {', '.join(params.ablations)}"
-            )
-    for name, grid in params.ablations.items():
-        _check_grid(grid, params, f"{source}: ablations.{name}")
-    for name, search in params.searches.items():
-        _check_grid(search, params, f"{source}: searches.{name}")
-    return params
-
-
 def select_params(config: dict[str, Any], source: Path) -> Params:
     """The whole file as it is to be run, from the frozen one and what the command line put over it.
 
@@ -118,8 +107,55 @@ def select_params(config: dict[str, Any], source: Path) -> Params:
     Raises:
         InputError: see `validate`.
     """
-    document = _retyped(config, read_params(source))
-    return validate(document)
+    return validate(_retyped(config, read_params(source)))
+
+
+def _retyped(value: Any, frozen: Any) -> Any:
+    if isinstance(value, dict):
+        known = frozen if isinstance(frozen, dict) else {}
+        return {key: _retyped(item, known.get(key)) for key, item in value.items()}
+    if value == frozen:
+        return value
+    if isinstance(value, str):
+        try:
+            return _parsed(value)
+        except (YAMLError, ValueError):
+            return value
+    if isinstance(value, list):
+        return [_retyped(item, None) for item in value]
+    return value
+
+
+def validate(document: dict[str, Any], source: str = "params.yaml") -> Params:
+    """Check the whole document: every recipe, and every value of every grid.
+
+    Args:
+        document: the file's contents.
+        source: what error messages call the file.
+
+    Raises:
+        InputError: lists every problem, one a line, with the key's path, what is allowed and,
+            for an unknown key, the nearest known one.
+    """
+    try:
+        params = Params.model_validate(with_inherited(document, source))
+    except ValidationError as error:
+        raise InputError(_report(error, source, _parents(document))) from None
+    _known(params.recipe, params.recipes, f"{source}: recipe")
+    for name, recipe in params.recipes.items():
+        for method in recipe.predictions:
+            if method in params.recipes or method in CLASSIFIERS:
+                raise InputError(
+                    f"{source}: recipes.{name}.predictions: the tables call our own results "
+                    f"'{method}' (a recipe, or one of {', '.join(CLASSIFIERS)}); choose another"
+                )
+        for grid in recipe.grids:
+            _known(grid, params.ablations, f"{source}: recipes.{name}.grids")
+    for name, ablation in params.ablations.items():
+        _check_grid(ablation, params, f"{source}: ablations.{name}")
+    for name, search in params.searches.items():
+        _check_grid(search, params, f"{source}: searches.{name}")
+    return params
 
 
 def override(recipe: dict[str, Any], key_path: str, value: Any) -> dict[str, Any]:
@@ -134,12 +170,12 @@ def override(recipe: dict[str, Any], key_path: str, value: Any) -> dict[str, Any
         InputError: the recipe has no such key.
     """
     changed = copy.deepcopy(recipe)
-    *blocks, last = key_path.split(".")
     here: Any = changed
+    *blocks, last = key_path.split(".")
     for depth, key in enumerate([*blocks, last]):
         if not isinstance(here, dict) or key not in here:
             known = list(here) if isinstance(here, dict) else []
-            where = ".".join(key_path.split(".")[:depth]) or "the recipe"
+            where = ".".join(blocks[:depth]) or "the recipe"
             raise InputError(
                 f"unknown key '{key_path}'{nearest(key, known)}; {where} has "
                 f"{', '.join(known) or 'no keys'}"
@@ -150,20 +186,20 @@ def override(recipe: dict[str, Any], key_path: str, value: Any) -> dict[str, Any
     return changed
 
 
+def _known(name: str, names: Iterable[str], where: str) -> None:
+    if name not in names:
+        raise InputError(
+            f"{where}: '{name}' is unknown{nearest(name, names)}; "
+            f"there are {', '.join(map(str, names))}"
+        )
+
+
 def _check_grid(grid: Ablation | Search, params: Params, where: str) -> None:
     base_name = grid.recipe or params.recipe
-    if base_name not in params.recipes:
-        raise InputError(
-            f"{where}.recipe: '{base_name}' is unknown"
-            f"{nearest(base_name, params.recipes)}; there are {', '.join(params.recipes)}"
-        )
-    known = params.recipes[base_name].datasets.benchmarks
+    _known(base_name, params.recipes, f"{where}.recipe")
     for name in grid.benchmarks or ():
-        if name not in known:
-            raise InputError(
-                f"{where}.benchmarks: recipe {base_name} has no benchmark '{name}'"
-                f"{nearest(name, known)}; it has {', '.join(known)}"
-            )
+        known = params.recipes[base_name].datasets.benchmarks
+        _known(name, known, f"{where}.benchmarks: recipe {base_name}")
     fixed = grid.fixed if isinstance(grid, Ablation) else {}
     if both := grid.vary.keys() & fixed.keys():
         raise InputError(f"{where}: '{min(both)}' is both fixed and varied")
@@ -185,23 +221,116 @@ def _problem(recipe: dict[str, Any], values: Mapping[str, Any], name: str) -> st
             recipe = override(recipe, key, value)
         Recipe.model_validate(recipe)
     except ValidationError as error:
-        return report(error, name)
+        return _report(error, name)
     except InputError as error:
         return str(error)
     return None
 
 
-def _retyped(value: Any, frozen: Any) -> Any:
-    if isinstance(value, dict):
-        known = frozen if isinstance(frozen, dict) else {}
-        return {key: _retyped(item, known.get(key)) for key, item in value.items()}
-    if value == frozen:
-        return value
-    if isinstance(value, str):
-        try:
-            return YAML(typ="safe", pure=True).load(StringIO(value))
-        except YAMLError:
-            return value
-    if isinstance(value, list):
-        return [_retyped(item, None) for item in value]
-    return value
+# ---- Recipes that extend others
+
+
+def with_inherited(document: dict[str, Any], source: str) -> dict[str, Any]:
+    """A copy of the file's contents in which every recipe is complete.
+
+    Args:
+        document: the contents; what is not of the right form is left for the schema to refuse.
+        source: what error messages call the file.
+
+    Raises:
+        InputError: a recipe extends one that is not there, or, directly or not, itself.
+    """
+    recipes, parents = document.get("recipes"), _parents(document)
+    if not isinstance(recipes, dict):
+        return document
+
+    def complete(name: str, line: tuple[str, ...]) -> Any:
+        if name not in parents:
+            return recipes[name]
+        parent, line = parents[name], (*line, name)
+        where = f"{source}: recipes.{name}.{EXTENDS}"
+        if parent in line:
+            circle = " -> ".join((*line[line.index(parent) :], parent))
+            raise InputError(f"{where}: {circle} is a circle; one of them must extend none")
+        _known(parent, recipes, where)
+        inherited = complete(parent, line)
+        return merged(inherited, recipes[name]) if isinstance(inherited, dict) else recipes[name]
+
+    return {**document, "recipes": {name: complete(name, ()) for name in recipes}}
+
+
+def merged(parent: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, Any]:
+    """Mappings merged key by key; of everything else, `null` included, the child's."""
+    result = dict(parent)
+    for key, value in child.items():
+        both = isinstance(result.get(key), Mapping) and isinstance(value, Mapping)
+        result[key] = merged(result[key], value) if both else value
+    return result
+
+
+def _parents(document: Mapping[str, Any]) -> dict[str, str]:
+    """Recipe -> the one that it extends, of those that extend one."""
+    recipes = document.get("recipes")
+    return {
+        name: recipe[EXTENDS]
+        for name, recipe in (recipes.items() if isinstance(recipes, dict) else ())
+        if isinstance(recipe, dict) and isinstance(recipe.get(EXTENDS), str)
+    }
+
+
+# ---- Problems in words
+
+
+def nearest(word: str, known: Iterable[Any]) -> str:
+    """`, did you mean '...'?`, if a known name is near enough to a word."""
+    found = difflib.get_close_matches(str(word), [str(k) for k in known], n=1, cutoff=0.6)
+    return f", did you mean '{found[0]}'?" if found else ""
+
+
+def nested_blocks(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The schema's blocks within a field's type, from the outside in."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from nested_blocks(argument)
+
+
+def _report(error: ValidationError, source: str, parents: Mapping[str, str] | None = None) -> str:
+    """Every problem, one a line, where its key stands: not again for recipes that inherit it."""
+    problems = {(problem["loc"], problem["msg"]): problem for problem in error.errors()}
+    lines = []
+    for (location, message), problem in problems.items():
+        if location[:1] == ("recipes",) and len(location) > 1:
+            parent = (parents or {}).get(str(location[1]))
+            if parent and (("recipes", parent, *location[2:]), message) in problems:
+                continue
+        path = ".".join(_file_path(location))
+        if problem["type"] == "extra_forbidden":
+            known = list(_block_at(location[:-1]).model_fields)
+            text = (
+                f"unknown key{nearest(str(location[-1]), known)}; allowed here: {', '.join(known)}"
+            )
+        elif problem["type"] == "missing":
+            text = "this key is missing"
+        elif problem["type"] == "value_error":
+            text = str(problem["ctx"]["error"])
+        else:
+            text = f"{message}, got {problem['input']!r}"
+        lines.append(f"{source}: {path}: {text}" if path else f"{source}: {text}")
+    return "\n".join(dict.fromkeys(lines))
+
+
+def _file_path(location: Location) -> list[str]:
+    """The path as it stands in the file, without pydantic's marks such as `[key]`."""
+    return [str(part) for part in location if not str(part).startswith("[")]
+
+
+def _block_at(location: Location) -> type[BaseModel]:
+    """The block of the schema that holds the key at `location`."""
+    block: type[BaseModel] = (
+        Params if not location or location[0] in Params.model_fields else Recipe
+    )
+    for part in _file_path(location):
+        if field := block.model_fields.get(part):
+            block = next(nested_blocks(field.annotation), block)
+    return block

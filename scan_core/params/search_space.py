@@ -1,14 +1,23 @@
-"""What a search is made on, and whether it can be made; light, for the rules."""
+"""What a search is made on, what it leaves as it is, and whether it can be made."""
 
 from typing import Any
 
 from scan_core.errors import InputError
 from scan_core.params.schema.grids import Search, Steps
 from scan_core.params.schema.recipe import Recipe
+from scan_core.params.settings import resolve_settings
 
 _MASK, _CROP = "inference.mask_threshold", "inference.crop_threshold"
 _RATIO = "inference.replace_ratio"
-_FOLLOWS = "mask_threshold"  # the word that `crop_threshold` may hold
+
+
+def not_searched(search: Search, recipe: Recipe, benchmark: str) -> dict[str, Any]:
+    """The settings of a benchmark that no trial of a search changes."""
+    searched = {key.removeprefix("inference.") for key in search.vary}
+    if _MASK in search.vary and isinstance(recipe.inference.crop_threshold, str):
+        searched.add("crop_threshold")
+    own = resolve_settings(recipe, benchmark).as_dict()
+    return {name: value for name, value in own.items() if name not in searched}
 
 
 def searched_benchmarks(name: str, search: Search, recipe: Recipe) -> list[str]:
@@ -24,7 +33,7 @@ def searched_benchmarks(name: str, search: Search, recipe: Recipe) -> list[str]:
             a shift of a model that was fine-tuned without.
     """
     where = f"params.yaml: searches.{name}"
-    _check_keys(search, recipe, where)
+    _check_searched_keys(search, recipe, where)
     images = {key: benchmark.images for key, benchmark in recipe.datasets.benchmarks.items()}
     if search.benchmarks is None:
         chosen = [b for b in recipe.inference.benchmarks if "train" in images[b]]
@@ -42,9 +51,10 @@ def searched_benchmarks(name: str, search: Search, recipe: Recipe) -> list[str]:
     return chosen
 
 
-def _check_keys(search: Search, recipe: Recipe, where: str) -> None:
+def _check_searched_keys(search: Search, recipe: Recipe, where: str) -> None:
     crop = search.vary.get(_CROP, [recipe.inference.crop_threshold])
-    follows = isinstance(crop, list) and _FOLLOWS in crop
+    thresholds = crop if isinstance(crop, list) else []
+    follows = any(isinstance(value, str) for value in thresholds)
     for key in (_MASK, _CROP, _RATIO) if follows else (_CROP, _RATIO):
         if isinstance(search.vary.get(key), Steps):
             remedy = ", or `crop_threshold` a number" if key == _MASK else ""
@@ -57,14 +67,11 @@ def _check_keys(search: Search, recipe: Recipe, where: str) -> None:
             f"{where}.vary: {_RATIO}: CLIP was fine-tuned without contextual shift, and is tested "
             "without"
         )
-    lowest = _smallest(search.vary[_MASK]) if _MASK in search.vary else None
-    for value in crop if isinstance(crop, list) else ():
+    masks = search.vary.get(_MASK, [])
+    lowest = masks.low if isinstance(masks, Steps) else min(map(float, masks), default=None)
+    for value in thresholds:
         if lowest is not None and not isinstance(value, str) and lowest < value:
             raise InputError(
                 f"{where}.vary: {_MASK}: {lowest:g} is below the crop threshold {value:g}, and all "
                 "mask thresholds below that are one: a mask without a pixel above it has no crop"
             )
-
-
-def _smallest(values: Steps | list[Any]) -> float:
-    return values.low if isinstance(values, Steps) else min(values)

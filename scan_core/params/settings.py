@@ -1,22 +1,29 @@
-"""Test-time settings: the one type of them, and a table of them by benchmark.
+"""Test-time settings: their one type, and the one place where a recipe becomes settings.
 
 Rules, grids, searches, commands, the page and the header of a released model all hold this type,
-and `params.resolution` is where a recipe becomes one, so that a setting cannot mean one thing in
-a table and another in the model beside it.
+so that a setting cannot mean one thing in a table and another in the model beside it.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from scan_core.errors import InputError
+from scan_core.params.schema.clip import Clip, ClipFinetune
+from scan_core.params.schema.fields import InferencePrecision, first_problem
+from scan_core.params.schema.recipe import Recipe
+from scan_core.params.schema.segmenter import Segmenter
 
 DEFAULT = "default"
-Precision = Literal["float32", "tf32", "bfloat16", "float16"]
+Precision = InferencePrecision
+_T = TypeVar("_T")
 
 
+@with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
 class TestSettings:
     """Everything, besides weights, image and class names, that a prediction depends on.
@@ -36,9 +43,9 @@ class TestSettings:
         scales: test-time augmentation, of the resized image.
         flip: test-time augmentation, also the mirror image.
         precision: of matrix products. `float32`: without TF32; `tf32`: with it, where a GPU has it;
-            `bfloat16`, `float16`: CLIP on crops in that, nine tenths of the work, and the rest as
-            in `tf32`, for a mask that moves across its threshold changes a crop, and with it much
-            more than rounding would.
+            `bfloat16`, `float16`: CLIP on crops, nine tenths of the work, in that, and the rest as
+            in `tf32`: a mask that moves across its threshold changes a crop, and with it much more
+            than rounding would.
 
     Raises:
         InputError: values that contradict each other.
@@ -54,7 +61,7 @@ class TestSettings:
     replace_ratio: float
     replace_layers: tuple[int, ...]
     prompts: str
-    logit_scale: float | str
+    logit_scale: float | Literal["learned"]
     short_side: int
     longest_side: int
     scales: tuple[float, ...] = (1.0,)
@@ -84,10 +91,20 @@ class TestSettings:
         tf32 = self.precision != "float32"
         return self.short_side, self.longest_side, self.scales, self.flip, tf32
 
+    def overridden(self, **values: Any) -> "TestSettings":
+        """The same with other values; crops that follow the mask threshold go on following it."""
+        if "mask_threshold" in values and self.crop_threshold == self.mask_threshold:
+            values = {"crop_threshold": values["mask_threshold"], **values}
+        return replace(self, **values)
+
+    def with_clip_weight(self, weight: float) -> "TestSettings":
+        """Another weight, all else equal: 0 is the segmenter alone, 1 CLIP alone."""
+        return replace(self, clip_weight=weight)
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {n: list(v) if isinstance(v, tuple) else v for n, v in values.items()}
+        values: dict[str, Any] = _SETTINGS.dump_python(self, mode="json")
+        return values
 
     @classmethod
     def from_dict(cls, values: Any) -> "TestSettings":
@@ -96,22 +113,10 @@ class TestSettings:
         Raises:
             InputError: not of that form.
         """
-        known = [field.name for field in fields(cls)]
-        if not isinstance(values, Mapping) or values.keys() != set(known):
-            raise InputError(
-                f"test-time settings: expected exactly the keys {', '.join(known)}. The "
-                "workflow makes again what another version of this project has made"
-            )
-        plain: dict[str, Any] = {
-            name: tuple(v) if isinstance(v, list) else v for name, v in values.items()
-        }
-        return cls(**plain)
-
-    def with_clip_weight(self, weight: float) -> "TestSettings":
-        """Another weight, all else equal: 0 is the segmenter alone, 1 CLIP alone."""
-        return replace(self, clip_weight=weight)
+        return _read(_SETTINGS, values)
 
 
+@with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
 class SettingsTable:
     """A recipe's settings for each benchmark, and those for images of none.
@@ -141,10 +146,8 @@ class SettingsTable:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {
-            DEFAULT: self.default.as_dict(),
-            "benchmarks": {name: one.as_dict() for name, one in self.benchmarks.items()},
-        }
+        values: dict[str, Any] = _TABLE.dump_python(self, mode="json")
+        return values
 
     @classmethod
     def from_dict(cls, values: Any) -> "SettingsTable":
@@ -153,7 +156,94 @@ class SettingsTable:
         Raises:
             InputError: not of that form.
         """
-        if not isinstance(values, Mapping) or values.keys() != {DEFAULT, "benchmarks"}:
-            raise InputError("test-time settings: expected the keys 'default' and 'benchmarks'")
-        benchmarks = {n: TestSettings.from_dict(v) for n, v in values["benchmarks"].items()}
-        return cls(TestSettings.from_dict(values[DEFAULT]), benchmarks)
+        return _read(_TABLE, values)
+
+
+_SETTINGS, _TABLE = TypeAdapter(TestSettings), TypeAdapter(SettingsTable)
+
+
+def _read(form: TypeAdapter[_T], values: Any) -> _T:
+    try:
+        return form.validate_python(values)
+    except ValidationError as error:
+        raise InputError(
+            f"test-time settings: {first_problem(error)}. The workflow makes again what another "
+            "version of this project has made"
+        ) from None
+
+
+def resolve_settings(recipe: Recipe, benchmark: str | None = None) -> TestSettings:
+    """The settings with which a recipe's model is tested.
+
+    A model that was fine-tuned without contextual shift is tested without it.
+
+    Args:
+        recipe: of the model.
+        benchmark: its name; None, or one that a table of `inference` does not name: the
+            table's `default`.
+
+    Raises:
+        InputError: the settings contradict each other.
+    """
+    inference = recipe.inference
+
+    def chosen(key: str) -> Any:
+        value = getattr(inference, key)
+        return value.get(benchmark or DEFAULT, value[DEFAULT]) if isinstance(value, dict) else value
+
+    threshold = float(chosen("mask_threshold"))
+    crop_threshold, scale = inference.crop_threshold, inference.logit_scale
+    shifted = recipe.clip_finetune.contextual_shift
+    try:
+        return TestSettings(
+            mask_threshold=threshold,
+            crop_threshold=threshold if isinstance(crop_threshold, str) else float(crop_threshold),
+            crop_expansion=float(inference.crop_expansion),
+            clip_weight=float(chosen("clip_weight")),
+            ensemble=chosen("ensemble"),
+            replace_ratio=float(chosen("replace_ratio")) if shifted else 0.0,
+            replace_layers=tuple(inference.replace_layers) if shifted else (),
+            prompts=recipe.clip.prompts if inference.prompts == "trained" else inference.prompts,
+            logit_scale=scale if isinstance(scale, str) else float(scale),
+            short_side=inference.short_side,
+            longest_side=inference.longest_side,
+            scales=tuple(map(float, inference.scales)),
+            flip=inference.flip,
+            precision=inference.precision,
+        )
+    except InputError as error:
+        where = f" of {benchmark}" if benchmark else ""
+        raise InputError(f"inference: the settings{where} cannot be used: {error}") from None
+
+
+def settings_table(recipe: Recipe) -> SettingsTable:
+    """The settings of every benchmark that a recipe evaluates, and its default."""
+    benchmarks = {name: resolve_settings(recipe, name) for name in recipe.inference.benchmarks}
+    return SettingsTable(resolve_settings(recipe), benchmarks)
+
+
+def training_settings(
+    segmenter: Segmenter, clip: Clip, clip_finetune: ClipFinetune | None
+) -> TestSettings:
+    """Settings of validations and of mining, which depend on the trainings alone: without CLIP.
+
+    Args:
+        segmenter: of the recipe.
+        clip: of the recipe.
+        clip_finetune: of the recipe; None: a stage without fine-tuning, which has no crops.
+    """
+    threshold = clip_finetune.crop_threshold if clip_finetune else 1.0
+    return TestSettings(
+        mask_threshold=threshold,
+        crop_threshold=threshold,
+        crop_expansion=clip_finetune.crop_expansion if clip_finetune else 1.0,
+        clip_weight=0.0,
+        ensemble="geometric",
+        replace_ratio=0.0,
+        replace_layers=(),
+        prompts=clip.prompts,
+        logit_scale=segmenter.logit_scale,
+        short_side=segmenter.input.short_side,
+        longest_side=segmenter.input.longest_side,
+        precision=clip_finetune.pairs.precision if clip_finetune else "float32",
+    )

@@ -8,9 +8,8 @@ from lightning_fabric import Fabric
 
 from scan_core.datasets.miniworld.captions import captioned_cutouts, captioned_images
 from scan_core.errors import InputError
-from scan_core.models.build import tokenizer_for
 from scan_core.models.checkpoints import load_strict
-from scan_core.models.clip import build_clip, wanted_by
+from scan_core.models.clip import build_clip, pretrained_config, tokenizer_for
 from scan_core.models.clip_towers import CLIP
 from scan_core.models.packaged.files import load_packaged, packaged_file
 from scan_core.params.schema.clip import Clip, ClipArchitecture
@@ -63,7 +62,7 @@ def _from_collection(architecture: str, tag: str) -> CLIP:
     import open_clip  # slow to import, and not needed where CLIP comes from a file
 
     # Refuses what cannot be used before anything is fetched.
-    model = build_clip(architecture, wanted_by(architecture, tag))
+    model = build_clip(architecture, pretrained_config(architecture, tag))
     try:
         fetched = open_clip.create_model(architecture, pretrained=tag)
     except Exception as error:  # open_clip and the hub raise errors of many kinds
@@ -83,7 +82,7 @@ def _pretrain(fabric: Fabric, model: CLIP, clip: Clip, seed: int, work: Path, wo
     task = ClipTask(
         fabric,
         model,
-        tokenizer_for({"clip": clip.model_dump()["architecture"]}),
+        tokenizer_for(clip.model_dump()["architecture"]),
         prompt_templates("vild"),
         list(captioned_images(seed, settings.images, size, workers)),
         list(captioned_cutouts(seed, settings.cutouts, size, workers)),

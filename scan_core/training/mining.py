@@ -18,7 +18,7 @@ from scan_core.command.stopping import Interrupted, stop_signals
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.datasets.reading_ahead import read_ahead
 from scan_core.errors import InputError
-from scan_core.inference.precision import Towers, tensor_float
+from scan_core.inference.devices import TowerByPrecision, tensor_float
 from scan_core.inference.scan import Scan
 from scan_core.models.clip import chunk_size, encode_images
 from scan_core.models.cpu_linear import ConvolutionalLinear
@@ -82,7 +82,7 @@ def mine_pairs(
         workers: threads that read images ahead.
     """
     precision = scan.settings.precision
-    visual = Towers(scan.network.original_clip).of(precision)
+    visual = TowerByPrecision(scan.network.original_clip).of(precision)
     no_object = scan.network.with_no_object(scan.text_encoder(captioned.images.index.names))
 
     def read(number: int) -> tuple[int, list[str], Tensor | None]:

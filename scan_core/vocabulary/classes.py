@@ -1,4 +1,4 @@
-"""Class lists: names in training-id order, raw label ids, seen flags, semantic parents.
+"""Class lists, and the sentences into which a class name is put.
 
 A class list is one JSON file. The built-in ones lie in `data/` beside this module and go by
 their file's stem; a list of your own is named by its path. Keys of the file:
@@ -18,17 +18,26 @@ import json
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from scan_core.errors import InputError
+from scan_core.storage.files import read_text
 
 DATA_FOLDER = Path(__file__).parent / "data"
+_TEMPLATES = Path(__file__).parent / "prompt_templates.json"
 _MOST_RAW_ID = 2**24 - 1  # of three bytes, as colours code them
-_FORMER = "fathers"
-_KEYS = {"names", "raw_ids", "seen", "parents", _FORMER, "predict_with", "source"}
 
 
 @dataclass(frozen=True)
@@ -127,69 +136,94 @@ def load_class_list(name_or_path: str) -> ClassList:
                 "of its .json file."
             )
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"class list {path} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise InputError(f"class list {path} is not valid JSON: {error}") from None
-    return _checked(path, record)
-
-
-def _checked(path: Path, record: Any) -> ClassList:
-    def refuse(problem: str) -> InputError:
-        return InputError(f"class list {path}: {problem}")
-
-    if not isinstance(record, dict) or not {"names", "raw_ids"} <= record.keys():
-        raise refuse("expected an object with at least the keys 'names' and 'raw_ids'")
-    if unknown := record.keys() - _KEYS:
-        raise refuse(f"unknown key '{min(unknown)}'; allowed are {', '.join(sorted(_KEYS))}")
-    names, raw_ids, seen = record["names"], record["raw_ids"], record.get("seen")
-    if not (isinstance(names, list) and names and all(isinstance(n, str) for n in names)):
-        raise refuse("'names' must be a non-empty list of strings")
-    known: dict[str, str] = {}
-    for name in names:
-        if (read := as_clip_reads(name)) in known:
-            raise refuse(
-                f"'names' holds a name twice: '{known[read]}' and '{name}' are one to CLIP"
-            )
-        known[read] = name
-    if not (
-        isinstance(raw_ids, list)
-        and all(type(i) is int and 0 <= i <= _MOST_RAW_ID for i in raw_ids)
-    ):
-        raise refuse(f"'raw_ids' must be a list of whole numbers >= 0, at most {_MOST_RAW_ID}")
-    if len(raw_ids) != len(names) or len(set(raw_ids)) != len(names):
-        raise refuse(f"'raw_ids' must hold one number for each of the {len(names)} names, once")
-    if seen is not None and (
-        not isinstance(seen, list)
-        or len(seen) != len(names)
-        or any(type(s) is not bool for s in seen)
-    ):
-        raise refuse(f"'seen' must hold true or false for each of the {len(names)} names")
-    if _FORMER in record:  # what the key was called at first
-        record = {"parents": record[_FORMER], **record}
-    relation = record.get("parents", {})
-    if not isinstance(relation, dict) or not all(
-        isinstance(of_one, list) and all(isinstance(n, str) for n in of_one)
-        for of_one in relation.values()
-    ):
-        raise refuse("'parents' must be an object: for a class a list of its parents")
-    predict_with = record.get("predict_with")
-    if not isinstance(predict_with, str | None):
-        raise refuse("'predict_with' must be the name of a class list")
-
-    position = {name: index for index, name in enumerate(names)}
-    parents = {}
-    for child, its_parents in relation.items():
-        if stranger := next((n for n in [child, *its_parents] if n not in position), None):
-            raise refuse(f"'parents' names '{stranger}', which is not among 'names'")
-        parents[position[child]] = tuple(position[parent] for parent in its_parents)
+        content = _File.model_validate_json(read_text(path))
+    except ValidationError as error:
+        raise InputError(f"class list {path}: {_first_problem(error)}") from None
+    position = {name: index for index, name in enumerate(content.names)}
     return ClassList(
         name=path.stem,
-        names=tuple(names),
-        raw_ids=tuple(raw_ids),
-        seen=None if seen is None else tuple(seen),
-        parents=parents,
-        predict_with=predict_with,
+        names=tuple(content.names),
+        raw_ids=tuple(content.raw_ids),
+        seen=None if content.seen is None else tuple(content.seen),
+        parents={
+            position[child]: tuple(position[parent] for parent in parents)
+            for child, parents in content.parents.items()
+        },
+        predict_with=content.predict_with,
         built_in=path.parent == DATA_FOLDER,
     )
+
+
+def _class_name(name: str) -> str:
+    if not name.strip():
+        raise ValueError("a class name is empty")
+    return name
+
+
+class _File(BaseModel):
+    """The contents of a class list."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    names: Annotated[list[Annotated[str, AfterValidator(_class_name)]], Field(min_length=1)]
+    raw_ids: list[Annotated[int, Field(ge=0, le=_MOST_RAW_ID)]]
+    seen: list[bool] | None = None
+    parents: Annotated[
+        dict[str, list[str]],
+        # What the key was called at first.
+        Field(validation_alias=AliasChoices("parents", "fathers"), default_factory=dict),
+    ]
+    predict_with: str | None = None
+    source: str | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "_File":
+        known: dict[str, str] = {}
+        for name in self.names:
+            if (read := as_clip_reads(name)) in known:
+                raise ValueError(
+                    f"'names' holds a name twice: '{known[read]}' and '{name}' are one to CLIP"
+                )
+            known[read] = name
+        classes = len(self.names)
+        if len(self.raw_ids) != classes or len(set(self.raw_ids)) != classes:
+            raise ValueError(
+                f"'raw_ids' must hold one number for each of the {classes} names, once"
+            )
+        if self.seen is not None and len(self.seen) != classes:
+            raise ValueError(f"'seen' must hold true or false for each of the {classes} names")
+        for child, parents in self.parents.items():
+            for name in (child, *parents):
+                if name not in self.names:
+                    raise ValueError(f"'parents' names '{name}', which is not among 'names'")
+        return self
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    where = ".".join(map(str, problem["loc"]))
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key '{where}'; allowed are {', '.join(_File.model_fields)}"
+    if problem["type"] == "missing":
+        return f"the key '{where}' is missing"
+    if problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])
+    return f"{where}: {problem['msg']}, got {str(problem['input'])[:80]!r}".removeprefix(": ")
+
+
+def prompt_templates(name: str) -> tuple[str, ...]:
+    """A template set.
+
+    Args:
+        name: `vild` (14 templates, what SCAN uses), `imagenet` (CLIP's 80) or `single`.
+
+    Returns:
+        sentences with `{}` where the class name goes.
+
+    Raises:
+        InputError: unknown name.
+    """
+    sets = json.loads(_TEMPLATES.read_text(encoding="utf-8"))
+    if name not in sets:
+        raise InputError(f"prompt templates '{name}' are unknown; there are {', '.join(sets)}")
+    return tuple(sets[name])

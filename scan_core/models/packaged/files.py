@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from scan_core.errors import InputError
-from scan_core.storage.tensors import load_tensors, save_tensors
+from scan_core.storage.weights import load_tensors, save_tensors
 
 # They stand beside this module.
 _FILES = {"mini_clip": "mini_clip.safetensors"}

@@ -1,17 +1,22 @@
-"""`clip`: the frozen vision–language model."""
+"""`clip`: the frozen vision–language model; `clip_finetune`: its copy for masked crops."""
 
 from typing import Annotated, Literal
 
-from pydantic import PositiveFloat, PositiveInt, Tag, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, Tag, model_validator
 
+from scan_core.params.clips import clip_config, clip_models
 from scan_core.params.schema.fields import (
     TABLE_OR_VALUE,
     BatchSize,
     Block,
     Count,
+    Fraction,
+    InferencePrecision,
     Layers,
     Pixels,
+    Precision,
     PromptSet,
+    Queries,
     Weight,
     Width,
     source,
@@ -75,7 +80,11 @@ class Clip(Block):
         Annotated[str, Tag("[value]")] | Annotated[ClipArchitecture, Tag("[table]")],
         TABLE_OR_VALUE,
     ]
-    """open_clip's model name, or the dimensions of a small one."""
+    """open_clip's model name (docs/clips.md), or the dimensions of a small one."""
+    pretrained: str | None = None
+    """With `file:` and a model name: open_clip's tag of the weights in the file, or of those that
+    they were fine-tuned from, such as `openai`: its table says which activation and which mean and
+    deviation of pixels they want. `none`: those of the architecture and of CLIP's first weights."""
     pretraining: ClipPretraining | None = None
     """How to train it, or how the packaged one was trained; `null` with other sources."""
     prompts: PromptSet
@@ -96,4 +105,65 @@ class Clip(Block):
                 "'architecture' must list dimensions with 'source: train' or 'packaged:...', and "
                 "be a model name of open_clip with 'open_clip:...'"
             )
+        if isinstance(self.architecture, str) and clip_models():
+            clip_config(self.architecture)
+        if of_any_size and isinstance(self.architecture, str) and self.pretrained is None:
+            raise ValueError(
+                "'pretrained' must name open_clip's tag of the weights in the file, or of those "
+                "that they were fine-tuned from, such as 'openai', or be 'none': it says which "
+                "activation they want"
+            )
         return self
+
+    @property
+    def tag(self) -> str | None:
+        """open_clip's tag, whose table says what the weights want; None: there is none."""
+        if self.source.startswith("open_clip:"):
+            return self.source.removeprefix("open_clip:")
+        of_a_file = self.source.startswith("file:") and self.pretrained != "none"
+        return self.pretrained if of_a_file else None
+
+
+class MaskTextPairs(Block):
+    """Mining of mask–noun pairs, on which CLIP is fine-tuned."""
+
+    captions_per_image: PositiveInt
+    """Captions of each training image whose nouns are used."""
+    proposals: Queries
+    """Proposals of the segmenter for each image, the best first."""
+    images: PositiveInt | None = None
+    """Training images with captions to mine, the first ones; `null`: all."""
+    precision: InferencePrecision
+    """Arithmetic of mining; see `inference.precision`."""
+
+
+class ClipFinetune(Block):
+    """Fine-tuning of CLIP's image tower on masked crops; the text tower stays frozen."""
+
+    contextual_shift: bool
+    """`false` fine-tunes, and then also tests, without the contextual shift (ablation)."""
+    pairs: MaskTextPairs
+    loss: Literal["diagonal", "multi_positive"]
+    """Contrastive loss. `diagonal`: each crop fits its own noun alone, as released;
+    `multi_positive`: crops of a batch that share a noun share it in the loss too."""
+    epochs: PositiveInt
+    """Passes over the pairs."""
+    batch_size: BatchSize
+    """Pairs a step, over all devices."""
+    learning_rate: PositiveFloat
+    """Peak of the cosine schedule."""
+    weight_decay: Weight
+    """AdamW's weight decay."""
+    warmup_steps: Count
+    """Linear warm-up, steps."""
+    crop_threshold: Fraction
+    """Pixels of a proposal above this probability form its crop."""
+    crop_expansion: Annotated[float, Field(ge=1)]
+    """Width and height of a crop, as a multiple of its mask's bounding box; 1: tight, as
+    released."""
+    replace_ratio: Fraction
+    """Contextual shift while fine-tuning: share of background tokens replaced."""
+    replace_layers: list[Layers]
+    """Contextual shift while fine-tuning: after which blocks (1-based)."""
+    precision: Precision
+    """Arithmetic, in Lightning Fabric's words."""

@@ -17,6 +17,7 @@ from pydantic import (
     Field,
     PositiveFloat,
     Tag,
+    ValidationError,
 )
 
 
@@ -46,6 +47,7 @@ Points = Annotated[int, Field(ge=1, le=10_000_000)]
 BatchSize = Annotated[int, Field(ge=1, le=10_000_000)]
 Split = Literal["train", "val"]
 Precision = Literal["32-true", "bf16-mixed"]
+InferencePrecision = Literal["float32", "tf32", "bfloat16", "float16"]
 PromptSet = Literal["vild", "imagenet", "single"]
 
 
@@ -96,3 +98,10 @@ class Block(BaseModel):
 
 
 Scalar = bool | int | float | str
+
+
+def first_problem(error: ValidationError) -> str:
+    """Where the first problem is, and what."""
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    return f"{where}: {problem['msg']}" if where else problem["msg"]

@@ -1,11 +1,12 @@
-"""`ablations` and `searches`: what is varied."""
+"""`ablations` and `searches`: what is varied; and the whole file."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, Tag, model_validator
 
 from scan_core.params.metric_names import METRICS
-from scan_core.params.schema.fields import TABLE_OR_VALUE, Block, Scalar, Seed, source
+from scan_core.params.schema.fields import TABLE_OR_VALUE, Block, Name, Scalar, Seed, source
+from scan_core.params.schema.recipe import Recipe
 
 
 class Ablation(Block):
@@ -74,10 +75,22 @@ class Search(Block):
     images: PositiveInt | None = None
     """Images of each benchmark, the first ones; `null`: all."""
     metric: Annotated[str, source(*METRICS), Field(json_schema_extra={"enum": [*METRICS]})] = "miou"
-    """Its mean over the benchmarks is what is searched for the largest of."""
+    """Metric to maximise, averaged over the benchmarks."""
     sampler: Literal["tpe", "random"] = "tpe"
     """`tpe` learns from the trials so far, `random` does not."""
     trials: PositiveInt = 100
     """How many. A larger number continues the search."""
     seed: Seed = 0
     """Of the sampler."""
+
+
+class Params(Block):
+    """The whole file: recipe to run, grids, searches, and one block for each recipe."""
+
+    recipe: str
+    """The recipe to run; `snakemake --config recipe=...` overrides it."""
+    ablations: dict[Name, Ablation] = Field(default_factory=dict)
+    """The grids that a recipe's `grids`, or `snakemake ablations`, can ask for."""
+    searches: dict[Name, Search] = Field(default_factory=dict)
+    """The searches that `snakemake searches` makes."""
+    recipes: Annotated[dict[Name, Recipe], Field(min_length=1)]

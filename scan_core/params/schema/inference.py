@@ -10,12 +10,12 @@ from scan_core.params.schema.fields import (
     WORD_OR_VALUE,
     Block,
     Fraction,
+    InferencePrecision,
     Layers,
     LogitScale,
     Name,
     Pixels,
 )
-from scan_core.params.settings import Precision
 
 Ensemble = Literal["geometric", "log"]
 PerBenchmarkFraction = Annotated[
@@ -70,7 +70,7 @@ class Inference(Block):
     """Test-time augmentation: scales of the resized image, whose class scores are averaged."""
     flip: bool = False
     """Test-time augmentation: the mirror image as well."""
-    precision: Precision
+    precision: InferencePrecision
     """Arithmetic. `float32`: without TF32, as exact as it gets; `tf32`: with it, on GPUs that have
     it; `bfloat16`, `float16`: CLIP on crops in that, which is nine tenths of the work, and the rest
     as with `tf32`."""

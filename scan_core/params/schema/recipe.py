@@ -4,14 +4,35 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from scan_core.params.classifiers import CLASSIFIERS
-from scan_core.params.schema.clip import Clip
-from scan_core.params.schema.clip_finetune import ClipFinetune
+from scan_core.params.schema.clip import Clip, ClipFinetune
 from scan_core.params.schema.datasets import Datasets
 from scan_core.params.schema.fields import NULL_REMOVES, Block, Name, Seed
 from scan_core.params.schema.inference import Inference
-from scan_core.params.schema.released_defects import ReleasedDefects
 from scan_core.params.schema.segmenter import Segmenter
+
+
+class ReleasedDefects(Block):
+    """Defects of the released implementation: each is repaired unless its switch is `true`.
+
+    `faithful: true` sets them all; `docs/released_behaviour.md` says what each does.
+    """
+
+    fail_without_masks: bool = False
+    """An image of which no mask exceeds the threshold is an error, not a result without CLIP."""
+    first_image_context: bool = False
+    """Crops of all images of a batch get the first image's [CLS] token."""
+    global_random_draws: bool = False
+    """Contextual shift draws from Python's global random state, which nothing seeds."""
+    nearest_padded_view: bool = False
+    """CLIP sees the whole batch's images with their padding, shrunk by taking nearest pixels."""
+    rejected_masks_score_one: bool = False
+    """A mask that CLIP was not shown has CLIP's full score for every class."""
+    stale_text_features: bool = False
+    """Text features outlive a change of the text tower's weights."""
+    zero_weight_is_clip_only: bool = False
+    """`clip_weight: 0` means CLIP alone, the opposite of its limit."""
+    discard_last_auxiliary_loss: bool = False
+    """The losses of the last auxiliary output are computed and then not used."""
 
 
 class Recipe(Block):
@@ -57,11 +78,6 @@ class Recipe(Block):
         Raises:
             ValueError: it names the key.
         """
-        if taken := [name for name in self.predictions if name in CLASSIFIERS]:
-            raise ValueError(
-                f"'predictions' has the name '{taken[0]}', which is one of our own ways to "
-                f"classify ({', '.join(CLASSIFIERS)}); choose another"
-            )
         known = self.datasets.benchmarks
         for name in self.inference.benchmarks:
             if "val" not in getattr(known.get(name), "images", {}):
