@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from docs.diagrams import DIAGRAMS
+from docs.parameter_reference import parameter_reference
 from scan_core.params.clips import clips_page
 from scan_core.params.json_schema import json_schema
-from scan_core.reporting.tables.parameters import parameter_reference
 
 FOLDER = Path(__file__).parent
 PARAMETERS = FOLDER / "parameters.md"

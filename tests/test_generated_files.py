@@ -12,10 +12,10 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from docs.diagrams import DIAGRAMS
+from docs.parameter_reference import parameter_reference
 from scan_core.params.clips import clips_page
 from scan_core.params.json_schema import json_schema
 from scan_core.params.reading import read_params
-from scan_core.reporting.tables.parameters import parameter_reference
 
 ROOT = Path(__file__).parents[1]
 LOCKS = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "envs").glob("*.lock")}

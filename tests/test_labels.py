@@ -13,7 +13,7 @@ from raw_data import converted, photo, png, stripes
 from scan_core.datasets.formats import FORMATS
 from scan_core.datasets.verification import verify
 from scan_core.errors import InputError
-from scan_core.reporting.pictures.sheet import draw_sheet
+from scan_core.reporting.draw import draw_sheet
 from scan_core.storage.images import read_image, read_label
 
 

@@ -4,15 +4,14 @@ import os
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 from project import ROOT
 
 from scan_core.datasets.formats import FORMATS
 from scan_core.errors import InputError
 from scan_core.params.reading import read_params
-from scan_core.reporting.figures.plotting import save_figure
-from scan_core.reporting.figures.result_figures import per_class_figure
-from scan_core.reporting.results import ClassResult
+from scan_core.reporting.figures import per_class_figure, save_figure
 
 
 @pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "nonsense"])
@@ -27,7 +26,7 @@ def test_figures_are_drawn_whatever_a_notebook_has_set(backend):
 
 def test_a_dollar_in_a_class_name_is_a_dollar(tmp_path):
     names = [r"costs $5 and $6", r"$\nonsense{$"]
-    classes = [ClassResult(name, None, 0.5) for name in names]
+    classes = pd.DataFrame({"name": names, "group": "all classes", "iou": 0.5})
     save_figure(per_class_figure(classes, "prices"), tmp_path, "bars")
     assert (tmp_path / "bars.png").stat().st_size > 1000
 

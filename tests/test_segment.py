@@ -9,9 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fontTools.fontBuilder import FontBuilder
-from fontTools.pens.ttGlyphPen import TTGlyphPen
-from matplotlib.font_manager import fontManager
 from PIL import Image
 from project import ROOT
 from pycocotools import mask as coco_mask
@@ -23,7 +20,7 @@ from scan_core.apps.own_classes import own_classes, parse_classes
 from scan_core.apps.own_images import classify
 from scan_core.command.command_line import run
 from scan_core.errors import InputError
-from scan_core.reporting.pictures.fonts import lettering_for
+from scan_core.reporting.draw import written
 
 
 @pytest.fixture(scope="module")
@@ -178,30 +175,8 @@ def test_names_in_other_languages_are_segmented_with_a_warning(
     assert (tmp_path / "0_overlay.png").is_file()
 
 
-def test_names_are_written_in_a_font_of_this_machine_that_has_their_letters(tmp_path, monkeypatch):
-    own = "\U0010abcd"  # in nobody's alphabet
-    names = ["cat", "море", own]
-    assert lettering_for(names).written(names) == ["cat", "море", "class 2"]
-    glyph = TTGlyphPen(None)
-    glyph.moveTo((0, 0))
-    glyph.lineTo((500, 0))
-    glyph.lineTo((250, 700))
-    glyph.closePath()
-    shapes = dict.fromkeys([".notdef", "a", "c", "t", "own"], glyph.glyph())
-    font = FontBuilder(1000)
-    font.setupGlyphOrder(list(shapes))
-    font.setupCharacterMap({ord("a"): "a", ord("c"): "c", ord("t"): "t", ord(own): "own"})
-    font.setupGlyf(shapes)
-    font.setupHorizontalMetrics(dict.fromkeys(shapes, (600, 0)))
-    font.setupHorizontalHeader(ascent=800, descent=-200)
-    font.setupNameTable({"familyName": "Own", "styleName": "Regular"})
-    font.setupOS2()
-    font.setupPost()
-    font.save(tmp_path / "own.ttf")
-    monkeypatch.setattr(fontManager, "ttflist", list(fontManager.ttflist))
-    fontManager.addfont(tmp_path / "own.ttf")
-    assert lettering_for(["cat", own]).written(["cat", own]) == ["cat", own]
-    assert lettering_for(["cat"]).path is None
+def test_names_are_written_where_the_font_has_their_letters():
+    assert written(["cat, kitten", "море", "\U0010abcd"]) == ["cat", "море", "class 2"]
 
 
 def test_a_damaged_image_does_not_stop_the_others(scan, photos, tmp_path):

@@ -1,33 +1,27 @@
 """Write the table of a grid from the evaluations of its cells."""
 
-import argparse
-import json
 import logging
 from pathlib import Path
 
-from scan_core.command.command_line import run
-from scan_core.reporting.tables.grid_table import Row, grid_table
-from scan_core.storage.atomic import write_text
+from scan_core.params.command_line import run
 
 
-def parser() -> argparse.ArgumentParser:
-    """Build the command line."""
-    result = argparse.ArgumentParser(description=__doc__)
-    result.add_argument("--grid", required=True, help="its name")
-    result.add_argument(
-        "--plan", type=Path, required=True, help="JSON file: where the numbers of each row are"
-    )
-    result.add_argument("--evaluations", type=Path, required=True, help="folder of evaluations")
-    result.add_argument("--output", type=Path, required=True, help="CSV to write")
-    return result
+def ablate(grid: str, plan: Path, output: Path) -> None:
+    """Write the table of a grid from the evaluations of its cells.
 
+    Args:
+        grid: its name.
+        plan: JSON file with the rows of the grid, each with the file and the key of its numbers.
+        output: CSV to write.
+    """
+    from scan_core.params.frozen_recipe import load_frozen
+    from scan_core.reporting.grids import grid_csv
+    from scan_core.storage.files import write_text
 
-def main(arguments: argparse.Namespace) -> None:
-    """Write the table."""
-    rows = [Row(**row) for row in json.loads(arguments.plan.read_text(encoding="utf-8"))]
-    write_text(arguments.output, grid_table(arguments.grid, rows, arguments.evaluations))
-    logging.info("%s: %d rows", arguments.output, len(rows))
+    rows, _ = load_frozen(plan)
+    write_text(output, grid_csv(grid, rows))
+    logging.info("%s: %d rows", output, len(rows))
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    run(ablate)

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 from scan_core.params.command_line import run
+from scan_core.params.data_names import name_of
 from scan_core.storage.files import json_digest, read_json, write_json
 
 
@@ -21,7 +22,7 @@ def dataset_manifest(
     contents = {
         "source": source,
         "raw": {path.stem: read_json(path) for path in records or []},
-        "benchmarks": {path.parent.name: read_json(path) for path in verifications},
+        "benchmarks": {name_of(path.parent.name): read_json(path) for path in verifications},
     }
     digest = json_digest(contents)[:12]
     write_json(output, {"hash": digest, **contents})

@@ -1,64 +1,67 @@
 """Draw the figures of a recipe, each as PNG, PDF and SVG."""
 
-import argparse
 import logging
 from pathlib import Path
 
-from scan_core.command.command_line import run
-from scan_core.reporting.figures.figures import draw_figures
+from scan_core.params.command_line import run
 
 
-def _named_file(text: str) -> tuple[str, Path]:
-    name, _, path = text.partition("=")
-    if not name or not path:
-        raise argparse.ArgumentTypeError(f"'{text}' is not of the form NAME=FILE")
-    return name, Path(path)
+def figures(
+    evaluation: list[Path],
+    output_folder: Path,
+    ablation: list[Path] = [],  # noqa: B006
+    given: list[Path] = [],  # noqa: B006
+    curves: dict[str, Path] = {},  # noqa: B006
+) -> None:
+    """Draw the figures of a recipe, each as PNG, PDF and SVG.
 
-
-def parser() -> argparse.ArgumentParser:
-    """Build the command line."""
-    result = argparse.ArgumentParser(
-        description=f"{__doc__} Class tables and confusion matrices lie in a folder with the "
-        "benchmark's name."
+    Args:
+        evaluation: metrics.json of each benchmark, with per_class.csv and confusion.npz beside it:
+            seen_unseen, per_class_BENCHMARK and confusion_BENCHMARK.
+        output_folder: for the figures.
+        ablation: CSV of each grid: ablation_GRID.
+        given: metrics.json of predictions of other models, with per_class.csv beside it:
+            per_class_BENCHMARK_METHOD.
+        curves: name of each training and its metrics.jsonl: curves_NAME, and its numbers as CSV.
+    """
+    from scan_core.reporting.figures import (
+        confusion_figure,
+        per_class_figure,
+        save_figure,
+        seen_unseen_figure,
+        training_figure,
     )
-    for name, meaning in {
-        "evaluation": "metrics.json of each benchmark: seen_unseen",
-        "per-class": "BENCHMARK/per_class.csv: per_class_BENCHMARK",
-        "confusion": "BENCHMARK/confusion.npz, with its class table: confusion_BENCHMARK",
-        "ablation": "CSV of each grid: ablation_GRID",
-        "given": "METHOD/BENCHMARK/metrics.json of predictions of other models, with per_class.csv "
-        "beside it: per_class_BENCHMARK_METHOD",
-    }.items():
-        result.add_argument(
-            f"--{name}", nargs="*", type=Path, default=[], metavar="FILE", help=meaning
-        )
-    result.add_argument(
-        "--curves",
-        nargs="*",
-        type=_named_file,
-        default=[],
-        metavar="NAME=FILE",
-        help="metrics.jsonl of each training: curves_NAME",
+    from scan_core.reporting.grids import grid_figure, load_grid
+    from scan_core.reporting.results import (
+        load_confusion,
+        load_curves,
+        load_evaluations,
+        load_per_class,
     )
-    result.add_argument(
-        "--output-folder", type=Path, required=True, metavar="DIR", help="for the figures"
-    )
-    return result
+    from scan_core.storage.files import write_text
 
-
-def main(arguments: argparse.Namespace) -> None:
-    """Read and draw one figure after another."""
-    names = draw_figures(
-        evaluations=arguments.evaluation,
-        per_class=arguments.per_class,
-        confusions=arguments.confusion,
-        grids=arguments.ablation,
-        curves=dict(arguments.curves),
-        output_folder=arguments.output_folder,
-        given=arguments.given,
-    )
-    logging.info("%d figures in %s", len(names), arguments.output_folder)
+    results = load_evaluations(evaluation, given)
+    drawn = {"seen_unseen": seen_unseen_figure(results)}
+    for path, name in zip(evaluation, results["benchmark"].cat.categories, strict=False):
+        classes = load_per_class(path.with_name("per_class.csv"))
+        counts = load_confusion(path.with_name("confusion.npz"))
+        drawn[f"per_class_{name}"] = per_class_figure(classes, name)
+        drawn[f"confusion_{name}"] = confusion_figure(counts, classes, name)
+    for path in given:
+        method, name = load_evaluations([path])[["recipe", "benchmark"]].iloc[0]
+        classes = load_per_class(path.with_name("per_class.csv"))
+        drawn[f"per_class_{name}_{method}"] = per_class_figure(classes, name, method)
+    for grid in map(load_grid, ablation):
+        drawn[f"ablation_{grid.name}"] = grid_figure(grid)
+    for name, path in curves.items():
+        values = load_curves(path)
+        drawn[f"curves_{name}"] = training_figure(values, name)
+        table = values.to_csv(float_format="%.6g", lineterminator="\n")
+        write_text(output_folder / f"curves_{name}.csv", table)
+    for name, figure in drawn.items():
+        save_figure(figure, output_folder, name)
+    logging.info("%d figures in %s", len(drawn), output_folder)
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    run(figures)

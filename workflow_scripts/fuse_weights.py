@@ -1,42 +1,48 @@
 """One model of three parts: the segmenter, the fine-tuned CLIP, the CLIP before fine-tuning."""
 
-import argparse
 import logging
 from pathlib import Path
 
-from scan_core.command.command_line import run
+from scan_core.params.command_line import run
+from scan_core.params.provenance import provenance
 from scan_core.params.recipe_part import read_part
 
 
-def parser() -> argparse.ArgumentParser:
-    """Build the command line."""
-    result = argparse.ArgumentParser(description=__doc__)
-    result.add_argument(
-        "--recipe-part", type=Path, required=True, help="JSON file, of the fine-tuning stage"
-    )
-    result.add_argument("--clip", type=Path, required=True, help="made by clip_weights")
-    result.add_argument("--segmenter", type=Path, required=True, help="made by train_segmenter")
-    result.add_argument("--finetuned", type=Path, required=True, help="made by finetune_clip")
-    result.add_argument("--manifest", type=Path, required=True, help="of the datasets")
-    result.add_argument("--output", type=Path, required=True, help="a .safetensors file")
-    return result
+def fuse_weights(
+    recipe_part: Path,
+    clip: Path,
+    segmenter: Path,
+    finetuned: Path,
+    index: Path,
+    output: Path,
+    code: str = "",
+) -> None:
+    """One model of three parts: the segmenter, the fine-tuned CLIP, the CLIP before fine-tuning.
 
-
-def main(arguments: argparse.Namespace) -> None:
-    """Fuse, and save."""
+    Args:
+        recipe_part: JSON file of the model's stage.
+        clip: weights from clip_weights.
+        segmenter: weights from train_segmenter.
+        finetuned: weights from finetune_clip.
+        index: of the training benchmark.
+        output: .safetensors file to write.
+        code: hash of the code, for the record.
+    """
     from scan_core.inference.assembly import assemble, weights_header
     from scan_core.models.checkpoints import load_strict, save_network
-    from scan_core.provenance.versions import provenance
-    from scan_core.storage.tensors import load_tensors
+    from scan_core.storage.files import file_digest
+    from scan_core.storage.weights import load_tensors
 
-    part = read_part(arguments.recipe_part)
-    scan = assemble(part, arguments.clip, arguments.segmenter)
-    tensors, _ = load_tensors(arguments.finetuned)
-    load_strict(scan.network.clip, tensors, str(arguments.finetuned))
-    header = {**weights_header(part), **provenance(arguments.manifest)}
-    save_network(arguments.output, scan.network, header)
-    logging.info("made %s", arguments.output)
+    part = read_part(recipe_part)
+    scan = assemble(part, clip, segmenter)
+    tensors, tuned = load_tensors(finetuned)
+    load_strict(scan.network.clip, tensors, str(finetuned))
+    headers = (load_tensors(clip)[1], load_tensors(segmenter)[1], tuned)
+    made_by = provenance("fuse_weights", code, part.model_dump(), *headers)
+    header = {**weights_header(part), **made_by, "data": file_digest(index)}
+    save_network(output, scan.network, header)
+    logging.info("made %s", output)
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    run(fuse_weights)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from scan_core.command.command_line import run
 from scan_core.errors import InputError
+from scan_core.params.provenance import package_hash
 from scan_core.params.recipe_part import as_text, read_part
-from scan_core.provenance.source_hash import package_hash
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,64 +1,72 @@
-"""Show what a grid evaluates, without running anything: a row for each cell and benchmark, as CSV.
+"""Show what a grid evaluates, without running anything: a row for each cell and benchmark."""
 
-    python -m workflow_scripts.show_grid replace_layers --recipe vitl14
-
-Each row has the seed, the varied values, the model, every test-time setting as it will be used, and
-the label by which the settings are known in results.
-"""
-
-import argparse
-import csv
 import json
 import logging
 import sys
 from pathlib import Path
+from typing import Annotated
 
-from scan_core.command.command_line import run
+import tyro
+
 from scan_core.errors import InputError
+from scan_core.params.command_line import run
 from scan_core.params.grid import check_grid, rows_of
 from scan_core.params.reading import read_params, validate
 
 
-def parser() -> argparse.ArgumentParser:
-    """Build the command line."""
-    result = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    result.add_argument("grid", help="its name under `ablations` of params.yaml")
-    result.add_argument(
-        "--recipe", help="to start from (default: the grid's, or the one that runs)"
-    )
-    result.add_argument("--params", type=Path, default=Path("params.yaml"), help="of the recipes")
-    return result
+def show_grid(
+    grid: Annotated[str, tyro.conf.Positional],
+    recipe: str | None = None,
+    params: Path = Path("params.yaml"),
+    csv: bool = False,
+) -> None:
+    """Show what a grid evaluates, without running anything: a row for each cell and benchmark.
 
+    Columns in which all rows agree stand above the table.
 
-def main(arguments: argparse.Namespace) -> None:
-    """Print the rows."""
-    params = validate(read_params(arguments.params), str(arguments.params))
-    grids = params.ablations
-    if arguments.grid not in grids:
-        raise InputError(f"grid '{arguments.grid}' is unknown; there are {', '.join(grids)}")
-    grid = grids[arguments.grid]
-    name = arguments.recipe or grid.recipe or params.recipe
-    if name not in params.recipes:
-        raise InputError(f"recipe '{name}' is unknown; there are {', '.join(params.recipes)}")
-    if grid.recipe not in (None, name):
-        raise InputError(f"grid '{arguments.grid}' is for the recipe '{grid.recipe}', not '{name}'")
-    recipe = params.recipes[name]
-    check_grid(arguments.grid, recipe, grid)
-    rows = list(rows_of(recipe, grid))
-    settings = list(rows[0].settings.as_dict())
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["grid", "seed", "benchmark", *grid.vary, "model", *settings, "label"])
-    for row in rows:
-        varied = [json.dumps(row.cell.values[key]) for key in grid.vary]
-        used = [json.dumps(value) for value in row.settings.as_dict().values()]
-        label = row.settings.key
-        known = [arguments.grid, row.cell.seed, row.benchmark]
-        writer.writerow([*known, *varied, row.model, *used, label])
-    benchmarks = len({row.benchmark for row in rows})
-    logging.info("%d cells on %d benchmarks", len(rows) // benchmarks, benchmarks)
+    Args:
+        grid: its name under `ablations` of params.yaml.
+        recipe: to start from; without it the grid's own, or the one that runs.
+        params: file of the recipes.
+        csv: print CSV with every test-time setting as it will be used, for programs.
+    """
+    import pandas as pd
+
+    document = validate(read_params(params), str(params))
+    if grid not in document.ablations:
+        known = ", ".join(document.ablations)
+        raise InputError(f"grid '{grid}' is unknown; there are {known}")
+    ablation = document.ablations[grid]
+    name = recipe or ablation.recipe or document.recipe
+    if name not in document.recipes:
+        known = ", ".join(document.recipes)
+        raise InputError(f"recipe '{name}' is unknown; there are {known}")
+    if ablation.recipe not in (None, name):
+        raise InputError(f"grid '{grid}' is for the recipe '{ablation.recipe}', not '{name}'")
+    check_grid(grid, document.recipes[name], ablation)
+    table = pd.DataFrame(
+        {
+            **{"grid": grid, "seed": row["seed"], "benchmark": row["benchmark"]},
+            **{key: json.dumps(value) for key, value in row["values"].items()},
+            "model": row["model"],
+            **{key: json.dumps(value) for key, value in row["settings"].items()},
+            "key": row["key"],
+        }
+        for row in rows_of(document.recipes[name], ablation)
+    )
+    if csv:
+        table.to_csv(sys.stdout, index=False, lineterminator="\n")
+    else:
+        table = table.drop(
+            columns=[key.rpartition(".")[2] for key in ablation.vary], errors="ignore"
+        )
+        same = [column for column in table if table[column].nunique() == 1 and len(table) > 1]
+        for column in same:
+            print(f"{column}: {table[column].iloc[0]}")
+        print(f"\n{table.drop(columns=same).to_markdown(index=False, disable_numparse=True)}")
+    benchmarks = table["benchmark"].nunique()
+    logging.info("%d cells on %d benchmarks", len(table) // benchmarks, benchmarks)
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    run(show_grid)

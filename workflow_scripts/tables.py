@@ -1,78 +1,71 @@
 """Make the tables of a recipe from its evaluations and grids."""
 
-import argparse
 import logging
 from pathlib import Path
 
-from scan_core.command.command_line import run
-from scan_core.params.frozen_recipe import load_frozen
-from scan_core.reporting.results import load_evaluations, load_given
-from scan_core.reporting.tables.grids import load_grid
-from scan_core.reporting.tables.tables import write_metrics, write_tables
-from scan_core.storage.atomic import write_text
+from scan_core.params.command_line import run
 
 
-def parser() -> argparse.ArgumentParser:
-    """Build the command line."""
-    result = argparse.ArgumentParser(description=__doc__)
-    result.add_argument(
-        "--evaluation",
-        nargs="+",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="metrics.json of each benchmark, all of one model",
-    )
-    result.add_argument(
-        "--ablation", nargs="*", type=Path, default=[], metavar="FILE", help="CSV of each grid"
-    )
-    result.add_argument(
-        "--given",
-        nargs="*",
-        type=Path,
-        default=[],
-        metavar="FILE",
-        help="metrics.json of predictions of other models, of each method and benchmark",
-    )
-    result.add_argument(
-        "--recipe-file",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="the recipe, as the workflow freezes it; recipe.json beside the tables repeats it",
-    )
-    result.add_argument(
-        "--architecture",
-        required=True,
-        metavar="NAME",
-        help="of its CLIP: ViT-B-16 and ViT-L-14 are compared to the paper; `small` for a network "
-        "of the recipe's own",
-    )
-    result.add_argument(
-        "--output-folder", type=Path, required=True, metavar="DIR", help="for the tables"
-    )
-    result.add_argument(
-        "--metrics-folder",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="for a JSON file of each benchmark's metrics, which `dvc metrics show` lists",
-    )
-    return result
+def tables(
+    evaluation: list[Path],
+    recipe_file: Path,
+    architecture: str,
+    output_folder: Path,
+    metrics_folder: Path,
+    ablation: list[Path] = [],  # noqa: B006
+    given: list[Path] = [],  # noqa: B006
+    note: str = "",
+) -> None:
+    """Make the tables of a recipe from its evaluations and grids.
 
+    Args:
+        evaluation: metrics.json of each benchmark, all of one model.
+        recipe_file: the recipe, as the workflow freezes it; recipe.json beside the tables repeats
+            it.
+        architecture: of its CLIP: ViT-B-16 and ViT-L-14 are compared with the paper; `small` for a
+            network of the recipe's own.
+        output_folder: for the tables.
+        metrics_folder: for a JSON file of each benchmark's metrics, which `dvc metrics show` lists.
+        ablation: CSV of each grid.
+        given: metrics.json of predictions of other models, of each method and benchmark.
+        note: what readers must know of all results, below each table.
+    """
+    from scan_core.errors import InputError
+    from scan_core.params.frozen_recipe import load_frozen
+    from scan_core.params.provenance import code_note
+    from scan_core.reporting.grids import grid_tables, grid_values, load_grid
+    from scan_core.reporting.results import load_evaluations
+    from scan_core.reporting.tables import (
+        benchmark_metrics,
+        combined_table,
+        detail_table,
+        main_table,
+        published_table,
+        write_tables,
+    )
+    from scan_core.storage.files import write_text
 
-def main(arguments: argparse.Namespace) -> None:
-    """Read, then write."""
-    recipe, text = load_frozen(arguments.recipe_file)
-    evaluations = load_evaluations(arguments.evaluation)
-    grids = [load_grid(path) for path in arguments.ablation]
-    folder = arguments.output_folder
-    given = load_given(arguments.given)
-    write_tables(evaluations, grids, recipe["recipe"], arguments.architecture, folder, given)
-    write_text(folder / "recipe.json", text)
-    write_metrics(evaluations, arguments.metrics_folder)
-    logging.info("tables of %d benchmarks and %d grids", len(evaluations), len(grids))
+    recipe, text = load_frozen(recipe_file)
+    results = load_evaluations(evaluation, given)
+    if (found := results["recipe"].iloc[0]) != recipe["recipe"]:
+        raise InputError(f"the evaluations are of {found}, expected {recipe['recipe']}")
+    for name, table in {
+        "main": main_table(results),
+        "details": detail_table(results),
+        "published": published_table(results, architecture),
+    }.items():
+        write_text(output_folder / f"{name}.csv", table.csv())
+        write_tables([table.with_note(note)], output_folder, name)
+    write_text(output_folder / "combined.csv", combined_table(results).csv())
+    write_text(output_folder / "recipe.json", text)
+    for grid in map(load_grid, ablation):
+        write_text(output_folder / f"ablation_{grid.name}.csv", grid_values(grid))
+        of_grid = [table.with_note(note) for table in grid_tables(grid)]
+        write_tables(of_grid, output_folder, f"ablation_{grid.name}")
+    for benchmark, metrics in benchmark_metrics(results).items():
+        write_text(metrics_folder / f"{benchmark}.json", metrics)
+    logging.info("tables of %d benchmarks and %d grids", len(evaluation), len(ablation))
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    run(tables)

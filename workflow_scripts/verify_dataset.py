@@ -24,7 +24,7 @@ def verify_dataset(
         workers: threads.
     """
     from scan_core.datasets.verification import verify
-    from scan_core.reporting.pictures.sheet import draw_sheet
+    from scan_core.reporting.draw import draw_sheet
 
     pairs = (text.split("=") for text in expected_images or [])
     found = verify(index, {split: int(number) for split, number in pairs}, workers)

@@ -25,7 +25,7 @@ from scan_core.datasets.reading_ahead import read_ahead
 from scan_core.errors import DiskFullError, InputError
 from scan_core.evaluation.coco_results import coco_results, image_ids
 from scan_core.inference.scan import Scan
-from scan_core.reporting.pictures.overlay import colors_of, draw_overlay
+from scan_core.reporting.draw import class_colors, draw_overlay
 from scan_core.storage.atomic import atomic_path, write_text
 from scan_core.storage.behind import WritingBehind
 from scan_core.storage.images import check_name, read_image, suffixes
@@ -241,7 +241,7 @@ def label_picture(result: OwnSegmentation) -> Image.Image:
     if len(names) > 256:
         return Image.fromarray(result.class_map.astype(np.uint16))
     picture = Image.fromarray(result.class_map.astype(np.uint8))
-    picture.putpalette(colors_of(len(names), background).tobytes())
+    picture.putpalette(class_colors(len(names), background).tobytes())
     return picture
 
 

@@ -17,7 +17,7 @@ from scan_core.evaluation.merging import numbers_of
 from scan_core.evaluation.scoring import write_scores
 from scan_core.params.metric_names import METRICS
 from scan_core.reporting.results import load_evaluations
-from scan_core.reporting.tables.scored import scored_table
+from scan_core.reporting.tables import scored_table
 from scan_core.storage.atomic import write_text
 from scan_core.vocabulary.classes import ClassList, builtin_class_lists, load_class_list
 
@@ -67,7 +67,7 @@ def main(arguments: argparse.Namespace) -> None:
     for name, value in numbers_of(counts, classes).items():
         shown = "-" if value is None else f"{100 * value:.2f}"
         print(f"{name:<24} {shown:>6}  {METRICS[name].description}")
-    table = scored_table(load_evaluations([folder / "metrics.json"])[0])
+    table = scored_table(load_evaluations([folder / "metrics.json"]))
     if table is not None:
         write_text(folder / "published.md", table.markdown())
         print(f"\n{table.markdown()}")

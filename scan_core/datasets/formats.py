@@ -22,9 +22,7 @@ class RawFormat:
 
     Attributes:
         name: as `format` in a recipe.
-        folder: where it lies below the raw root.
         archives: names of the public archives that it is extracted from.
-        layout: of the miniature world, in which it is generated; None: never.
         list_split: raw root, `train` or `val` -> the split's list. Raises InputError.
         decode: path of a raw label -> (H, W) array of raw values. Raises InputError.
         raw_values: number of possible raw values, 0..raw_values-1.
@@ -34,9 +32,7 @@ class RawFormat:
     """
 
     name: str
-    folder: str
     archives: tuple[str, ...]
-    layout: str | None
     list_split: Callable[[Path, str], RawSplit]
     decode: Callable[[Path], NDArray[np.integer]]
     raw_values: int
@@ -159,9 +155,7 @@ def folder_format(image_suffix: str | None = None, label_suffix: str = ".png") -
 
     return RawFormat(
         name="folder",
-        folder="images",
         archives=(),
-        layout=None,
         list_split=list_split,
         decode=read_label,
         raw_values=2**16,
@@ -173,14 +167,12 @@ FORMATS = {
     for raw_format in (
         RawFormat(
             name="coco_stuff",
-            folder="coco",
             archives=(
                 "train2017.zip",
                 "val2017.zip",
                 "annotations_trainval2017.zip",
                 "stuffthingmaps_trainval2017.zip",
             ),
-            layout="coco",
             list_split=_list_coco_stuff,
             decode=read_label,
             raw_values=182,
@@ -189,18 +181,14 @@ FORMATS = {
         ),
         RawFormat(
             name="ade20k_150",
-            folder="ADEChallengeData2016",
             archives=("ADEChallengeData2016.zip",),
-            layout="ade_challenge",
             list_split=_list_ade20k_150,
             decode=read_label,
             raw_values=151,
         ),
         RawFormat(
             name="ade20k_847",
-            folder="ADE20K_2021_17_01",
             archives=("ADE20K_2021_17_01.zip",),
-            layout="ade_full",
             list_split=_list_ade20k_847,
             decode=_decode_rgb,
             raw_values=26 * 256,  # whatever two bytes of the code can hold; others are ignored
@@ -208,9 +196,7 @@ FORMATS = {
         ),
         RawFormat(
             name="pascal_voc",
-            folder="VOCdevkit/VOC2012",
             archives=("VOCtrainval_11-May-2012.tar", "SegmentationClassAug.zip"),
-            layout="voc2012",
             list_split=_list_voc,
             decode=read_label,
             raw_values=21,
@@ -219,9 +205,7 @@ FORMATS = {
         ),
         RawFormat(
             name="pascal_context",
-            folder="VOCdevkit/VOC2010",
             archives=("VOCtrainval_03-May-2010.tar", "pascal_context_trainval.tar.gz"),
-            layout="voc2010",
             list_split=_list_context,
             decode=_decode_mat,
             raw_values=460,

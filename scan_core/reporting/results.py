@@ -1,4 +1,4 @@
-"""Results as evaluation and training leave them, read for the report.
+"""Results as evaluation and training leave them, as data frames, and the names that people read.
 
 Metrics are fractions here, as in the files; NaN stands for a metric that does not exist, such as
 the mIoU of unseen classes where the notion does not apply.
@@ -6,200 +6,198 @@ the mIoU of unseen classes where the notion does not apply.
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from scan_core.errors import InputError
 from scan_core.params.classifiers import CLASSIFIERS
 from scan_core.params.metric_names import METRICS
-from scan_core.reporting.reading import fraction, read_csv, read_text
-from scan_core.storage.arrays import load_arrays
-from scan_core.storage.records import read_record
+from scan_core.storage.files import read_arrays, read_json, read_text
+
+# Key path of a recipe -> its name, where the last word of the path does not say enough.
+_KEY_NAMES = {
+    "clip.source": "source of CLIP",
+    "clip_finetune.contextual_shift": "contextual shift",
+    "inference.clip_weight": "ensemble weight of CLIP",
+    "inference.prompts": "prompt templates",
+    "segmenter.semantic_integration.clip_layers": "CLIP layers for semantic integration",
+    "segmenter.semantic_integration.enabled": "semantic integration",
+    "segmenter.semantic_integration.sigmas": "σ of the low-pass filter",
+    "segmenter.training.steps": "training steps",
+}
+_ABOUT = ("recipe", "variant", "benchmark", "class_count", "images")
+_GROUPS = {"true": "seen", "false": "unseen", "": "all classes"}
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """One model on one benchmark.
-
-    Attributes:
-        file: where it was read from.
-        recipe: of the model.
-        variant: of the recipe.
-        benchmark: its name in the recipe.
-        class_count: number of classes.
-        images: number of images.
-        results: mode -> metric -> fraction, or NaN.
-    """
-
-    file: Path
-    recipe: str
-    variant: str
-    benchmark: str
-    class_count: int
-    images: int
-    results: dict[str, dict[str, float]]
+def key_name(path: str) -> str:
+    """A recipe's key, such as `inference.mask_threshold`, in words: `mask threshold`."""
+    return _KEY_NAMES.get(path) or path.rpartition(".")[2].replace("_", " ")
 
 
-@dataclass(frozen=True)
-class GivenMethod:
-    """Predictions of another model, scored.
-
-    Attributes:
-        name: of the method.
-        evaluations: by benchmark; those without predictions are left out.
-    """
-
-    name: str
-    evaluations: dict[str, Evaluation]
-
-    @property
-    def label(self) -> str:
-        """What it is called in tables and figures."""
-        return f"{self.name} (given predictions)"
-
-    def without(self, benchmarks: Iterable[str]) -> list[str]:
-        """The benchmarks that it has no predictions for."""
-        return [name for name in benchmarks if name not in self.evaluations]
+def capitalised(words: str) -> str:
+    """Words that begin a label or a heading; `mIoU` and `σ` stay as they are."""
+    first, _, rest = words.partition(" ")
+    plain = first.islower() and first.isascii()
+    return f"{first.capitalize()} {rest}".strip() if plain else words
 
 
-@dataclass(frozen=True)
-class ClassResult:
-    """One class of one benchmark: its name, whether it was seen (None: no notion), its IoU."""
+def load_evaluations(paths: Iterable[Path], external: Iterable[Path] = ()) -> pd.DataFrame:
+    """Read `metrics.json` files: a row for each benchmark and classifier.
 
-    name: str
-    seen: bool | None
-    iou: float
+    Args:
+        paths: of one model.
+        external: of predictions of other models, which name their method as recipe.
 
-
-def load_evaluations(paths: Iterable[Path]) -> list[Evaluation]:
-    """Read the `metrics.json` of several benchmarks.
+    Returns:
+        columns recipe, variant, benchmark, class_count, images, classifier (a key of the results),
+        name (of the classifier or method, for people), external, and the metrics. Benchmark and
+        name are categories in the order in which tables show them.
 
     Raises:
-        InputError: unreadable or damaged, two of the same benchmark, or of several models.
+        InputError: damaged, a benchmark that is there twice, or results of several models.
     """
-    found: dict[str, Evaluation] = {}
-    for path in paths:
-        new = _load_evaluation(path)
-        other = next(iter(found.values()), new)
-        if (new.recipe, new.variant) != (other.recipe, other.variant):
-            raise InputError(
-                f"{path} is of {new.recipe}, {new.variant}, but {other.file} of {other.recipe}, "
-                f"{other.variant}; a report is of one model, grids compare several"
-            )
-        if new.benchmark in found:
-            raise InputError(
-                f"{path} and {found[new.benchmark].file} are both of the benchmark "
-                f"{new.benchmark}; give each benchmark once"
-            )
-        found[new.benchmark] = new
-    return list(found.values())
+    ours, theirs = map(_load_evaluation, paths), map(_load_evaluation, external)
+    own = pd.concat(ours, ignore_index=True)
+    if len(models := own[["recipe", "variant"]].drop_duplicates()) > 1:
+        found = ", ".join(" ".join(row) for row in models.to_numpy())
+        raise InputError(f"evaluations of several models ({found}); expected one, grids compare")
+    other = pd.concat([own.iloc[:0], *theirs], ignore_index=True).query("classifier == 'combined'")
+    both = pd.concat(
+        [
+            own.assign(external=False, name=own["classifier"].map(CLASSIFIERS)),
+            other.assign(external=True, name=other["recipe"] + " (given predictions)"),
+        ],
+        ignore_index=True,
+    )
+    if (twice := both.duplicated(["name", "benchmark"])).any():
+        first = both[twice].iloc[0]
+        raise InputError(f"{first['benchmark']} of {first['recipe']} is there twice; give it once")
+    both["benchmark"] = ordered(both["benchmark"])
+    both["name"] = ordered(both["name"], CLASSIFIERS.values())
+    return both.sort_values(["benchmark", "name"], ignore_index=True)
 
 
-def load_given(paths: Iterable[Path]) -> list[GivenMethod]:
-    """Read the `metrics.json` of predictions of other models, which name their method as recipe.
+def ordered(values: "pd.Series[Any]", first: Iterable[Any] = ()) -> pd.Categorical:
+    """Values as categories in the order in which they come, which groups and pivots keep.
+
+    Args:
+        values: of a column.
+        first: values that come before all others.
+    """
+    return pd.Categorical(values, list(dict.fromkeys([*first, *values])))
+
+
+def read_table(path: Path, columns: Iterable[str], numbers: Iterable[str]) -> pd.DataFrame:
+    """Read a CSV file; what is no number is text as it stands, also `NA` and `null`.
 
     Raises:
-        InputError: see `load_evaluations`.
+        InputError: damaged, empty, or a column is missing.
     """
-    by_method: dict[str, list[Path]] = {}
-    for path in paths:
-        by_method.setdefault(_load_evaluation(path).recipe, []).append(path)
-    return [
-        GivenMethod(name, {e.benchmark: e for e in load_evaluations(of_method)})
-        for name, of_method in by_method.items()
-    ]
-
-
-def load_per_class(path: Path) -> list[ClassResult]:
-    """Read a `per_class.csv`, its rows in training-id order.
-
-    Raises:
-        InputError: unreadable or damaged.
-    """
-    flags = {"true": True, "false": False, "": None}
-    rows = read_csv(path, ("name", "seen", "iou"))
     try:
-        return [
-            ClassResult(row["name"], flags[row["seen"]], float(row["iou"] or "nan")) for row in rows
-        ]
-    except (KeyError, ValueError) as error:
-        raise InputError(
-            f"{path} is damaged ({error}); expected true, false or nothing under 'seen' and a "
-            "fraction or nothing under 'iou'. Evaluate again."
-        ) from None
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+        if missing := [column for column in columns if column not in frame]:
+            raise ValueError(f"no column '{missing[0]}'")
+        if frame.empty:
+            raise ValueError("no rows")
+        return frame.assign(**{n: frame[n].replace("", "nan").astype(float) for n in numbers})
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}); make it again") from None
+
+
+def load_per_class(path: Path) -> pd.DataFrame:
+    """Read a `per_class.csv`, in training-id order.
+
+    Returns:
+        columns name, iou, and group: `seen`, `unseen` or `all classes`.
+
+    Raises:
+        InputError: damaged.
+    """
+    frame = read_table(path, ("name", "seen", "iou"), ("iou",))
+    return frame.assign(group=frame["seen"].map(_GROUPS))[["name", "group", "iou"]]
 
 
 def load_confusion(path: Path) -> NDArray[np.int64]:
-    """Read a `confusion.npz`.
-
-    Returns:
-        (K + 1, K + 1) int64: row = prediction, column = ground truth, the last without.
+    """Read a `confusion.npz`: (K + 1, K + 1), row = prediction, column = ground truth or none.
 
     Raises:
-        InputError: unreadable or damaged.
+        InputError: damaged.
     """
-    counts = load_arrays(path, "evaluate again").get("counts", np.zeros(0, np.int64))
-    if counts.ndim != 2 or counts.shape[0] != counts.shape[1]:
-        raise InputError(
-            f"confusion matrix {path} has the shape {counts.shape}; expected as many rows as "
-            "columns. Evaluate again."
-        )
+    counts: NDArray[np.int64] = read_arrays(path, "evaluate again")["counts"]
     return counts
 
 
-def load_curves(path: Path) -> dict[str, dict[int, float]]:
-    """Read a `metrics.jsonl`.
+def load_curves(path: Path) -> pd.DataFrame:
+    """Read a `metrics.jsonl`: a row for each step, a column for each quantity.
 
-    Where a step is there twice, the later line counts.
-
-    Returns:
-        quantity -> step -> value.
+    Where a step is there twice, the later value counts.
 
     Raises:
-        InputError: unreadable, or a line that is no measurement.
+        InputError: damaged, or nothing was measured.
     """
-    curves: dict[str, dict[int, float]] = {}
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
-        try:
-            record = json.loads(line)
-            step = int(record.pop("step"))
-            values = {name: float(value) for name, value in record.items()}
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise InputError(
-                f"{path}, line {number} is damaged; expected an object of numbers with the key "
-                '\'step\', such as {"step": 10, "loss": 3.2}'
-            ) from None
-        for name, value in values.items():
-            curves.setdefault(name, {})[step] = value
-    if not curves:
-        raise InputError(f"{path} holds no measurement; has the training run?")
+    lines = read_text(path, "train again").splitlines()
+    try:
+        rows = pd.DataFrame([json.loads(line) for line in lines]).astype({"step": int})
+        curves = rows.groupby("step").last().astype(float)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(
+            f"{path} is damaged or holds no measurement ({error}); expected lines such as "
+            '{"step": 10, "loss": 3.2}'
+        ) from None
     return curves
 
 
-def _load_evaluation(path: Path) -> Evaluation:
-    try:
-        record = read_record(path, "evaluate again")
-        if strange := record["results"].keys() - CLASSIFIERS.keys():
-            raise InputError(
-                f"{path} has results of '{min(strange)}'; known are {', '.join(CLASSIFIERS)}"
-            )
-        results = {
-            mode: {name: fraction(path, f"{mode}.{name}", metrics[name]) for name in METRICS}
-            for mode, metrics in record["results"].items()
-        }
-        return Evaluation(
-            file=path,
-            recipe=record["recipe"],
-            variant=record["variant"],
-            benchmark=record["benchmark"],
-            class_count=record["class_count"],
-            images=record["images"],
-            results=results,
+def load_timings(folder: Path) -> pd.DataFrame:
+    """How long each rule took, as Snakemake measured it, the longest first.
+
+    Args:
+        folder: of Snakemake's benchmark files, `<rule>.tsv` or `<rule>/<variant>.tsv`.
+
+    Returns:
+        indexed by rule: jobs, seconds, and processor_seconds without the jobs that were over
+        before Snakemake could look at them.
+    """
+    tables = [
+        pd.read_csv(path, sep="\t", na_values=["NA", "-"]).assign(
+            rule=path.relative_to(folder).parts[0].removesuffix(".tsv")
         )
-    except KeyError as error:
-        raise InputError(f"{path} lacks the key {error}; evaluate again") from None
-    except (TypeError, AttributeError) as error:
-        raise InputError(f"{path} is no evaluation ({error}); evaluate again") from None
+        for path in sorted(folder.rglob("*.tsv"))
+    ]
+    if not tables:
+        raise InputError(f"{folder} holds no timings: nothing has been run there")
+    rules = pd.concat(tables).groupby("rule")
+    columns = {"jobs": ("s", "size"), "seconds": ("s", "sum")}
+    table = rules.agg(**columns, processor_seconds=("cpu_time", "sum"))
+    return table.sort_values("seconds", ascending=False)
+
+
+def as_fractions(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
+    """The metrics of a frame, checked: tables multiply them by 100.
+
+    Raises:
+        InputError: a number in per cent, say.
+    """
+    values = frame[list(METRICS)].astype(float)
+    wrong = values.columns[((values < -1e-9) | (values > 1 + 1e-9)).any()]
+    if len(wrong):
+        raise InputError(f"{path}: {wrong[0]} is no fraction from 0 to 1; make it again")
+    return frame.assign(**{name: values[name] for name in METRICS})
+
+
+def _load_evaluation(path: Path) -> pd.DataFrame:
+    record = read_json(path, "evaluate again")
+    try:
+        about = {key: record[key] for key in _ABOUT}
+        rows = [
+            about | {"classifier": classifier} | {name: numbers[name] for name in METRICS}
+            for classifier, numbers in record["results"].items()
+            if CLASSIFIERS[classifier]
+        ]
+    except (KeyError, TypeError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"{path} is no evaluation ({reason}); evaluate again") from None
+    return as_fractions(path, pd.DataFrame(rows))

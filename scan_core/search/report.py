@@ -12,9 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from scan_core.params.metric_names import METRICS
 from scan_core.params.schema.grids import Search
-from scan_core.reporting.figures.plotting import PALETTE, new_figure, save_figure, styled
-from scan_core.reporting.names import capitalised, key_name, metric_name
+from scan_core.reporting.figures import PALETTE, new_figure, save_figure, styled
+from scan_core.reporting.results import capitalised, key_name
 from scan_core.search.study import Scores, Trial, mean_of
 from scan_core.storage.atomic import write_text
 
@@ -119,7 +120,7 @@ def search_figure(search: Search, trials: Sequence[Trial], own: Scores) -> Figur
         )  # fmt: skip
         axis.grid()
         if number % columns == 0:
-            axis.set_ylabel(f"mean {metric_name(search.metric)}, %")
+            axis.set_ylabel(f"mean {METRICS[search.metric].name}, %")
     figure.suptitle(f"{len(trials)} trials, mean over {len(own)} benchmarks")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))

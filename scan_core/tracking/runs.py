@@ -11,24 +11,25 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from scan_core.errors import InputError
 from scan_core.params.classifiers import CLASSIFIERS
-from scan_core.params.grid import Cell, cell_of, cells_of
-from scan_core.params.needed_files import given_predictions
+from scan_core.params.grid import STAGES, Cell, cell_of, cells_of
+from scan_core.params.metric_names import METRICS
 from scan_core.params.recipe_part import RecipePart
 from scan_core.params.schema.grids import Ablation
 from scan_core.params.schema.recipe import Recipe
-from scan_core.reporting.reading import read_text
+from scan_core.reporting.grids import grid_tables, load_grid
 from scan_core.reporting.results import load_curves, load_evaluations
-from scan_core.reporting.tables.grid_tables import grid_tables
-from scan_core.reporting.tables.grids import load_grid, shown
+from scan_core.storage.files import read_text
 from scan_core.tracking.datasets import DataUse, Manifest
 
 # Stage of a training -> the stage whose variants it makes, the folder of these, and its rule.
 TRAININGS = {
     "clip": ("clip", "clip", "clip_weights"),
     "segmenter": ("segmenter", "segmenter", "train_segmenter"),
-    "clip_finetune": ("finetuned", "finetuned_clip", "finetune_clip"),
+    "clip_finetune": ("finetuned_clip", "finetuned_clip", "finetune_clip"),
 }
 # Way of classifying -> what stands between benchmark and metric in a number's name.
 _WAYS = {"combined": "", **{way: f"{way}/" for way in CLASSIFIERS if way != "combined"}}
@@ -119,6 +120,7 @@ def runs_of(
     recipe: Recipe,
     grids: Mapping[str, Ablation],
     results: Path,
+    folders: Mapping[str, Any],
     with_report: bool,
     every_seed: bool = False,
 ) -> list[Run]:
@@ -128,6 +130,8 @@ def runs_of(
         recipe: with its seed.
         grids: name -> a grid that was made.
         results: folder of the recipe.
+        folders: of its model's `evaluations` (by benchmark) and of the `predictions` of others (by
+            method and benchmark).
         with_report: whether tables, figures and pictures were made, and are to be recorded.
         every_seed: the grids with all their seeds, instead of the recipe's own alone.
 
@@ -135,14 +139,14 @@ def runs_of(
         InputError: a file that is missing or damaged, or a grid's table of other settings.
     """
     manifest = Manifest(results / "dataset_manifest.json")
-    main = cell_of(recipe, {}, recipe.seed)
+    main = cell_of(recipe)
     cells = [main] if with_report else []
     for grid in grids.values():
         cells += _cells(recipe, grid, every_seed)
     runs = _trainings(cells, results, manifest)
     if with_report:
-        runs += [_model(main, results), _evaluation(main, results, manifest)]
-        runs += _predictions(recipe, results, manifest)
+        runs += [_model(main, results), _evaluation(main, results, folders, manifest)]
+        runs += _predictions(recipe, folders["predictions"], manifest)
     runs += [
         _grid(recipe, name, grid, results, every_seed, manifest) for name, grid in grids.items()
     ]
@@ -167,7 +171,7 @@ def _trainings(cells: Iterable[Cell], results: Path, manifest: Manifest) -> list
         for stage, (made, folder, rule) in TRAININGS.items():
             variant = cell.names[made]
             run = training_run(stage, variant, cell.part(made))
-            record = results / folder / variant / "metrics.jsonl"
+            record = results.parents[1] / STAGES / folder / variant / "metrics.jsonl"
             if run.key in runs or not read_text(record):
                 continue  # CLIP's weights are not always trained here
             # CLIP is trained on captioned images of their own, which are no benchmark.
@@ -175,10 +179,14 @@ def _trainings(cells: Iterable[Cell], results: Path, manifest: Manifest) -> list
             runs[run.key] = replace(
                 run,
                 data=manifest.uses(trained_on, "train"),
-                curves=load_curves(record),
+                curves=_curves(record),
                 resources=results / "timings" / rule / f"{variant}.tsv",
             )
     return list(runs.values())
+
+
+def _curves(record: Path) -> dict[str, dict[int, float]]:
+    return {str(name): dict(of.dropna().items()) for name, of in load_curves(record).items()}
 
 
 def _model(cell: Cell, results: Path) -> Run:
@@ -192,18 +200,18 @@ def _model(cell: Cell, results: Path) -> Run:
     )
 
 
-def _evaluation(cell: Cell, results: Path, manifest: Manifest) -> Run:
+def _evaluation(cell: Cell, results: Path, folders: Mapping[str, Any], manifest: Manifest) -> Run:
     """The recipe's headline: its own settings on every benchmark, with the whole report."""
     variant = cell.names["model"]
-    folder = results / "eval" / variant
-    benchmarks = cell.recipe.inference.benchmarks
+    of_benchmark = {name: Path(folder) for name, folder in folders["evaluations"].items()}
+    benchmarks = list(of_benchmark)
     metrics, files = {}, {}
-    for evaluation in load_evaluations(folder / name / "metrics.json" for name in benchmarks):
-        for way, between in _WAYS.items():
-            for metric, value in evaluation.results.get(way, {}).items():
-                metrics[f"{evaluation.benchmark}/{between}{metric}"] = value
-    for name in benchmarks:
-        files[f"per_class/{name}.csv"] = folder / name / "per_class.csv"
+    found = load_evaluations(folder / "metrics.json" for folder in of_benchmark.values())
+    for row in found.to_dict("records"):
+        for metric in METRICS:
+            metrics[f"{row['benchmark']}/{_WAYS[row['classifier']]}{metric}"] = row[metric]
+    for name, folder in of_benchmark.items():
+        files[f"per_class/{name}.csv"] = folder / "per_class.csv"
         files[f"pictures/{name}.png"] = results / "qualitative" / f"{name}.png"
     for kind, suffixes in {"tables": (".csv", ".md"), "figures": (".png",)}.items():
         for path in sorted((results / kind).iterdir()):
@@ -222,15 +230,19 @@ def _evaluation(cell: Cell, results: Path, manifest: Manifest) -> Run:
     )
 
 
-def _predictions(recipe: Recipe, results: Path, manifest: Manifest) -> list[Run]:
+def _predictions(
+    recipe: Recipe, folders: Mapping[str, Mapping[str, str]], manifest: Manifest
+) -> list[Run]:
     """Predictions of other models, each model a run of its own."""
     runs = []
-    for method, of_method in given_predictions(recipe).items():
-        folder = results / "predictions" / method
+    for method, of_method in folders.items():
+        places = {benchmark: Path(folder) for benchmark, folder in of_method.items()}
         metrics = {
-            f"{evaluation.benchmark}/{metric}": value
-            for evaluation in load_evaluations(folder / b / "metrics.json" for b in of_method)
-            for metric, value in evaluation.results["combined"].items()
+            f"{row['benchmark']}/{metric}": row[metric]
+            for row in load_evaluations(folder / "metrics.json" for folder in places.values())
+            .query("classifier == 'combined'")
+            .to_dict("records")
+            for metric in METRICS
         }
         runs.append(
             Run(
@@ -240,7 +252,7 @@ def _predictions(recipe: Recipe, results: Path, manifest: Manifest) -> list[Run]
                 params={"predictions": recipe.predictions[method]},
                 metrics=_numbers(metrics),
                 data=manifest.uses(list(of_method), "val"),
-                files={f"per_class/{b}.csv": folder / b / "per_class.csv" for b in of_method},
+                files={f"per_class/{b}.csv": f / "per_class.csv" for b, f in places.items()},
             )
         )
     return runs
@@ -264,19 +276,21 @@ def _grid(
     grid = load_grid(table)
     name = f"{grid.name}, every seed" if every_seed else grid.name
     group = "every_seed" if every_seed else "grid"
+    benchmarks = list(grid.rows["benchmark"].cat.categories)
     children = []
     for cell in _cells(recipe, ablation, every_seed):
-        values = tuple(json.dumps(cell.values[key]) for key in cell.values)
-        metrics: dict[str, float] = {}
-        for benchmark in grid.benchmarks:
-            numbers = grid.results.get((values, benchmark), {}).get(cell.seed)
-            if numbers is None or grid.keys != tuple(cell.values):
-                raise InputError(f"{table} is of other settings than the grid; make it again")
-            metrics |= {f"{benchmark}/{metric}": value for metric, value in numbers.items()}
-        spoken = [
-            f"{key.rsplit('.', 1)[-1]}={shown(value)}"
-            for key, value in zip(grid.keys, values, strict=True)
-        ]
+        values = {k: v if isinstance(v, str) else json.dumps(v) for k, v in cell.values.items()}
+        rows = grid.rows[grid.rows["seed"] == cell.seed]
+        if grid.keys == list(values):
+            rows = rows[(rows[grid.keys] == pd.Series(values, dtype=object)).all(axis=1)]
+        if len(rows) != len(benchmarks):
+            raise InputError(f"{table} is of other settings than the grid; make it again")
+        metrics = {
+            f"{row['benchmark']}/{metric}": row[metric]
+            for row in rows.to_dict("records")
+            for metric in METRICS
+        }
+        spoken = [f"{key.rsplit('.', 1)[-1]}={value}" for key, value in values.items()]
         children.append(
             Run(
                 key=f"{group}/{grid.name}/{json.dumps([*cell.values.values()])}/{cell.seed}",
@@ -289,7 +303,7 @@ def _grid(
                 },
                 params=flat(cell.recipe.model_dump()),
                 metrics=_numbers(metrics),
-                data=manifest.uses(grid.benchmarks, "val"),
+                data=manifest.uses(benchmarks, "val"),
             )
         )
     tables = "\n".join(one.markdown() for one in grid_tables(grid))

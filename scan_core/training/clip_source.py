@@ -12,8 +12,8 @@ from scan_core.models.checkpoints import load_strict
 from scan_core.models.clip import build_clip, pretrained_config, tokenizer_for
 from scan_core.models.clip_towers import CLIP
 from scan_core.models.packaged.files import load_packaged, packaged_file
+from scan_core.params.provenance import package_hash
 from scan_core.params.schema.clip import Clip, ClipArchitecture
-from scan_core.provenance.source_hash import package_hash
 from scan_core.storage.tensors import load_foreign
 from scan_core.training.clip_pretrain import ClipTask
 from scan_core.training.loop import LoopSettings, train

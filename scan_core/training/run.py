@@ -14,9 +14,9 @@ from scan_core.errors import InputError
 from scan_core.inference.assembly import assemble
 from scan_core.inference.scan import Scan
 from scan_core.models.checkpoints import import_foreign
+from scan_core.params.provenance import package_hash
 from scan_core.params.recipe_part import RecipePart, as_text
 from scan_core.params.schema.segmenter import Segmenter
-from scan_core.provenance.source_hash import package_hash
 from scan_core.storage.digest import file_digest
 from scan_core.training.clip_finetune import FinetuneTask
 from scan_core.training.loop import LoopSettings, train

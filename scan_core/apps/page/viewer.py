@@ -18,7 +18,7 @@ from scan_core.errors import InputError
 from scan_core.inference.image_features import pixel_key
 from scan_core.inference.scan import Scan
 from scan_core.inference.views import ImageViews
-from scan_core.reporting.pictures.overlay import blend, colors_of
+from scan_core.reporting.draw import class_colors, draw_label_map, fitted
 from scan_core.storage.images import read_image
 
 _log = logging.getLogger(__name__)
@@ -165,8 +165,11 @@ class Viewer:
             (seen.image.shape[0], seen.image.shape[1]),
             minimum_score,
         )
-        colors = colors_of(len(classes.names), classes.background_id)
-        picture = blend(seen.image, result.class_map, classes.names, colors, classes.background_id)
+        colors = class_colors(len(classes.names), classes.background_id)
+        labels = result.class_map
+        if classes.background_id is not None:
+            labels = np.where(labels == classes.background_id, -1, labels)
+        picture = draw_label_map(fitted(seen.image), labels, classes.names, colors)
         return Answer(picture, _rows(result, colors), tuple(foreign_words(classes.words)))
 
     def _embed(self, words: Sequence[str], prompts: str | None) -> Tensor:

@@ -7,9 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from scan_core.params.inheritance import merged, with_inherited
-from scan_core.params.problems import nested_blocks
-from scan_core.params.reading import read_params, validate
+from scan_core.params.reading import merged, nested_blocks, read_params, validate, with_inherited
 from scan_core.params.schema.fields import Block
 from scan_core.params.schema.grids import Ablation, Search
 from scan_core.params.schema.recipe import Recipe

@@ -1,1 +1,0 @@
-"""Pictures: images with their labels."""
