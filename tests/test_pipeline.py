@@ -107,9 +107,9 @@ def test_every_list_of_layers_is_another_prediction(made):
     )
 
 
-def test_the_release_predicts_what_was_evaluated(made, tmp_path, monkeypatch):
+def test_the_release_predicts_what_was_evaluated(made, tmp_path):
     """Pixel by pixel: in Python, on the command line, in MLflow's model, and on the page."""
-    from scan_core.apps.page.viewer import Viewer
+    from scan_core.apps.page_server import Question, Viewer, classes_of
     from scan_core.tracking.pyfunc import _load_pyfunc
 
     release = made.folder / "results/mini/release/model.safetensors"
@@ -128,16 +128,14 @@ def test_the_release_predicts_what_was_evaluated(made, tmp_path, monkeypatch):
     subprocess.run(command, cwd=made.folder, check=True, capture_output=True)
     assert np.array_equal(np.asarray(Image.open(next((tmp_path / "out").glob("*_labels.png")))),
                           evaluated)  # fmt: skip
-    viewer = Viewer(scan)
-    shown = []
-    monkeypatch.setattr(
-        "scan_core.apps.page.viewer.draw_label_map",
-        lambda photo, class_map, *_: shown.append(class_map) or Image.new("RGB", (1, 1)),
+    viewer, settings = Viewer(scan), scan.settings
+    asked = Question(
+        names=", ".join(names),
+        clip_weight=settings.clip_weight,
+        mask_threshold=settings.mask_threshold,
     )
-    settings = viewer.settings
-    weights = (settings.clip_weight, settings.mask_threshold)
-    viewer.answer(viewer.look(file), ", ".join(names), "", *weights, 0.0)
-    assert np.array_equal(shown[0], evaluated)
+    shown, _ = viewer.answer(viewer.look(file.read_bytes()), asked, classes_of(asked))
+    assert np.array_equal(shown.class_map, evaluated)
 
 
 def test_shards_add_up_to_every_image(made):

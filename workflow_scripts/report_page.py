@@ -44,6 +44,7 @@ def report_page(
     from scan_core.storage.files import write_text
 
     recipe, _ = load_frozen(recipe_file)
+    note = f"{note} {code_note(evaluation)}".strip()
     page = report_page(
         load_evaluations(evaluation, given),
         [load_grid(path) for path in ablation],

@@ -46,6 +46,7 @@ def tables(
     from scan_core.storage.files import write_text
 
     recipe, text = load_frozen(recipe_file)
+    note = f"{note} {code_note(evaluation)}".strip()
     results = load_evaluations(evaluation, given)
     if (found := results["recipe"].iloc[0]) != recipe["recipe"]:
         raise InputError(f"the evaluations are of {found}, expected {recipe['recipe']}")

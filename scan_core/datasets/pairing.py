@@ -53,10 +53,11 @@ def image_key(path: str | PurePosixPath) -> str:
 
 
 def known_key(path: str, keys: Container[str]) -> str | None:
-    """Which of these keys a path with folders above the split's, or none, ends in."""
-    parts = PurePosixPath(image_key(path)).parts
-    ends = ("/".join(parts[first:]) for first in range(len(parts)))
-    return next((key for key in ends if key in keys), None)
+    """Which of these keys a path means, with or without folders before the split's; None: none."""
+    parts = PurePosixPath(path).parts
+    names = ["/".join(parts[first:]) for first in range(len(parts))]
+    forms = (form for name in names for form in (name, image_key(name)))
+    return next((form for form in forms if form in keys), None)
 
 
 def files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:

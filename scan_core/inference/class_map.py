@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from scan_core.models.constants import constant
 from scan_core.models.cpu_linear import ConvolutionalLinear
+from scan_core.models.preprocessing import constant
 from scan_core.params.settings import TestSettings
 
 # Class scores of this many pixels × classes are held at once: 1 MB, which stay in a CPU's cache.
@@ -64,7 +64,7 @@ def combine_scores(
     weight = settings.clip_weight
     # Rows that are not valid may hold anything.
     classified = clip_logits.float().masked_fill(~valid[:, None], 0).softmax(dim=-1)
-    if weight == 0 and zero_weight_is_clip_only:
+    if zero_weight_is_clip_only and weight == 0:
         return classified * valid[:, None]
     missing = torch.ones_like(inside) if rejected_score_one else inside
     outside = torch.where(valid[:, None], classified, missing)

@@ -17,7 +17,7 @@ import pandas as pd
 from PIL import Image
 
 from scan_core.errors import InputError
-from scan_core.provenance.versions import checked_out_commit
+from scan_core.params.provenance import checked_out_commit
 from scan_core.reporting.figures import TRAININGS
 from scan_core.reporting.grids import Grid, grid_tables
 from scan_core.reporting.results import load_timings

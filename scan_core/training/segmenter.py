@@ -11,8 +11,7 @@ from torch.utils.data import Dataset
 
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.datasets.transforms import SegmenterAugmentation
-from scan_core.evaluation.confusion import ConfusionMatrix
-from scan_core.evaluation.metrics import segmentation_metrics
+from scan_core.evaluation.confusion import count_pixels, mean_iou
 from scan_core.inference.class_map import class_maps
 from scan_core.inference.scan import Scan
 from scan_core.models.dropout import sample_noise
@@ -267,7 +266,8 @@ class SegmenterTask(Task):
         if images is None:
             return {}
         names = images.index.names
-        matrix = ConfusionMatrix(len(names), self.fabric.device)
+        side = len(names) + 1
+        counts = torch.zeros(side, side, dtype=torch.int64, device=self.fabric.device)
         text = self.scan.embed(names)
         settings = self.scan.settings  # of a model in training: without CLIP
         count = min(VALIDATION_IMAGES, len(images))
@@ -277,12 +277,10 @@ class SegmenterTask(Task):
             (seen,) = self.scan.encode([images.image(number)], [settings])
             scores = self.scan.score(seen, text, settings)
             size = (truth.shape[0], truth.shape[1])
-            matrix.add(class_maps(seen.masks(size), [scores], size)[0], truth.to(matrix.device))
-        counts = matrix.counts()
+            (class_map,) = class_maps(seen.masks(size), [scores], size)
+            counts += count_pixels(class_map, truth, len(names))
         if self.fabric.world_size > 1:
-            summed = self.fabric.all_reduce(
-                torch.from_numpy(counts).to(self.fabric.device), reduce_op="sum"
-            )
+            summed = self.fabric.all_reduce(counts, reduce_op="sum")
             assert isinstance(summed, Tensor)
-            counts = summed.cpu().numpy()
-        return {"validation_miou": segmentation_metrics(counts).miou}
+            counts = summed
+        return {"validation_miou": mean_iou(counts.cpu().numpy())}
