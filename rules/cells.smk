@@ -111,7 +111,7 @@ def training_threads(stage):
 
 
 # Pairs are mined in shards of about so many images, each a job, and put together in order.
-IMAGES_PER_MINING_SHARD = 5000
+IMAGES_PER_MINING_SHARD = 2000
 
 
 def mining_shards(wildcards):
