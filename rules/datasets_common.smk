@@ -55,6 +55,14 @@ def splits(wildcards):
     return [f"{s}={names.get(s, s)}" for s in images_of_variant(wildcards)]
 
 
+def told_captions(wildcards):
+    """The option for the captions that the training images must fit."""
+    is_trained_on = wildcards.benchmark == Path(TRAINING).name
+    is_read = is_trained_on and "finetuned_clip" in TRAINED
+    captions = caption_file(RECIPE)[0] if is_read else None
+    return ["--captions", captions] if captions else []
+
+
 def expected_images(wildcards):
     """How many images each split must list, as `split=number`; unchecked splits are left out."""
     counts = images_of_variant(wildcards)
