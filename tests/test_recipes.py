@@ -26,7 +26,7 @@ def document():
 def test_the_shipped_file_is_valid_and_runs_mini(document):
     params = validate(document)
     assert params.recipe == "mini"
-    assert set(params.recipes) == {"mini", "vitb16", "vitl14"}
+    assert set(params.recipes) == {"mini", "vitb16", "vitl14", "vitl14_released", "vitl14_fused"}
 
 
 def test_paper_recipes_hold_the_released_settings(document):
