@@ -21,7 +21,9 @@ RAW_FOLDERS = {
 CLASS_NAMES = "classes"
 
 
-def class_lists(recipe: Recipe, trained: Collection[str]) -> dict[str, ClassList]:
+def class_lists(
+    recipe: Recipe, trained: Collection[str] = ("segmenter", "finetuned_clip")
+) -> dict[str, ClassList]:
     """The class list of every benchmark, once everything that the recipe names is there.
 
     Args:
