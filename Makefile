@@ -15,7 +15,7 @@ PARITY = tests/test_parity_inference.py tests/test_parity_training.py
 # Rules call `python`: let it be the one of .venv, whatever shell this is typed in.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo weights report test test-slow test-again test-cluster test-long lint docs lock clean
+.PHONY: demo weights report test test-slow test-again test-cluster test-long lint docs lock clean prune
 
 demo: .venv/installed  ## the whole pipeline on the miniature world
 	@started=$$(date +%s); \
@@ -62,6 +62,7 @@ test-long: .venv/developed  ## tests that take minutes each: campaigns of faults
 lint: .venv/developed  ## style, types, and Snakemake's own checks
 	ruff check .
 	ruff format --check .
+	lint-imports --no-cache
 	snakefmt --check Snakefile rules
 	mypy
 	snakemake --lint
@@ -92,3 +93,6 @@ lock:
 
 clean:  ## everything that was made, except downloaded archives and the environment
 	rm -rf data/*/raw data/*/benchmarks results/*/ logs .snakemake
+
+prune: .venv/installed  ## list results that params.yaml does not use any more; YES=--yes deletes them
+	python -m workflow_scripts.prune $(YES)

@@ -9,39 +9,44 @@ report: "docs/report/workflow.rst"
 
 
 include: "rules/common.smk"
+include: "rules/cells.smk"
 include: "rules/datasets.smk"
-include: "rules/models_common.smk"
-include: "rules/clip.smk"
-include: "rules/weights.smk"
-include: "rules/segmenter.smk"
-include: "rules/fuse.smk"
+include: "rules/stages.smk"
 include: "rules/evaluate.smk"
-include: "rules/predictions.smk"
 include: "rules/report.smk"
-include: "rules/search.smk"
-include: "rules/plan.smk"
-include: "rules/tracking.smk"
-include: "rules/made_of.smk"
 
 
-onsuccess:
-    if workflow.is_main_process:
-        sweep(Path(RESULTS), Path(DATA), STARTED)
+wildcard_constraints:
+    archive=one_of(ARCHIVES),
+    world=one_of(Path(folder).name for folder in WORLDS.values()),
+    layout=one_of(WORLDS),
+    benchmark=one_of(VARIANTS.values()),
+    clip=one_of(CLIPS),
+    segmenter=one_of(SEGMENTERS),
+    pairs=one_of(PAIRS),
+    finetuned_clip=one_of(FINETUNED),
+    model=one_of(MODELS),
+    shard=r"\d+",
+    evaluation=one_of(EVALUATIONS),
+    method=one_of(GIVEN),
+    scores=one_of(folder for of in GIVEN.values() for _, folder in of.values()),
+    picture=one_of(EVALUATED),
+    grid=one_of(GRIDS_FOR_RECIPE),
+    # Of a grid's table: with every seed of the grid, or only the recipe's own.
+    seeds="(every_seed/)?",
+    search=one_of(SEARCHES),
 
 
 rule all:
     default_target: True
     input:
         rules.datasets.input,
-        expand(
-            f"{RESULTS}/eval/{MAIN.names['model']}/{{benchmark}}/metrics.json",
-            benchmark=EVALUATED,
-        ),
-        expand(f"{RESULTS}/ablations/{{grid}}.csv", grid=GRIDS_OF_RECIPE),
+        of_every_benchmark("metrics.json"),
+        GRID_TABLES,
         rules.tables.output,
         rules.figures.output,
         rules.release.output,
-        expand(f"{RESULTS}/qualitative/{{benchmark}}.png", benchmark=EVALUATED),
+        PICTURES,
         rules.report_page.output,
         rules.mlflow_sync.output,
     message:
@@ -50,7 +55,7 @@ rule all:
 
 rule train:
     input:
-        f"{RESULTS}/model/{MAIN.names['model']}/model.safetensors",
+        result("model", MAIN_MODEL),
     message:
         f"The model of the recipe {RECIPE_NAME} is trained"
 

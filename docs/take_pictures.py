@@ -10,20 +10,16 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 from PIL import Image
 
-from scan_core.apps.page.viewer import example_images
-
 FOLDER = Path(__file__).parent / "pictures"
 _PANEL_ROWS = 2
 _WIDTH = 1200  # pixels, of JPEG pictures
 _PAGE = (1300, 1200)  # pixels
-_EXAMPLE = 1  # of the page; its scene has these:
-_NAMES = "sky, cloud, sun, hedge | bush, grass, ball, fish, flower"
+_EXAMPLE = 1  # of the page
 _SECONDS = 180
 
 
@@ -42,18 +38,16 @@ def from_results(results: Path, benchmarks: Path, output: Path) -> None:
         _save(sheet, output / "mini_ade_36.jpg")
 
 
-def of_the_page(model: Path, image: Path, output: Path) -> None:
-    """The page in a browser, after it has segmented an image.
+def of_the_page(model: Path, output: Path) -> None:
+    """The page in a browser, after it has segmented an example.
 
     Args:
         model: checkpoint.
-        image: to segment.
         output: folder to write to.
     """
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
     from selenium.webdriver.common.by import By
-    from selenium.webdriver.common.keys import Keys
     from selenium.webdriver.support.wait import WebDriverWait
 
     with socket.socket() as free:
@@ -70,14 +64,9 @@ def of_the_page(model: Path, image: Path, output: Path) -> None:
         try:
             wait = WebDriverWait(browser, _SECONDS)
             browser.get(f"http://127.0.0.1:{port}")
-            wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, "#segment"))
-            browser.find_element(By.CSS_SELECTOR, "#image input[type=file]").send_keys(str(image))
-            wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, "#image img"))
-            names = browser.find_element(By.CSS_SELECTOR, "#names textarea")
-            names.send_keys(Keys.CONTROL, "a")
-            names.send_keys(_NAMES)
-            browser.find_element(By.CSS_SELECTOR, "#segment").click()
-            wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, "#overlay img"))
+            wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, "#examples button"))
+            browser.find_elements(By.CSS_SELECTOR, "#examples button")[_EXAMPLE].click()
+            wait.until(lambda b: b.find_element(By.ID, "result").is_displayed())
             time.sleep(2)  # the picture is drawn
             browser.save_screenshot(str(output / "page.png"))
         finally:
@@ -112,10 +101,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=FOLDER, metavar="DIR")
     arguments = parser.parse_args()
     from_results(arguments.results, arguments.benchmarks, arguments.output)
-    with tempfile.TemporaryDirectory() as folder:
-        image = Path(folder) / "example.png"
-        example_images()[_EXAMPLE].save(image)
-        of_the_page(arguments.results / "release/model.safetensors", image, arguments.output)
+    of_the_page(arguments.results / "release/model.safetensors", arguments.output)
 
 
 if __name__ == "__main__":

@@ -1,38 +1,57 @@
-"""What the rules share: the recipe, where things lie, and what a job depends on."""
+"""What the rules share: the recipe, where things lie, and the code of their scripts."""
 
-import json
+import os
 import re
 import sys
-import time
-from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
 # The workflow imports only the light floor of the package, from beside this folder: the Snakefile may
-# be a module of another workflow, or run in another directory.
+# be a module of another workflow, or run in another directory. `python -m workflow_scripts.x` finds
+# its module in the same way.
 PROJECT = Path(str(workflow.current_basedir)).absolute().parent
 sys.path.insert(0, str(PROJECT))
+PATHS = dict.fromkeys(
+    [str(PROJECT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+)
+os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, PATHS)))
 
-from scan_core.command.clearing import clear_the_way, sweep
 from scan_core.datasets.download.archives import (
     ARCHIVES,
     BACKBONE_ARCHIVES,
     FORMAT_ARCHIVES,
 )
-from scan_core.command.importable import make_importable
 from scan_core.errors import InputError
-from scan_core.params.frozen_recipe import freeze_recipe
-from scan_core.params.needed_files import class_lists
+from scan_core.params.data_names import (
+    WORLD_LAYOUTS,
+    benchmark_folder,
+    caption_file,
+    name_of,
+    predictions_of,
+    raw_folder,
+    scored_by,
+    short_hash,
+    world_folder,
+    world_images,
+)
+from scan_core.params.frozen_recipe import as_input, resolved_recipe
+from scan_core.params.grid import STAGES, benchmarks_of, cell_of, cells_of, check_grid
+from scan_core.params.needed_files import (
+    CLASS_NAMES,
+    RAW_FOLDERS,
+    class_lists,
+    raw_root,
+    used_benchmarks,
+)
+from scan_core.params.provenance import source_hash
 from scan_core.params.reading import SNAPSHOT_FOLDER, select_params, snapshot_params
-from scan_core.provenance.source_hash import source_hash
-from scan_core.storage.addressed import write_addressed
-from scan_core.vocabulary.classes import load_class_list
+from scan_core.params.recipe_part import as_file
 
-STARTED = time.time()
-
-make_importable(PROJECT)
-
+if set("{}") & set(str(PROJECT)):
+    raise WorkflowError(
+        f"Snakemake takes the braces in {PROJECT} for wildcards; rename the folder"
+    )
 if not Path("params.yaml").is_file():
     raise WorkflowError(
         f"{Path.cwd()} has no params.yaml, which describes what to run; begin with a copy of "
@@ -40,10 +59,8 @@ if not Path("params.yaml").is_file():
     )
 
 try:
-    if workflow.is_main_process:
-        clear_the_way(Path.cwd(), sys.argv[1:])
     PARAMS_SNAPSHOT = snapshot_params(Path("params.yaml"))
-except InputError as error:
+except (InputError, OSError) as error:
     raise WorkflowError(str(error)) from None
 
 
@@ -61,42 +78,47 @@ ENVIRONMENT = "../envs/scan.yaml"
 RESULTS = f"results/{RECIPE_NAME}"
 LOGS = f"logs/{RECIPE_NAME}"
 TIMINGS = f"{RESULTS}/timings"
-# An input of the leaves: newer than tables that came from elsewhere, such as by `dvc pull`.
-RECIPE_FILE = str(
-    freeze_recipe(
-        PARAMS, Path(f"{RESULTS}/tables/recipe.json"), workflow.is_main_process
-    )
-)
+DATA = RECIPE.datasets.root
+BENCHMARKS = RECIPE.datasets.benchmarks
+USED = used_benchmarks(RECIPE)
+# Benchmark -> the folder of what it is converted to, and that folder's name.
+FOLDERS = {name: benchmark_folder(RECIPE, name) for name in BENCHMARKS}
+VARIANTS = {name: Path(folder).name for name, folder in FOLDERS.items()}
 
 
-@cache
-def code(script: str, *data: str) -> str:
-    """Hash of what a script of `workflow_scripts` runs: a change of code, not of times, counts."""
-    return source_hash(PROJECT, f"workflow_scripts.{script}", data)
+def code(script, leaf=False):
+    """Hash of what a script of `workflow_scripts` runs, as a part of a rule's command.
 
-
-def addressed(document) -> str:
-    """A document as a JSON file: longer than a command line may be, and named by its contents, so
-    that a change counts.
+    So Snakemake's trigger `code` notices another one, which `--rerun-triggers` can switch off.
     """
-    text = json.dumps(document, sort_keys=True)
-    return str(write_addressed(SNAPSHOT_FOLDER / "parts", text))
+    return source_hash(f"workflow_scripts.{script}", leaf=leaf, root=PROJECT)
 
 
-def made_of(script: str, result: str, **contents) -> str:
-    """A file of everything that a result depends on besides the other input files of its rule.
-
-    It is an input of the rule, which copies it beside its result as `made_of.json`; see
-    `rules/made_of.smk`.
-    """
-    data = contents.pop("data", ())
-    about = {"script": script, "result": result, "code": code(script, *data)}
-    return addressed({**about, **contents})
+def of_leaf(script):
+    """The same at the end of the command of a leaf, whose script has no use for it."""
+    return f" # code {code(script, leaf=True)}"
 
 
-def one_of(names) -> str:
+def of_benchmark(wildcards):
+    """The benchmark of a job, as the recipe describes it."""
+    return BENCHMARKS[name_of(wildcards.benchmark)]
+
+
+def one_of(names):
     """Wildcard constraint: one of these names."""
     return "|".join(map(re.escape, sorted(names))) or "(?!)"
+
+
+def handed(document):
+    """A document as a file, for a script: longer than a command line may be."""
+    return str(as_file(document, SNAPSHOT_FOLDER / "parts"))
+
+
+def leaf_input(name, document, **options):
+    """A file of what a leaf depends on; jobs find it as their run left it."""
+    if not workflow.is_main_process:
+        return f".snakemake/params/leaves/{name}.json"
+    return str(as_input(name, document, **options))
 
 
 def training_processes():
@@ -120,3 +142,5 @@ def training_processes():
 
 # Of a job that takes one GPU where there is one: a profile may name a command that chooses it.
 ONE_GPU = {"launcher": ""}
+# Of a training: where MLflow shows it. No parameter, for recipes share what they train.
+TRACKED = {"experiment": RECIPE_NAME}

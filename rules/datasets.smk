@@ -9,14 +9,13 @@ rule datasets:
         f"{RESULTS}/dataset_manifest.json",
         # Named although the manifest implies them: Snakemake does not miss a deleted file that
         # only stands between others.
-        ALL_RAW_RECORDS,
+        records_of(USED),
         converted_files(),
-        expand(
-            "{data}/benchmarks/{benchmark}/{file}",
-            data=DATA,
-            benchmark=USED,
-            file=["verification.json", "sheet.png"],
-        ),
+        [
+            f"{FOLDERS[n]}/{file}"
+            for n in USED
+            for file in ("verification.json", "sheet.png")
+        ],
     message:
         f"The benchmarks of the recipe {RECIPE_NAME} are made"
 
@@ -29,8 +28,6 @@ rule download_archive:
         f"{LOGS}/download_archive/{{archive}}.log",
     benchmark:
         f"{TIMINGS}/download_archive/{{archive}}.tsv"
-    wildcard_constraints:
-        archive="|".join(map(re.escape, ARCHIVES)),
     # Compute nodes often have no way out: downloads run where Snakemake runs.
     localrule: True
     conda:
@@ -58,8 +55,6 @@ rule extract_archive:
         f"{LOGS}/extract_archive/{{archive}}.log",
     benchmark:
         f"{TIMINGS}/extract_archive/{{archive}}.tsv"
-    wildcard_constraints:
-        archive="|".join(map(re.escape, ARCHIVES)),
     conda:
         ENVIRONMENT
     resources:
@@ -75,51 +70,46 @@ rule extract_archive:
 
 
 rule generate_miniworld:
-    input:
-        made_of=world_made_of,
     output:
-        made=f"{RAW}/generated/{{layout}}.json",
-        made_of=f"{RAW}/generated/{{layout}}.made_of.json",
+        f"{RAW}/{{world}}/{{layout}}.json",
     log:
-        f"{LOGS}/generate_miniworld/{{layout}}.log",
+        f"{LOGS}/generate_miniworld/{{world}}.{{layout}}.log",
     benchmark:
-        f"{TIMINGS}/generate_miniworld/{{layout}}.tsv"
-    wildcard_constraints:
-        layout="|".join(WORLD_LAYOUTS.values()),
+        f"{TIMINGS}/generate_miniworld/{{world}}.{{layout}}.tsv"
     conda:
         ENVIRONMENT
-    threads: drawing_threads
+    threads: lambda wildcards: 2 if wildcards.layout == "coco" else 1
     resources:
         mem_mb=1000,
         runtime=30,
     params:
-        raw=subpath(output.made, ancestor=2),
+        raw=subpath(output[0], parent=True),
         seed=RECIPE.seed,
         image_size=RECIPE.datasets.miniworld and RECIPE.datasets.miniworld.image_size,
-        images=world_images,
+        images=lambda wildcards: [
+            f"{s}={n}" for s, n in world_images(RECIPE, wildcards.layout).items()
+        ],
     message:
         "Drawing the miniature world in the layout {wildcards.layout}"
     shell:
         "python -m workflow_scripts.generate_miniworld --layout {wildcards.layout:q} --raw-root {params.raw:q}"
         " --seed {params.seed:q} --image-size {params.image_size:q} --images {params.images:q}"
-        " --workers {threads} --output {output.made:q} 2> {log:q}"
-        " && cp {input.made_of:q} {output.made_of:q}"
+        " --workers {threads} --output {output:q} 2> {log:q}"
+        f" # code {code('generate_miniworld')}"
 
 
 rule convert_benchmark:
     input:
-        raw=raw_data,
-        made_of=conversion_made_of,
+        raw_data,
     output:
         labels=directory(f"{DATA}/benchmarks/{{benchmark}}/labels"),
         index=f"{DATA}/benchmarks/{{benchmark}}/index.json",
-        made_of=f"{DATA}/benchmarks/{{benchmark}}/made_of.json",
     log:
         f"{LOGS}/convert_benchmark/{{benchmark}}.log",
     benchmark:
         f"{TIMINGS}/convert_benchmark/{{benchmark}}.tsv"
     wildcard_constraints:
-        benchmark=one_of(set(BENCHMARKS) - set(WITH_IMAGES)),
+        benchmark=one_of(VARIANTS[name] for name in set(BENCHMARKS) - set(WITH_IMAGES)),
     conda:
         ENVIRONMENT
     threads: reading_threads
@@ -127,19 +117,20 @@ rule convert_benchmark:
         mem_mb=4000,
         runtime=120,
     params:
-        raw=raw_folder,
-        format=raw_format,
+        raw=lambda wildcards: raw_folder(RECIPE, name_of(wildcards.benchmark)),
+        format=lambda wildcards: of_benchmark(wildcards).format,
+        name=lambda wildcards: name_of(wildcards.benchmark),
         folder=subpath(output.index, parent=True),
-        classes=class_list_name,
+        classes=lambda wildcards: of_benchmark(wildcards).classes,
         splits=splits,
     message:
         "Converting {wildcards.benchmark}"
     shell:
         "python -m workflow_scripts.convert_benchmark --format {params.format:q}"
         " --raw-root {params.raw:q} --classes {params.classes:q}"
-        " --name {wildcards.benchmark:q} --splits {params.splits:q} --workers {threads}"
+        " --name {params.name:q} --splits {params.splits:q} --workers {threads}"
         " --output {params.folder:q} 2> {log:q}"
-        " && cp {input.made_of:q} {output.made_of:q}"
+        f" # code {code('convert_benchmark')}"
 
 
 use rule convert_benchmark as convert_benchmark_with_images with:
@@ -148,16 +139,14 @@ use rule convert_benchmark as convert_benchmark_with_images with:
         images=directory(f"{DATA}/benchmarks/{{benchmark}}/images"),
         labels=directory(f"{DATA}/benchmarks/{{benchmark}}/labels"),
         index=f"{DATA}/benchmarks/{{benchmark}}/index.json",
-        made_of=f"{DATA}/benchmarks/{{benchmark}}/made_of.json",
     wildcard_constraints:
-        benchmark=one_of(WITH_IMAGES),
+        benchmark=one_of(VARIANTS[name] for name in WITH_IMAGES),
 
 
 rule verify_dataset:
     input:
         index=f"{DATA}/benchmarks/{{benchmark}}/index.json",
         labels=ancient(f"{DATA}/benchmarks/{{benchmark}}/labels"),
-        made_of=verification_made_of,
     output:
         verification=f"{DATA}/benchmarks/{{benchmark}}/verification.json",
         sheet=report(
@@ -166,13 +155,10 @@ rule verify_dataset:
             category="Datasets",
             labels={"benchmark": "{benchmark}"},
         ),
-        made_of=f"{DATA}/benchmarks/{{benchmark}}/verification.made_of.json",
     log:
         f"{LOGS}/verify_dataset/{{benchmark}}.log",
     benchmark:
         f"{TIMINGS}/verify_dataset/{{benchmark}}.tsv"
-    wildcard_constraints:
-        benchmark="|".join(BENCHMARKS),
     conda:
         ENVIRONMENT
     threads: reading_threads
@@ -187,21 +173,16 @@ rule verify_dataset:
         "python -m workflow_scripts.verify_dataset --index {input.index:q}"
         " --expected-images {params.expected:q} --workers {threads}"
         " --report {output.verification:q} --sheet {output.sheet:q} 2> {log:q}"
-        " && cp {input.made_of:q} {output.made_of:q}"
+        f" # code {code('verify_dataset')}"
 
 
 rule dataset_manifest:
     input:
-        records=ALL_RAW_RECORDS,
-        verifications=expand(
-            "{data}/benchmarks/{benchmark}/verification.json",
-            data=DATA,
-            benchmark=USED,
-        ),
-        made_of=manifest_made_of,
+        records=records_of(USED),
+        verifications=[f"{FOLDERS[name]}/verification.json" for name in USED],
+        recipe=RECIPE_FILE,
     output:
-        manifest=f"{RESULTS}/dataset_manifest.json",
-        made_of=f"{RESULTS}/dataset_manifest.made_of.json",
+        f"{RESULTS}/dataset_manifest.json",
     log:
         f"{LOGS}/dataset_manifest.log",
     benchmark:
@@ -214,10 +195,9 @@ rule dataset_manifest:
         runtime=10,
     params:
         source=SOURCE,
-        code=code("dataset_manifest"),
     message:
         "Recording what the benchmarks were made from"
     shell:
         "python -m workflow_scripts.dataset_manifest --source {params.source:q} --records {input.records:q}"
-        " --verifications {input.verifications:q} --output {output.manifest:q} 2> {log:q}"
-        " && cp {input.made_of:q} {output.made_of:q}"
+        " --verifications {input.verifications:q} --output {output:q} 2> {log:q}"
+        f" # code {code('dataset_manifest')}"

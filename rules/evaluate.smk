@@ -1,29 +1,25 @@
-"""Evaluation: shards of every benchmark, merged; tables of the grids."""
-
-
-include: "evaluate_common.smk"
+"""Numbers: evaluations in shards, predictions of other models, tables of the grids, searches."""
 
 
 rule evaluate_shard:
     input:
-        model=f"{RESULTS}/model/{{model}}/model.safetensors",
-        index=f"{DATA}/benchmarks/{{benchmark}}/index.json",
-        labels=ancient(f"{DATA}/benchmarks/{{benchmark}}/labels"),
-        verification=f"{DATA}/benchmarks/{{benchmark}}/verification.json",
-        made_of=shard_made_of,
-    output:
-        counts=f"{RESULTS}/eval/{{model}}/{{benchmark}}/shards/{{shard}}.npz",
-        predictions=directory(
-            f"{RESULTS}/eval/{{model}}/{{benchmark}}/predictions/{{shard}}"
+        model=f"{STAGES}/model/{{model}}/model.safetensors",
+        index=lambda wildcards: f"{FOLDERS[name_of(wildcards.evaluation)]}/index.json",
+        labels=lambda wildcards: ancient(
+            f"{FOLDERS[name_of(wildcards.evaluation)]}/labels"
         ),
-        made_of=f"{RESULTS}/eval/{{model}}/{{benchmark}}/shards/{{shard}}.made_of.json",
+        verification=lambda wildcards: (
+            f"{FOLDERS[name_of(wildcards.evaluation)]}/verification.json"
+        ),
+    output:
+        counts=f"{RESULTS}/eval/{{model}}/{{evaluation}}/shards/{{shard}}.npz",
+        predictions=directory(
+            f"{RESULTS}/eval/{{model}}/{{evaluation}}/predictions/{{shard}}"
+        ),
     log:
-        f"{LOGS}/evaluate_shard/{{model}}/{{benchmark}}.{{shard}}.log",
+        f"{LOGS}/evaluate_shard/{{model}}/{{evaluation}}.{{shard}}.log",
     benchmark:
-        f"{TIMINGS}/evaluate_shard/{{model}}/{{benchmark}}.{{shard}}.tsv"
-    wildcard_constraints:
-        model=one_of(MODELS),
-        benchmark=one_of(EVALUATED),
+        f"{TIMINGS}/evaluate_shard/{{model}}/{{evaluation}}.{{shard}}.tsv"
     conda:
         ENVIRONMENT
     resources:
@@ -31,41 +27,46 @@ rule evaluate_shard:
         mem_mb=16000,
         runtime=720,
     params:
-        settings=settings_of,
-        classes=classes_of,
+        settings=lambda wildcards: handed(
+            settings_of(wildcards.model, name_of(wildcards.evaluation))
+        ),
+        classes=lambda wildcards: BENCHMARKS[name_of(wildcards.evaluation)].classes,
         shards=shard_count,
         cache=f"{RESULTS}/text",
-        evaluated=f"{RESULTS}/eval/{{model}}/{{benchmark}}/evaluated/{{shard}}",
-        kept=KEPT_PREDICTIONS,
-        code=code("evaluate_shard"),
+        # Counts by settings: those of another grid or recipe are not counted again.
+        counts=lambda wildcards: (
+            f"{RESULTS}/eval/{wildcards.model}/counts/{VARIANTS[name_of(wildcards.evaluation)]}"
+        ),
+        # Label maps that each shard keeps, for the pictures.
+        kept=30,
     message:
-        "Evaluating {wildcards.model} on {wildcards.benchmark}, shard {wildcards.shard}"
+        "Evaluating {wildcards.model} on {wildcards.evaluation}, shard {wildcards.shard}"
     shell:
         "{resources.launcher} python -m workflow_scripts.evaluate_shard --model {input.model:q} --index {input.index:q}"
         " --classes {params.classes:q} --settings {params.settings:q} --shard {wildcards.shard:q}"
         " --shards {params.shards:q} --chance --predictions {output.predictions:q}"
         " --most-predictions {params.kept:q} --text-cache {params.cache:q} --workers {threads}"
-        " --evaluated {params.evaluated:q} --code {params.code:q} --output {output.counts:q} 2> {log:q}"
-        " && cp {input.made_of:q} {output.made_of:q}"
+        " --evaluated {params.counts:q}/{wildcards.shard:q} --output {output.counts:q}"
+        f" --code {code('evaluate_shard')}"
+        " 2> {log:q}"
 
 
 rule evaluate:
     input:
-        shards=shards_of,
-        made_of=evaluation_made_of,
+        model=f"{STAGES}/model/{{model}}/model.safetensors",
+        shards=lambda wildcards: [
+            f"{RESULTS}/eval/{wildcards.model}/{wildcards.evaluation}/shards/{shard}.npz"
+            for shard in range(shard_count(wildcards))
+        ],
     output:
-        metrics=f"{RESULTS}/eval/{{model}}/{{benchmark}}/metrics.json",
-        everything=f"{RESULTS}/eval/{{model}}/{{benchmark}}/evaluation.json",
-        per_class=f"{RESULTS}/eval/{{model}}/{{benchmark}}/per_class.csv",
-        confusion=f"{RESULTS}/eval/{{model}}/{{benchmark}}/confusion.npz",
-        made_of=f"{RESULTS}/eval/{{model}}/{{benchmark}}/made_of.json",
+        metrics=f"{RESULTS}/eval/{{model}}/{{evaluation}}/metrics.json",
+        everything=f"{RESULTS}/eval/{{model}}/{{evaluation}}/evaluation.json",
+        per_class=f"{RESULTS}/eval/{{model}}/{{evaluation}}/per_class.csv",
+        confusion=f"{RESULTS}/eval/{{model}}/{{evaluation}}/confusion.npz",
     log:
-        f"{LOGS}/evaluate/{{model}}/{{benchmark}}.log",
+        f"{LOGS}/evaluate/{{model}}/{{evaluation}}.log",
     benchmark:
-        f"{TIMINGS}/evaluate/{{model}}/{{benchmark}}.tsv"
-    wildcard_constraints:
-        model=one_of(MODELS),
-        benchmark=one_of(EVALUATED),
+        f"{TIMINGS}/evaluate/{{model}}/{{evaluation}}.tsv"
     # A sum of small matrices.
     localrule: True
     conda:
@@ -74,44 +75,125 @@ rule evaluate:
         mem_mb=2000,
         runtime=10,
     params:
-        classes=classes_of,
+        classes=lambda wildcards: BENCHMARKS[name_of(wildcards.evaluation)].classes,
         recipe=RECIPE_NAME,
+        benchmark=lambda wildcards: name_of(wildcards.evaluation),
     message:
-        "Merging the evaluation of {wildcards.model} on {wildcards.benchmark}"
+        "Merging the evaluation of {wildcards.model} on {wildcards.evaluation}"
     shell:
         "python -m workflow_scripts.evaluate --shards {input.shards:q} --classes {params.classes:q}"
         " --recipe {params.recipe:q} --variant {wildcards.model:q}"
-        " --benchmark {wildcards.benchmark:q} --metrics {output.metrics:q}"
+        " --benchmark {params.benchmark:q} --metrics {output.metrics:q}"
         " --everything {output.everything:q} --per-class {output.per_class:q}"
-        " --confusion {output.confusion:q} 2> {log:q}"
-        " && cp {input.made_of:q} {output.made_of:q}"
+        " --confusion {output.confusion:q} --model {input.model:q}"
+        f" --code evaluate_shard={code('evaluate_shard')} evaluate={code('evaluate')}"
+        " 2> {log:q}"
+
+
+rule score_predictions:
+    input:
+        index=lambda wildcards: f"{FOLDERS[name_of(wildcards.scores)]}/index.json",
+        labels=lambda wildcards: f"{FOLDERS[name_of(wildcards.scores)]}/labels",
+        verification=lambda wildcards: (
+            f"{FOLDERS[name_of(wildcards.scores)]}/verification.json"
+        ),
+    output:
+        metrics=f"{RESULTS}/predictions/{{method}}/{{scores}}/metrics.json",
+        per_class=f"{RESULTS}/predictions/{{method}}/{{scores}}/per_class.csv",
+        confusion=f"{RESULTS}/predictions/{{method}}/{{scores}}/confusion.npz",
+    log:
+        f"{LOGS}/score_predictions/{{method}}/{{scores}}.log",
+    benchmark:
+        f"{TIMINGS}/score_predictions/{{method}}/{{scores}}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        classes=lambda wildcards: BENCHMARKS[name_of(wildcards.scores)].classes,
+        predictions=lambda wildcards: GIVEN[wildcards.method][
+            name_of(wildcards.scores)
+        ][0],
+        benchmark=lambda wildcards: name_of(wildcards.scores),
+        folder=subpath(output.metrics, parent=True),
+    message:
+        "Scoring the predictions of {wildcards.method} on {wildcards.scores}"
+    shell:
+        "python -m workflow_scripts.score_predictions --index {input.index:q} --classes {params.classes:q}"
+        " --predictions {params.predictions:q} --method {wildcards.method:q}"
+        " --benchmark {params.benchmark:q} --output-folder {params.folder:q} 2> {log:q}"
+        f" # code {code('score_predictions')}"
 
 
 rule ablate:
     input:
-        evaluations=evaluations_of_grid,
-        made_of=grid_made_of,
+        evaluations=lambda wildcards: sorted(
+            {row["evaluation"] for row in PLANS[f"{wildcards.seeds}{wildcards.grid}"]}
+        ),
+        plan=lambda wildcards: PLAN_FILES[f"{wildcards.seeds}{wildcards.grid}"],
     output:
-        made=f"{RESULTS}/ablations/{{seeds}}{{grid}}.csv",
-        made_of=f"{RESULTS}/ablations/{{seeds}}{{grid}}.made_of.json",
+        f"{RESULTS}/ablations/{{seeds}}{{grid}}.csv",
     log:
         f"{LOGS}/ablate/{{seeds}}{{grid}}.log",
     benchmark:
         f"{TIMINGS}/ablate/{{seeds}}{{grid}}.tsv"
-    wildcard_constraints:
-        grid=one_of(GRIDS_FOR_RECIPE),
-        seeds=SEEDS,
     localrule: True
     conda:
         ENVIRONMENT
     resources:
         mem_mb=500,
         runtime=10,
-    params:
-        plan=plan_of_grid,
     message:
         "Table of the grid {wildcards.grid}"
     shell:
-        "python -m workflow_scripts.ablate --grid {wildcards.grid:q} --plan {params.plan:q}"
-        " --output {output.made:q} 2> {log:q}"
-        " && cp {input.made_of:q} {output.made_of:q}"
+        "python -m workflow_scripts.ablate --grid {wildcards.grid:q} --plan {input.plan:q}"
+        " --output {output:q} 2> {log:q}"
+        f"{of_leaf('ablate')}"
+
+
+rule search_settings:
+    input:
+        model=result("model", MAIN_MODEL),
+        indexes=files_of_search("index.json"),
+        verifications=files_of_search("verification.json"),
+        search=lambda wildcards: search_file(wildcards.search),
+    output:
+        trials=f"{RESULTS}/search/{{search}}/trials.csv",
+        best=f"{RESULTS}/search/{{search}}/best.yaml",
+        best_per_benchmark=f"{RESULTS}/search/{{search}}/best_per_benchmark.yaml",
+        figure=report(
+            f"{RESULTS}/search/{{search}}/search.png",
+            caption="../docs/report/search.rst",
+            category="Searches",
+            labels={"search": "{search}"},
+        ),
+        vector_figure=f"{RESULTS}/search/{{search}}/search.svg",
+    log:
+        f"{LOGS}/search_settings/{{search}}.log",
+    benchmark:
+        f"{TIMINGS}/search_settings/{{search}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 2
+    resources:
+        **ONE_GPU,
+        mem_mb=16000,
+        runtime=720,
+    params:
+        search=lambda wildcards: handed(SEARCHES[wildcards.search].model_dump()),
+        recipe=RECIPE_NAME,
+        recipe_file=handed(RECIPE.model_dump()),
+        benchmarks=lambda wildcards: [
+            f"--benchmark={name}={BENCHMARKS[name].classes}={FOLDERS[name]}/index.json"
+            for name in benchmarks_of_search(wildcards.search)
+        ],
+        folder=subpath(output.trials, parent=True),
+    message:
+        "Searching settings ({wildcards.search})"
+    shell:
+        "{resources.launcher} python -m workflow_scripts.search_settings --search {params.search:q}"
+        " --recipe {params.recipe:q} --recipe-file {params.recipe_file:q} --model {input.model:q}"
+        " {params.benchmarks:q} --work {params.folder:q}/work --output-folder {params.folder:q}"
+        f" --code {code('search_settings')}"
+        " 2> {log:q}"

@@ -1,7 +1,27 @@
-"""What a person reads: tables beside the published numbers, figures, pictures."""
+"""What a person reads: tables beside the published numbers, figures, pictures, the runs in MLflow.
 
+Nothing depends on these leaves, and their names do not say what made them: `recipe` does, an input.
+"""
 
-include: "report_common.smk"
+from scan_core.tracking.place import failures, target
+
+GRID_TABLES = [f"{RESULTS}/ablations/{grid}.csv" for grid in GRIDS_OF_RECIPE]
+PICTURES = [f"{RESULTS}/qualitative/{name}.png" for name in EVALUATED]
+# The CLIP by its name in open_clip, by which the paper's row is chosen.
+ARCHITECTURE = (
+    RECIPE.clip.architecture if isinstance(RECIPE.clip.architecture, str) else "small"
+)
+# Where what is recorded lies, for the recorder.
+RECORDED = {
+    "evaluations": {name: evaluation(MAIN_MODEL, name) for name in EVALUATED},
+    "predictions": {
+        method: {
+            name: f"{RESULTS}/predictions/{method}/{folder}"
+            for name, (_, folder) in of_method.items()
+        }
+        for method, of_method in GIVEN.items()
+    },
+}
 
 
 rule tables:
@@ -9,7 +29,7 @@ rule tables:
         recipe=RECIPE_FILE,
         metrics=of_every_benchmark("metrics.json"),
         given=of_every_given("metrics.json"),
-        grids=grid_tables,
+        grids=GRID_TABLES,
     output:
         folder=report(
             directory(f"{RESULTS}/tables"),
@@ -30,8 +50,7 @@ rule tables:
         mem_mb=1000,
         runtime=10,
     params:
-        architecture=architecture_name(),
-        code=code("tables"),
+        architecture=ARCHITECTURE,
     message:
         "Writing the tables"
     shell:
@@ -39,6 +58,7 @@ rule tables:
         " --given {input.given:q}"
         " --recipe-file {input.recipe:q} --architecture {params.architecture:q}"
         " --output-folder {output.folder:q} --metrics-folder {output.metrics:q} 2> {log:q}"
+        f"{of_leaf('tables')}"
 
 
 rule figures:
@@ -49,9 +69,9 @@ rule figures:
         confusion=of_every_benchmark("confusion.npz"),
         given=of_every_given("metrics.json"),
         given_per_class=of_every_given("per_class.csv"),
-        grids=grid_tables,
-        segmenter=f"{RESULTS}/segmenter/{MAIN.names['segmenter']}/metrics.jsonl",
-        finetuned=f"{RESULTS}/finetuned_clip/{MAIN.names['finetuned']}/metrics.jsonl",
+        grids=GRID_TABLES,
+        segmenter=f"{STAGES}/segmenter/{MAIN.names['segmenter']}/metrics.jsonl",
+        finetuned=f"{STAGES}/finetuned_clip/{MAIN.names['finetuned_clip']}/metrics.jsonl",
     output:
         report(
             directory(f"{RESULTS}/figures"),
@@ -70,8 +90,6 @@ rule figures:
     resources:
         mem_mb=2000,
         runtime=20,
-    params:
-        code=code("figures"),
     message:
         "Drawing the figures"
     shell:
@@ -79,27 +97,29 @@ rule figures:
         " --ablation {input.grids:q} --given {input.given:q}"
         " --curves segmenter {input.segmenter:q} clip_finetune {input.finetuned:q}"
         " --output-folder {output:q} 2> {log:q}"
+        f"{of_leaf('figures')}"
 
 
 rule qualitative:
     input:
-        index=f"{DATA}/benchmarks/{{benchmark}}/index.json",
+        recipe=RECIPE_FILE,
+        index=lambda wildcards: f"{FOLDERS[wildcards.picture]}/index.json",
         # Made together with the counts, whose content counts.
-        predictions=ancient(f"{RESULTS}/eval/{MAIN_MODEL}/{{benchmark}}/predictions/0"),
-        counts=f"{RESULTS}/eval/{MAIN_MODEL}/{{benchmark}}/shards/0.npz",
+        predictions=lambda wildcards: ancient(
+            f"{evaluation(MAIN_MODEL, wildcards.picture)}/predictions/0"
+        ),
+        counts=lambda wildcards: f"{evaluation(MAIN_MODEL, wildcards.picture)}/shards/0.npz",
     output:
         report(
-            f"{RESULTS}/qualitative/{{benchmark}}.png",
+            f"{RESULTS}/qualitative/{{picture}}.png",
             caption="../docs/report/qualitative.rst",
             category="Pictures",
-            labels={"benchmark": "{benchmark}"},
+            labels={"benchmark": "{picture}"},
         ),
     log:
-        f"{LOGS}/qualitative/{{benchmark}}.log",
+        f"{LOGS}/qualitative/{{picture}}.log",
     benchmark:
-        f"{TIMINGS}/qualitative/{{benchmark}}.tsv"
-    wildcard_constraints:
-        benchmark=one_of(EVALUATED),
+        f"{TIMINGS}/qualitative/{{picture}}.tsv"
     localrule: True
     conda:
         ENVIRONMENT
@@ -107,13 +127,13 @@ rule qualitative:
         mem_mb=2000,
         runtime=20,
     params:
-        classes=classes_of,
-        code=code("qualitative"),
+        classes=lambda wildcards: BENCHMARKS[wildcards.picture].classes,
     message:
-        "Pictures of {wildcards.benchmark}"
+        "Pictures of {wildcards.picture}"
     shell:
         "python -m workflow_scripts.qualitative --index {input.index:q} --classes {params.classes:q}"
         " --predictions {input.predictions:q} --output {output:q} 2> {log:q}"
+        f"{of_leaf('qualitative')}"
 
 
 rule report_page:
@@ -121,10 +141,10 @@ rule report_page:
         recipe=RECIPE_FILE,
         metrics=of_every_benchmark("metrics.json"),
         given=of_every_given("metrics.json"),
-        grids=grid_tables,
+        grids=GRID_TABLES,
         figures=f"{RESULTS}/figures",
-        pictures=expand(f"{RESULTS}/qualitative/{{benchmark}}.png", benchmark=EVALUATED),
-        sheets=expand(f"{DATA}/benchmarks/{{benchmark}}/sheet.png", benchmark=USED),
+        pictures=PICTURES,
+        sheets=[f"{FOLDERS[name]}/sheet.png" for name in USED],
     output:
         f"{RESULTS}/report.html",
     log:
@@ -138,9 +158,8 @@ rule report_page:
         mem_mb=2000,
         runtime=10,
     params:
-        architecture=architecture_name(),
+        architecture=ARCHITECTURE,
         timings=TIMINGS,
-        code=code("report_page"),
     message:
         "Writing the report"
     shell:
@@ -149,6 +168,7 @@ rule report_page:
         " --architecture {params.architecture:q} --figures {input.figures:q}"
         " --pictures {input.pictures:q} --sheets {input.sheets:q} --timings {params.timings:q}"
         " --output {output:q} 2> {log:q}"
+        f"{of_leaf('report_page')}"
 
 
 rule grid_report:
@@ -173,9 +193,6 @@ rule grid_report:
         f"{LOGS}/grid_report/{{seeds}}{{grid}}.log",
     benchmark:
         f"{TIMINGS}/grid_report/{{seeds}}{{grid}}.tsv"
-    wildcard_constraints:
-        grid=one_of(GRIDS_FOR_RECIPE),
-        seeds=SEEDS,
     localrule: True
     conda:
         ENVIRONMENT
@@ -184,17 +201,17 @@ rule grid_report:
         runtime=10,
     params:
         stem=subpath(output.figure, strip_suffix=".png"),
-        code=code("grid_report"),
     message:
         "Presenting the grid {wildcards.grid}"
     shell:
         "python -m workflow_scripts.grid_report --grid {input:q} --output {params.stem:q} 2> {log:q}"
+        f"{of_leaf('grid_report')}"
 
 
 rule release:
     input:
         recipe=RECIPE_FILE,
-        model=f"{RESULTS}/model/{MAIN_MODEL}/model.safetensors",
+        model=result("model", MAIN_MODEL),
         manifest=f"{RESULTS}/dataset_manifest.json",
         metrics=of_every_benchmark("metrics.json"),
     output:
@@ -209,10 +226,104 @@ rule release:
     resources:
         mem_mb=2000,
         runtime=20,
-    params:
-        code=code("release"),
     message:
         "Putting the release together"
     shell:
         "python -m workflow_scripts.release --model {input.model:q} --manifest {input.manifest:q}"
         " --recipe-file {input.recipe:q} --evaluation {input.metrics:q} --output-folder {output:q} 2> {log:q}"
+        f"{of_leaf('release')}"
+
+
+rule mlflow_sync:
+    input:
+        recipe=RECIPE_FILE,
+        manifest=f"{RESULTS}/dataset_manifest.json",
+        trainings=records_of_trainings([MAIN, *cells_of_grids(GRIDS_OF_RECIPE, False)]),
+        release=rules.release.output,
+        evaluations=of_every_benchmark("metrics.json"),
+        per_class=of_every_benchmark("per_class.csv"),
+        given=of_every_given("metrics.json"),
+        given_per_class=of_every_given("per_class.csv"),
+        grids=GRID_TABLES,
+        tables=f"{RESULTS}/tables",
+        figures=f"{RESULTS}/figures",
+        pictures=PICTURES,
+    output:
+        f"{RESULTS}/mlflow.json",
+    log:
+        f"{LOGS}/mlflow_sync.log",
+    benchmark:
+        f"{TIMINGS}/mlflow_sync.tsv"
+    localrule: True
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        name=RECIPE_NAME,
+        recipe=handed(RECIPE.model_dump()),
+        grids=handed({grid: GRIDS[grid].model_dump() for grid in GRIDS_OF_RECIPE}),
+        folders=handed(RECORDED),
+        results=subpath(input.manifest, parent=True),
+        store=target(),
+        failures=failures(Path(f"{RESULTS}/mlflow.json")),
+        report="--report",
+    message:
+        "Recording the runs in MLflow"
+    shell:
+        "python -m workflow_scripts.mlflow_sync {params.report:q} --name {params.name:q}"
+        " --recipe {params.recipe:q} --grids {params.grids:q} --results {params.results:q}"
+        " --folders {params.folders:q} --failures {params.failures:q} --output {output:q} 2> {log:q}"
+        f"{of_leaf('mlflow_sync')}"
+
+
+use rule mlflow_sync as mlflow_sync_ablations with:
+    input:
+        recipe=RECIPE_FILE,
+        manifest=f"{RESULTS}/dataset_manifest.json",
+        trainings=records_of_trainings(cells_of_grids(GRIDS_FOR_RECIPE, True)),
+        grids=expand(
+            f"{RESULTS}/ablations/every_seed/{{grid}}.{{kind}}",
+            grid=GRIDS_FOR_RECIPE,
+            kind=["csv", "png"],
+        ),
+    output:
+        f"{RESULTS}/mlflow_ablations.json",
+    log:
+        f"{LOGS}/mlflow_sync_ablations.log",
+    benchmark:
+        f"{TIMINGS}/mlflow_sync_ablations.tsv"
+    params:
+        name=RECIPE_NAME,
+        recipe=handed(RECIPE.model_dump()),
+        grids=handed({grid: GRIDS[grid].model_dump() for grid in GRIDS_FOR_RECIPE}),
+        folders=handed(RECORDED),
+        results=subpath(input.manifest, parent=True),
+        store=target(),
+        failures=failures(Path(f"{RESULTS}/mlflow_ablations.json")),
+        report="--every-seed",
+    message:
+        "Recording the runs of every grid and seed in MLflow"
+
+
+# What a recipe takes, before it is run.
+rule plan:
+    log:
+        f"{LOGS}/plan.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        # As it is to be run: the frozen file with what the command line put over it.
+        parameters=handed(PARAMS.model_dump()),
+        snakefile=workflow.main_snakefile,
+        profile=f"{PROJECT}/slurm/profile.yaml",
+    message:
+        f"What the recipe {RECIPE_NAME} takes"
+    shell:
+        "python -m workflow_scripts.plan --params {params.parameters:q}"
+        " --snakefile {params.snakefile:q} --profile {params.profile:q} 2> {log:q}"

@@ -142,8 +142,9 @@ class ClusterProject(Project):
 
     def forget(self, *results: str) -> None:
         """Remove what was made, and whatever Snakemake would take as a sign of it."""
-        for name in (*results, "figures", "metrics", "qualitative"):
-            shutil.rmtree(self.folder / "results/mini" / name)
+        leaves = ("tables", "ablations", "figures", "metrics", "qualitative")
+        for name in (*results, *(f"mini/{leaf}" for leaf in leaves)):
+            shutil.rmtree(self.folder / "results" / name)
 
     def jobs_of(self, rule: str) -> dict[str, str]:
         """State of every job of a rule that was submitted in this folder, by number."""

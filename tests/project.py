@@ -9,6 +9,10 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from scan_core.params.data_names import benchmark_folder
+from scan_core.params.grid import cell_of
+from scan_core.params.reading import read_params, validate
+
 ROOT = Path(__file__).parents[1]
 REAL = ROOT.parent / "shared/real"
 MINI = (
@@ -57,6 +61,24 @@ class Project:
         params = yaml.load(self.folder / "params.yaml")
         change(params)
         yaml.dump(params, self.folder / "params.yaml")
+
+    @property
+    def recipe(self):
+        params = validate(read_params(self.folder / "params.yaml"))
+        return params.recipes[params.recipe]
+
+    def stage(self, stage: str) -> Path:
+        """Where the recipe's own variant of a stage lies."""
+        return self.folder / "results/stages" / stage / cell_of(self.recipe).names[stage]
+
+    def benchmark(self, name: str) -> Path:
+        """The folder of a converted benchmark."""
+        return self.folder / benchmark_folder(self.recipe, name)
+
+    def evaluation(self, benchmark: str) -> Path:
+        """The folder of the last evaluation of the recipe's own model."""
+        model = self.folder / "results/mini/eval" / self.stage("model").name
+        return max(model.glob(f"{benchmark}-*"), key=lambda folder: folder.stat().st_mtime)
 
     def jobs(self, *arguments: str) -> dict[str, int]:
         """Number of jobs of each rule that a run would do."""

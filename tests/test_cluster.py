@@ -58,7 +58,7 @@ def undisturbed(cluster, tmp_path_factory) -> ClusterProject:
 
 def test_the_whole_workflow_runs_on_a_cluster(undisturbed):
     for benchmark in BENCHMARKS:
-        folder = undisturbed.folder / f"results/mini/eval/seed=0/{benchmark}"
+        folder = undisturbed.evaluation(benchmark)
         assert json.loads((folder / "metrics.json").read_text())["images"] == 8
     assert "main.md" in undisturbed.tables()
 
@@ -68,7 +68,8 @@ def test_the_training_runs_on_two_nodes(undisturbed):
     about = slurm("scontrol", "show", "job", job)
     assert "NumNodes=2" in about
     assert "TresPerNode=gres:gpu:none:1" in about
-    log = (undisturbed.folder / "logs/mini/train_segmenter/seed=0.log").read_text()
+    variant = undisturbed.stage("segmenter").name
+    log = (undisturbed.folder / f"logs/mini/train_segmenter/{variant}.log").read_text()
     assert "Starting with 2 processes" in log
     assert log.count("made results") == 1, "the first process alone writes"
 
@@ -116,7 +117,7 @@ class Story:
 
     def __init__(self, cluster: Cluster, project: ClusterProject):
         self.cluster, self.project = cluster, project
-        self.work = project.folder / "results/mini/segmenter/seed=0/work"
+        self.work = project.stage("segmenter") / "work"
         self.log = project.folder / "driver.log"
         self.states: dict[str, str] = {}
         self.reached: dict[str, int] = {}
@@ -212,13 +213,13 @@ class Story:
 @pytest.fixture(scope="module")
 def story(cluster, undisturbed, tmp_path_factory) -> Story:
     project = undisturbed.copy(tmp_path_factory.mktemp("disturbed"))
-    project.forget("segmenter", "pairs", "model", "eval", "ablations", "tables")
+    project.forget("stages/segmenter", "stages/pairs", "stages/model", "mini/eval")
     _starve(project)
     story = Story(cluster, project)
     story.tell()
-    story.resumed = project.run(
-        sys.executable, "-m", "workflow_scripts.resume", "wait", "all", seconds=400
-    )
+    resume = (sys.executable, "-m", "workflow_scripts.resume", "wait")
+    story.resumed = project.run(*resume, seconds=400)
+    project.run("snakemake", "--profile", "slurm", "all", seconds=400)
     return story
 
 
@@ -232,9 +233,10 @@ def _starve(project: ClusterProject) -> None:
 
 def test_everything_goes_wrong_and_the_tables_are_the_same(story, undisturbed):
     assert story.project.tables() == undisturbed.tables()
-    name = "results/mini/segmenter/seed=0/segmenter.safetensors"
-    ours, _ = load_tensors(story.project.folder / name)
-    theirs, _ = load_tensors(undisturbed.folder / name)
+    ours, theirs = (
+        load_tensors(project.stage("segmenter") / "segmenter.safetensors")[0]
+        for project in (story.project, undisturbed)
+    )
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 

@@ -18,9 +18,8 @@ from scan_core.models.clip import build_clip
 from scan_core.models.dropout import DropPath, SampleDropout, sample_noise
 from scan_core.models.mask_decoder import Proposals
 from scan_core.params.reading import read_params
-from scan_core.params.recipe_part import write_part
+from scan_core.params.recipe_part import model_part, segmenter_part, write_part
 from scan_core.params.schema.recipe import Recipe
-from scan_core.params.stages import model_part, segmenter_part
 from scan_core.storage.weights import load_tensors
 from scan_core.training.criterion import PointDraws, SetCriterion, Target, draw_points
 from scan_core.training.mining import as_line, mask_text_pair

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from scan_core.errors import InputError
-from scan_core.params.grid import cells_of, check_grid, rows_of
+from scan_core.params.data_names import benchmark_folder, known
+from scan_core.params.grid import cell_of, cells_of, changed, check_grid, rows_of
 from scan_core.params.reading import override, read_params, validate
 from scan_core.params.schema.grids import Ablation
 from scan_core.params.schema.recipe import Recipe
@@ -33,10 +35,11 @@ def grid(vary, **changes) -> Ablation:
 def _experiments(recipe, one):
     """Values and seed -> on each benchmark what the model is made from and how it is tested."""
     found = {}
+    parts = {cell.names["model"]: cell.part("model") for cell in cells_of(recipe, one)}
     for row in rows_of(recipe, one):
-        key = json.dumps([row.cell.seed, dict(row.cell.values)])
-        part = row.cell.part("model").model_dump()
-        found.setdefault(key, {})[row.benchmark] = (part, row.settings.as_dict(), row.model)
+        key = json.dumps([row["seed"], row["values"]])
+        part = parts[row["model"]].model_dump()
+        found.setdefault(key, {})[row["benchmark"]] = (part, row["settings"], row["model"])
     return found
 
 
@@ -83,8 +86,8 @@ def test_the_grid_of_layers_shows_six_lists():
     for row in rows:
         assert row["replace_layers"] == row["inference.replace_layers"]
     of_one = [r for r in rows if (r["seed"], r["benchmark"]) == ("0", "ade20k_150")]
-    assert len({row["label"] for row in of_one}) == 6
-    varied = ("inference.replace_layers", "replace_layers", "label")
+    assert len({row["key"] for row in of_one}) == 6
+    varied = ("inference.replace_layers", "replace_layers", "key")
     assert len({json.dumps({k: v for k, v in r.items() if k not in varied}) for r in of_one}) == 1
 
 
@@ -94,12 +97,13 @@ def test_training_and_test_time_keys_mix():
         {"clip_finetune.contextual_shift": [False, True], "inference.clip_weight": [0.2, 0.8]},
         fixed={"inference.ensemble": "log"},
     )
-    rows = [row for row in rows_of(recipe, mixed) if row.benchmark == "mini_ade_36"]
-    assert [(row.settings.clip_weight, row.settings.ensemble) for row in rows] == [
+    rows = [row for row in rows_of(recipe, mixed) if row["benchmark"] == "mini_ade_36"]
+    used = [row["settings"] for row in rows]
+    assert [(one["clip_weight"], one["ensemble"]) for one in used] == [
         (0.2, "log"), (0.8, "log"), (0.2, "log"), (0.8, "log")
     ]  # fmt: skip
-    assert len({(row.model, row.settings.key) for row in rows}) == 4
-    assert len({row.model for row in rows}) == 2
+    assert len({(row["model"], row["key"]) for row in rows}) == 4
+    assert len({row["model"] for row in rows}) == 2
 
 
 @pytest.mark.parametrize(
@@ -130,25 +134,53 @@ def test_a_grid_that_compares_nothing_is_refused(vary, message):
         check_grid("mine", PARAMS.recipes["mini"], grid(vary))
 
 
-def test_folders_of_variants_have_bounded_names_of_their_own():
+def test_variants_are_named_by_what_makes_them(tmp_path, monkeypatch):
     recipe = PARAMS.recipes["mini"]
-    sigmas = [[float(a), float(b), 3.0] for a in range(1, 4) for b in range(1, 4)]
-    long = grid(
-        {
-            "segmenter.semantic_integration.sigmas": sigmas,
-            "segmenter.training.learning_rate": [1e-3, 2e-3],
-            "segmenter.augmentation.short_side": [[96, 160], [112, 144]],
-            "clip.prompts": ["vild", "imagenet"],
-            "segmenter.semantic_integration.clip_layers": [[2, 3, 4], [1, 2, 3]],
-        }
-    )
-    cells = cells_of(recipe, long)
-    names = [cell.names["model"] for cell in cells]
-    assert len(set(names)) == len(cells) == 9 * 2 * 2 * 2 * 2
-    assert max(map(len, names)) <= 120
-    assert all(name.startswith("seed=0,") for name in names)
-    files = grid({"clip.source": ["file:a b.pt", "file:a_b.pt"]})
-    assert len({cell.names["clip"] for cell in cells_of(PARAMS.recipes["vitb16"], files)}) == 2
+    own = cell_of(recipe).names
+    assert re.fullmatch(r"seed=0-[0-9a-f]{8}", own["segmenter"])
+    # Another recipe, grid or test-time setting that agrees in a stage shares what it makes.
+    other = grid({"inference.clip_weight": [0.2, 0.8]}, fixed={"clip_finetune.epochs": 3})
+    for cell in cells_of(recipe, other):
+        assert cell.names["pairs"] == own["pairs"]
+        assert cell.names["finetuned_clip"] != own["finetuned_clip"]
+    # What a stage reads is in its name: data, and the content of files, however they are called.
+    fewer = changed(recipe, {"datasets.miniworld.training_images": 1000})
+    differ = {stage for stage, name in cell_of(fewer).names.items() if name != own[stage]}
+    assert differ == set(own) - {"clip"}
+    file = tmp_path / "clip.pt"
+    names = []
+    for content in ("one", "other"):
+        file.write_text(content)
+        known.cache_clear()
+        monkeypatch.setenv("SCAN_OWN_FILES", "")
+        of_file = grid({"clip.source": [f"file:{file}"]}, fixed={"clip.pretrained": "openai"})
+        names.append(cells_of(PARAMS.recipes["vitb16"], of_file)[0].names)
+    assert all(names[0][stage] != names[1][stage] for stage in own)
+
+
+def test_parts_decide_what_cells_share_not_keys():
+    """A key that counts only together with what the grid fixes."""
+    small = grid({"clip.pretraining.steps": [10, 20]}, fixed={"clip.source": "train"})
+    cells = cells_of(PARAMS.recipes["mini"], small)
+    assert len({cell.names["clip"] for cell in cells}) == 2
+    assert len({cell.names["model"] for cell in cells}) == 2
+
+
+def test_a_replaced_image_of_ones_own_names_another_benchmark(tmp_path, monkeypatch):
+    raw = tmp_path / "raw/images/images/val"
+    raw.mkdir(parents=True)
+    (raw / "above").symlink_to(tmp_path / "raw")
+    document = PARAMS.recipes["mini"].model_dump()
+    own = {"format": "folder", "classes": "mini_ade_36", "images": {"val": 1}}
+    document["datasets"]["benchmarks"]["own"] = {**own, "raw": str(tmp_path / "raw")}
+    recipe = Recipe.model_validate(document)
+    names = []
+    for content in (b"1", b"22"):
+        (raw / "one.png").write_bytes(content)
+        known.cache_clear()
+        monkeypatch.setenv("SCAN_OWN_FILES", "")
+        names.append(benchmark_folder(recipe, "own"))
+    assert names[0] != names[1]
 
 
 @pytest.mark.parametrize(("name", "recipe_name"), PAIRS)
@@ -167,7 +199,7 @@ def test_the_order_of_keys_names_no_other_variant(name, recipe_name):
 def test_the_recipes_own_cells_are_known_on_each_benchmark():
     def own(recipe: str, name: str) -> dict[str, object]:
         rows = rows_of(PARAMS.recipes[recipe], GRIDS[name], every_seed=False)
-        return {row.benchmark: [*row.cell.values.values()] for row in rows if row.own}
+        return {row["benchmark"]: [*row["values"].values()] for row in rows if row["baseline"]}
 
     assert set(map(str, own("mini", "components").values())) == {"[True, True]"}
     # Fixed keys, such as fewer steps, do not count: all cells of the grid have them.

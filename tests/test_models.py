@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from scan_core.errors import InputError
 from scan_core.models import cpu_linear
 from scan_core.models.attention import Attention
-from scan_core.models.build import architecture_of, build_network
+from scan_core.models.build import architecture_of, build_backbone, build_network
 from scan_core.models.checkpoints import load_strict
 from scan_core.models.clip import (
     ConvStem,
@@ -43,6 +43,7 @@ from scan_core.params.schema.clip import Clip, ClipArchitecture
 from scan_core.storage.tensors import save_tensors
 from scan_core.training.clip_source import obtain_clip
 from scan_core.training.criterion import PointDraws, SetCriterion, Target, draw_points
+from scan_core.training.segmenter import build_adamw
 
 ROOT = Path(__file__).parents[1]
 _DIMENSIONS = (
@@ -187,6 +188,38 @@ def test_the_backbone_equals_transformers(size):
     pixels = torch.randn(3, 3, *size)
     for ours_map, their_map in zip(ours(pixels), theirs(pixels).feature_maps, strict=True):
         torch.testing.assert_close(ours_map, their_map, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("model", ["convnext_atto", "resnet18"])
+def test_a_backbone_of_timm_trains_by_a_key_of_the_recipe(model):
+    recipe = validate(read_params(ROOT / "params.yaml")).recipes["mini"]
+    recipe = changed(recipe, {"segmenter.backbone.name": f"timm:{model}"})
+    torch.manual_seed(0)
+    network = build_network(architecture_of(recipe.segmenter, recipe.clip)).train()
+    optimizer = build_adamw(network, 3e-4, 0.05)
+    pixels, images = torch.randn(1, 3, 64, 96), torch.randn(1, 3, 48, 48)
+    names = F.normalize(torch.randn(3, 128), dim=-1)
+    mask = torch.zeros(1, 64, 96, dtype=torch.bool)
+    mask[:, :32, :48] = True
+    draws = draw_points(torch.rand, 4, 1, 1, 200, 3, 0.75)
+    criterion = SetCriterion(2, 5, 5, 0.1, 200)
+    losses = []
+    for _ in range(6):
+        logits, proposals = network(pixels, images, names, 20.0)
+        loss = criterion(logits, proposals, [Target(torch.tensor([1]), mask)], draws).total
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    body = network.proposal_network.backbone.body
+    assert any(parameter.grad.abs().sum() > 0 for parameter in body.parameters())
+
+
+@pytest.mark.parametrize("model", ["convnext_foo", "swin_tiny_patch4_window7_224"])
+def test_a_backbone_without_the_maps_that_are_needed_is_refused(model):
+    with pytest.raises(InputError, match=r"segmenter\.backbone\.name: "):
+        build_backbone(f"timm:{model}")
 
 
 def test_every_plain_clip_of_the_table_can_be_built_and_no_other():

@@ -11,7 +11,16 @@ from documented import ROOT
 from project import small
 from ruamel.yaml import YAML
 
-LAYOUT = "data/mini/raw/generated/voc2010.json"
+from scan_core.params.data_names import world_folder
+from scan_core.params.reading import read_params, validate
+
+
+def _world(folder: Path) -> str:
+    """The raw root of one layout of the miniature world."""
+    params = validate(read_params(folder / "params.yaml"))
+    return world_folder(params.recipes["mini"], "voc2010")
+
+
 WORKFLOW = """
 configfile: "mine.yaml"
 
@@ -22,11 +31,11 @@ use rule * from scan as scan_*
 
 rule count:
     input:
-        "data/mini/raw/generated/voc2010.json",
+        "{world}/voc2010.json",
     output:
         "count.txt",
     shell:
-        "(echo {{config[greeting]}}; ls data/mini/raw/VOCdevkit/VOC2010/trainval) > {{output}}"
+        "(echo {{config[greeting]}}; ls {world}/VOCdevkit/VOC2010/trainval) > {{output}}"
 """
 
 pytestmark = pytest.mark.slow
@@ -50,7 +59,7 @@ def _snakemake(folder: Path, *arguments: object) -> subprocess.CompletedProcess[
 
 def test_as_a_module_of_another_workflow(tmp_path):
     _params(tmp_path)
-    (tmp_path / "Snakefile").write_text(WORKFLOW.format(root=ROOT))
+    (tmp_path / "Snakefile").write_text(WORKFLOW.format(root=ROOT, world=_world(tmp_path)))
     (tmp_path / "mine.yaml").write_text("greeting: hello\n")
     ran = _snakemake(tmp_path, "count.txt")
     assert ran.returncode == 0, ran.stdout
@@ -63,12 +72,13 @@ def test_as_a_module_of_another_workflow(tmp_path):
 
 
 def test_in_another_directory(tmp_path):
-    ran = _snakemake(tmp_path, "-s", ROOT / "Snakefile", "--directory", tmp_path, LAYOUT)
+    ran = _snakemake(tmp_path, "-s", ROOT / "Snakefile", "--directory", tmp_path, "datasets")
     assert ran.returncode != 0
     assert f"{tmp_path} has no params.yaml" in ran.stdout
     assert f"begin with a copy of {ROOT / 'params.yaml'}" in ran.stdout
     _params(tmp_path)
-    ran = _snakemake(ROOT, "-s", ROOT / "Snakefile", "--directory", tmp_path, LAYOUT)
+    world = f"{_world(tmp_path)}/voc2010.json"
+    ran = _snakemake(ROOT, "-s", ROOT / "Snakefile", "--directory", tmp_path, world)
     assert ran.returncode == 0, ran.stdout
-    assert (tmp_path / LAYOUT).is_file()
+    assert (tmp_path / world).is_file()
     shutil.rmtree(tmp_path / "data")

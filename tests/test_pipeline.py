@@ -22,9 +22,8 @@ from project import BENCHMARKS, LAYERS, Project, reduced
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.inference.scan import Scan
 from scan_core.params.reading import read_params, validate
-from scan_core.params.recipe_part import write_part
+from scan_core.params.recipe_part import clip_part, model_part, segmenter_part, write_part
 from scan_core.params.schema.recipe import Recipe
-from scan_core.params.stages import clip_part, model_part, segmenter_part
 from scan_core.storage.tensors import load_tensors
 from scan_core.vocabulary.classes import load_class_list
 
@@ -56,7 +55,7 @@ def test_the_report_is_light_and_its_images_are_as_large_as_they_are_shown(made)
 def test_everything_is_there(made):
     results = made.folder / "results/mini"
     for benchmark in BENCHMARKS:
-        metrics = json.loads((results / f"eval/seed=0/{benchmark}/metrics.json").read_text())
+        metrics = json.loads((made.evaluation(benchmark) / "metrics.json").read_text())
         assert metrics["images"] == 8
         assert set(metrics["results"]) == {"combined", "in_vocabulary", "clip_only", "chance"}
         assert 0 <= metrics["results"]["combined"]["miou"] <= 1
@@ -66,9 +65,9 @@ def test_everything_is_there(made):
     with (results / "ablations/ensemble_weight.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 8 * len(BENCHMARKS)
-    pairs = (results / "pairs/seed=0/pairs.jsonl").read_text().splitlines()
+    pairs = (made.stage("pairs") / "pairs.jsonl").read_text().splitlines()
     assert {"image", "noun", "score", "counts"} <= json.loads(pairs[0]).keys()
-    assert not (results / "segmenter/seed=0/work").exists(), "checkpoints are for stopped runs"
+    assert not (made.stage("segmenter") / "work").exists(), "checkpoints are for stopped runs"
 
 
 def test_a_setting_in_a_grid_has_the_number_that_it_has_alone(made):
@@ -76,7 +75,7 @@ def test_a_setting_in_a_grid_has_the_number_that_it_has_alone(made):
     recipe = json.loads(json.dumps(_recipe(made)))
     results = made.folder / "results/mini"
     for benchmark in BENCHMARKS:
-        alone = json.loads((results / f"eval/seed=0/{benchmark}/metrics.json").read_text())
+        alone = json.loads((made.evaluation(benchmark) / "metrics.json").read_text())
         weight = recipe["inference"]["clip_weight"]
         with (results / "ablations/ensemble_weight.csv").open() as file:
             (row,) = [
@@ -96,29 +95,29 @@ def test_every_list_of_layers_is_another_prediction(made):
     rows = [
         row
         for row in rows_of(params.recipes["mini"], params.ablations["layers"])
-        if row.benchmark == "mini_ade_36"
+        if row["benchmark"] == "mini_ade_36"
     ]
-    folder = made.folder / "results/mini/eval/seed=0/mini_ade_36"
+    folder = made.evaluation("mini_ade_36")
     evaluated = json.loads((folder / "evaluation.json").read_text())
-    assert [evaluated[row.settings.key]["settings"]["replace_layers"] for row in rows] == LAYERS
+    assert [evaluated[row["key"]]["settings"]["replace_layers"] for row in rows] == LAYERS
     with np.load(folder / "shards/0.npz") as file:
-        counts = [file[row.settings.key] for row in rows]
+        counts = [file[row["key"]] for row in rows]
     assert all(
         not np.array_equal(one, other) for n, one in enumerate(counts) for other in counts[:n]
     )
 
 
-def test_the_release_predicts_what_was_evaluated(made, tmp_path, monkeypatch):
+def test_the_release_predicts_what_was_evaluated(made, tmp_path):
     """Pixel by pixel: in Python, on the command line, in MLflow's model, and on the page."""
-    from scan_core.apps.page.viewer import Viewer
+    from scan_core.apps.page_server import Question, Viewer, classes_of
     from scan_core.tracking.pyfunc import _load_pyfunc
 
     release = made.folder / "results/mini/release/model.safetensors"
     names = load_class_list("mini_ade_36").names
-    images = BenchmarkImages(made.folder / "data/mini/benchmarks/mini_ade_36/index.json", "val")
+    images = BenchmarkImages(made.benchmark("mini_ade_36") / "index.json", "val")
     file = tmp_path / f"{images.stem(0)}.png"
     Image.fromarray(images.image(0)).save(file)
-    kept = made.folder / "results/mini/eval/seed=0/mini_ade_36/predictions/0/combined"
+    kept = made.evaluation("mini_ade_36") / "predictions/0/combined"
     evaluated = np.asarray(Image.open(kept / f"{images.stem(0)}.png"))
     scan = Scan.from_checkpoint(release)
     assert np.array_equal(scan.segment(file, names).class_map, evaluated)
@@ -129,24 +128,22 @@ def test_the_release_predicts_what_was_evaluated(made, tmp_path, monkeypatch):
     subprocess.run(command, cwd=made.folder, check=True, capture_output=True)
     assert np.array_equal(np.asarray(Image.open(next((tmp_path / "out").glob("*_labels.png")))),
                           evaluated)  # fmt: skip
-    viewer = Viewer(scan)
-    shown = []
-    monkeypatch.setattr(
-        "scan_core.apps.page.viewer.draw_label_map",
-        lambda photo, class_map, *_: shown.append(class_map) or Image.new("RGB", (1, 1)),
+    viewer, settings = Viewer(scan), scan.settings
+    asked = Question(
+        names=", ".join(names),
+        clip_weight=settings.clip_weight,
+        mask_threshold=settings.mask_threshold,
     )
-    settings = viewer.settings
-    weights = (settings.clip_weight, settings.mask_threshold)
-    viewer.answer(viewer.look(file), ", ".join(names), "", *weights, 0.0)
-    assert np.array_equal(shown[0], evaluated)
+    shown, _ = viewer.answer(viewer.look(file.read_bytes()), asked, classes_of(asked))
+    assert np.array_equal(shown.class_map, evaluated)
 
 
 def test_shards_add_up_to_every_image(made):
     for benchmark in BENCHMARKS:
-        folder = made.folder / f"results/mini/eval/seed=0/{benchmark}"
+        folder = made.evaluation(benchmark)
         with np.load(folder / "confusion.npz") as file:
             counts = file["counts"]
-        labels = made.folder / f"data/mini/benchmarks/{benchmark}/labels/val"
+        labels = made.benchmark(benchmark) / "labels/val"
         pixels = sum(np.asarray(Image.open(path)).size for path in labels.iterdir())
         assert counts.sum() == pixels
 
@@ -172,7 +169,7 @@ def test_a_plain_copy_trains_and_evaluates_nothing_again(made, tmp_path):
     copy = Project(tmp_path / "copy")
     subprocess.run(["cp", "-r", f"{made.folder}/.", copy.folder], check=True)
     assert copy.jobs("all").keys() <= {"report_page", "mlflow_sync", "all"}
-    pairs = copy.folder / "results/mini/pairs/seed=0/pairs.jsonl"
+    pairs = copy.stage("pairs") / "pairs.jsonl"
     pairs.write_text("".join(pairs.read_text().splitlines(keepends=True)[:-1]))
     assert "finetune_clip" in copy.jobs("all"), "of other content"
 
@@ -181,7 +178,10 @@ def test_the_runs_are_recorded_where_the_page_finds_them(made):
     record = json.loads((made.folder / "results/mini/mlflow.json").read_text())
     assert record["synced"]
     assert record["store"] == f"sqlite:///{made.folder}/mlflow.db"
-    assert {"evaluation/seed=0", "grid/ensemble_weight", "segmenter/seed=0"} < set(record["runs"])
+    runs = {f"{kind}/{made.stage(stage).name}" for kind, stage in (
+        ("evaluation", "model"), ("segmenter", "segmenter"), ("clip_finetune", "finetuned_clip")
+    )}  # fmt: skip
+    assert {*runs, "grid/ensemble_weight"} < set(record["runs"])
 
 
 @pytest.mark.slow
@@ -233,7 +233,7 @@ TRAINING = {"clip_weights", "train_segmenter", "mine_shard", "finetune_clip"}
             "datasets.miniworld.tuning_images",
             5,
             {"generate_miniworld", "convert_benchmark", "verify_dataset"},
-            TRAINING,  # the model itself says what data there was
+            TRAINING | {"fuse_weights", "evaluate_shard"},
         ),
     ],
 )
@@ -263,6 +263,20 @@ def test_a_key_redoes_what_depends_on_it(made, path, value, again, kept, forgott
     assert not kept & jobs.keys()
 
 
+def test_a_recipe_that_agrees_in_the_stages_trains_nothing(made):
+    text = (made.folder / "params.yaml").read_text()
+
+    def add(params):
+        inference = {"benchmarks": ["mini_context_24"], "clip_weight": 0.3}
+        params["recipes"]["other"] = {"extends": "mini", "grids": [], "inference": inference}
+
+    made.edit(add)
+    jobs = made.jobs("--config", "recipe=other", "--", "all")
+    (made.folder / "params.yaml").write_text(text)
+    assert jobs["evaluate_shard"] == 1
+    assert not (TRAINING | {"fuse_weights"}) & jobs.keys()
+
+
 def _training_commands(made, folder):
     """The three trainings by hand, with enough steps to be killed in the middle."""
     document = _recipe(made)
@@ -270,9 +284,9 @@ def _training_commands(made, folder):
     document["segmenter"]["training"].update(steps=12, checkpoint_every=3, validate_every=6)
     document["clip_finetune"].update(epochs=12)
     recipe = Recipe.model_validate(document)
-    results, index = made.folder / "results/mini", "data/mini/benchmarks/mini_coco_24/index.json"
-    clip = results / "clip/seed=0/clip.safetensors"
-    pairs = results / "pairs/seed=0/pairs.jsonl"
+    index = made.benchmark("mini_coco_24") / "index.json"
+    clip = made.stage("clip") / "clip.safetensors"
+    pairs = made.stage("pairs") / "pairs.jsonl"
     common = ["--output", folder / "result.safetensors", "--metrics", folder / "metrics.jsonl"]
     common += ["--work", folder / "work", "--recipe-part"]
 
@@ -338,7 +352,7 @@ def test_the_release_is_complete_and_says_how_it_was_made(made, tmp_path):
     assert f"torch {header['versions']['torch']}" in card
     metrics = json.loads((made.folder / "results/mini/metrics/mini_ade_36.json").read_text())
     assert f"{metrics['miou']:.2f}" in card
-    weights = made.folder / "results/mini/model/seed=0/model.safetensors"
+    weights = made.stage("model") / "model.safetensors"
     assert weights.stat().st_nlink == 1, "what happens to the release does not happen to the model"
     picture = Image.fromarray(np.zeros((40, 60, 3), np.uint8))
     result = Scan.from_checkpoint(release / "model.safetensors").segment(picture, ["sky", "sea"])
@@ -401,7 +415,7 @@ def _given_predictions(made, folder):
     """A copy in which the recipe's own label maps are given as those of another model."""
     copy = Project(folder)
     shutil.copytree(made.folder, folder, symlinks=True, dirs_exist_ok=True)
-    kept = folder / "results/mini/eval/seed=0/mini_ade_36/predictions/0/combined"
+    kept = made.evaluation("mini_ade_36") / "predictions/0/combined"
     shutil.copytree(kept, folder / "given/mini_ade_36")
     copy.edit(lambda params: params["recipes"]["mini"].update(predictions={"theirs": "given"}))
     return copy
@@ -417,8 +431,9 @@ def test_given_predictions_stand_beside_ours(made, tmp_path):
     ran = copy.snakemake("--profile", "local", "all")
     assert ran.returncode == 0, ran.stdout
     results = tmp_path / "results/mini"
-    ours = json.loads((results / "eval/seed=0/mini_ade_36/metrics.json").read_text())
-    theirs = json.loads((results / "predictions/theirs/mini_ade_36/metrics.json").read_text())
+    ours = json.loads((copy.evaluation("mini_ade_36") / "metrics.json").read_text())
+    (scores,) = (results / "predictions/theirs").iterdir()
+    theirs = json.loads((scores / "metrics.json").read_text())
     assert theirs["results"] == {"combined": ours["results"]["combined"]}
     with (results / "tables/main.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if "rule" not in row or row["rule"] == "miou"]
@@ -438,9 +453,9 @@ def test_given_predictions_stand_beside_ours(made, tmp_path):
     Image.new("L", size, 3).save(changed)
     assert copy.jobs("all")["score_predictions"] == 1
     Image.new("L", (size[0] + 1, size[1]), 3).save(changed)
-    target = "results/mini/predictions/theirs/mini_ade_36/metrics.json"
-    assert copy.snakemake("--profile", "local", target).returncode != 0
-    log = (tmp_path / "logs/mini/score_predictions/theirs/mini_ade_36.log").read_text()
+    assert copy.snakemake("--profile", "local", "tables").returncode != 0
+    logs = (tmp_path / "logs/mini/score_predictions/theirs").glob("mini_ade_36-*.log")
+    log = max(logs, key=lambda path: path.stat().st_mtime).read_text()
     assert f"the prediction for {changed.stem} is {size[0] + 1}x{size[1]} pixels" in log
     assert "Traceback" not in log
 
@@ -489,10 +504,9 @@ def test_a_mixed_grid_has_the_numbers_of_plain_runs(made, tmp_path):
             recipe["inference"]["clip_weight"] = json.loads(row["inference.clip_weight"])
 
         copy.edit(put_in)
-        target = "results/mini/eval/seed=0/mini_ade_36/metrics.json"
-        ran = copy.snakemake("--profile", "local", target)
+        ran = copy.snakemake("--profile", "local", "tables")
         assert ran.returncode == 0, ran.stdout
-        metrics = json.loads((tmp_path / target).read_text())
+        metrics = json.loads((copy.evaluation("mini_ade_36") / "metrics.json").read_text())
         assert float(row["miou"]) == pytest.approx(metrics["results"]["combined"]["miou"], abs=1e-6)
 
 

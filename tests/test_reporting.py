@@ -421,7 +421,7 @@ def test_seen_and_unseen_bars(tmp_path):
     assert finding(results) == (
         "Both classifiers combined reach a mean IoU of 35.0 %, averaged over 2 benchmarks (chance: "
         "17.5 %): 17.5 points more than CLIP alone (higher on 2 of 2), and 17.5 points more than "
-        "the in-vocabulary one alone (higher on 2 of 2)."
+        "the in-vocabulary classifier alone (higher on 2 of 2)."
     )
 
 

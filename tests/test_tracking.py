@@ -20,20 +20,22 @@ from tracked_results import (
     BENCHMARKS,
     ROOT,
     curve,
+    folders,
     mini_recipe,
     numbers,
     weight_grid,
     write_results,
 )
 
-from scan_core.params.recipe_part import write_part
+from scan_core.params.grid import cells_of
+from scan_core.params.recipe_part import clip_part, write_part
 from scan_core.params.schema.recipe import Recipe
-from scan_core.params.stages import clip_part
 from scan_core.reporting.results import load_curves
 from scan_core.tracking import place
 from scan_core.tracking.runs import runs_of, training_run
 
 GRID = weight_grid(0.2, 0.6)
+NAMES = {cell.seed: cell.names for cell in cells_of(mini_recipe(), GRID)}
 PART = clip_part(mini_recipe())
 CELLS = 4  # two weights, two seeds
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -58,12 +60,14 @@ class Project:
         recipe_file, grids_file = self.folder / "recipe.json", self.folder / "grids.json"
         recipe_file.write_text(mini_recipe().model_dump_json())
         grids_file.write_text(json.dumps({"weight": GRID.model_dump()}))
+        folders_file = self.folder / "folders.json"
+        folders_file.write_text(json.dumps(folders(Path("results/mini"))))
         ran = subprocess.run(
             [
                 *(sys.executable, "-m", "workflow_scripts.mlflow_sync", "--report"),
                 *("--name", recipe, "--recipe", str(recipe_file), "--grids", str(grids_file)),
                 *("--results", "results/mini", "--output", str(output), "--every-seed"),
-                *("--failures", str(place.failures(output))),
+                *("--failures", str(place.failures(output)), "--folders", str(folders_file)),
             ],
             cwd=self.folder, env={**self.environment, **environment},
             capture_output=True, text=True,
@@ -140,7 +144,8 @@ def server(project):
 
 def test_every_result_is_a_run(project):
     runs = {key: found for key, (found,) in project.runs().items()}
-    trainings = [f"{s}/seed={n}" for s in ("clip", "segmenter", "clip_finetune") for n in (0, 1)]
+    made = {"clip": "clip", "segmenter": "segmenter", "clip_finetune": "finetuned_clip"}
+    trainings = [f"{s}/{NAMES[n][made[s]]}" for s in made for n in (0, 1)]
     assert set(trainings) < runs.keys()
     assert len(runs) == len(trainings) + 2 + 1 + CELLS
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
@@ -155,16 +160,16 @@ def test_every_result_is_a_run(project):
     assert cell.data.metrics["mini_ade_36/miou"] == pytest.approx(0.27)
     assert cell.data.metrics["mini_voc_10b/sg_iou"] == numbers(0.27)["sg_iou"]
 
-    headline = runs["evaluation/seed=0"]
+    headline = runs[f"evaluation/{NAMES[0]['model']}"]
     assert headline.data.metrics["mini_ade_36/miou"] == pytest.approx(0.3)
     assert headline.data.metrics["mini_ade_36/clip_only/miou"] == pytest.approx(0.25)
     tags = headline.data.tags
     assert tags["dataset_manifest"] == "0123456789ab"
-    assert (tags["recipe"], tags["variant"], tags["seed"]) == ("mini", "seed=0", "0")
+    assert (tags["recipe"], tags["variant"], tags["seed"]) == ("mini", NAMES[0]["model"], "0")
     if (ROOT / ".git").exists():
         assert len(tags["git_commit"]) == 40
 
-    segmenter = runs["segmenter/seed=0"]
+    segmenter = runs[f"segmenter/{NAMES[0]['segmenter']}"]
     for name in ("loss", "learning_rate", "validation_miou"):
         assert project.points(segmenter, name) == expected(name)
     assert segmenter.info.end_time - segmenter.info.start_time == 90_500
@@ -175,7 +180,7 @@ def test_tables_figures_and_pictures_are_with_the_headline(project):
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
-    (headline,) = project.runs()["evaluation/seed=0"]
+    (headline,) = project.runs()[f"evaluation/{NAMES[0]['model']}"]
     for folder in ("per_class", "pictures", "figures", "tables"):
         listed = client.list_artifacts(headline.info.run_id, folder)
         assert listed, folder
@@ -190,7 +195,7 @@ def test_runs_name_their_data_and_metrics_their_model(project):
 
     mlflow.set_tracking_uri(f"sqlite:///{project.folder}/mlflow.db")
     runs = {key: found for key, (found,) in project.runs().items()}
-    headline, cell = runs["evaluation/seed=0"], runs["every_seed/weight/[0.6]/1"]
+    headline, cell = runs[f"evaluation/{NAMES[0]['model']}"], runs["every_seed/weight/[0.6]/1"]
     client = mlflow.MlflowClient()
     headline = client.get_run(headline.info.run_id)  # a search leaves out the models
     for run in (headline, cell):
@@ -199,7 +204,7 @@ def test_runs_name_their_data_and_metrics_their_model(project):
         assert {one.dataset.digest for one in data.values()} == {"0123456789ab"}
         tags = {tag.key: tag.value for tag in data["mini_ade_36"].tags}
         assert tags == {"mlflow.data.context": "evaluation", "split": "val"}
-    (training,) = runs["segmenter/seed=0"].inputs.dataset_inputs
+    (training,) = runs[f"segmenter/{NAMES[0]['segmenter']}"].inputs.dataset_inputs
     tags = {tag.key: tag.value for tag in training.tags}
     assert (training.dataset.name, tags["split"]) == ("mini_coco_24", "train")
 
@@ -211,7 +216,7 @@ def test_runs_name_their_data_and_metrics_their_model(project):
         output_format="list",
     )
     (model,) = found
-    assert model.source_run_id == runs["model/seed=0"].info.run_id
+    assert model.source_run_id == runs[f"model/{NAMES[0]['model']}"].info.run_id
     values = {metric.key: metric.value for metric in model.metrics}
     assert values["mini_ade_36/clip_only/miou"] == pytest.approx(0.25)
     assert not mlflow.search_logged_models(
@@ -231,10 +236,10 @@ def test_a_copied_project_has_a_store_of_its_own(project, tmp_path):
     copy = Project(tmp_path / "a copy")
     shutil.copytree(project.folder, copy.folder, symlinks=True)
     original = {str(path) for path in (project.folder / "mlruns").rglob("*")}
-    metrics = copy.results / "eval/seed=0/mini_ade_36/metrics.json"
+    metrics = Path(folders(copy.results)["evaluations"]["mini_ade_36"], "metrics.json")
     metrics.write_text(metrics.read_text().replace("0.3,", "0.3333,"))
     assert copy.sync()[1]["synced"]
-    (headline,) = copy.runs()["evaluation/seed=0"]
+    (headline,) = copy.runs()[f"evaluation/{NAMES[0]['model']}"]
     assert headline.data.metrics["mini_ade_36/miou"] == pytest.approx(0.3333)
     assert original == {str(path) for path in (project.folder / "mlruns").rglob("*")}
     mlflow.set_tracking_uri(f"sqlite:///{copy.folder}/mlflow.db")
@@ -279,7 +284,12 @@ def test_a_changed_result_takes_the_place_of_the_old_one(tmp_path, monkeypatch):
     made = Project(tmp_path)
 
     def synced(grid):
-        sync("mini", runs_of(mini_recipe(), {"weight": grid}, made.results, False, every_seed=True))
+        sync(
+            "mini",
+            runs_of(
+                mini_recipe(), {"weight": grid}, made.results, folders(made.results), False, True
+            ),
+        )
         return {key: found for key, (found,) in made.runs().items()}
 
     write_results(made.results, GRID, None)
@@ -293,7 +303,7 @@ def test_a_changed_result_takes_the_place_of_the_old_one(tmp_path, monkeypatch):
     assert after[cell].data.tags["mlflow.parentRunId"] == after["every_seed/weight"].info.run_id
     same = [k for k in before if before[k].info.run_id == after[k].info.run_id]
     assert cell not in same
-    assert {"clip/seed=0", "every_seed/weight/[0.2]/1"} < set(same)
+    assert {f"clip/{NAMES[0]['clip']}", "every_seed/weight/[0.2]/1"} < set(same)
 
     shutil.rmtree(made.results / "eval")
     write_results(made.results, weight_grid(0.2), None)
@@ -304,7 +314,7 @@ def test_a_changed_result_takes_the_place_of_the_old_one(tmp_path, monkeypatch):
 def test_a_server_that_is_down_is_one_warning_and_a_later_sync(project, server, tmp_path):
     from mlflow import MlflowClient
 
-    shutil.copytree(project.results, tmp_path / "results/mini", symlinks=True)
+    shutil.copytree(project.folder / "results", tmp_path / "results", symlinks=True)
     (tmp_path / "results/mini/mlflow.json").unlink()
     other = Project(tmp_path, f"http://127.0.0.1:{_free_port()}")
     said, record = other.sync("remote")
@@ -317,8 +327,8 @@ def test_a_server_that_is_down_is_one_warning_and_a_later_sync(project, server, 
     assert (said, record["synced"], record["failures"]) == ("", True, 1)
     runs = {key: found for key, (found,) in other.runs("remote").items()}
     assert runs.keys() == project.runs().keys()
-    assert runs["model/seed=0"].outputs.model_outputs
-    headline = runs["evaluation/seed=0"]
+    assert runs[f"model/{NAMES[0]['model']}"].outputs.model_outputs
+    headline = runs[f"evaluation/{NAMES[0]['model']}"]
     assert headline.data.tags["workspace"].endswith(f":{tmp_path}")
     assert not (tmp_path / "mlruns").exists(), "files are to be at the server"
     assert len(MlflowClient(other.store).list_artifacts(headline.info.run_id, "pictures")) == 2
@@ -527,7 +537,7 @@ def test_a_followed_training_has_the_same_result_to_the_bit(server, tmp_path):
 
 
 def test_the_model_is_loaded_by_mlflow_alone_and_segments(project, tmp_path):
-    (run,) = project.runs()["model/seed=0"]
+    (run,) = project.runs()[f"model/{NAMES[0]['model']}"]
     script = textwrap.dedent(f"""
         import mlflow, numpy, pandas
         mlflow.set_tracking_uri("sqlite:///{project.folder}/mlflow.db")

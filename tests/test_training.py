@@ -24,9 +24,16 @@ from scan_core.errors import InputError
 from scan_core.models.mask_decoder import Proposals
 from scan_core.params.grid import cell_of, cells_of
 from scan_core.params.reading import override, read_params, validate
-from scan_core.params.recipe_part import as_text, read_part, write_part
+from scan_core.params.recipe_part import (
+    as_text,
+    clip_part,
+    model_part,
+    pairs_part,
+    read_part,
+    segmenter_part,
+    write_part,
+)
 from scan_core.params.schema.recipe import Recipe
-from scan_core.params.stages import clip_part, model_part, pairs_part, segmenter_part
 from scan_core.storage.weights import load_tensors
 from scan_core.training.batches import MicroBatches, sample_at, seeded
 from scan_core.training.clip_finetune import PairOrder, RowsOfReaders

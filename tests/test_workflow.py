@@ -8,6 +8,8 @@ import subprocess
 import pytest
 from project import MINI, REAL, Project, small
 
+from scan_core.params.data_names import world_folder
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Project:
@@ -22,7 +24,7 @@ def test_datasets_makes_every_benchmark(made):
     manifest = json.loads((made.folder / "results/mini/dataset_manifest.json").read_text())
     assert set(manifest["benchmarks"]) == set(MINI)
     for name in MINI:
-        folder = made.folder / "data/mini/benchmarks" / name
+        folder = made.benchmark(name)
         index = json.loads((folder / "index.json").read_text())
         samples = index["splits"]["val"]["samples"]
         assert 1 <= len(samples) <= 8
@@ -45,7 +47,7 @@ def test_a_copy_with_other_times_does_nothing_again(made, tmp_path):
     copy = Project(tmp_path / "copy")
     subprocess.run(["cp", "-r", f"{made.folder}/.", copy.folder], check=True)
     assert copy.jobs("datasets") == {}
-    record = copy.folder / "data/mini/raw/generated/voc2012.json"
+    (record,) = (copy.folder / "data/mini/raw").glob("*/voc2012.json")
     record.write_text(record.read_text().replace("{", "{ ", 1))
     assert copy.jobs("datasets")["convert_benchmark"] == 2, "of other content, from that layout"
 
@@ -57,7 +59,7 @@ def test_a_project_with_linked_data_can_be_renamed(made, tmp_path):
     (copy.folder / "data").symlink_to(tmp_path / "scratch")
     copy.folder = copy.folder.rename(tmp_path / "renamed")
     assert copy.jobs("datasets") == {}
-    shutil.rmtree(tmp_path / "scratch/mini/benchmarks/mini_voc_10")
+    shutil.rmtree(copy.benchmark("mini_voc_10"))
     assert copy.snakemake("--profile", "local", "datasets").returncode == 0
     assert copy.jobs("datasets") == {}
 
@@ -66,16 +68,16 @@ def test_a_project_with_linked_data_can_be_renamed(made, tmp_path):
 @pytest.mark.parametrize(
     ("output", "remade"),
     [
-        ("raw/generated/coco.json", {"generate_miniworld", "convert_benchmark"}),
-        ("benchmarks/mini_ade_36/labels", {"convert_benchmark"}),
-        ("benchmarks/mini_ade_87/images", {"convert_benchmark_with_images"}),
-        ("benchmarks/mini_context_24/index.json", {"convert_benchmark"}),
-        ("benchmarks/mini_voc_10/verification.json", set()),
-        ("benchmarks/mini_voc_10/sheet.png", set()),
+        ("raw/coco-*/coco.json", {"generate_miniworld", "convert_benchmark"}),
+        ("benchmarks/mini_ade_36-*/labels", {"convert_benchmark"}),
+        ("benchmarks/mini_ade_87-*/images", {"convert_benchmark_with_images"}),
+        ("benchmarks/mini_context_24-*/index.json", {"convert_benchmark"}),
+        ("benchmarks/mini_voc_10-*/verification.json", set()),
+        ("benchmarks/mini_voc_10-*/sheet.png", set()),
     ],
 )
 def test_deleting_an_output_remakes_only_that_and_what_follows(made, output, remade):
-    path = made.folder / "data/mini" / output
+    (path,) = (made.folder / "data/mini").glob(output)
     kept = path.with_name("kept")
     path.rename(kept)
     assert made.jobs("datasets") == dict.fromkeys(
@@ -86,7 +88,7 @@ def test_deleting_an_output_remakes_only_that_and_what_follows(made, output, rem
 
 
 def test_a_deleted_output_is_made_again(made):
-    folder = made.folder / "data/mini/benchmarks/mini_ade_36"
+    folder = made.benchmark("mini_ade_36")
     before = json.loads((folder / "verification.json").read_text())
     shutil.rmtree(folder / "labels")
     assert made.snakemake("--profile", "local", "datasets").returncode == 0
@@ -109,6 +111,34 @@ def test_only_what_depends_on_a_key_is_made_again(made):
     (made.folder / "params.yaml").write_text(kept)
 
 
+def test_an_edit_of_code_is_noticed_and_can_be_kept(made):
+    path = made.folder / "scan_core/datasets/verification.py"
+    text = path.read_text()
+    path.write_text(f"# A comment.\n{text}")
+    assert made.jobs("datasets") == {}
+    path.write_text(f"{text}\nADDED = 1\n")
+    jobs = made.jobs("datasets")
+    kept = made.jobs("datasets", "--rerun-triggers", "mtime", "input", "params")
+    path.write_text(text)
+    assert jobs["verify_dataset"] == len(MINI)
+    assert "convert_benchmark" not in jobs
+    assert kept == {}
+
+
+def test_without_memory_and_after_another_recipe_nothing_stale_is_used(made):
+    memory, away = made.folder / ".snakemake", made.folder / "away"
+    memory.rename(away)
+    assert made.jobs("datasets").keys() <= {"dataset_manifest", "datasets"}, "a leaf"
+    text = (made.folder / "params.yaml").read_text()
+    made.edit(lambda params: params["recipes"]["mini"].update(seed=1))
+    assert made.jobs("datasets")["convert_benchmark"] == len(MINI) - 1
+    (made.folder / "params.yaml").write_text(text)
+    assert made.jobs("datasets").keys() <= {"dataset_manifest", "datasets"}
+    shutil.rmtree(memory)
+    away.rename(memory)
+    assert made.jobs("datasets") == {}
+
+
 def test_the_paper_is_planned_and_says_what_to_obtain_by_hand(made):
     ran = made.snakemake("-n", "--config", "recipe=vitl14", "--", "all")
     assert ran.returncode == 0, ran.stdout
@@ -121,7 +151,7 @@ def test_the_paper_is_planned_and_says_what_to_obtain_by_hand(made):
 def test_threads_of_the_miniature_world_do_not_follow_the_number_of_cores(made):
     """Or numbers would: two for the recipe's own model, one for those of grids."""
     ran = made.snakemake("-n", "-p", "--cores", "6", "--", "ablations")
-    threads = re.findall(r"/clip/seed=(\d)/work .*--workers (\d)", ran.stdout)
+    threads = re.findall(r"/clip/seed=(\d)-\w+/work .*--workers (\d)", ran.stdout)
     assert dict(threads) == {"0": "2", "1": "1", "2": "1"}, ran.stdout
 
 
@@ -133,7 +163,8 @@ def test_an_archive_that_must_be_placed_by_hand(made):
     assert "https://ade20k.csail.mit.edu/request_data/" in ran.stdout
     manual = made.folder / "data/paper/manual/ADE20K_2021_17_01"
     manual.parent.mkdir(parents=True)
-    shutil.make_archive(str(manual), "zip", made.folder / "data/mini/raw", "ADE20K_2021_17_01")
+    (raw,) = (made.folder / "data/mini/raw").glob("ade_full-*")
+    shutil.make_archive(str(manual), "zip", raw, "ADE20K_2021_17_01")
     ran = made.snakemake(*run)
     assert ran.returncode == 0, ran.stdout
     record = json.loads((made.folder / target).read_text())
@@ -166,10 +197,10 @@ def test_a_typo_stops_the_run_with_one_message(made, arguments, words):
 def test_a_broken_raw_file_fails_by_name_and_the_rest_is_kept(made, tmp_path):
     project = Project(tmp_path)
     shutil.copy(made.folder / "params.yaml", project.folder / "params.yaml")
-    target = "data/mini/benchmarks/mini_ade_36/index.json"
-    raw = project.folder / "data/mini/raw"
-    assert project.snakemake("--profile", "local", f"{raw.relative_to(project.folder)}"
-                             "/generated/ade_challenge.json").returncode == 0  # fmt: skip
+    target = str((project.benchmark("mini_ade_36") / "index.json").relative_to(tmp_path))
+    raw = project.folder / world_folder(project.recipe, "ade_challenge")
+    world = raw.relative_to(tmp_path) / "ade_challenge.json"
+    assert project.snakemake("--profile", "local", str(world)).returncode == 0
     image = sorted((raw / "ADEChallengeData2016/images/validation").iterdir())[2]
     whole = image.read_bytes()
     image.write_bytes(whole[: len(whole) // 2])
@@ -206,7 +237,5 @@ def test_data_that_a_lab_already_has_is_used_where_it_lies(tmp_path):
     assert ran.returncode == 0, ran.stdout
     manifest = json.loads((project.folder / "results/vitb16/dataset_manifest.json").read_text())
     assert manifest["source"] == f"local:{REAL}"
-    index = json.loads(
-        (project.folder / "data/paper/benchmarks/coco_stuff_171/index.json").read_text()
-    )
+    index = json.loads((project.benchmark("coco_stuff_171") / "index.json").read_text())
     assert len(index["splits"]["train"]["samples"]) == 13

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from scan_core.params.grid import cells_of
+from scan_core.params.grid import STAGES, cell_of, cells_of, rows_of
 from scan_core.params.metric_names import METRICS
 from scan_core.params.reading import override, read_params
 from scan_core.params.schema.grids import Ablation
@@ -52,34 +52,30 @@ def write_results(results: Path, grid: Ablation, model: Path | None) -> None:
     benchmarks = {name: {"splits": splits} for name in ("mini_coco_24", *BENCHMARKS)}
     manifest = {"hash": "0123456789ab", "benchmarks": benchmarks}
     _write(results / "dataset_manifest.json", json.dumps(manifest))
-    for seed in grid.seeds:
-        variant = f"seed={seed}"
-        for file in ("clip/{}/metrics.jsonl", "segmenter/{}/metrics.jsonl"):
-            _write(results / file.format(variant), curve(seed))
-        _write(results / f"finetuned_clip/{variant}/metrics.jsonl", curve(seed))
+    stages = results.parents[1] / STAGES
+    for cell in cells_of(recipe, grid):
+        for stage in ("clip", "segmenter", "finetuned_clip"):
+            _write(stages / stage / cell.names[stage] / "metrics.jsonl", curve(cell.seed))
         _write(
-            results / f"timings/train_segmenter/{variant}.tsv",
+            results / f"timings/train_segmenter/{cell.names['segmenter']}.tsv",
             "s\th:m:s\tmax_rss\tmean_load\n90.5\t0:01:30\t1599.02\t144.75\n",
         )
     if model is not None and not (link := results / "release/model.safetensors").exists():
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(model)
     rows = []
-    for number, cell in enumerate(cells_of(recipe, grid)):
-        for benchmark in BENCHMARKS:
-            label = f"weight.{number}"
-            place = results / f"eval/{cell.names['model']}/{benchmark}/evaluation.json"
-            known = json.loads(place.read_text()) if place.exists() else {}
-            miou = 0.2 + 0.1 * cell.values["inference.clip_weight"] + 0.01 * cell.seed
-            _write(place, json.dumps({**known, label: {"metrics": numbers(miou)}}))
-            row = {"seed": cell.seed, "benchmark": benchmark, "values": dict(cell.values)}
-            rows.append({**row, "baseline": False, "evaluation": str(place), "key": label})
-    table = grid_csv("weight", rows)
-    _write(results / "ablations/every_seed/weight.csv", table)
+    for row in rows_of(recipe, grid):
+        place = results / f"eval/{row['model']}/{row['benchmark']}/evaluation.json"
+        known = json.loads(place.read_text()) if place.exists() else {}
+        miou = 0.2 + 0.1 * row["values"]["inference.clip_weight"] + 0.01 * row["seed"]
+        _write(place, json.dumps({**known, row["key"]: {"metrics": numbers(miou)}}))
+        rows.append({**row, "evaluation": str(place)})
+    _write(results / "ablations/every_seed/weight.csv", grid_csv("weight", rows))
+    model_name = cell_of(recipe).names["model"]
     for benchmark in BENCHMARKS:
-        folder = results / f"eval/seed=0/{benchmark}"
+        folder = Path(folders(results)["evaluations"][benchmark])
         ways = {"combined": 0.3, "in_vocabulary": 0.2, "clip_only": 0.25, "chance": 0.01}
-        about = {"recipe": "mini", "variant": "seed=0", "benchmark": benchmark, "class_count": 2}
+        about = {"recipe": "mini", "variant": model_name, "benchmark": benchmark, "class_count": 2}
         ways = {way: numbers(value) for way, value in ways.items()}
         _write(folder / "metrics.json", json.dumps({**about, "images": 8, "results": ways}))
         with (folder / "per_class.csv").open("w") as file:
@@ -88,6 +84,13 @@ def write_results(results: Path, grid: Ablation, model: Path | None) -> None:
             (results / kind).mkdir(exist_ok=True)
             Image.new("RGB", (40, 30), "red").save(results / kind / f"{benchmark}.png")
     _write(results / "tables/main.md", "# Mean IoU\n")
+
+
+def folders(results: Path) -> dict:
+    """Where `write_results` puts evaluations, and predictions of other models."""
+    model = cell_of(mini_recipe()).names["model"]
+    evaluations = {name: f"{results}/eval/{model}/{name}" for name in BENCHMARKS}
+    return {"evaluations": evaluations, "predictions": {}}
 
 
 def _write(path: Path, text: str) -> None:

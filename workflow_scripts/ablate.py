@@ -1,6 +1,5 @@
 """Write the table of a grid from the evaluations of its cells."""
 
-import json
 import logging
 from pathlib import Path
 
@@ -15,10 +14,11 @@ def ablate(grid: str, plan: Path, output: Path) -> None:
         plan: JSON file with the rows of the grid, each with the file and the key of its numbers.
         output: CSV to write.
     """
+    from scan_core.params.frozen_recipe import load_frozen
     from scan_core.reporting.grids import grid_csv
     from scan_core.storage.files import write_text
 
-    rows = json.loads(plan.read_text(encoding="utf-8"))
+    rows, _ = load_frozen(plan)
     write_text(output, grid_csv(grid, rows))
     logging.info("%s: %d rows", output, len(rows))
 

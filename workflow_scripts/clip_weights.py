@@ -5,6 +5,7 @@ from pathlib import Path
 
 from scan_core.command.following import followed
 from scan_core.params.command_line import run as run_command
+from scan_core.params.provenance import provenance
 from scan_core.params.recipe_part import read_part
 from scan_core.storage.files import write_text
 
@@ -16,6 +17,7 @@ def clip_weights(
     work: Path,
     workers: int = 1,
     run: str | None = None,
+    code: str = "",
 ) -> None:
     """CLIP's weights: trained on the miniature world's captions, from open_clip, or from a file.
 
@@ -26,6 +28,7 @@ def clip_weights(
         work: folder for checkpoints.
         workers: processes that draw pictures.
         run: name in MLflow, RECIPE/STAGE/VARIANT; see SCAN_TRACKING.
+        code: hash of the code, for the record.
     """
     from scan_core.inference.assembly import save_clip
     from scan_core.training.clip_source import obtain_clip
@@ -36,7 +39,8 @@ def clip_weights(
     with followed(run, recipe_part, work):
         clip, record = obtain_clip(fabric, part.clip, part.seed, work, workers)
     write_text(metrics, "" if record is None else record.read_text(encoding="utf-8"))
-    save_clip(output, clip, {"clip": part.clip.model_dump(), "seed": part.seed})
+    made_by = provenance("clip_weights", code, part.model_dump())
+    save_clip(output, clip, {"clip": part.clip.model_dump(), "seed": part.seed, **made_by})
     finish(work)
     logging.info("made %s", output)
 

@@ -17,6 +17,8 @@ def evaluate(
     everything: Path,
     per_class: Path,
     confusion: Path,
+    model: Path,
+    code: list[str],
 ) -> None:
     """Merge the shards of a benchmark's evaluation: metrics, table of classes, confusion matrix.
 
@@ -30,6 +32,8 @@ def evaluate(
         everything: JSON file to write: every setting.
         per_class: CSV file to write.
         confusion: .npz file to write.
+        model: that was evaluated, for the record of the code.
+        code: hashes of the code, SCRIPT=HASH.
     """
     from scan_core.evaluation.merging import (
         merge_shards,
@@ -39,12 +43,17 @@ def evaluate(
         write_numbers,
     )
     from scan_core.evaluation.per_class import per_class_table
+    from scan_core.params.provenance import code_of
     from scan_core.vocabulary.classes import load_class_list
 
     class_list = load_class_list(classes)
     merged = merge_shards(shards)
     ways, settings = merged.ways(), merged.settings.table().default.as_dict()
-    about = {"recipe": recipe, "variant": variant, "benchmark": benchmark}
+    of_scripts = dict(one.split("=", 1) for one in code)
+    about = {
+        **{"recipe": recipe, "variant": variant, "benchmark": benchmark},
+        "code": {**code_of(model), **of_scripts},
+    }
     write_metrics(metrics, ways, merged.timing, class_list, settings, about)
     write_numbers(everything, merged, class_list)
     write_text(per_class, per_class_table(ways["combined"], class_list))

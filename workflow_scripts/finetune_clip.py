@@ -5,6 +5,7 @@ from pathlib import Path
 
 from scan_core.command.following import followed
 from scan_core.params.command_line import run as run_command
+from scan_core.params.provenance import provenance
 from scan_core.params.recipe_part import read_part
 from scan_core.storage.files import write_text
 
@@ -18,6 +19,7 @@ def finetune_clip(
     metrics: Path,
     work: Path,
     run: str | None = None,
+    code: str = "",
     devices: str = "auto",
     nodes: int = 1,
     workers: int = 1,
@@ -33,6 +35,7 @@ def finetune_clip(
         metrics: record of the training to write.
         work: folder for checkpoints; the same command continues from them.
         run: name in MLflow, RECIPE/STAGE/VARIANT; see SCAN_TRACKING.
+        code: hash of the code, for the record.
         devices: per node: a number, or `auto`.
         nodes: machines.
         workers: processes that read images, per device.
@@ -48,7 +51,8 @@ def finetune_clip(
         )
     if is_first:
         write_text(metrics, record.read_text(encoding="utf-8"))
-        save_clip(output, scan.network.clip, {"clip": part.clip.model_dump()})
+        made_by = provenance("finetune_clip", code, part.model_dump())
+        save_clip(output, scan.network.clip, {"clip": part.clip.model_dump(), **made_by})
         finish(work)
         logging.info("made %s", output)
 

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 from scan_core.params.command_line import run
+from scan_core.params.provenance import provenance
 from scan_core.params.recipe_part import read_part
 
 
@@ -12,8 +13,9 @@ def fuse_weights(
     clip: Path,
     segmenter: Path,
     finetuned: Path,
-    manifest: Path,
+    index: Path,
     output: Path,
+    code: str = "",
 ) -> None:
     """One model of three parts: the segmenter, the fine-tuned CLIP, the CLIP before fine-tuning.
 
@@ -22,19 +24,23 @@ def fuse_weights(
         clip: weights from clip_weights.
         segmenter: weights from train_segmenter.
         finetuned: weights from finetune_clip.
-        manifest: of the datasets.
+        index: of the training benchmark.
         output: .safetensors file to write.
+        code: hash of the code, for the record.
     """
     from scan_core.inference.assembly import assemble, weights_header
     from scan_core.models.checkpoints import load_strict, save_network
-    from scan_core.provenance.versions import provenance
+    from scan_core.storage.files import file_digest
     from scan_core.storage.weights import load_tensors
 
     part = read_part(recipe_part)
     scan = assemble(part, clip, segmenter)
-    tensors, _ = load_tensors(finetuned)
+    tensors, tuned = load_tensors(finetuned)
     load_strict(scan.network.clip, tensors, str(finetuned))
-    save_network(output, scan.network, {**weights_header(part), **provenance(manifest)})
+    headers = (load_tensors(clip)[1], load_tensors(segmenter)[1], tuned)
+    made_by = provenance("fuse_weights", code, part.model_dump(), *headers)
+    header = {**weights_header(part), **made_by, "data": file_digest(index)}
+    save_network(output, scan.network, header)
     logging.info("made %s", output)
 
 

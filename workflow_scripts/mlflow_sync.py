@@ -27,6 +27,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--grids", type=Path, required=True, help="JSON: name -> grid to record")
     result.add_argument("--results", type=Path, required=True, metavar="DIR", help="of the recipe")
     result.add_argument(
+        "--folders", type=Path, required=True, help="JSON: of evaluations and predictions"
+    )
+    result.add_argument(
         "--report", action="store_true", help="record its tables, figures, pictures and model, too"
     )
     result.add_argument(
@@ -50,7 +53,15 @@ def main(arguments: argparse.Namespace) -> None:
     if when() == "off":
         record["reason"] = "SCAN_TRACKING is off"
     else:
-        runs = runs_of(recipe, grids, arguments.results, arguments.report, arguments.every_seed)
+        folders = json.loads(arguments.folders.read_text(encoding="utf-8"))
+        runs = runs_of(
+            recipe,
+            grids,
+            arguments.results,
+            folders,
+            arguments.report,
+            arguments.every_seed,
+        )
 
         from scan_core.tracking.store import STORE_ERRORS, spoken  # imports MLflow
         from scan_core.tracking.sync import sync

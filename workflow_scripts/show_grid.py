@@ -46,11 +46,11 @@ def show_grid(
     check_grid(grid, document.recipes[name], ablation)
     table = pd.DataFrame(
         {
-            **{"grid": grid, "seed": row.cell.seed, "benchmark": row.benchmark},
-            **{key: json.dumps(row.cell.values[key]) for key in ablation.vary},
-            "model": row.model,
-            **{key: json.dumps(value) for key, value in row.settings.as_dict().items()},
-            "label": row.settings.key,
+            **{"grid": grid, "seed": row["seed"], "benchmark": row["benchmark"]},
+            **{key: json.dumps(value) for key, value in row["values"].items()},
+            "model": row["model"],
+            **{key: json.dumps(value) for key, value in row["settings"].items()},
+            "key": row["key"],
         }
         for row in rows_of(document.recipes[name], ablation)
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from scan_core.command.following import followed
 from scan_core.params.command_line import run as run_command
+from scan_core.params.provenance import provenance
 from scan_core.params.recipe_part import read_part
 from scan_core.storage.files import write_text
 
@@ -18,6 +19,7 @@ def train_segmenter(
     work: Path,
     backbone: Path | None = None,
     run: str | None = None,
+    code: str = "",
     devices: str = "auto",
     nodes: int = 1,
     workers: int = 1,
@@ -34,6 +36,7 @@ def train_segmenter(
         work: folder for checkpoints; the same command continues from them.
         backbone: ImageNet weights of Swin.
         run: name in MLflow, RECIPE/STAGE/VARIANT; see SCAN_TRACKING.
+        code: hash of the code, for the record.
         devices: per node: a number, or `auto`.
         nodes: machines.
         workers: processes that read images, per device.
@@ -51,7 +54,8 @@ def train_segmenter(
         )
     if is_first:
         write_text(metrics, record.read_text(encoding="utf-8"))
-        save_tensors(output, segmenter_weights(scan.network), header_of(part))
+        header = {**header_of(part), **provenance("train_segmenter", code, part.model_dump())}
+        save_tensors(output, segmenter_weights(scan.network), header)
         finish(work)
         logging.info("made %s", output)
 

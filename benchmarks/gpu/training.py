@@ -13,9 +13,8 @@ import torch
 from scan_core.inference.assembly import save_clip
 from scan_core.models.build import architecture_of
 from scan_core.models.clip import build_clip
-from scan_core.params.recipe_part import write_part
+from scan_core.params.recipe_part import segmenter_part, write_part
 from scan_core.params.schema.recipe import Recipe
-from scan_core.params.stages import segmenter_part
 
 _IMAGES = 48
 _PATIENCE = 300.0

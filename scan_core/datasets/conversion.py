@@ -26,7 +26,7 @@ from scan_core.datasets.index import BenchmarkIndex, Sample, Split, load_index
 from scan_core.datasets.progress import Converted, Progress, sha256_of
 from scan_core.datasets.raw_format import RawFormat, RawSplit
 from scan_core.errors import DiskFullError, InputError
-from scan_core.provenance.source_hash import package_hash
+from scan_core.params.provenance import package_hash
 from scan_core.storage.atomic import atomic_path, remove_leftovers, write_text
 from scan_core.storage.images import check_image, check_name, read_image
 from scan_core.vocabulary.classes import ClassList

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from scan_core.params.data_names import name_of
 from scan_core.storage.records import read_record, write_record
 
 
@@ -29,7 +30,7 @@ def write_manifest(
     contents: dict[str, Any] = {
         "source": source,
         "raw": {path.stem: read_record(path) for path in records},
-        "benchmarks": {path.parent.name: read_record(path) for path in verifications},
+        "benchmarks": {name_of(path.parent.name): read_record(path) for path in verifications},
     }
     canonical = json.dumps(contents, sort_keys=True).encode()
     digest = hashlib.sha256(canonical).hexdigest()[:12]

@@ -64,7 +64,7 @@ def combine_scores(
     weight = settings.clip_weight
     # Rows that are not valid may hold anything.
     classified = clip_logits.float().masked_fill(~valid[:, None], 0).softmax(dim=-1)
-    if weight == 0 and zero_weight_is_clip_only:
+    if zero_weight_is_clip_only and weight == 0:
         return classified * valid[:, None]
     missing = torch.ones_like(inside) if rejected_score_one else inside
     outside = torch.where(valid[:, None], classified, missing)

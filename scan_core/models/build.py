@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from scan_core.errors import InputError
+from scan_core.models.backbone import Backbone, TimmBackbone
 from scan_core.models.clip import blocks, build_clip, pretrained_config
 from scan_core.models.mask_decoder import MaskDecoder
 from scan_core.models.pixel_decoder import PixelDecoder
@@ -34,6 +35,13 @@ def architecture_of(segmenter: Segmenter, clip: Clip) -> dict[str, Any]:
     return architecture
 
 
+def build_backbone(name: str = "swin", **dimensions: Any) -> Backbone:
+    """A backbone with random weights; see `schema.segmenter.Backbone`."""
+    if name == "swin":
+        return SwinBackbone(**dimensions)
+    return TimmBackbone(name.removeprefix("timm:"))
+
+
 def build_network(architecture: Mapping[str, Any], device: str = "cpu") -> ScanNetwork:
     """A network with random weights.
 
@@ -57,8 +65,8 @@ def _build(architecture: Mapping[str, Any]) -> ScanNetwork:
     clip = build_clip(architecture["clip"], architecture.get("clip_weights"))
     original = copy.deepcopy(clip.visual)
     width = original.proj.shape[1]
-    backbone, decoder = architecture["backbone"], architecture["mask_decoder"]
-    pixel_decoder = architecture["pixel_decoder"]
+    backbone = build_backbone(**architecture["backbone"])
+    pixel_decoder, decoder = architecture["pixel_decoder"], architecture["mask_decoder"]
     integration = architecture["semantic_integration"]
     if pixel_decoder["width"] != decoder["width"]:
         raise InputError(
@@ -72,16 +80,8 @@ def _build(architecture: Mapping[str, Any]) -> ScanNetwork:
         )
     network = ScanNetwork(
         ProposalNetwork(
-            SwinBackbone(
-                embed_dim=backbone["embed_dim"],
-                depths=backbone["depths"],
-                heads=backbone["heads"],
-                window=backbone["window"],
-                drop_path=backbone["drop_path"],
-            ),
-            PixelDecoder(
-                channels=[backbone["embed_dim"] * 2**stage for stage in range(4)], **pixel_decoder
-            ),
+            backbone,
+            PixelDecoder(channels=backbone.channels, **pixel_decoder),
             MaskDecoder(
                 levels=3, mask_width=pixel_decoder["mask_width"], embedding_width=width, **decoder
             ),

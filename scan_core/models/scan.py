@@ -6,11 +6,11 @@ from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scan_core.models.backbone import Backbone
 from scan_core.models.clip import WholeImageTokens, view_whole_images
 from scan_core.models.mask_decoder import MaskDecoder, Proposals
 from scan_core.models.pixel_decoder import PixelDecoder
 from scan_core.models.semantic_integration import SemanticIntegration
-from scan_core.models.swin import SwinBackbone
 
 
 class ProposalNetwork(nn.Module):
@@ -23,7 +23,7 @@ class ProposalNetwork(nn.Module):
     """
 
     def __init__(
-        self, backbone: SwinBackbone, pixel_decoder: PixelDecoder, mask_decoder: MaskDecoder
+        self, backbone: Backbone, pixel_decoder: PixelDecoder, mask_decoder: MaskDecoder
     ) -> None:
         super().__init__()
         self.backbone = backbone

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scan_core.models.attention import merge_heads, split_heads
+from scan_core.models.backbone import Backbone
 from scan_core.models.dropout import DropPath
 
 _PATCH = 4
@@ -19,7 +20,7 @@ _PATCH = 4
 _APART = -100.0
 
 
-class SwinBackbone(nn.Module):
+class SwinBackbone(Backbone):
     """The backbone.
 
     Args:
@@ -40,6 +41,7 @@ class SwinBackbone(nn.Module):
     ) -> None:
         super().__init__()
         self.window = window
+        self.channels = [embed_dim * 2**stage for stage in range(len(depths))]
         rates = [drop_path * block / max(sum(depths) - 1, 1) for block in range(sum(depths))]
         stages = nn.ModuleList()
         for number, depth in enumerate(depths):

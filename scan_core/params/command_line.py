@@ -22,7 +22,7 @@ _EXTRAS = {
     **dict.fromkeys(("matplotlib", "jinja2"), "reports"),
     "mlflow": "tracking",
     "optuna": "search",
-    "gradio": "web",
+    **dict.fromkeys(("starlette", "uvicorn"), "web"),
     **dict.fromkeys(("onnx", "onnxscript", "onnxruntime"), "export"),
 }
 # mallopt's parameters in glibc's <malloc.h>.

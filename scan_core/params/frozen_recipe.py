@@ -1,15 +1,62 @@
-"""The recipe of a run, complete and alone, frozen to a file that results can be compared with."""
+"""What leaves of the workflow depend on, in files below `.snakemake/params`."""
 
-import hashlib
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from scan_core.errors import InputError
 from scan_core.params.reading import SNAPSHOT_FOLDER
-from scan_core.params.schema.file import Params
+from scan_core.params.schema.grids import Params
 from scan_core.storage.files import write_text
+
+
+def as_input(name: str, document: Any, reads: Sequence[str] = (), made: Path | None = None) -> Path:
+    """Write a document to a JSON file of a fixed name, and return the file.
+
+    It is an input of a leaf, whose own name does not say what it is made of. It is written only
+    where it holds something else, so that leaves stay up to date, and it is newer than leaves that
+    came from elsewhere, as by `dvc pull`.
+
+    Args:
+        name: of the file.
+        document: what the leaf depends on.
+        reads: files that the leaf reads, whose names say what they are made of.
+        made: the document with which the leaf that is there was made, if the leaf holds one. Where
+            it is another one, as after `dvc checkout`, the file is renewed, time and content:
+            Snakemake knows what it made last, not what was put in its place.
+    """
+    path = SNAPSHOT_FOLDER / "leaves" / f"{name}.json"
+    text = json.dumps(document, sort_keys=True)
+    replaced = made is not None and made.is_file() and made.read_text(encoding="utf-8") != text
+    if replaced or not path.is_file() or _holds(path) != (text, list(reads)):
+        renewed = {"renewed": time.time()} if replaced else {}
+        write_text(path, json.dumps({"document": document, "reads": list(reads), **renewed}))
+    return path
+
+
+def load_frozen(path: Path) -> tuple[Any, str]:
+    """Read a file of `as_input`.
+
+    Returns:
+        the document, and its text as `made` holds it.
+
+    Raises:
+        InputError: no such file.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))["document"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} cannot be read ({type(error).__name__}); `snakemake -n` writes it anew"
+        ) from None
+    return document, json.dumps(document, sort_keys=True)
+
+
+def _holds(path: Path) -> tuple[str, list[str]]:
+    record = json.loads(path.read_text(encoding="utf-8"))
+    return json.dumps(record["document"], sort_keys=True), record["reads"]
 
 
 def resolved_recipe(params: Params) -> dict[str, Any]:
@@ -29,46 +76,3 @@ def resolved_recipe(params: Params) -> dict[str, Any]:
         "searches": {},
         "recipes": {params.recipe: recipe.model_dump()},
     }
-
-
-def freeze_recipe(params: Params, shown: Path, may_write: bool) -> Path:
-    """Write the resolved recipe beside the snapshots, and return the file.
-
-    The leaves of the workflow have it as an input. It is written once for each recipe, so leaves
-    stay up to date; it is newer than leaves that came from elsewhere (`dvc pull`, a copy), whose
-    inputs Snakemake knows nothing of. If the tables that lie there are of another recipe, as
-    after `dvc checkout`, the file is renewed, time stamp and contents: Snakemake remembers what
-    it made last, not what has been put in its place since.
-
-    Args:
-        params: as it runs.
-        shown: the resolved recipe that the tables were made with, if there are any.
-        may_write: false in the processes of jobs, which find the file as their run left it.
-    """
-    document = resolved_recipe(params)
-    text = json.dumps(document, sort_keys=True)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    frozen = SNAPSHOT_FOLDER / f"{params.recipe}-{digest}.json"
-    replaced = shown.is_file() and shown.read_text(encoding="utf-8") != text
-    if may_write and (replaced or not frozen.is_file()):
-        write_text(frozen, json.dumps({"frozen": time.time(), "params": document}))
-    return frozen
-
-
-def load_frozen(path: Path) -> tuple[dict[str, Any], str]:
-    """Read a file of `freeze_recipe`.
-
-    Returns:
-        the resolved recipe, and its text as `shown` holds it.
-
-    Raises:
-        InputError: missing, or no such file.
-    """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))["params"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path} is no frozen recipe ({type(error).__name__}); the workflow writes one to "
-            f"{SNAPSHOT_FOLDER} whenever it is read, as by `snakemake -n`"
-        ) from None
-    return document, json.dumps(document, sort_keys=True)

@@ -58,14 +58,16 @@ def raw_root(recipe: Recipe, benchmark: str) -> Path | None:
 
 
 def captions(recipe: Recipe) -> tuple[Path | None, bool]:
-    """The file of captions of the training images, None without, and whether rules make it."""
+    """The file of captions of the training images, None without, and whether rules make it.
+
+    What rules make is named from the root of the raw data.
+    """
     datasets = recipe.datasets
     named = datasets.benchmarks[datasets.train].captions
     if named is not None:
         return (None if named == CLASS_NAMES else Path(named)), False
     root = raw_root(recipe, datasets.train)
-    raw = Path(datasets.root) / "raw" if root is None else root
-    return raw / "coco/annotations/captions_train2017.json", root is None
+    return Path(root or "", "coco/annotations/captions_train2017.json"), root is None
 
 
 def given_predictions(recipe: Recipe) -> dict[str, dict[str, Path]]:

@@ -102,14 +102,15 @@ def plan(params: Params, gpus: Gpus, jobs: Mapping[str, tuple[int, int]]) -> str
     """
     recipe = params.recipes[params.recipe]
     grids = [params.ablations[name] for name in recipe.grids]
-    cells = [cell_of(recipe, {}, recipe.seed)]
+    cells = [cell_of(recipe)]
     cells += [cell for grid in grids for cell in cells_of(recipe, grid) if cell.seed == recipe.seed]
     evaluated: dict[tuple[str, str], list[TestSettings]] = {}
     for benchmark, settings in settings_table(recipe).benchmarks.items():
         evaluated[cells[0].names["model"], benchmark] = [settings]
     for grid in grids:
         for row in rows_of(recipe, grid, every_seed=False):
-            evaluated.setdefault((row.model, row.benchmark), []).append(row.settings)
+            settings = TestSettings.from_dict(row["settings"])
+            evaluated.setdefault((row["model"], row["benchmark"]), []).append(settings)
 
     rows = [[rule, total, left] for rule, (total, left) in jobs.items()]
     rows.append(["together", *map(sum, zip(*jobs.values(), strict=True))])
@@ -168,7 +169,7 @@ def _work(
     tflop[pairs.precision] = tflop.get(pairs.precision, 0) + mined * pairs.proposals * flops.crop
     yield "mine_mask_text_pairs", len(miners), f"{mined:,} images", tflop
 
-    tuned = [cell.mining_recipe for cell in _distinct(cells, "finetuned")]
+    tuned = [cell.mining_recipe for cell in _distinct(cells, "finetuned_clip")]
     read = [_mined_images(one) * PAIRS_PER_IMAGE * one.clip_finetune.epochs for one in tuned]
     batches = zip(read, tuned, strict=True)
     tuning_steps = sum(int(n) // one.clip_finetune.batch_size for n, one in batches)

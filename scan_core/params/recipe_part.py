@@ -1,11 +1,12 @@
-"""The part of a recipe that a stage of the workflow depends on, as a file.
+"""What of a recipe each stage of the workflow depends on.
 
-A rule hands its stage's part to its script as a JSON file named by its contents; Snakemake runs the
-rule again when that name changes. A key that is not in a part cannot change what the stage makes.
+A rule hands its stage's part to its script as a JSON file. A key that is not in a part cannot
+change what the stage makes.
 """
 
 import json
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -13,9 +14,9 @@ from scan_core.errors import InputError
 from scan_core.params.schema.clip import Clip
 from scan_core.params.schema.clip_finetune import ClipFinetune
 from scan_core.params.schema.fields import Block
-from scan_core.params.schema.released_defects import ReleasedDefects
+from scan_core.params.schema.recipe import Recipe, ReleasedDefects
 from scan_core.params.schema.segmenter import Segmenter
-from scan_core.storage.addressed import write_addressed
+from scan_core.storage.files import json_digest, write_text
 
 
 class RecipePart(Block):
@@ -33,13 +34,25 @@ def as_text(part: RecipePart) -> str:
     return json.dumps(part.model_dump(), sort_keys=True)
 
 
+def as_file(document: Any, folder: Path) -> Path:
+    """Write a document to a JSON file that is named by its contents, and return the file.
+
+    It is longer than a command line may be. As a parameter of a rule, another document is another
+    name, by which Snakemake notices it.
+    """
+    path = folder / f"{json_digest(document)[:16]}.json"
+    if not path.is_file():
+        write_text(path, json.dumps(document, sort_keys=True))
+    return path
+
+
 def write_part(part: RecipePart, folder: Path) -> Path:
-    """Write a part to a file that is named by its contents, and return the file."""
-    return write_addressed(folder, as_text(part))
+    """Write a part to a file of `as_file`."""
+    return as_file(part.model_dump(), folder)
 
 
 def read_part(path: Path) -> RecipePart:
-    """Read a file of `write_part`.
+    """Read a part that a rule has written.
 
     Raises:
         InputError: unreadable, not JSON, or not a part of a recipe.
@@ -55,3 +68,56 @@ def read_part(path: Path) -> RecipePart:
         raise InputError(
             f"{path}: expected a recipe's part as JSON, as the rules write it; {reason}"
         ) from None
+
+
+def clip_part(recipe: Recipe) -> RecipePart:
+    """For CLIP's weights: its source, architecture and pre-training; prompts are put in later."""
+    neutral = recipe.clip.model_copy(update={"prompts": "vild"})
+    if neutral.source != "train":
+        neutral = neutral.model_copy(update={"pretraining": None})
+    no_defects = ReleasedDefects(**dict.fromkeys(ReleasedDefects.model_fields, False))
+    return _part(recipe, clip=neutral, defects=no_defects)
+
+
+def segmenter_part(recipe: Recipe) -> RecipePart:
+    """For the training of the segmenter."""
+    return _part(recipe, segmenter=recipe.segmenter)
+
+
+def pairs_part(recipe: Recipe) -> RecipePart:
+    """For mining pairs: of the fine-tuning, what says which pairs are mined.
+
+    Args:
+        recipe: whose segmenter proposes the masks.
+    """
+    neutral = {
+        "contextual_shift": True,
+        "loss": "diagonal",
+        "epochs": 1,
+        "batch_size": 1,
+        "learning_rate": 1.0,
+        "weight_decay": 0.0,
+        "warmup_steps": 0,
+        "replace_ratio": 0.0,
+        "replace_layers": [],
+        "precision": "32-true",
+    }
+    tuning = recipe.clip_finetune.model_copy(update=neutral)
+    return _part(recipe, segmenter=recipe.segmenter, clip_finetune=tuning)
+
+
+def model_part(recipe: Recipe) -> RecipePart:
+    """For fine-tuning CLIP on the pairs, and for the model of segmenter and CLIPs."""
+    return _part(recipe, segmenter=recipe.segmenter, clip_finetune=recipe.clip_finetune)
+
+
+def _part(recipe: Recipe, **blocks: Any) -> RecipePart:
+    values: dict[str, Any] = {
+        "seed": recipe.seed,
+        "defects": recipe.defects,
+        "clip": recipe.clip,
+        "segmenter": None,
+        "clip_finetune": None,
+        **blocks,
+    }
+    return RecipePart(**values)

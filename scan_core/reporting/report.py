@@ -17,7 +17,7 @@ import pandas as pd
 from PIL import Image
 
 from scan_core.errors import InputError
-from scan_core.provenance.versions import checked_out_commit
+from scan_core.params.provenance import checked_out_commit
 from scan_core.reporting.figures import TRAININGS
 from scan_core.reporting.grids import Grid, grid_tables
 from scan_core.reporting.results import load_timings
@@ -126,11 +126,14 @@ def finding(results: pd.DataFrame) -> str:
     """What the main table says, in one sentence."""
     miou = 100 * results.pivot(index="benchmark", columns="classifier", values="miou")
     mean, number = miou.mean(), len(miou)
-    over = f"averaged over {number} benchmarks" if number > 1 else f"on {miou.index[0]}"
-    text = f"Both classifiers combined reach a mean IoU of {mean['combined']:.1f} %, {over}"
+    over = f", averaged over {number} benchmarks" if number > 1 else f" on {miou.index[0]}"
+    text = f"Both classifiers combined reach a mean IoU of {mean['combined']:.1f} %{over}"
     text += f" (chance: {mean['chance']:.1f} %)" if "chance" in mean else ""
     gains = []
-    for name, words in {"clip_only": "CLIP", "in_vocabulary": "the in-vocabulary one"}.items():
+    for name, words in {
+        "clip_only": "CLIP",
+        "in_vocabulary": "the in-vocabulary classifier",
+    }.items():
         if name in mean:
             gain = mean["combined"] - mean[name]
             won = int((miou["combined"] > miou[name]).sum())

@@ -54,7 +54,7 @@ def check_name(path: Path) -> None:
 
 
 def read_image(
-    image: ImageLike,
+    image: ImageLike | bytes,
     most_pixels: int = MOST_PIXELS,
     formats: Sequence[str] = FORMATS,
     sha256: str = "",
@@ -65,7 +65,7 @@ def read_image(
     the range that the file states, or from 0..1.
 
     Args:
-        image: a file, a Pillow image, or an array (H, W, 3) uint8.
+        image: a file, its content, a Pillow image, or an array (H, W, 3) uint8.
         most_pixels: larger images are refused before they are decoded.
         formats: of a file, by Pillow's names.
         sha256: that the file must have, hexadecimal; empty: any.
@@ -86,9 +86,9 @@ def read_image(
     if isinstance(image, Image.Image):
         with _named_errors("this image"):
             return _as_rgb(image, "this image")
-    path = Path(image)
-    with _opened(path, formats, most_pixels, sha256) as opened:
-        return _as_rgb(opened, path)
+    file = image if isinstance(image, bytes) else Path(image)
+    with _opened(file, formats, most_pixels, sha256) as opened:
+        return _as_rgb(opened, _name(file))
 
 
 def check_image(path: Path) -> tuple[tuple[int, int], int]:
@@ -145,36 +145,43 @@ def read_label(path: Path, sha256: str = "") -> NDArray[np.integer]:
 
 @contextmanager
 def _opened(
-    path: Path,
+    file: Path | bytes,
     formats: Sequence[str] = FORMATS,
     most_pixels: int = MOST_PIXELS,
     sha256: str = "",
 ) -> Iterator[Image.Image]:
     """Open an image file; whatever Pillow raises about it becomes an `InputError`."""
-    if not path.exists():
-        raise InputError(f"image {path} does not exist")
-    if not path.is_file():
-        raise InputError(f"{path} is no image: it is no regular file")
-    with _named_errors(path):
-        content = path.read_bytes() if sha256 else b""
-        if sha256 and hashlib.sha256(content).hexdigest() != sha256:
+    name = _name(file)
+    if isinstance(file, Path) and not file.exists():
+        raise InputError(f"image {name} does not exist")
+    if isinstance(file, Path) and not file.is_file():
+        raise InputError(f"{name} is no image: it is no regular file")
+    with _named_errors(name):
+        source = file.read_bytes() if sha256 and isinstance(file, Path) else file
+        if isinstance(source, bytes) and sha256 not in ("", hashlib.sha256(source).hexdigest()):
             raise InputError(
-                f"{path} cannot be read: it is not the file that it was when its index was written"
+                f"{name} cannot be read: it is not the file that it was when its index was written"
             )
-        with Image.open(BytesIO(content) if sha256 else path, formats=list(formats)) as image:
+        opened = BytesIO(source) if isinstance(source, bytes) else source
+        with Image.open(opened, formats=list(formats)) as image:
             if image.width * image.height > most_pixels:
                 raise InputError(
-                    f"image {path} has {image.width} x {image.height} pixels, more than the "
+                    f"{name} has {image.width} x {image.height} pixels, more than the "
                     f"{most_pixels / 1e6:.0f} million that are read; make it smaller, or cut it up"
                 )
             if image.info.get("progressive"):
-                scans = (content or path.read_bytes()).count(b"\xff\xda")
+                content = source if isinstance(source, bytes) else source.read_bytes()
+                scans = content.count(b"\xff\xda")
                 if scans > _MOST_SCANS:
                     raise InputError(
-                        f"{path} is a progressive JPEG of {scans} scans, which would take too "
+                        f"{name} is a progressive JPEG of {scans} scans, which would take too "
                         f"long to decode (limit: {_MOST_SCANS}); save it again"
                     )
             yield image
+
+
+def _name(file: Path | bytes) -> Path | str:
+    return "the image" if isinstance(file, bytes) else file
 
 
 def _orientation(image: Image.Image) -> int:

@@ -15,9 +15,8 @@ import pandas as pd
 
 from scan_core.errors import InputError
 from scan_core.params.classifiers import CLASSIFIERS
-from scan_core.params.grid import Cell, cell_of, cells_of
+from scan_core.params.grid import STAGES, Cell, cell_of, cells_of
 from scan_core.params.metric_names import METRICS
-from scan_core.params.needed_files import given_predictions
 from scan_core.params.recipe_part import RecipePart
 from scan_core.params.schema.grids import Ablation
 from scan_core.params.schema.recipe import Recipe
@@ -30,7 +29,7 @@ from scan_core.tracking.datasets import DataUse, Manifest
 TRAININGS = {
     "clip": ("clip", "clip", "clip_weights"),
     "segmenter": ("segmenter", "segmenter", "train_segmenter"),
-    "clip_finetune": ("finetuned", "finetuned_clip", "finetune_clip"),
+    "clip_finetune": ("finetuned_clip", "finetuned_clip", "finetune_clip"),
 }
 # Way of classifying -> what stands between benchmark and metric in a number's name.
 _WAYS = {"combined": "", **{way: f"{way}/" for way in CLASSIFIERS if way != "combined"}}
@@ -121,6 +120,7 @@ def runs_of(
     recipe: Recipe,
     grids: Mapping[str, Ablation],
     results: Path,
+    folders: Mapping[str, Any],
     with_report: bool,
     every_seed: bool = False,
 ) -> list[Run]:
@@ -130,6 +130,8 @@ def runs_of(
         recipe: with its seed.
         grids: name -> a grid that was made.
         results: folder of the recipe.
+        folders: of its model's `evaluations` (by benchmark) and of the `predictions` of others (by
+            method and benchmark).
         with_report: whether tables, figures and pictures were made, and are to be recorded.
         every_seed: the grids with all their seeds, instead of the recipe's own alone.
 
@@ -137,14 +139,14 @@ def runs_of(
         InputError: a file that is missing or damaged, or a grid's table of other settings.
     """
     manifest = Manifest(results / "dataset_manifest.json")
-    main = cell_of(recipe, {}, recipe.seed)
+    main = cell_of(recipe)
     cells = [main] if with_report else []
     for grid in grids.values():
         cells += _cells(recipe, grid, every_seed)
     runs = _trainings(cells, results, manifest)
     if with_report:
-        runs += [_model(main, results), _evaluation(main, results, manifest)]
-        runs += _predictions(recipe, results, manifest)
+        runs += [_model(main, results), _evaluation(main, results, folders, manifest)]
+        runs += _predictions(recipe, folders["predictions"], manifest)
     runs += [
         _grid(recipe, name, grid, results, every_seed, manifest) for name, grid in grids.items()
     ]
@@ -169,7 +171,7 @@ def _trainings(cells: Iterable[Cell], results: Path, manifest: Manifest) -> list
         for stage, (made, folder, rule) in TRAININGS.items():
             variant = cell.names[made]
             run = training_run(stage, variant, cell.part(made))
-            record = results / folder / variant / "metrics.jsonl"
+            record = results.parents[1] / STAGES / folder / variant / "metrics.jsonl"
             if run.key in runs or not read_text(record):
                 continue  # CLIP's weights are not always trained here
             # CLIP is trained on captioned images of their own, which are no benchmark.
@@ -198,18 +200,18 @@ def _model(cell: Cell, results: Path) -> Run:
     )
 
 
-def _evaluation(cell: Cell, results: Path, manifest: Manifest) -> Run:
+def _evaluation(cell: Cell, results: Path, folders: Mapping[str, Any], manifest: Manifest) -> Run:
     """The recipe's headline: its own settings on every benchmark, with the whole report."""
     variant = cell.names["model"]
-    folder = results / "eval" / variant
-    benchmarks = cell.recipe.inference.benchmarks
+    of_benchmark = {name: Path(folder) for name, folder in folders["evaluations"].items()}
+    benchmarks = list(of_benchmark)
     metrics, files = {}, {}
-    found = load_evaluations(folder / name / "metrics.json" for name in benchmarks)
+    found = load_evaluations(folder / "metrics.json" for folder in of_benchmark.values())
     for row in found.to_dict("records"):
         for metric in METRICS:
             metrics[f"{row['benchmark']}/{_WAYS[row['classifier']]}{metric}"] = row[metric]
-    for name in benchmarks:
-        files[f"per_class/{name}.csv"] = folder / name / "per_class.csv"
+    for name, folder in of_benchmark.items():
+        files[f"per_class/{name}.csv"] = folder / "per_class.csv"
         files[f"pictures/{name}.png"] = results / "qualitative" / f"{name}.png"
     for kind, suffixes in {"tables": (".csv", ".md"), "figures": (".png",)}.items():
         for path in sorted((results / kind).iterdir()):
@@ -228,14 +230,16 @@ def _evaluation(cell: Cell, results: Path, manifest: Manifest) -> Run:
     )
 
 
-def _predictions(recipe: Recipe, results: Path, manifest: Manifest) -> list[Run]:
+def _predictions(
+    recipe: Recipe, folders: Mapping[str, Mapping[str, str]], manifest: Manifest
+) -> list[Run]:
     """Predictions of other models, each model a run of its own."""
     runs = []
-    for method, of_method in given_predictions(recipe).items():
-        folder = results / "predictions" / method
+    for method, of_method in folders.items():
+        places = {benchmark: Path(folder) for benchmark, folder in of_method.items()}
         metrics = {
             f"{row['benchmark']}/{metric}": row[metric]
-            for row in load_evaluations(folder / b / "metrics.json" for b in of_method)
+            for row in load_evaluations(folder / "metrics.json" for folder in places.values())
             .query("classifier == 'combined'")
             .to_dict("records")
             for metric in METRICS
@@ -248,7 +252,7 @@ def _predictions(recipe: Recipe, results: Path, manifest: Manifest) -> list[Run]
                 params={"predictions": recipe.predictions[method]},
                 metrics=_numbers(metrics),
                 data=manifest.uses(list(of_method), "val"),
-                files={f"per_class/{b}.csv": folder / b / "per_class.csv" for b in of_method},
+                files={f"per_class/{b}.csv": f / "per_class.csv" for b, f in places.items()},
             )
         )
     return runs

@@ -26,7 +26,7 @@ from mlflow.tracking import MlflowClient
 from requests import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
-from scan_core.provenance.versions import checked_out_commit
+from scan_core.params.provenance import checked_out_commit
 from scan_core.tracking import place
 from scan_core.tracking.datasets import DataUse
 from scan_core.tracking.registry import forget_model, logged_model

@@ -30,9 +30,9 @@ from scan_core.models.contextual_shift import (
 )
 from scan_core.models.crops import masked_crops
 from scan_core.models.preprocessing import clip_view, resize
+from scan_core.params.provenance import package_hash
 from scan_core.params.recipe_part import RecipePart, as_text
 from scan_core.params.schema.clip_finetune import ClipFinetune
-from scan_core.provenance.source_hash import package_hash
 from scan_core.storage.files import file_digest
 from scan_core.training.batches import MicroBatches, augmentation_stream, read_steps, seeded
 from scan_core.training.clip_pretrain import (

@@ -25,8 +25,8 @@ from scan_core.models.clip import (
 )
 from scan_core.models.clip_towers import CLIP
 from scan_core.models.preprocessing import normalise
+from scan_core.params.provenance import package_hash
 from scan_core.params.schema.clip import Clip, ClipPretraining
-from scan_core.provenance.source_hash import package_hash
 from scan_core.training.batches import MicroBatches, augmentation_stream, sample_at
 from scan_core.training.loop import LoopSettings, Record, Task, train
 from scan_core.vocabulary.prompts import prompt_templates

@@ -23,9 +23,9 @@ from scan_core.inference.scan import Scan
 from scan_core.models.checkpoints import import_foreign
 from scan_core.models.dropout import sample_noise
 from scan_core.models.preprocessing import backbone_input, clip_view
+from scan_core.params.provenance import package_hash
 from scan_core.params.recipe_part import RecipePart, as_text
 from scan_core.params.schema.segmenter import Augmentation, Segmenter
-from scan_core.provenance.source_hash import package_hash
 from scan_core.storage.files import file_digest
 from scan_core.training.batches import (
     MicroBatches,

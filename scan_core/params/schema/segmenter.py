@@ -22,8 +22,11 @@ from scan_core.params.schema.fields import (
 
 
 class Backbone(Block):
-    """Swin transformer."""
+    """The network that turns an image into feature maps at strides 4, 8, 16 and 32."""
 
+    name: Annotated[str, source("swin", prefixes=("timm:",))] = "swin"
+    """`swin`: Swin transformer of the dimensions below, as in the paper; `timm:<model>`, such as
+    `timm:convnext_tiny`: a model of timm, which has its own dimensions, without weights."""
     weights: Annotated[str, source("none", prefixes=("download:", "file:"))]
     """ImageNet weights: `none`, `download:<name>` or `file:<path>`."""
     embed_dim: Width
@@ -35,7 +38,14 @@ class Backbone(Block):
     window: Width
     """Side of an attention window, tokens."""
     drop_path: Fraction
-    """Largest stochastic-depth rate."""
+    """Largest stochastic-depth rate; 0 with a model of timm, whose draws would depend on the number
+    of devices."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Backbone":
+        if self.name != "swin" and (self.weights != "none" or self.drop_path):
+            raise ValueError(f"'name: {self.name}' needs 'weights: none' and 'drop_path: 0'")
+        return self
 
 
 class PixelDecoder(Block):

@@ -1,0 +1,290 @@
+"""What is made: cells of grids, the variants of each stage that they use, and their evaluations."""
+
+from functools import cache
+
+from scan_core.evaluation.settings_file import EvaluationSettings
+from scan_core.params.grid import rows_of
+from scan_core.params.settings import resolve_settings
+from scan_core.params.search_space import searched_benchmarks
+from scan_core.params.settings import TestSettings
+
+GRIDS = PARAMS.ablations
+# `grids: [...]` of the recipe; `snakemake ablations` builds every grid that is for this recipe.
+GRIDS_OF_RECIPE = list(RECIPE.grids)
+GRIDS_FOR_RECIPE = [
+    name for name, grid in GRIDS.items() if grid.recipe in (None, RECIPE_NAME)
+]
+
+for name in GRIDS_OF_RECIPE:
+    if name not in GRIDS_FOR_RECIPE:
+        raise WorkflowError(
+            f"params.yaml: recipes.{RECIPE_NAME}.grids: the grid '{name}' is for the recipe "
+            f"'{GRIDS[name].recipe}'"
+        )
+
+MAIN = cell_of(RECIPE)
+MAIN_MODEL = MAIN.names["model"]
+for name in list(GRIDS_FOR_RECIPE):
+    try:
+        check_grid(name, RECIPE, GRIDS[name])
+    except InputError as error:
+        if name in GRIDS_OF_RECIPE:
+            raise WorkflowError(str(error)) from None
+        # Such as one over the layers of a shift that this recipe does without.
+        GRIDS_FOR_RECIPE.remove(name)
+        if workflow.is_main_process:
+            logger.warning(f"Left out of `ablations`: {error}")
+# Every cell that any target may ask for, by the model that it uses.
+CELLS = {name: cells_of(RECIPE, GRIDS[name]) for name in GRIDS_FOR_RECIPE}
+ROWS = {name: list(rows_of(RECIPE, GRIDS[name])) for name in GRIDS_FOR_RECIPE}
+MODELS = {MAIN_MODEL: MAIN}
+for cells in CELLS.values():
+    for cell in cells:
+        MODELS.setdefault(cell.names["model"], cell)
+
+# Stage -> variant -> a cell that uses it.
+OF_STAGE = {
+    stage: {cell.names[stage]: cell for cell in MODELS.values()} for stage in MAIN.names
+}
+CLIP_IS_DOWNLOADED = any(
+    cell.part("clip").clip.source.startswith("open_clip:") for cell in MODELS.values()
+)
+CLIPS, PAIRS, FINETUNED = (OF_STAGE[s] for s in ("clip", "pairs", "finetuned_clip"))
+# Variant -> a cell that uses it, and as what: to mine with, or as its own.
+SEGMENTERS = {
+    variant: (cell, stage)
+    for stage in ("miner", "segmenter")
+    for variant, cell in OF_STAGE[stage].items()
+}
+
+
+def part_file(stage):
+    """A function of wildcards: a stage's part of the recipe, as a file."""
+
+    def of_variant(wildcards):
+        if stage == "segmenter":
+            cell, role = SEGMENTERS[wildcards.segmenter]
+            return handed(cell.part(role).model_dump())
+        cell = OF_STAGE[stage][wildcards[stage]]
+        return handed(cell.part(stage).model_dump())
+
+    return of_variant
+
+
+def made_by(stage, of, role=None):
+    """A function of wildcards: the result of a stage that the cell of a variant uses.
+
+    Args:
+        stage: whose result is named.
+        of: stage of the variant.
+        role: in which the cell uses the result, where that is not the stage.
+    """
+
+    def of_variant(wildcards):
+        cell = (
+            SEGMENTERS[wildcards[of]][0]
+            if of == "segmenter"
+            else OF_STAGE[of][wildcards[of]]
+        )
+        return result(stage, cell.names[role or stage])
+
+    return of_variant
+
+
+def result(stage, variant):
+    """The file that a stage makes."""
+    file = {
+        "clip": "clip.safetensors",
+        "segmenter": "segmenter.safetensors",
+        "pairs": "pairs.jsonl",
+        "finetuned_clip": "clip.safetensors",
+        "model": "model.safetensors",
+    }
+    return f"{STAGES}/{stage}/{variant}/{file[stage]}"
+
+
+def records_of_trainings(cells):
+    """The curves of every training that cells come from."""
+    stages = ("clip", "segmenter", "finetuned_clip")
+    return sorted(
+        {f"{STAGES}/{s}/{c.names[s]}/metrics.jsonl" for c in cells for s in stages}
+    )
+
+
+def cells_of_grids(grids, every_seed):
+    every = [cell for grid in grids for cell in CELLS[grid]]
+    return [cell for cell in every if every_seed or cell.seed == RECIPE.seed]
+
+
+def training_threads(stage):
+    """Threads of a rule that makes the variants of a stage, on one machine.
+
+    The miniature world's tensors are too small for many cores to share, and sums over another
+    number of threads end in other digits. Its own model, which everything waits for, has two; the
+    trainings of its grids wait for nothing and run side by side, a core each.
+    """
+    return lambda wildcards: (
+        8
+        if RECIPE.datasets.source != "generate"
+        else 2 if wildcards[stage] == MAIN.names[stage] else 1
+    )
+
+
+# Pairs are mined in shards of about so many images, each a job, and put together in order.
+IMAGES_PER_MINING_SHARD = 2000
+
+
+def mining_shards(wildcards):
+    """Number of shards in which the images of a variant are mined."""
+    train = BENCHMARKS[RECIPE.datasets.train].images["train"] or 1
+    images = PAIRS[wildcards.pairs].mining_recipe.clip_finetune.pairs.images or train
+    return -(-min(images, train) // IMAGES_PER_MINING_SHARD)
+
+
+def shards_of_pairs(wildcards):
+    shards = range(mining_shards(wildcards))
+    return [f"{STAGES}/pairs/{wildcards.pairs}/shards/{n}.jsonl" for n in shards]
+
+
+TRAINING = FOLDERS[RECIPE.datasets.train]
+CAPTIONS, OWN_CAPTIONS = caption_file(RECIPE)
+BACKBONE_SOURCE = RECIPE.segmenter.backbone.weights
+
+
+def backbone_file(wildcards):
+    """ImageNet weights of Swin: none, a file of one's own, or the downloaded one."""
+    if BACKBONE_SOURCE == "none":
+        return []
+    if BACKBONE_SOURCE.startswith("file:"):
+        return [BACKBONE_SOURCE.removeprefix("file:")]
+    name = BACKBONE_SOURCE.removeprefix("download:")
+    if name not in BACKBONE_ARCHIVES:
+        raise WorkflowError(
+            f"segmenter.backbone.weights: '{name}' is unknown; there are "
+            f"{', '.join(BACKBONE_ARCHIVES)}"
+        )
+    return [f"{DATA}/archives/{BACKBONE_ARCHIVES[name]}"]
+
+
+def packaged_clip_recipe(wildcards):
+    """Of a training of the small CLIP that comes with the package."""
+    if RECIPE.clip.pretraining is None:
+        raise WorkflowError(
+            f"the recipe {RECIPE_NAME} has no small CLIP to train: --config recipe=mini"
+        )
+    training = RECIPE.clip.model_copy(update={"source": "train"})
+    cell = cell_of(RECIPE.model_copy(update={"clip": training}))
+    return handed(cell.part("clip").model_dump())
+
+
+EVALUATED = list(RECIPE.inference.benchmarks)
+# A benchmark's images are evaluated in shards of about so many, each a job, and merged exactly.
+IMAGES_PER_SHARD = 500
+
+
+def shard_count(wildcards):
+    """Number of shards of an evaluation."""
+    images = BENCHMARKS[name_of(wildcards.evaluation)].images["val"] or 1
+    return -(-images // IMAGES_PER_SHARD)
+
+
+@cache
+def settings_of(model, benchmark):
+    """All settings that a model is tested with on a benchmark: as the recipe says, and of grids."""
+    own = EvaluationSettings.of_ways(
+        resolve_settings(MODELS[model].model_recipe, benchmark)
+    )
+    of_grids = {
+        row["key"]: TestSettings.from_dict(row["settings"])
+        for rows in ROWS.values()
+        for row in rows
+        if (row["model"], row["benchmark"]) == (model, benchmark)
+    }
+    return EvaluationSettings(own.ways, {**own.settings, **of_grids}).as_dict()
+
+
+@cache
+def evaluation(model, benchmark):
+    """The folder of a model's evaluation, named by the settings, the classes and the images."""
+    made_of = [
+        settings_of(model, benchmark),
+        scored_by(RECIPE, benchmark),
+        VARIANTS[benchmark],
+    ]
+    return f"{RESULTS}/eval/{model}/{benchmark}-{short_hash(made_of)}"
+
+
+def of_every_benchmark(file):
+    """One file of the main model's evaluation, for every benchmark."""
+    return [f"{evaluation(MAIN_MODEL, name)}/{file}" for name in EVALUATED]
+
+
+def plan_of_grid(grid, every_seed):
+    """The rows of a grid's table, each with the file of its numbers."""
+    rows = [row for row in ROWS[grid] if every_seed or row["seed"] == RECIPE.seed]
+    where = lambda row: f"{evaluation(row['model'], row['benchmark'])}/evaluation.json"
+    return [{**row, "evaluation": where(row)} for row in rows]
+
+
+# The names of all evaluations that any target may ask for.
+EVALUATIONS = {
+    Path(evaluation(model, name)).name for model in MODELS for name in EVALUATED
+}
+# Table of a grid, with every seed or the recipe's own alone -> its plan, and the plan as an input.
+PLANS = {
+    f"{seeds}{grid}": plan_of_grid(grid, bool(seeds))
+    for grid in GRIDS_FOR_RECIPE
+    for seeds in ("", "every_seed/")
+}
+PLAN_FILES = {
+    table: leaf_input(f"{RECIPE_NAME}/ablations/{table}", plan)
+    for table, plan in PLANS.items()
+}
+# Method -> benchmark -> where its predictions lie, and the folder of their scores.
+GIVEN = predictions_of(RECIPE)
+
+
+def of_every_given(file):
+    """One file of the scores of every method, for every benchmark that it has predictions for."""
+    return [
+        f"{RESULTS}/predictions/{method}/{folder}/{file}"
+        for method, of_method in GIVEN.items()
+        for _, folder in of_method.values()
+    ]
+
+
+# An input of the leaves: newer than tables that came from elsewhere, such as by `dvc pull`.
+RECIPE_FILE = leaf_input(
+    f"{RECIPE_NAME}/recipe",
+    resolved_recipe(PARAMS),
+    reads=of_every_benchmark("") + of_every_given("") + list(FOLDERS.values()),
+    made=Path(f"{RESULTS}/tables/recipe.json"),
+)
+SEARCHES = {
+    name: search
+    for name, search in PARAMS.searches.items()
+    if search.recipe in (None, RECIPE_NAME)
+}
+
+
+def benchmarks_of_search(name):
+    try:
+        return searched_benchmarks(name, SEARCHES[name], RECIPE)
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def search_file(name):
+    """What a search depends on, as an input; a search that does not fit the recipe says so."""
+    benchmarks = benchmarks_of_search(name)
+    scored = [scored_by(RECIPE, benchmark) for benchmark in benchmarks]
+    document = [SEARCHES[name].model_dump(), RECIPE.inference.model_dump(), scored]
+    reads = [MAIN_MODEL, *(FOLDERS[benchmark] for benchmark in benchmarks)]
+    return leaf_input(f"{RECIPE_NAME}/search/{name}", document, reads=reads)
+
+
+def files_of_search(file):
+    """A function of wildcards: a file of each benchmark that a search evaluates."""
+    return lambda wildcards: [
+        f"{FOLDERS[n]}/{file}" for n in benchmarks_of_search(wildcards.search)
+    ]

@@ -1,1 +1,0 @@
-"""Exported models, run by onnxruntime, NumPy and Pillow: nothing here imports PyTorch."""

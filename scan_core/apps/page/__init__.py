@@ -1,1 +1,0 @@
-"""A page to try the model on one's own pictures: `python -m scan_core.apps.page`."""
