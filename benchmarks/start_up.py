@@ -2,9 +2,9 @@
 
     python -m benchmarks.start_up --results results/mini
 
-Prints processor seconds and memory of importing PyTorch, the inference API, and open_clip, which
-only downloads and unknown class names need; and for every rule of a recipe that was run how many
-jobs it had, what they took, and which share of it was starting.
+Prints processor seconds of importing PyTorch, open_clip, the inference API and the training; and
+for every rule of a recipe that was run how many jobs it had, what they took, and which share of it
+was starting.
 """
 
 import argparse

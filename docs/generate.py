@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from docs.clips_table import clips_page
 from docs.diagrams import DIAGRAMS
+from docs.json_schema import json_schema
 from docs.parameter_reference import parameter_reference
-from scan_core.params.clips import clips_page
-from scan_core.params.json_schema import json_schema
 
 FOLDER = Path(__file__).parent
 PARAMETERS = FOLDER / "parameters.md"

@@ -191,7 +191,7 @@ def shard_count(wildcards):
 @cache
 def settings_of(model, benchmark):
     """All settings that a model is tested with on a benchmark: as the recipe says, and of grids."""
-    own = EvaluationSettings.of_ways(
+    own = EvaluationSettings.of_classifiers(
         resolve_settings(MODELS[model].model_recipe, benchmark)
     )
     of_grids = {
@@ -200,7 +200,7 @@ def settings_of(model, benchmark):
         for row in rows
         if (row["model"], row["benchmark"]) == (model, benchmark)
     }
-    return EvaluationSettings(own.ways, {**own.settings, **of_grids}).as_dict()
+    return EvaluationSettings(own.classifiers, {**own.settings, **of_grids}).as_dict()
 
 
 @cache

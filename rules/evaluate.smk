@@ -63,6 +63,8 @@ rule evaluate:
         everything=f"{RESULTS}/eval/{{model}}/{{evaluation}}/evaluation.json",
         per_class=f"{RESULTS}/eval/{{model}}/{{evaluation}}/per_class.csv",
         confusion=f"{RESULTS}/eval/{{model}}/{{evaluation}}/confusion.npz",
+        counts=f"{RESULTS}/eval/{{model}}/{{evaluation}}/counts.npz",
+        resamples=f"{RESULTS}/eval/{{model}}/{{evaluation}}/resamples.npz",
     log:
         f"{LOGS}/evaluate/{{model}}/{{evaluation}}.log",
     benchmark:
@@ -78,14 +80,13 @@ rule evaluate:
         classes=lambda wildcards: BENCHMARKS[name_of(wildcards.evaluation)].classes,
         recipe=RECIPE_NAME,
         benchmark=lambda wildcards: name_of(wildcards.evaluation),
+        folder=subpath(output.metrics, parent=True),
     message:
         "Merging the evaluation of {wildcards.model} on {wildcards.evaluation}"
     shell:
         "python -m workflow_scripts.evaluate --shards {input.shards:q} --classes {params.classes:q}"
         " --recipe {params.recipe:q} --variant {wildcards.model:q}"
-        " --benchmark {params.benchmark:q} --metrics {output.metrics:q}"
-        " --everything {output.everything:q} --per-class {output.per_class:q}"
-        " --confusion {output.confusion:q} --model {input.model:q}"
+        " --benchmark {params.benchmark:q} --output-folder {params.folder:q} --model {input.model:q}"
         f" --code evaluate_shard={code('evaluate_shard')} evaluate={code('evaluate')}"
         " 2> {log:q}"
 
@@ -101,6 +102,7 @@ rule score_predictions:
         metrics=f"{RESULTS}/predictions/{{method}}/{{scores}}/metrics.json",
         per_class=f"{RESULTS}/predictions/{{method}}/{{scores}}/per_class.csv",
         confusion=f"{RESULTS}/predictions/{{method}}/{{scores}}/confusion.npz",
+        counts=f"{RESULTS}/predictions/{{method}}/{{scores}}/counts.npz",
     log:
         f"{LOGS}/score_predictions/{{method}}/{{scores}}.log",
     benchmark:
@@ -184,9 +186,9 @@ rule search_settings:
         search=lambda wildcards: handed(SEARCHES[wildcards.search].model_dump()),
         recipe=RECIPE_NAME,
         recipe_file=handed(RECIPE.model_dump()),
-        benchmarks=lambda wildcards: [
-            f"--benchmark={name}={BENCHMARKS[name].classes}={FOLDERS[name]}/index.json"
-            for name in benchmarks_of_search(wildcards.search)
+        benchmarks=lambda wildcards: benchmarks_of_search(wildcards.search),
+        classes=lambda wildcards: [
+            BENCHMARKS[name].classes for name in benchmarks_of_search(wildcards.search)
         ],
         folder=subpath(output.trials, parent=True),
     message:
@@ -194,6 +196,7 @@ rule search_settings:
     shell:
         "{resources.launcher} python -m workflow_scripts.search_settings --search {params.search:q}"
         " --recipe {params.recipe:q} --recipe-file {params.recipe_file:q} --model {input.model:q}"
-        " {params.benchmarks:q} --work {params.folder:q}/work --output-folder {params.folder:q}"
+        " --benchmarks {params.benchmarks:q} --classes {params.classes:q} --indexes {input.indexes:q}"
+        " --work {params.folder:q}/work --output-folder {params.folder:q}"
         f" --code {code('search_settings')}"
         " 2> {log:q}"

@@ -1,5 +1,6 @@
 """The code of a rule is what its script imports: an edit makes that again, and nothing else."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scan_core.errors import InputError
-from scan_core.params.provenance import import_closure, source_hash
+from scan_core.params.provenance import code_note, import_closure, source_hash
 
 ROOT = Path(__file__).parents[1]
 TRAININGS = {"clip_weights", "train_segmenter", "mine_shard", "finetune_clip"}
@@ -62,6 +63,9 @@ def _files(folder: Path, script: str) -> set[Path]:
         ("params/schema/segmenter.py", {"train_segmenter", "evaluate_shard"}, set()),
         ("tracking/__init__.py", {"mlflow_sync"}, {*STAGES}),
         ("reporting/__init__.py", {"tables", "figures"}, {*STAGES}),
+        # A further metric trains nothing, and evaluates no image again.
+        ("evaluation/metrics.py", {"evaluate"}, {*TRAININGS, "evaluate_shard"}),
+        ("params/metric_names.py", {"evaluate"}, {*TRAININGS, "evaluate_shard"}),
         ("apps/segment.py", set(), {*SCRIPTS}),
         ("errors.py", {*SCRIPTS} - {"on_gpus", "stage_times"}, set()),
     ],
@@ -100,3 +104,12 @@ def test_a_grid_is_no_part_of_a_training(copy):
 def test_a_module_that_is_not_there_is_named():
     with pytest.raises(InputError, match=r"no module workflow_scripts\.train_segmentor"):
         source_hash("workflow_scripts.train_segmentor")
+
+
+def test_results_of_other_code_are_told(tmp_path):
+    now = source_hash("workflow_scripts.fuse_weights")
+    metrics = tmp_path / "metrics.json"
+    metrics.write_text(json.dumps({"code": {"train_segmenter": "01234567", "fuse_weights": now}}))
+    assert code_note([metrics]) == "Made by other code than the present of `train_segmenter`."
+    metrics.write_text(json.dumps({"code": {"fuse_weights": now}}))
+    assert code_note([metrics]) == ""

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
+from docs.clips_table import clips_page
 from docs.diagrams import DIAGRAMS
+from docs.json_schema import json_schema
 from docs.parameter_reference import parameter_reference
-from scan_core.params.clips import clips_page
-from scan_core.params.json_schema import json_schema
 from scan_core.params.reading import read_params
 
 ROOT = Path(__file__).parents[1]

@@ -10,11 +10,10 @@ import pytest
 import torch
 
 from scan_core.errors import InputError
-from scan_core.evaluation.confusion import ConfusionMatrix, as_evaluated
-from scan_core.evaluation.merging import merge_shards, numbers_of, save_shard
-from scan_core.evaluation.metrics import segmentation_metrics
-from scan_core.evaluation.per_class import per_class_table
-from scan_core.evaluation.sg_iou import sg_metrics
+from scan_core.evaluation.confusion import as_evaluated, count_pixels, mean_iou
+from scan_core.evaluation.counts import confusion_matrix, image_counts, save_counts
+from scan_core.evaluation.metrics import ClassSums, per_class
+from scan_core.evaluation.results import merge_shards
 from scan_core.params.metric_names import METRICS
 from scan_core.vocabulary.classes import load_class_list
 
@@ -27,9 +26,6 @@ NAMES = {
     "pacc": "pACC",
 }
 
-# Of shards that were counted with no settings of a model.
-TIMING, SETTINGS = {"images": 1, "seconds": 1.0}, '{"ways": {}, "settings": {}}'
-
 
 @pytest.fixture(scope="module")
 def released():
@@ -37,33 +33,42 @@ def released():
     return arrays, json.loads((PARITY / "metric.json").read_text())
 
 
-def _matrix(arrays, name):
-    if name != "847":
-        return arrays[f"metric.conf20_{name}"].reshape(21, 21)
-    matrix = np.zeros((848, 848), np.int64)
-    matrix[arrays["metric.conf847_row"], arrays["metric.conf847_col"]] = arrays[
-        "metric.conf847_val"
-    ]
-    return matrix
+def _case(released, name):
+    """The sums of a confusion matrix of the pack, and the key of its numbers."""
+    arrays, tables = released
+    if name == "847":
+        matrix = np.zeros((848, 848), np.int64)
+        where = arrays["metric.conf847_row"], arrays["metric.conf847_col"]
+        matrix[where] = arrays["metric.conf847_val"]
+        classes, key = load_class_list("ade20k_847"), "847"
+    else:
+        matrix = arrays[f"metric.conf20_{name}"].reshape(21, 21)
+        parents = _relations(tables["father_class_20"])
+        flags = tuple(number in tables["evaluation_set"]["base"] for number in range(20))
+        classes = replace(load_class_list("voc_20"), parents=parents, seen=flags)
+        key = f"20_{name}"
+    return ClassSums.of_confusion(matrix, classes), key
 
 
 def _relations(table):
     return {int(c): f if isinstance(f, list) else [f] for c, f in table.items()}
 
 
-@pytest.mark.parametrize("rule", ["vanilla", "sgiou"])
 @pytest.mark.parametrize("name", ["dense", "sparse", "847"])
-def test_every_metric_of_the_release(released, rule, name):
+def test_every_metric_of_the_release(released, name):
     arrays, tables = released
-    matrix = _matrix(arrays, name)
-    key = f"{rule}847" if name == "847" else f"{rule}20_{name}"
-    relations = _relations(tables["father_class_847" if name == "847" else "father_class_20"])
-    result = segmentation_metrics(matrix) if rule == "vanilla" else sg_metrics(matrix, relations)
+    sums, key = _case(released, name)
+    metrics = sums.metrics()
+    assert list(metrics) == list(METRICS)
     for ours, theirs in NAMES.items():
-        assert 100 * getattr(result, ours) == pytest.approx(tables[key][theirs], abs=1e-9)
-    for ours, theirs in (("iou", "iou"), ("accuracy", "acc")):
-        expected = arrays[f"metric.{key}.{theirs}"]
-        np.testing.assert_allclose(100 * getattr(result, ours), expected, rtol=0, atol=1e-9)
+        assert 100 * metrics[ours] == pytest.approx(tables[f"vanilla{key}"][theirs], abs=1e-9)
+    assert 100 * metrics["sg_iou"] == pytest.approx(tables[f"sgiou{key}"]["mIoU"], abs=1e-9)
+    for rule, right in (("vanilla", sums.right), ("sgiou", sums.guided)):
+        expected = tables[f"{rule}{key}"]["mACC"]
+        assert 100 * sums.mean(sums.accuracy(right)) == pytest.approx(expected, abs=1e-9)
+        for found, theirs in ((sums.iou(right), "iou"), (sums.accuracy(right), "acc")):
+            expected = arrays[f"metric.{rule}{key}.{theirs}"]
+            np.testing.assert_allclose(100 * found[0], expected, rtol=0, atol=1e-9)
 
 
 def test_the_built_in_relations_are_those_of_the_release(released):
@@ -75,66 +80,85 @@ def test_the_built_in_relations_are_those_of_the_release(released):
 @pytest.mark.parametrize("rule", ["vanilla", "sgiou"])
 @pytest.mark.parametrize("name", ["dense", "sparse"])
 def test_the_mean_over_every_set_of_classes_is_that_of_the_release(released, rule, name):
-    arrays, tables = released
-    relations = _relations(tables["father_class_20"])
-    matrix = _matrix(arrays, name)
-    result = segmentation_metrics(matrix) if rule == "vanilla" else sg_metrics(matrix, relations)
-    base = tables["evaluation_set"]["base"]
-    sets = {"base": base, "unbase": sorted({*range(20)} - {*base})}
-    for chosen, classes in sets.items():
-        with_truth, as_released = result.mean_over(classes)
-        expected = tables[f"{rule}20_{name}_set"][f"mIoU-{chosen}"]
-        assert 100 * as_released == pytest.approx(expected, abs=1e-9)
-        assert 100 * with_truth == pytest.approx(100 * np.nanmean(result.iou[classes]), abs=1e-9)
+    tables = released[1]
+    sums, key = _case(released, name)
+    iou = sums.iou(sums.right if rule == "vanilla" else sums.guided)
+    seen = np.array(sums.classes.seen)
+    for chosen, among in (("base", seen), ("unbase", ~seen)):
+        expected = tables[f"{rule}{key}_set"][f"mIoU-{chosen}"]
+        assert 100 * sums.mean_d2_v06(iou, among) == pytest.approx(expected, abs=1e-9)
+        if rule == "vanilla":
+            of_half = "seen" if chosen == "base" else "unseen"
+            expected = tables[f"{rule}{key}_set"][f"pAcc-{chosen}"]
+            found = sums.metrics()[f"pacc_{of_half}"]
+            assert 100 * found == pytest.approx(expected, abs=1e-9)
+        with_truth = 100 * np.nanmean(iou[0, among])
+        assert 100 * sums.mean(iou, among) == pytest.approx(with_truth, abs=1e-9)
 
 
 def test_both_means_of_seen_and_unseen_classes_have_names(released):
     """The novel classes of the pack's dense case: three of them are predicted and not there."""
-    arrays, tables = released
-    flags = tuple(number in tables["evaluation_set"]["base"] for number in range(20))
-    classes = replace(load_class_list("voc_20"), seen=flags)
-    numbers = numbers_of(_matrix(arrays, "dense"), classes)
-    assert list(numbers) == list(METRICS)
-    assert 100 * numbers["miou_d2_v06_unseen"] == pytest.approx(63.530731059694304, abs=1e-9)
-    assert 100 * numbers["miou_unseen"] == pytest.approx(72.6065497825078, abs=1e-6)
-    assert numbers["miou_d2_v06_seen"] <= numbers["miou_seen"]
+    metrics = _case(released, "dense")[0].metrics()
+    assert 100 * metrics["miou_d2_v06_unseen"] == pytest.approx(63.530731059694304, abs=1e-9)
+    assert 100 * metrics["miou_unseen"] == pytest.approx(72.6065497825078, abs=1e-6)
+    assert metrics["miou_d2_v06_seen"] <= metrics["miou_seen"]
+    expected = released[1]["vanilla20_dense_set"]["hIoU-base"]
+    assert 100 * metrics["hiou_d2_v06"] == pytest.approx(expected, abs=1e-9)
+    one, other = metrics["miou_seen"], metrics["miou_unseen"]
+    assert metrics["hiou"] == pytest.approx(2 / (1 / one + 1 / other), abs=1e-12)
+
+
+def test_the_validation_in_training_has_the_metric_of_the_same_name(released):
+    for name in ("dense", "sparse"):
+        sums, _ = _case(released, name)
+        matrix = released[0][f"metric.conf20_{name}"].reshape(21, 21)
+        assert mean_iou(matrix) == sums.metrics()["miou"][0]
+
+
+def test_many_test_sets_at_once_have_the_numbers_of_each(released):
+    """To the last bit where all have the same classes; else sums have zeros in between."""
+    sums, _ = _case(released, "dense")
+    row = np.concatenate([sums.right, sums.truth, sums.predicted, sums.lent], axis=1)
+    single = sums.metrics()
+    for key, values in ClassSums(np.concatenate([row, 3 * row]), sums.classes).metrics().items():
+        assert values[0] == single[key][0]
+        assert values[1] == pytest.approx(values[0], rel=1e-12)
 
 
 def test_nothing_labelled_gives_nan():
-    result = segmentation_metrics(np.zeros((4, 4), np.int64))
-    assert np.isnan([result.miou, result.miou_d2_v06, result.pacc]).all()
+    sums = ClassSums.of_confusion(np.zeros((21, 21), np.int64), load_class_list("voc_20"))
+    assert np.isnan([value[0] for value in sums.metrics().values()]).all()
 
 
 def test_the_matrix_of_label_maps_is_that_of_the_release(released, tmp_path):
     """Scores to class maps to counts; in two shards, merged."""
     arrays, tables = released
-    shards = []
-    for shard, size in enumerate(((17, 23), (30, 12))):
-        scores = arrays[f"metric.proc_scores{shard}_u8"].reshape(20, *size)
-        truth = arrays[f"metric.proc_gt{shard}"].reshape(size)
-        matrix = ConfusionMatrix(20)
-        matrix.add(torch.from_numpy(scores.argmax(0)), torch.from_numpy(truth))
-        shards.append(matrix)
-    for number, matrix in enumerate(shards):
-        save_shard(tmp_path / f"{number}.npz", {"one": matrix.counts()}, TIMING, SETTINGS)
-    counts = merge_shards([tmp_path / "0.npz", tmp_path / "1.npz"]).counts["one"]
+    paths = [tmp_path / f"{number}.npz" for number in range(2)]
+    for number, size in enumerate(((17, 23), (30, 12))):
+        scores = arrays[f"metric.proc_scores{number}_u8"].reshape(20, *size)
+        truth = arrays[f"metric.proc_gt{number}"].reshape(size)
+        counts = count_pixels(torch.from_numpy(scores.argmax(0)), torch.from_numpy(truth), 20)
+        cells = counts.flatten().nonzero()[:, 0]
+        row = (cells.numpy(), counts.flatten()[cells].numpy())
+        about = {"timing": {"images": 1}, "settings": {"classifiers": {}, "settings": {}}}
+        save_counts(paths[number], {"one": image_counts([row], 20)}, **about)
+    merged = merge_shards(paths)
+    assert merged.timing == {"images": 2}
+    counts = confusion_matrix(merged.counts["one"])
     np.testing.assert_array_equal(counts, arrays["metric.proc_conf"].reshape(21, 21))
     for rule, relations in (("vanilla", {}), ("sgiou", tables["father_class_20"])):
-        result = sg_metrics(counts, _relations(relations))
+        classes = replace(load_class_list("voc_20"), parents=_relations(relations))
+        sums = ClassSums.of(merged.counts["one"], classes)
         expected = arrays[f"metric.process20_{rule}.iou"]
-        np.testing.assert_allclose(100 * result.iou, expected, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(100 * sums.iou(sums.guided)[0], expected, rtol=0, atol=1e-9)
 
 
-def test_counts_are_exact_beyond_what_floats_hold():
-    matrix = ConfusionMatrix(2)
-    matrix._counts[0] = 2**53
-    matrix.add(torch.tensor([0, 1]), torch.tensor([0, 65535], dtype=torch.uint16))
-    assert matrix.counts().tolist() == [[2**53 + 1, 0, 0], [0, 0, 1], [0, 0, 0]]
-
-
-def test_matrices_that_do_not_fit_are_refused():
+def test_ids_that_are_no_class_have_no_ground_truth():
+    truth = torch.tensor([0, 65535, 1], dtype=torch.uint16)
+    counts = count_pixels(torch.tensor([0, 1, 0]), truth, 2)
+    assert counts.tolist() == [[1, 1, 0], [0, 0, 1], [0, 0, 0]]
     with pytest.raises(InputError, match=r"\(3, 4\) and \(4, 3\)"):
-        ConfusionMatrix(2).add(torch.zeros(3, 4), torch.zeros(4, 3))
+        count_pixels(torch.zeros(3, 4), torch.zeros(4, 3), 2)
 
 
 def test_voc_20b_counts_all_other_context_classes_as_background():
@@ -148,7 +172,7 @@ def test_the_table_of_classes():
     classes = load_class_list("mini_ade_36")
     counts = np.zeros((37, 37), np.int64)
     counts[0, 0], counts[1, 0], counts[2, 0], counts[0, 36] = 60, 30, 10, 500
-    rows = list(csv.DictReader(per_class_table(counts, classes).splitlines()))
+    rows = list(csv.DictReader(per_class(counts, classes).to_csv(index=False).splitlines()))
     assert len(rows) == 36
     first = rows[0]
     assert first["name"] == classes.names[0]
@@ -171,6 +195,6 @@ def test_relations_of_ones_own(tmp_path):
         json.dumps({"names": ["dog", "animal"], "raw_ids": [1, 2], "parents": {"dog": ["animal"]}})
     )
     counts = np.array([[50, 0, 0], [50, 100, 0], [0, 0, 0]])
-    guided = sg_metrics(counts, load_class_list(str(path)).parents)
-    assert guided.iou[0] == pytest.approx(1.0)
-    assert segmentation_metrics(counts).iou[0] == pytest.approx(0.5)
+    sums = ClassSums.of_confusion(counts, load_class_list(str(path)))
+    assert sums.iou(sums.guided)[0, 0] == pytest.approx(1.0)
+    assert sums.iou()[0, 0] == pytest.approx(0.5)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,9 +13,10 @@ from PIL import Image
 from scan_core.datasets.index import BenchmarkIndex, Sample, Split
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
-from scan_core.evaluation.coco_results import coco_results
-from scan_core.evaluation.merging import numbers_of
-from scan_core.evaluation.predictions import count_predictions
+from scan_core.evaluation.counts import confusion_matrix
+from scan_core.evaluation.metrics import metrics_of
+from scan_core.evaluation.predictions import coco_results, count_predictions
+from scan_core.evaluation.results import write_scores
 from scan_core.vocabulary.classes import load_class_list
 
 CLASSES = load_class_list("ade20k_847")
@@ -90,11 +92,9 @@ def test_every_kind_of_file_gives_the_same_counts(benchmark, pairs, tmp_path):
     expected = np.zeros((848, 848), np.int64)
     for truth, prediction in pairs:
         np.add.at(expected, (prediction, np.where(truth < 0, 847, truth)), 1)
-    for ids, folder in files.items():
-        counts = count_predictions(_images(benchmark), CLASSES, folder, ids)
-        np.testing.assert_array_equal(counts, expected)
-    counts = count_predictions(_images(benchmark), CLASSES, tmp_path / "masks.json", "training")
-    np.testing.assert_array_equal(counts, expected)
+    for ids, path in [*files.items(), ("training", tmp_path / "masks.json")]:
+        counts = count_predictions(_images(benchmark), CLASSES, path, ids)
+        np.testing.assert_array_equal(confusion_matrix(counts), expected)
 
 
 def test_the_metrics_are_those_of_torchmetrics_and_detectron2(benchmark, pairs, tmp_path):
@@ -116,7 +116,7 @@ def test_the_metrics_are_those_of_torchmetrics_and_detectron2(benchmark, pairs, 
         accuracy[one] = intersection / (truth == one).sum()
     either = np.union1d(truth, predicted)
     assert len(either) > len(iou), "where all classes have ground truth the two rules agree"
-    numbers = numbers_of(counts, CLASSES)
+    numbers = metrics_of(counts, CLASSES)
     expected = {
         "miou": np.mean(list(iou.values())),
         "miou_d2_v06": sum(iou.values()) / len(either),
@@ -136,10 +136,10 @@ def test_the_command_writes_what_evaluate_writes_and_shows_the_published_numbers
     assert ran.returncode == 0, ran.stderr
     counts = count_predictions(_images(benchmark), CLASSES, folder, "training")
     metrics = json.loads((tmp_path / "scored/metrics.json").read_text())
-    assert metrics["results"]["combined"] == numbers_of(counts, CLASSES)
+    assert metrics["results"]["combined"] == metrics_of(counts, CLASSES)
     assert metrics["recipe"] == "CAT-Seg L"
     with np.load(tmp_path / "scored/confusion.npz") as file:
-        np.testing.assert_array_equal(file["counts"], counts)
+        np.testing.assert_array_equal(file["counts"], confusion_matrix(counts))
     assert len((tmp_path / "scored/per_class.csv").read_text().splitlines()) == 848
     published = (tmp_path / "scored/published.md").read_text()
     assert published in ran.stdout
@@ -195,3 +195,69 @@ def test_masks_that_overlap_or_leave_pixels_are_refused(benchmark, pairs, tmp_pa
     path.write_text('{"annotations": []}')
     with pytest.raises(InputError, match="are damaged"):
         count_predictions(_images(benchmark), CLASSES, path, "training")
+
+
+def test_masks_of_crowds_and_of_other_sizes(benchmark, pairs, tmp_path):
+    """Run lengths as a list are COCO's own for crowds; sizes are compared before decoding."""
+    maps = [prediction for _, prediction in pairs]
+    folder = _write(tmp_path / "maps", maps)
+    expected = count_predictions(_images(benchmark), CLASSES, folder, "training")
+    results = [
+        result
+        for number, label in enumerate(maps)
+        for result in coco_results(f"ADE_val_{number:08d}.jpg", label, CLASSES.names)
+    ]
+    for result in results:
+        number = int(result["file_name"][8:16])
+        column = (maps[number] == result["category_id"]).ravel(order="F")
+        changes = np.flatnonzero(np.diff(np.concatenate([[0], column, [not column[-1]]])))
+        result["segmentation"]["counts"] = np.diff(np.concatenate([[0], changes])).tolist()
+    path = tmp_path / "masks.json"
+
+    def counted(segmentation=None):
+        changed = [{**results[0], "segmentation": segmentation or results[0]["segmentation"]}]
+        path.write_text(json.dumps(changed + results[1:]))
+        return count_predictions(_images(benchmark), CLASSES, path, "training")
+
+    assert (counted() != expected).nnz == 0
+    height, width = maps[0].shape
+    for segmentation, message in (
+        ({"size": [3, 4], "counts": "04;3"}, "is 4x3 pixels, its label map 40x31"),
+        ({"size": [height, width], "counts": [3, 5]}, "a mask of ADE_val_00000000 is damaged"),
+        ({"size": [height, width], "counts": [-3]}, "a mask of ADE_val_00000000 is damaged"),
+        ([[0, 0, 5, 0, 5, 5]], r"expected \{size, counts\}"),
+    ):
+        with pytest.raises(InputError, match=message):
+            counted(segmentation)
+
+
+def test_ids_counted_from_1_are_told(benchmark, pairs, tmp_path, caplog):
+    """As a warning where all of them are classes, and in the message where one is not."""
+    truth = [np.where(t < 0, 3, t) for t, _ in pairs]
+    below = [np.where(label == 846, 3, label) for label in truth]
+    count_predictions(_images(benchmark), CLASSES, _write(tmp_path / "from 0", below), "training")
+    assert not caplog.records
+    shifted = _write(tmp_path / "from 1", [label + 1 for label in below])
+    count_predictions(_images(benchmark), CLASSES, shifted, "training")
+    assert "the ids seem to be counted from 1" in caplog.text
+    with pytest.raises(InputError, match=r"hold 847, .* are the ids counted from 1\?"):
+        shifted = _write(tmp_path / "all", [label + 1 for label in truth])
+        count_predictions(_images(benchmark), CLASSES, shifted, "training")
+
+
+def test_a_list_of_one_class_is_told(tmp_path, caplog):
+    classes = replace(CLASSES, names=("thing",), raw_ids=(1,), seen=None, parents={})
+    label = np.zeros((4, 5), np.uint8)
+    label[0] = 255
+    Image.fromarray(label).save(tmp_path / "0.png")
+    split = Split(".", ".", (Sample("0", "0.jpg", "0.png", 5, 4),), {})
+    BenchmarkIndex("one", "folder", "one", ("thing",), 255, {"val": split}).save(
+        tmp_path / "index.json"
+    )
+    (tmp_path / "predicted").mkdir()
+    Image.fromarray(np.zeros((4, 5), np.uint8)).save(tmp_path / "predicted/0.png")
+    metrics = write_scores(
+        _images(tmp_path), classes, tmp_path / "predicted", "training", "x", "one", tmp_path / "out"
+    )
+    assert metrics["miou"] == 1
+    assert "has one class: every prediction is right" in caplog.text

@@ -1,33 +1,28 @@
-"""Search of test-time settings: true numbers, one look at each image, stopped and continued."""
+"""Search of test-time settings: true numbers, one look at each image, killed and continued."""
 
-import csv
-import inspect
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from parity_pack import image
 from PIL import Image
 from small_models import small_scan
 
-from scan_core.command.stopping import Interrupted
 from scan_core.datasets.index import BenchmarkIndex, Sample, Split
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
-from scan_core.evaluation.evaluator import Shard, evaluate
-from scan_core.evaluation.merging import numbers_of
+from scan_core.evaluation.evaluator import evaluate
+from scan_core.evaluation.metrics import metrics_of
 from scan_core.params.grid import changed
 from scan_core.params.reading import override, read_params, validate
-from scan_core.params.resolution import resolve_settings
 from scan_core.params.schema.grids import Search
 from scan_core.params.schema.recipe import Recipe
 from scan_core.params.search_space import searched_benchmarks
-from scan_core.search.benchmarks import SearchedBenchmark, SearchedBenchmarks, Workplace
-from scan_core.search.report import best_of_each, best_settings, trials_table, write_report
-from scan_core.search.study import run_study
+from scan_core.params.settings import resolve_settings
+from scan_core.search.features import encode_benchmarks, identity
+from scan_core.search.study import run_study, write_report
 from scan_core.vocabulary.classes import load_class_list
 
 ROOT = Path(__file__).parents[1]
@@ -64,7 +59,7 @@ def scan(recipe):
 
 
 @pytest.fixture(scope="module")
-def benchmarks(tmp_path_factory) -> dict[str, SearchedBenchmark]:
+def benchmarks(tmp_path_factory):
     """Two images with random labels, scored by 20 classes and by 21."""
     folder = tmp_path_factory.mktemp("benchmarks")
     samples = []
@@ -81,7 +76,7 @@ def benchmarks(tmp_path_factory) -> dict[str, SearchedBenchmark]:
         classes = load_class_list(name)
         index = BenchmarkIndex(name, "pascal_voc", name, classes.names, 255, splits)
         index.save(folder / f"{name}.json")
-        found[name] = SearchedBenchmark(folder / f"{name}.json", name)
+        found[name] = (BenchmarkImages(folder / f"{name}.json", "train"), classes)
     return found
 
 
@@ -89,7 +84,7 @@ def test_a_trial_has_the_number_of_an_evaluation(scan, recipe, benchmarks, monke
     looks = []
     encode = scan.encode
     monkeypatch.setattr(scan, "encode", lambda *given: (looks.append(1), encode(*given))[1])
-    encoded = SearchedBenchmarks(scan, search(), recipe, benchmarks, 1e9)
+    score = encode_benchmarks(scan, search(), recipe, benchmarks, 1e9)
     trials = [
         {},
         {"inference.clip_weight": 0.5},
@@ -100,89 +95,22 @@ def test_a_trial_has_the_number_of_an_evaluation(scan, recipe, benchmarks, monke
             "inference.clip_weight": 1,
         },
     ]
-    found = [*encoded.scores(trials[:3]), *encoded.scores(trials[3:])]
+    found = [*score(trials[:3]), *score(trials[3:])]
     assert len(looks) == 2 * len(benchmarks), "once for each image and benchmark"
     settings = {
         str(number): resolve_settings(changed(recipe, values), "voc_20")
         for number, values in enumerate(trials)
     }
-    for name, benchmark in benchmarks.items():
-        images, classes = BenchmarkImages(benchmark.index, "train"), load_class_list(name)
-        matrices, _ = evaluate(scan, images, classes, settings, Shard())
-        for matrix, scores in zip(matrices.values(), found, strict=True):
-            assert scores[name] == numbers_of(matrix.counts(), classes)["miou"]
+    for name, (images, classes) in benchmarks.items():
+        counts = evaluate(scan, images, classes, settings, range(2))
+        for of_trial, scores in zip(counts.values(), found, strict=True):
+            assert scores[name] == metrics_of(of_trial, classes)["miou"]
     assert len({scores["voc_20"] for scores in found}) == 4, "settings that change something"
-
-
-@pytest.fixture
-def model(scan, tmp_path):
-    scan.save(tmp_path / "model.safetensors")
-    return tmp_path / "model.safetensors"
-
-
-def test_what_the_networks_saw_is_kept_for_the_next_start(
-    scan, recipe, benchmarks, model, monkeypatch
-):
-    looks = []
-    encode = scan.encode
-    monkeypatch.setattr(scan, "encode", lambda *given: (looks.append(1), encode(*given))[1])
-    trials = [{}, {"inference.clip_weight": 0.5}, {"inference.mask_threshold": 0.6}]
-
-    def scores(asked=None, code="a"):
-        place = Workplace(model.parent / "work", model, code)
-        looks.clear()
-        return SearchedBenchmarks(scan, asked or search(), recipe, benchmarks, 1e9, place).scores(
-            trials
-        )
-
-    first = scores()
-    assert len(looks) == 4
-    assert scores() == first
-    assert looks == []
-    damaged = next((model.parent / "work/features/voc_20").rglob("1.safetensors"))
-    damaged.write_bytes(damaged.read_bytes()[:-8])
-    next(damaged.parent.glob("unfinished.npz")).unlink()
-    assert scores() == first
-    assert len(looks) == 1, "what is damaged is made again"
-    more = {**SPACE, "inference.clip_weight": [0.0, 0.5]}
-    scores(search(vary=more, trials=40))
-    assert looks == [], "other trials of what was encoded"
-    scores(code="b")
-    assert len(looks) == 4
-    assert len(list((model.parent / "work/features").rglob("*.safetensors"))) == 4, "of one code"
-
-
-def test_a_search_that_is_stopped_goes_on_with_the_next_image(
-    scan, recipe, benchmarks, model, monkeypatch
-):
-    trials = [{}, {"inference.clip_weight": 0.5}]
-    whole = SearchedBenchmarks(scan, search(), recipe, benchmarks, 1e9).scores(trials)
-    signals, scored = [], []
-    score = scan.score
-
-    def counted(*given):
-        scored.append(1)
-        if len(scored) == 1:  # in the middle of the first image
-            signals.append(10)
-        return score(*given)
-
-    def begun(asked):
-        place = Workplace(model.parent / "work", model, "a", asked)
-        return SearchedBenchmarks(scan, search(), recipe, benchmarks, 1e9, place)
-
-    monkeypatch.setattr(scan, "score", counted)
-    with pytest.raises(Interrupted, match="138"):
-        begun(signals).scores(trials)
-    again = begun([])
-    assert again.scores(trials) == whole
-    assert len(scored) == 2 * 2 * len(trials), "of two benchmarks two images, each once"
-    again.finish()
-    assert not list(model.parent.rglob("*.npz"))
 
 
 def test_what_does_not_fit_into_memory_is_refused(scan, recipe, benchmarks):
     with pytest.raises(InputError, match=r"the 2 images of voc_20 take about .* --memory-gb"):
-        SearchedBenchmarks(scan, search(), recipe, benchmarks, 1e5)
+        encode_benchmarks(scan, search(), recipe, benchmarks, 1e5)
 
 
 def hill(trials):
@@ -196,91 +124,72 @@ def hill(trials):
 
 def test_the_top_is_found_and_can_be_pasted(tmp_path):
     asked = search(trials=60)
-    trials = run_study(asked, hill, tmp_path / "journal.log", "x")
-    own = {"a": 0.2, "b": 0.3}
-    write_report(asked, trials, own, "mini", tmp_path)
-    with (tmp_path / "trials.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    study = run_study(asked, hill, tmp_path / "optuna.db", "x")
+    write_report(asked, study, {"a": 0.2, "b": 0.3}, "mini", tmp_path)
+    rows = pd.read_csv(tmp_path / "trials.csv")
+    assert list(rows) == ["trial", *SPACE, "mean", "a", "b"]
     assert len(rows) == 60
-    assert max(float(row["mean"]) for row in rows) == pytest.approx(0.55)
+    assert rows["mean"].max() == pytest.approx(0.55)
     assert (tmp_path / "search.png").stat().st_size > 10_000
+    best = (tmp_path / "best.yaml").read_text()
+    assert "55.00 % with these settings" in best
+    assert "25.00 % with the recipe's own" in best
+    assert "    b: 0.3" in (tmp_path / "best_per_benchmark.yaml").read_text()
     pasted = read_params(tmp_path / "best.yaml")["inference"]
     assert (pasted["clip_weight"], pasted["ensemble"]) == (0.3, "log")
-    assert "55.00 % with these settings" in best_settings(asked, trials, own, "mini")
-    assert "25.00 % with the recipe's own" in best_settings(asked, trials, own, "mini")
     document = read_params(ROOT / "params.yaml")
     document["recipes"]["mini"]["inference"].update(pasted)
     recipe = validate(document).recipes["mini"]
     assert resolve_settings(recipe).clip_weight == 0.3
-    assert "    b: 0.3" in best_of_each(asked, trials, own, "mini")
-
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from scan_core.params.resolution import resolve_settings
-from scan_core.params.schema.grids import Search
-from scan_core.params.schema.recipe import Recipe
-from scan_core.search.study import run_study
-
-passes = []
-def evaluate(trials):
-    passes.append(1)
-    if len(passes) == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return hill(trials)
-
-run_study(Search.model_validate_json(sys.argv[2]), evaluate, Path(sys.argv[1]), "x")
-"""
-
-
-def test_what_a_killed_process_leaves_of_the_journal_stops_nobody(tmp_path):
-    journal = tmp_path / "journal.log"
-    whole = run_study(search(trials=20), hill, tmp_path / "whole.log", "x")
-    run_study(search(trials=10), hill, journal, "x")
-    with journal.open("a") as file:
-        file.write('{"op_code":4,"worker')
-    (tmp_path / "journal.log.lock").symlink_to("journal.log")
-    assert run_study(search(trials=20), hill, journal, "x") == whole
-    journal.write_bytes(b"\0" * 100 + b"\n")
-    with pytest.raises(InputError, match=r"journal\.log is damaged .*; delete it"):
-        run_study(search(trials=20), hill, journal, "x")
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
-def test_a_killed_search_ends_as_it_would_have(tmp_path, sampler):
-    asked = search(sampler=sampler, trials=35)
-    journal = tmp_path / "killed.log"
-    script = inspect.getsource(hill) + KILLED
-    command = [sys.executable, "-c", script, str(journal), asked.model_dump_json()]
-    killed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert killed.returncode == -9, killed.stderr
+def test_a_killed_search_goes_on_and_more_trials_continue_it(tmp_path, sampler):
+    asked = search(sampler=sampler, trials=20)
+    whole = _trials(run_study(asked, hill, tmp_path / "whole.db", "x"))
+
+    passes = iter([hill])  # the second one is killed
+
+    def killed(trials):
+        for one in passes:
+            return one(trials)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_study(asked, killed, tmp_path / "optuna.db", "x")
     evaluated = []
 
     def counted(trials):
         evaluated.extend(trials)
         return hill(trials)
 
-    continued = run_study(asked, counted, journal, "x")
-    assert len(evaluated) == 25, "the first ten were told before"
-    assert continued == run_study(asked, hill, tmp_path / "whole.log", "x")
+    continued = _trials(run_study(asked, counted, tmp_path / "optuna.db", "x"))
+    assert (len(continued), len(evaluated)) == (20, 10), "ten were told before"
+    assert continued[:10] == whole[:10]
+    more = run_study(search(sampler=sampler, trials=22), counted, tmp_path / "whole.db", "x")
+    assert _trials(more)[:20] == whole
+    run_study(search(sampler=sampler, trials=2), counted, tmp_path / "whole.db", "other data")
+    assert len(evaluated) == 10 + 2 + 2
 
 
-def test_more_trials_continue_and_other_data_begins_again(tmp_path):
-    journal = tmp_path / "journal.log"
-    few = run_study(search(trials=10), hill, journal, "x")
-    more = run_study(search(trials=20), hill, journal, "x")
-    assert more[:10] == few
-    assert len(more) == 20
-    evaluated = []
+def _trials(study):
+    done = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
+    return [(trial.params, trial.value) for trial in done]
 
-    def counted(trials):
-        evaluated.extend(trials)
-        return hill(trials)
 
-    run_study(search(trials=10), counted, journal, "other data")
-    assert len(evaluated) == 10
-    assert trials_table(search(), few).count("\n") == 11
+def test_other_data_is_another_search(scan, recipe, benchmarks, tmp_path):
+    scan.save(tmp_path / "model.safetensors")
+
+    def name(asked=None, found=benchmarks, code="a"):
+        return identity(asked or search(), recipe, found, tmp_path / "model.safetensors", code)
+
+    known = name()
+    assert name(search(trials=1)) == known, "more trials continue the search"
+    assert name(search(metric="macc")) != known
+    assert name(found={"voc_20": benchmarks["voc_20"]}) != known
+    assert name(code="b") != known
+    (tmp_path / "model.safetensors").write_bytes(b"a model of the same name")
+    assert name() != known
 
 
 @pytest.mark.parametrize(

@@ -488,7 +488,10 @@ def test_a_server_that_fails_holds_no_training_up(server, tmp_path, monkeypatch,
     monkeypatch.setenv("MLFLOW_TRACKING_URI", direct.store)
     from scan_core.tracking.sync import sync
 
-    whole = replace(training_run("clip", "seed=0", PART), curves={k: v.dropna().to_dict() for k, v in load_curves(record).items()})
+    whole = replace(
+        training_run("clip", "seed=0", PART),
+        curves={k: v.dropna().to_dict() for k, v in load_curves(record).items()},
+    )
     for _ in range(2):
         sync(recipe, [whole])
         (run,) = direct.runs(recipe)["clip/seed=0"]

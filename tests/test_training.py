@@ -323,13 +323,14 @@ def test_cells_share_what_they_agree_in():
     recipe = checked.recipes["mini"]
     components = cells_of(recipe, grids["components"])
     assert _variants(components) == {
-        "clip": 3, "segmenter": 6, "miner": 3, "pairs": 3, "finetuned": 6, "model": 12
+        "clip": 3, "segmenter": 6, "miner": 3, "pairs": 3, "finetuned_clip": 6, "model": 12
     }  # fmt: skip
-    main = cell_of(recipe, {}, 0)
-    assert main.names["model"] == "seed=0"
+    main = cell_of(recipe)
+    assert main.names["model"].startswith("seed=0-")
     assert main.names in [cell.names for cell in components]
     weights = cells_of(recipe, grids["ensemble_weight"])
-    assert {cell.names["model"] for cell in weights} == {"seed=0", "seed=1", "seed=2"}
+    assert {cell.names["model"][:7] for cell in weights} == {"seed=0-", "seed=1-", "seed=2-"}
+    assert len({cell.names["model"] for cell in weights}) == 3
 
 
 def test_a_grid_over_the_segmenter_shares_the_fine_tuned_clip():
@@ -337,14 +338,14 @@ def test_a_grid_over_the_segmenter_shares_the_fine_tuned_clip():
     grids = checked.ablations
     cells = cells_of(checked.recipes["mini"], grids["mini_low_frequency"])
     assert _variants(cells) == {
-        "clip": 3, "segmenter": 15, "miner": 3, "pairs": 3, "finetuned": 3, "model": 15
+        "clip": 3, "segmenter": 15, "miner": 3, "pairs": 3, "finetuned_clip": 3, "model": 15
     }  # fmt: skip
     for cell in cells:
         assert cell.recipe.segmenter.training.steps == 120, "fixed for all cells"
         assert cell.mining_recipe.segmenter.training.steps == 120
         assert cell.mining_recipe.segmenter.semantic_integration.sigmas == [9, 7, 3]
     faithful = cells_of(checked.recipes["mini"], grids["mini_released_behaviour"])
-    assert _variants(faithful)["finetuned"] == 6, "faithful changes mining and fine-tuning too"
+    assert _variants(faithful)["finetuned_clip"] == 6, "faithful changes mining and fine-tuning too"
 
 
 def _variants(cells):

@@ -1,81 +1,88 @@
 """Evaluate a model on a part of a benchmark's images, under one or many settings in one pass."""
 
-import argparse
 import logging
-import shutil
 from pathlib import Path
+from typing import Literal
 
-from scan_core.command.command_line import run
-from scan_core.evaluation.settings_file import load_settings
-
-
-def parser() -> argparse.ArgumentParser:
-    """Build the command line."""
-    result = argparse.ArgumentParser(description=__doc__)
-    result.add_argument("--model", type=Path, required=True, help="a fused or a released model")
-    result.add_argument("--index", type=Path, required=True, help="of the benchmark")
-    result.add_argument("--split", default="val", choices=["train", "val"])
-    result.add_argument("--classes", required=True, help="class list it is scored by")
-    result.add_argument(
-        "--settings",
-        type=Path,
-        help="JSON file of test-time settings (default: those that a released model holds)",
-    )
-    result.add_argument(
-        "--benchmark", help="without --settings: take the released model's settings for this one"
-    )
-    result.add_argument("--shard", type=int, default=0, help="number of this shard, from 0")
-    result.add_argument("--shards", type=int, default=1, help="number of shards")
-    result.add_argument("--chance", action="store_true", help="also random classes")
-    result.add_argument("--predictions", type=Path, help="folder for predictions")
-    result.add_argument("--prediction-format", default="png", choices=["png", "coco_rle", "both"])
-    result.add_argument("--most-predictions", type=int, help="of how many images (default: all)")
-    result.add_argument("--text-cache", type=Path, help="folder for text features")
-    result.add_argument(
-        "--evaluated",
-        type=Path,
-        help="folder of counts by settings; those there are kept",
-    )
-    result.add_argument("--code", default="", help="names the code: other code, other counts")
-    result.add_argument("--workers", type=int, default=1, help="threads that read images")
-    result.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
-    result.add_argument("--output", type=Path, required=True, help="counts, a .npz file")
-    return result
+from scan_core.params.command_line import run
 
 
-def main(arguments: argparse.Namespace) -> None:
-    """Count what is not counted yet."""
-    from scan_core.evaluation.evaluator import Shard
-    from scan_core.evaluation.shard import ShardJob, count_shard
+def evaluate_shard(
+    model: Path,
+    index: Path,
+    classes: str,
+    output: Path,
+    split: Literal["train", "val"] = "val",
+    settings: Path | None = None,
+    benchmark: str | None = None,
+    shard: int = 0,
+    shards: int = 1,
+    chance: bool = False,
+    predictions: Path | None = None,
+    prediction_format: Literal["png", "coco_rle", "both"] = "png",
+    most_predictions: int | None = None,
+    text_cache: Path | None = None,
+    evaluated: Path | None = None,
+    code: str = "",
+    workers: int = 1,
+    device: str = "auto",
+) -> None:
+    """Evaluate a model on a part of a benchmark's images, under one or many settings in one pass.
+
+    Args:
+        model: a fused or a released model.
+        index: of the benchmark.
+        classes: class list it is scored by.
+        output: counts, a .npz file to write.
+        split: of the benchmark.
+        settings: JSON file of test-time settings (default: those that a released model holds).
+        benchmark: without --settings: take the released model's settings for this one.
+        shard: number of this shard, from 0.
+        shards: number of shards.
+        chance: also count random classes.
+        predictions: folder for predictions.
+        prediction_format: label maps <classifier>/<stem>.png, or <classifier>.json of masks in
+            COCO's format of results, with training ids, or both.
+        most_predictions: of how many images (default: all).
+        text_cache: folder for text features.
+        evaluated: folder of counts by settings (default: beside the output); those there are kept.
+        code: names the code: other code, other counts.
+        workers: threads that read images.
+        device: auto, cpu, cuda.
+    """
+    from scan_core.datasets.loading import BenchmarkImages
+    from scan_core.evaluation.counts import save_counts
+    from scan_core.evaluation.evaluator import CountStore, evaluate_shard, store_identity
+    from scan_core.evaluation.predictions import export_predictions
+    from scan_core.evaluation.settings_file import EvaluationSettings
     from scan_core.inference.devices import chosen_device
+    from scan_core.inference.scan import Scan
+    from scan_core.vocabulary.classes import load_class_list
 
-    predictions = arguments.predictions
-    job = ShardJob(
-        arguments.model,
-        arguments.index,
-        arguments.split,
-        arguments.classes,
-        Shard(arguments.shard, arguments.shards),
-        arguments.chance,
-        predictions is not None,
-        arguments.prediction_format,
-        arguments.most_predictions,
-        arguments.code,
+    wanted = EvaluationSettings.read(settings) if settings else None
+    scan = Scan.from_checkpoint(
+        model,
+        wanted.table() if wanted else None,
+        device=chosen_device(device),
+        text_cache=text_cache,
     )
-    made, counted = count_shard(
-        job,
-        load_settings(arguments.settings) if arguments.settings else None,
-        arguments.evaluated or arguments.output.parent / "evaluated",
-        arguments.output,
-        chosen_device(arguments.device),
-        arguments.text_cache,
-        arguments.benchmark,
-        arguments.workers,
+    wanted = wanted or EvaluationSettings.of_classifiers(scan.settings_table.of(benchmark))
+    images, class_list = BenchmarkImages(index, split), load_class_list(classes)
+    first, last = (number * len(images) // shards for number in (shard, shard + 1))
+    drawn = 0 if predictions is None else min(last - first, most_predictions or last)
+    store = CountStore(
+        evaluated or output.parent / "evaluated", store_identity(model, images, class_list, code)
     )
-    if predictions is not None and made is not None:
-        shutil.copytree(made, predictions, dirs_exist_ok=True)
-    logging.info("settings that were not counted before: %d", counted)
+    counts, timing = evaluate_shard(
+        scan, images, class_list, wanted, range(first, last), store, chance, drawn, workers
+    )
+    save_counts(output, counts, timing=timing, settings=wanted.as_dict())
+    if predictions is not None:
+        names = {name: store.label_maps(key) for name, key in wanted.classifiers.items()}
+        numbers = range(first, first + drawn)
+        export_predictions(predictions, names, images, numbers, class_list, prediction_format)
+    logging.info("%d of %d images were counted", timing["counted"], timing["images"])
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    run(evaluate_shard)

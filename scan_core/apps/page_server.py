@@ -39,7 +39,7 @@ from scan_core.apps.segment import label_picture
 from scan_core.datasets.miniworld.concepts import CONCEPTS
 from scan_core.datasets.miniworld.scenes import draw_scene
 from scan_core.errors import InputError
-from scan_core.evaluation.coco_results import coco_results
+from scan_core.evaluation.predictions import coco_results
 from scan_core.inference.image_features import ImageViews
 from scan_core.inference.scan import Scan, Segmentation
 from scan_core.reporting.draw import class_colors

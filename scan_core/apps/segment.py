@@ -193,7 +193,7 @@ def segment_files(
     """
     from tqdm import tqdm
 
-    from scan_core.evaluation.coco_results import coco_results, image_ids
+    from scan_core.evaluation.predictions import coco_results, image_ids
 
     text = scan.embed(classes.words)
     about = _begin(out, scan, classes, minimum_score, resume, overwrite)

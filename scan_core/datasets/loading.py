@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from scan_core.datasets.index import BenchmarkIndex, load_index
 from scan_core.errors import InputError
+from scan_core.storage.files import file_digest
 from scan_core.storage.images import read_image, read_label
 
 
@@ -28,6 +29,7 @@ class BenchmarkImages:
         self.index: BenchmarkIndex = load_index(index_file)
         if split not in self.index.splits:
             raise InputError(f"{index_file} has no split '{split}', only {list(self.index.splits)}")
+        self.split = split
         self._split = self.index.splits[split]
         self._images = index_file.parent / self._split.image_root
         self._labels = index_file.parent / self._split.label_root
@@ -40,8 +42,25 @@ class BenchmarkImages:
         return self._split.samples[number].stem
 
     def file_name(self, number: int) -> str:
-        """The name of an image's file, without its folder."""
-        return Path(self._split.samples[number].image).name
+        """The name of an image with the suffix of its file, unique within the split."""
+        sample = self._split.samples[number]
+        return sample.stem + Path(sample.image).suffix
+
+    def check(self, number: int) -> None:
+        """Compare the files of an image with the index, without decoding them.
+
+        Raises:
+            InputError: one is missing, or not the one that was converted.
+        """
+        sample = self._split.samples[number]
+        files = {
+            self._images / sample.image: sample.image_sha256,
+            self._labels / sample.label: sample.label_sha256,
+        }
+        with _advice():
+            for path, sha256 in files.items():
+                if not path.is_file() or (sha256 and file_digest(path) != sha256):
+                    raise InputError(f"{path} is missing, or not the file that was converted")
 
     def image(self, number: int) -> NDArray[np.uint8]:
         """(H, W, 3) uint8, RGB.

@@ -1,13 +1,12 @@
-"""Evaluation on a shard of a benchmark: many settings in one pass over the images."""
+"""Evaluation of a benchmark's images: many settings in one pass, and counts that are kept."""
 
-import json
+import logging
+import shutil
 import time
 import zlib
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,32 +15,148 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from scan_core.command.stopping import Interrupted, stop_signals
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.datasets.reading_ahead import read_ahead
-from scan_core.evaluation.coco_results import coco_results, image_ids
-from scan_core.evaluation.confusion import ConfusionMatrix, as_evaluated
-from scan_core.evaluation.unfinished import UnfinishedShard
+from scan_core.errors import InputError
+from scan_core.evaluation.confusion import as_evaluated, count_pixels, predicted
+from scan_core.evaluation.counts import (
+    ImageCounts,
+    image_counts,
+    joined,
+    load_counts,
+    save_counts,
+)
+from scan_core.evaluation.settings_file import EvaluationSettings
 from scan_core.inference.class_map import class_maps
-from scan_core.inference.image_features import ImageFeatures
+from scan_core.inference.image_features import ImageFeatures, ImageViews
 from scan_core.inference.scan import Scan
-from scan_core.inference.views import ImageViews
 from scan_core.params.classifiers import CHANCE
+from scan_core.params.command_line import Interrupted, stop_signals
 from scan_core.params.settings import TestSettings
-from scan_core.storage.atomic import atomic_path, write_text
-from scan_core.storage.behind import WritingBehind
-from scan_core.vocabulary.classes import ClassList, load_class_list
+from scan_core.storage.files import atomic_path, file_digest, json_digest
+from scan_core.vocabulary.classes import ClassList
 
-PredictionFormat = Literal["png", "coco_rle", "both"]
-_MOST_WAITING = 16  # predictions that wait to be written, in memory
+# Images whose counts are written together: a killed evaluation repeats at most these.
+CHUNK = 50
 
 
-@dataclass(frozen=True)
-class Shard:
-    """A part of a benchmark's images: every `count`-th, from `number` on."""
+class CountStore:
+    """A folder of counts and of label maps by their settings, so that only new ones are evaluated.
 
-    number: int = 0
-    count: int = 1
+    Args:
+        folder: of a shard.
+        identity: hash of everything that counts depend on besides the settings. What the folder has
+            of another identity is deleted.
+    """
+
+    def __init__(self, folder: Path, identity: str) -> None:
+        self.folder = folder / identity
+        for other in folder.glob("*"):
+            if other != self.folder:
+                shutil.rmtree(other, ignore_errors=True)
+
+    def load(self, numbers: range) -> dict[str, ImageCounts]:
+        """The counts of some images that are there and can be read, by label."""
+        found: dict[str, ImageCounts] = {}
+        for path in self.folder.glob(f"{numbers.start}-{numbers.stop}.*.npz"):
+            try:
+                found |= load_counts(path)[0]
+            except InputError as error:
+                logging.warning("%s", error)
+        return found
+
+    def save(self, numbers: range, counts: Mapping[str, ImageCounts]) -> None:
+        labels = zlib.crc32(",".join(sorted(counts)).encode())
+        save_counts(self.folder / f"{numbers.start}-{numbers.stop}.{labels:08x}.npz", counts)
+
+    def label_maps(self, label: str) -> Path:
+        """The folder of what is predicted: training ids, `<stem>.png`."""
+        return self.folder / "predictions" / label
+
+
+def store_identity(model: Path, images: BenchmarkImages, classes: ClassList, code: str) -> str:
+    """A hash of everything that counts depend on besides the settings.
+
+    Args:
+        model: the file of the weights.
+        images: the benchmark's; its index has the digest of every image and label map.
+        classes: what it is scored by.
+        code: names what runs.
+    """
+    parts = [
+        *(file_digest(model), file_digest(images.index_file), images.split),
+        *(classes.names, predicted(classes).names, code),
+    ]
+    return json_digest(parts)[:16]
+
+
+def evaluate_shard(
+    scan: Scan,
+    images: BenchmarkImages,
+    classes: ClassList,
+    wanted: EvaluationSettings,
+    numbers: range,
+    store: CountStore,
+    chance: bool = False,
+    drawn: int = 0,
+    workers: int = 1,
+) -> tuple[dict[str, ImageCounts], dict[str, float]]:
+    """Count the pixels of a shard under all settings, those that the store does not have yet.
+
+    Args:
+        scan: the model.
+        images: the benchmark's images.
+        classes: what it is scored by.
+        wanted: the settings.
+        numbers: which of the images.
+        store: of their counts.
+        chance: also count the proposals with a random class for each.
+        drawn: of how many images the classifiers' label maps are kept, the first ones.
+        workers: threads that read images ahead.
+
+    Returns:
+        counts by the settings' key and `chance`; and the shard's `images`, those that were
+        `counted` now, and the `seconds` that it took.
+
+    Raises:
+        InputError: an image or label map that is missing or another than the index says.
+        Interrupted: a signal to stop came; the same call goes on with the chunk.
+    """
+    start, counted, parts = time.perf_counter(), 0, []
+
+    def to_draw(number: int) -> dict[str, Path]:
+        keys = wanted.classifiers.values() if number - numbers.start < drawn else ()
+        files = {key: store.label_maps(key) / f"{images.stem(number)}.png" for key in keys}
+        return {key: path for key, path in files.items() if not path.is_file()}
+
+    def observe(number: int, maps: Mapping[str, Tensor]) -> None:
+        progress.update()
+        for key, path in to_draw(number).items():
+            _write_label_map(path, maps[key].cpu().numpy())
+        if signals:
+            raise Interrupted(signals[0])
+
+    with stop_signals() as signals, tqdm(None, "images", len(numbers), mininterval=10) as progress:
+        for first in range(numbers.start, numbers.stop, CHUNK):
+            chunk = range(first, min(first + CHUNK, numbers.stop))
+            found = store.load(chunk)
+            needed = {key: one for key, one in wanted.settings.items() if key not in found}
+            undrawn = {key for number in chunk for key in to_draw(number)}
+            needed |= {key: wanted.settings[key] for key in undrawn}
+            chance_too = chance and CHANCE not in found
+            if needed or chance_too:
+                # The proposals, to which random classes are given, come with any settings.
+                needed = needed or dict([next(iter(wanted.settings.items()))])
+                new = evaluate(scan, images, classes, needed, chunk, chance_too, workers, observe)
+                store.save(chunk, new)
+                found |= new
+                counted += len(chunk)
+            else:
+                for number in chunk:
+                    images.check(number)
+            parts.append({label: found[label] for label in [*wanted.settings, *[CHANCE] * chance]})
+    seconds = time.perf_counter() - start
+    return joined(parts), {"images": len(numbers), "counted": counted, "seconds": seconds}
 
 
 @torch.inference_mode()
@@ -50,109 +165,50 @@ def evaluate(
     images: BenchmarkImages,
     classes: ClassList,
     settings: Mapping[str, TestSettings],
-    shard: Shard,
-    predictions: Path | None = None,
-    shown: Mapping[str, str] | None = None,
-    most_predictions: int | None = None,
+    numbers: Sequence[int],
     chance: bool = False,
-    prediction_format: PredictionFormat = "png",
-    unfinished: UnfinishedShard | None = None,
     workers: int = 1,
-) -> tuple[dict[str, ConfusionMatrix], dict[str, float]]:
-    """Count the pixels of one shard, under all settings at once.
+    observe: Callable[[int, Mapping[str, Tensor]], None] | None = None,
+) -> dict[str, ImageCounts]:
+    """Count the pixels of images under all settings at once.
 
     Args:
         scan: the model.
         images: the benchmark's images.
         classes: what it is scored by; the names of `predict_with`, if any, are predicted.
         settings: by a label of one's choice, such as their key; at least one.
-        shard: which images.
-        predictions: folder to write predictions to; None: none.
-        shown: name of a folder or file of predictions -> the label whose predictions it holds.
-        most_predictions: of how many images; None: all.
+        numbers: which of the images.
         chance: also count, as `chance`, the proposals with a random class for each.
-        prediction_format: label maps `<name>/<stem>.png`; or `<name>.json`, the results of all
-            images in COCO's format, with training ids; or both.
-        unfinished: where counts are kept on the way, and taken from; None: nowhere.
         workers: threads that read images ahead.
-
-    Returns:
-        confusion matrices by label, and `images` and `seconds`.
+        observe: is called with the number of each image and its class maps (H, W) by label.
 
     Raises:
         InputError: an unreadable image, or a label map of another size than its image.
-        Interrupted: a signal to stop came; the same call continues, where counts are kept.
     """
-    predicted = classes if classes.predict_with is None else load_class_list(classes.predict_with)
+    names = predicted(classes).names
     text = {
-        prompts: scan.embed(predicted.names, prompts)
+        prompts: scan.embed(names, prompts)
         for prompts in dict.fromkeys(setting.prompts for setting in settings.values())
     }
-    labels = [*settings, CHANCE] if chance else list(settings)
-    matrices = {label: ConfusionMatrix(len(classes), scan.image_encoder.device) for label in labels}
-    numbers = range(shard.number, len(images), shard.count)
-    ids = image_ids([images.stem(number) for number in range(len(images))])
-    shown = (shown or {}) if predictions is not None else {}
-    written = 0
-    results: dict[str, list[dict[str, Any]]] = {name: [] for name in shown}
-    done, before = 0, 0.0
-    if unfinished is not None:
-        unfinished.restore(matrices, list(results))
-        done, before, results = unfinished.done, unfinished.seconds, unfinished.results or results
-        written = done if most_predictions is None else min(done, most_predictions)
-    start = time.perf_counter()
-    # Only what can be continued is stopped in good order.
-    stopping: AbstractContextManager[list[int]] = nullcontext([])
-    if unfinished is not None:
-        stopping = stop_signals()
+    rows: dict[str, list[tuple[NDArray[Any], NDArray[Any]]]] = {}
 
-    def write(number: int, name: str, array: NDArray[np.integer[Any]]) -> None:
-        assert predictions is not None
-        stem = images.stem(number)
-        if prediction_format != "coco_rle":
-            _write_prediction(predictions / name / f"{stem}.png", array)
-        if prediction_format != "png":
-            file_name = images.file_name(number)
-            results[name] += coco_results(file_name, array, classes.names, image_id=ids[stem])
-
-    with stopping as signals, WritingBehind(_MOST_WAITING) as writing:
-        read = read_ahead(_reader(images), numbers[done:], workers)
-        for number, image, truth in tqdm(
-            read, "images", len(numbers), initial=done, mininterval=10
-        ):
-            size = (truth.shape[0], truth.shape[1])
-            maps, seen = _class_maps(scan, image, settings, text, size)
-            if chance:
-                random = _random_scores(seen.first, len(predicted), images.stem(number))
-                (maps[CHANCE],) = class_maps(seen.first.masks(), [random], size)
-            found = {label: as_evaluated(maps[label], classes) for label in labels}
-            for label, class_map in found.items():
-                matrices[label].add(class_map, truth.to(class_map.device))
-            if predictions is not None and written != most_predictions:
-                for name, label in shown.items():
-                    writing.submit(write, number, name, found[label].cpu().numpy())
-                written += 1
-            done += 1
-            if unfinished is not None and (signals or unfinished.is_due()):
-                writing.finish()  # of what counts as done
-                spent = before + time.perf_counter() - start
-                unfinished.save(done, spent, matrices, results)
-            if signals:
-                raise Interrupted(signals[0])
-    seconds = before + time.perf_counter() - start
-    if predictions is not None and prediction_format != "png":
-        for name, of_name in results.items():
-            write_text(predictions / f"{name}.json", json.dumps(of_name) + "\n")
-    return matrices, {"images": len(numbers), "seconds": seconds}
-
-
-def _reader(
-    images: BenchmarkImages,
-) -> Callable[[int], tuple[int, NDArray[np.uint8], Tensor]]:
     def read(number: int) -> tuple[int, NDArray[np.uint8], Tensor]:
         return number, images.image(number), torch.from_numpy(images.label(number))
 
-    return read
+    for number, image, truth in read_ahead(read, numbers, workers):
+        size = (truth.shape[0], truth.shape[1])
+        maps, seen = _class_maps(scan, image, settings, text, size)
+        if chance:
+            random = _random_scores(seen.first, len(names), images.stem(number))
+            (maps[CHANCE],) = class_maps(seen.first.masks(), [random], size)
+        found = {label: as_evaluated(one, classes) for label, one in maps.items()}
+        for label, class_map in found.items():
+            counts = count_pixels(class_map, truth, len(classes)).flatten()
+            cells = counts.nonzero()[:, 0]
+            rows.setdefault(label, []).append((cells.cpu().numpy(), counts[cells].cpu().numpy()))
+        if observe:
+            observe(number, found)
+    return {label: image_counts(of_label, len(classes)) for label, of_label in rows.items()}
 
 
 def _class_maps(
@@ -162,9 +218,9 @@ def _class_maps(
     text: Mapping[str, Tensor],
     size: tuple[int, int],
 ) -> tuple[dict[str, Tensor], ImageViews]:
-    """(H, W) int32 class maps by label, and what the networks saw in the first view.
+    """(H, W) int32 class maps by label, and the features of the first view.
 
-    Settings with one view of the image share what the networks say.
+    Settings with one view of the image share its features.
     """
     by_view: dict[Any, list[str]] = {}
     for label, one in settings.items():
@@ -185,12 +241,11 @@ def _random_scores(image_features: ImageFeatures, classes: int, stem: str) -> Te
     """One random class for each proposal, the same in every run."""
     generator = torch.Generator().manual_seed(zlib.crc32(stem.encode()))
     chosen = torch.randint(classes, (len(image_features.peaks),), generator=generator)
-    scores = torch.nn.functional.one_hot(chosen, classes).to(image_features.peaks)
-    return scores
+    return torch.nn.functional.one_hot(chosen, classes).to(image_features.peaks)
 
 
-def _write_prediction(path: Path, array: NDArray[np.integer[Any]]) -> None:
-    """A label map as PNG: 8 bits where the ids fit."""
+def _write_label_map(path: Path, array: NDArray[np.integer[Any]]) -> None:
+    """8 bits where the ids fit, else 16."""
     kind = np.uint8 if array.max() < 256 else np.uint16
     with atomic_path(path) as temporary:
         Image.fromarray(array.astype(kind)).save(temporary)

@@ -1,14 +1,16 @@
-"""Predictions of any model as files, counted against a benchmark's label maps without PyTorch.
+"""Predictions as files: written in the formats of the field, and scored without PyTorch.
 
-A prediction is a label map `<stem>.png` of 8 or 16 bits for each image of the split, or all of them
-are one `.json` of masks in COCO's run lengths, as detectron2 and this project write them: a list of
+Predictions are a label map `<stem>.png` of 8 or 16 bits for each image of a split, or one `.json`
+of all in COCO's format of results, as detectron2 and this project write it: a list of
 `{file_name, category_id, segmentation: {size, counts}}`.
 """
 
 import json
+import logging
+import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
 import numpy as np
@@ -17,17 +19,106 @@ from tqdm import tqdm
 
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
+from scan_core.evaluation.counts import ImageCounts, confusion_matrix, image_counts
+from scan_core.storage.files import read_text, write_text
 from scan_core.storage.images import read_label
 from scan_core.vocabulary.classes import ClassList
 
 Ids = Literal["training", "raw"]
 LabelMap = NDArray[np.integer[Any]]
+Reader = Callable[[str, tuple[int, ...]], LabelMap]
 _SHOWN_PROBLEMS = 5
+
+
+def image_ids(stems: Sequence[str]) -> dict[str, int | str]:
+    """The `image_id` of each image of a set: its name as a number, as COCO's are.
+
+    Where that would be the same for two of them, such as 1 and 001, all keep their names.
+    """
+    numbers = [int(stem) for stem in stems if stem.isdecimal()]
+    if len(set(numbers)) < len(numbers):
+        return {stem: stem for stem in stems}
+    return {stem: int(stem) if stem.isdecimal() else stem for stem in stems}
+
+
+def coco_results(
+    file_name: str,
+    class_map: NDArray[np.integer[Any]],
+    names: Sequence[str],
+    scores: Mapping[int, float] | None = None,
+    image_id: int | str | None = None,
+) -> list[dict[str, Any]]:
+    """The classes of one image, the largest first, as `pycocotools` reads them.
+
+    Args:
+        file_name: of the image.
+        class_map: (H, W), an index of `names` for every pixel; negative: none.
+        names: of the classes.
+        scores: of the classes that are there; None: the results have no `score`.
+        image_id: see `image_ids`; None: the file's stem, as a number where it is one.
+    """
+    from pycocotools import mask as coco_mask
+
+    if image_id is None:
+        (image_id,) = image_ids([PurePath(file_name).stem]).values()
+    ids, areas = np.unique(class_map[class_map >= 0], return_counts=True)
+    results = []
+    for position in np.argsort(-areas, kind="stable"):
+        class_id = int(ids[position])
+        encoded = coco_mask.encode(np.asfortranarray(class_map == class_id, dtype=np.uint8))
+        result: dict[str, Any] = {
+            "image_id": image_id,
+            "file_name": file_name,
+            "category_id": class_id,
+            "category": names[class_id],
+            "area": int(areas[position]),
+            "segmentation": {
+                "size": [int(side) for side in encoded["size"]],
+                "counts": encoded["counts"].decode("ascii"),
+            },
+        }
+        if scores is not None:
+            result["score"] = round(scores[class_id], 4)
+        results.append(result)
+    return results
+
+
+def export_predictions(
+    folder: Path,
+    label_maps: Mapping[str, Path],
+    images: BenchmarkImages,
+    numbers: Iterable[int],
+    classes: ClassList,
+    form: Literal["png", "coco_rle", "both"],
+) -> None:
+    """Write predictions by name: label maps `<name>/<stem>.png`, COCO's `<name>.json`, or both.
+
+    Args:
+        folder: to write to.
+        label_maps: by name the folder of `<stem>.png`.
+        images: what was predicted.
+        numbers: of these images.
+        classes: of the ids in the label maps.
+        form: what to write.
+    """
+    ids = image_ids([images.stem(number) for number in range(len(images))])
+    for name, source in label_maps.items():
+        results = []
+        for stem, file_name in ((images.stem(n), images.file_name(n)) for n in numbers):
+            if form != "coco_rle":
+                target = folder / name / f"{stem}.png"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source / f"{stem}.png", target)
+            if form != "png":
+                label_map = read_label(source / f"{stem}.png")
+                results += coco_results(file_name, label_map, classes.names, image_id=ids[stem])
+        if form != "png":
+            write_text(folder / f"{name}.json", json.dumps(results) + "\n")
 
 
 def count_predictions(
     images: BenchmarkImages, classes: ClassList, predictions: Path, ids: Ids
-) -> NDArray[np.int64]:
+) -> ImageCounts:
     """Count every pixel of a split by prediction and ground truth.
 
     Args:
@@ -36,9 +127,6 @@ def count_predictions(
         predictions: folder of label maps, or a `.json` of masks.
         ids: what a predicted number is: the place in the class list, from 0, or the value that
             the class has in the benchmark's raw label maps.
-
-    Returns:
-        (K + 1, K + 1) int64, as `ConfusionMatrix.counts` gives them.
 
     Raises:
         InputError: predictions are missing, unreadable, of another size than their label map, or
@@ -49,23 +137,22 @@ def count_predictions(
             f"class list {classes.name} has {len(classes)} classes, the benchmark "
             f"{images.index.name} {len(images.index.names)}; name its own list with --classes"
         )
-    predicted = _reader(predictions)
-    training_id = _training_ids(classes, ids)
+    stems = [images.stem(number) for number in range(len(images))]
+    predicted = _reader(predictions, stems)
+    training_ids = _training_ids(classes, ids)
     side = len(classes) + 1
-    counts = np.zeros(side * side, np.int64)
-    problems = []
-    for number in tqdm(range(len(images)), desc="images", unit="image", mininterval=5):
+    rows, problems = [], []
+    for number, stem in enumerate(tqdm(stems, desc="images", unit="image", mininterval=5)):
         truth = images.label(number)
         try:
-            found = predicted(images.stem(number), truth.shape)
-            if found.shape != truth.shape:
-                raise InputError(_size_differs(images.stem(number), found.shape, truth.shape))
-            prediction = training_id(images.stem(number), found)
+            found = predicted(stem, truth.shape)
+            _check_size(stem, found.shape, truth.shape)
+            prediction = training_ids(stem, found)
         except InputError as error:
             problems.append(str(error))
             continue
         labels = np.where(truth < 0, len(classes), truth).astype(np.int64)
-        counts += np.bincount((prediction * side + labels).ravel(), minlength=len(counts))
+        rows.append(np.unique(prediction * side + labels, return_counts=True))
     if problems:
         shown = "\n".join(f"  {problem}" for problem in problems[:_SHOWN_PROBLEMS])
         more = len(problems) - _SHOWN_PROBLEMS
@@ -73,10 +160,19 @@ def count_predictions(
             f"{predictions}: {len(problems)} of {len(images)} images of {images.index.name} "
             f"cannot be scored:\n{shown}" + (f"\n  and {more} more" if more > 0 else "")
         )
-    return counts.reshape(side, side)
+    counts = image_counts(rows, len(classes))
+    confusion = confusion_matrix(counts)
+    if not confusion[0].any() and confusion.trace(-1) > confusion.trace():
+        logging.warning(
+            "%s: no pixel is predicted as id 0, '%s', and more pixels would be right if every id "
+            "were one lower: the ids seem to be counted from 1, where the first class has 0",
+            predictions,
+            classes.names[0],
+        )
+    return counts
 
 
-def _reader(predictions: Path) -> Callable[[str, tuple[int, ...]], LabelMap]:
+def _reader(predictions: Path, stems: Iterable[str]) -> Reader:
     """A function from an image's stem and size to its prediction."""
     if predictions.is_dir():
 
@@ -93,32 +189,24 @@ def _reader(predictions: Path) -> Callable[[str, tuple[int, ...]], LabelMap]:
 
         return read
     if predictions.suffix == ".json":
-        return _from_masks(predictions, _masks_by_stem(predictions))
+        return _mask_reader(predictions, {*stems})
     raise InputError(
         f"predictions {predictions}: expected a folder of label maps <stem>.png, or a .json file "
         "of masks in COCO's run lengths"
     )
 
 
-def _masks_by_stem(path: Path) -> dict[str, list[Mapping[str, Any]]]:
-    masks: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+def _mask_reader(path: Path, stems: set[str]) -> Reader:
+    masks: dict[str | None, list[Mapping[str, Any]]] = defaultdict(list)
+    text = read_text(path)
     try:
-        for result in json.loads(path.read_text(encoding="utf-8")):
-            masks[Path(str(result["file_name"])).stem].append(result)
-    except OSError as error:
-        raise InputError(f"predictions {path} cannot be read: {error.strerror}") from None
+        for result in json.loads(text):
+            masks[_stem_of(result["file_name"], stems)].append(result)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"predictions {path} are damaged ({type(error).__name__}: {error}); expected a list of "
             "{file_name, category_id, segmentation: {size, counts}}"
         ) from None
-    return dict(masks)
-
-
-def _from_masks(
-    path: Path, masks: Mapping[str, list[Mapping[str, Any]]]
-) -> Callable[[str, tuple[int, ...]], LabelMap]:
-    from pycocotools import mask as coco_mask
 
     def read(stem: str, size: tuple[int, ...]) -> LabelMap:
         if stem not in masks:
@@ -126,12 +214,13 @@ def _from_masks(
         label = np.full(size, -1, np.int32)
         for result in masks[stem]:
             try:
-                covered = coco_mask.decode(result["segmentation"]).astype(bool)
+                covered = _decoded(stem, result["segmentation"], size)
                 category = int(result["category_id"])
             except (ValueError, KeyError, TypeError) as error:
-                raise InputError(f"{path}: a mask of {stem} is damaged ({error})") from None
-            if covered.shape != size:
-                raise InputError(_size_differs(stem, covered.shape, size))
+                raise InputError(
+                    f"{path}: a mask of {stem} is damaged ({error}); expected {{size, counts}}, "
+                    "run lengths as COCO has them"
+                ) from None
             if (label[covered] >= 0).any():
                 raise InputError(f"{path}: masks of {stem} overlap; a pixel needs one class")
             label[covered] = category
@@ -142,11 +231,35 @@ def _from_masks(
     return read
 
 
-def _size_differs(stem: str, found: tuple[int, ...], size: tuple[int, ...]) -> str:
-    return (
-        f"the prediction for {stem} is {found[1]}x{found[0]} pixels, its label map "
-        f"{size[1]}x{size[0]}; resize what the model predicts to the size of the image"
-    )
+def _stem_of(file_name: str, stems: set[str]) -> str | None:
+    """The image that a file name means, with or without folders before it and a suffix."""
+    parts = PurePath(str(file_name)).parts
+    names = ["/".join(parts[first:]) for first in range(len(parts))]
+    whole_and_cut = (form for name in names for form in (name, name.rpartition(".")[0]))
+    return next((form for form in whole_and_cut if form in stems), None)
+
+
+def _decoded(
+    stem: str, segmentation: Mapping[str, Any], size: tuple[int, ...]
+) -> NDArray[np.bool_]:
+    """(H, W): a mask from run lengths, as a list, as COCO's crowds have them, or compressed."""
+    from pycocotools import mask as coco_mask
+
+    counts = segmentation["counts"]
+    _check_size(stem, tuple(map(int, segmentation["size"])), size)
+    if isinstance(counts, list):
+        covered = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
+        return covered.reshape(size, order="F")
+    decoded: NDArray[np.uint8] = coco_mask.decode({"size": list(size), "counts": counts})
+    return decoded.astype(bool)
+
+
+def _check_size(stem: str, found: tuple[int, ...], size: tuple[int, ...]) -> None:
+    if found != size:
+        raise InputError(
+            f"the prediction for {stem} is {found[1]}x{found[0]} pixels, its label map "
+            f"{size[1]}x{size[0]}; resize what the model predicts to the size of the image"
+        )
 
 
 def _training_ids(classes: ClassList, ids: Ids) -> Callable[[str, LabelMap], NDArray[np.int64]]:
@@ -155,26 +268,22 @@ def _training_ids(classes: ClassList, ids: Ids) -> Callable[[str, LabelMap], NDA
         "training": {number: number for number in range(len(classes))},
         "raw": {raw: number for number, raw in enumerate(classes.raw_ids)},
     }
+    table = tables[ids]
     other: Ids = "raw" if ids == "training" else "training"
 
     def convert(stem: str, predicted: LabelMap) -> NDArray[np.int64]:
         numbers, places = np.unique(predicted, return_inverse=True)
-        table = tables[ids]
-        if strangers := [int(number) for number in numbers if int(number) not in table]:
+        if unknown := [int(number) for number in numbers if int(number) not in table]:
+            hint = ""
+            if all(int(number) in tables[other] for number in numbers):
+                hint = f"; all of them are {other} ids: --ids {other}?"
+            elif all(int(number) - 1 in table for number in numbers):
+                hint = "; are the ids counted from 1? The first class has 0"
             raise InputError(
-                f"{stem} is predicted to hold {strangers[0]}, which is no {ids} id of "
-                f"{classes.name}{_range(table)}{_hint(numbers, tables[other], other)}"
+                f"{stem} is predicted to hold {unknown[0]}, which is no {ids} id of "
+                f"{classes.name} ({min(table)} to {max(table)}){hint}"
             )
         converted = np.array([table[int(number)] for number in numbers], np.int64)
         return converted[places].reshape(predicted.shape)
 
     return convert
-
-
-def _range(table: Mapping[int, int]) -> str:
-    return f" ({min(table)} to {max(table)})"
-
-
-def _hint(numbers: Iterable[int], table: Mapping[int, int], other: Ids) -> str:
-    fits = all(int(number) in table for number in numbers)
-    return f"; all of them are {other} ids: --ids {other}?" if fits else ""

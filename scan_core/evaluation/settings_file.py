@@ -1,10 +1,11 @@
-"""What a model is tested with on one benchmark: settings by key, and the ways to classify."""
+"""What a model is tested with on one benchmark: settings by key, and which the classifiers have."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from scan_core.errors import InputError
 from scan_core.params.classifiers import classifier_settings
@@ -16,62 +17,46 @@ class EvaluationSettings:
     """The settings of one evaluation.
 
     Attributes:
-        ways: way to classify -> the key of its settings.
-        settings: by key; those of the ways, and of any grid.
+        classifiers: classifier -> the key of its settings.
+        settings: by key; those of the classifiers, and of any grid.
     """
 
-    ways: Mapping[str, str]
+    classifiers: Mapping[str, str]
     settings: Mapping[str, TestSettings]
 
     @classmethod
-    def of_ways(cls, settings: TestSettings) -> "EvaluationSettings":
-        """The ways to classify of a model, and nothing else."""
-        ways = classifier_settings(settings)
+    def of_classifiers(cls, settings: TestSettings) -> "EvaluationSettings":
+        """The whole model and each of its classifiers, and nothing else."""
+        found = classifier_settings(settings)
         return cls(
-            {way: one.key for way, one in ways.items()}, {one.key: one for one in ways.values()}
+            {name: one.key for name, one in found.items()},
+            {one.key: one for one in found.values()},
         )
 
-    def table(self) -> SettingsTable:
-        """The model as a whole as the default of a model."""
-        return SettingsTable(self.settings[self.ways["combined"]], {})
+    @classmethod
+    def read(cls, path: Path) -> "EvaluationSettings":
+        """Read a JSON file.
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {
-            "ways": dict(self.ways),
-            "settings": {key: one.as_dict() for key, one in self.settings.items()},
-        }
+        Raises:
+            InputError: unreadable, or not of that form.
+        """
+        try:
+            return TypeAdapter(cls).validate_json(path.read_bytes())
+        except OSError as error:
+            raise InputError(f"settings {path} cannot be read: {error.strerror}") from None
+        except (ValidationError, InputError) as error:
+            raise InputError(f"{path} is no file of test-time settings: {error}") from None
 
     @classmethod
     def from_dict(cls, values: Any) -> "EvaluationSettings":
-        """The inverse of `as_dict`.
+        """The inverse of `as_dict`."""
+        return TypeAdapter(cls).validate_python(values)
 
-        Raises:
-            InputError: not of that form, or a key that is not that of its settings.
-        """
-        try:
-            settings = {k: TestSettings.from_dict(v) for k, v in values["settings"].items()}
-            ways = {str(way): str(key) for way, key in values["ways"].items()}
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(
-                f"expected the keys 'ways' and 'settings' ({type(error).__name__}: {error})"
-            ) from None
-        if strange := [key for key, one in settings.items() if one.key != key]:
-            raise InputError(f"'{strange[0]}' is not the key of its settings")
-        if missing := [way for way, key in ways.items() if key not in settings]:
-            raise InputError(f"there are no settings for the way '{missing[0]}'")
-        return cls(ways, settings)
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        values: dict[str, Any] = TypeAdapter(EvaluationSettings).dump_python(self, mode="json")
+        return values
 
-
-def load_settings(path: Path) -> EvaluationSettings:
-    """Read a file of settings.
-
-    Raises:
-        InputError: unreadable, or not of that form.
-    """
-    try:
-        return EvaluationSettings.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise InputError(f"settings {path} cannot be read: {error.strerror}") from None
-    except (ValueError, InputError) as error:
-        raise InputError(f"{path} is no file of test-time settings: {error}") from None
+    def table(self) -> SettingsTable:
+        """The whole model's settings as the default of a model."""
+        return SettingsTable(self.settings[self.classifiers["combined"]], {})

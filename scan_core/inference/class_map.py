@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from scan_core.models.constants import constant
 from scan_core.models.cpu_linear import ConvolutionalLinear
+from scan_core.models.preprocessing import constant
 from scan_core.params.settings import TestSettings
 
 # Class scores of this many pixels × classes are held at once: 1 MB, which stay in a CPU's cache.

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from scan_core.models.constants import constant
-from scan_core.models.preprocessing import ClipInput, normalise
+from scan_core.models.preprocessing import ClipInput, constant, normalise
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scan_core.models.constants import constant
+from scan_core.models.preprocessing import constant
 
 
 class DeformableAttention(nn.Module):

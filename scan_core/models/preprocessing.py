@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -9,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from scan_core.models.constants import constant
 from scan_core.models.resizing import resized
 from scan_core.models.resizing import resized_shape as resized_shape  # of this module's interface
 from scan_core.storage.images import ImageLike as ImageLike  # a part of this module's interface
@@ -20,6 +20,8 @@ PIXEL_MEAN = (123.675, 116.280, 103.530)
 PIXEL_STD = (58.395, 57.120, 57.375)
 # Images are padded to a multiple of this, the coarsest stride.
 STRIDE = 32
+
+_Numbers = Sequence[float] | Sequence[Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -131,3 +133,25 @@ def _of_one_size(images: Sequence[Tensor]) -> list[Tensor]:
     if len({image.shape for image in images}) == 1:
         return [torch.stack(list(images))]
     return [image[None] for image in images]
+
+
+def constant(numbers: _Numbers, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    """The tensor of some numbers, copied to a device once: a copy to a GPU waits until it is idle.
+
+    It is shared: nobody may write to it.
+
+    Args:
+        numbers: of one or two dimensions.
+        device: where it lies.
+        dtype: int64 for whole numbers and float32 for others, if None.
+    """
+    hashable = tuple(tuple(n) if isinstance(n, Sequence) else n for n in numbers)
+    return _made(hashable, device, dtype)
+
+
+@lru_cache(maxsize=512)
+def _made(
+    numbers: tuple[float | tuple[float, ...], ...], device: torch.device, dtype: torch.dtype | None
+) -> Tensor:
+    with torch.inference_mode(False):  # or training could not use it afterwards
+        return torch.tensor(numbers, device=device, dtype=dtype)

@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from scan_core.models.attention import Attention
 from scan_core.models.clip import WholeImageTokens
-from scan_core.models.constants import constant
 from scan_core.models.dropout import SampleDropout
+from scan_core.models.preprocessing import constant
 
 
 @dataclass(frozen=True)

@@ -32,14 +32,15 @@ def clip_models() -> dict[str, Path]:
 
 
 @cache
-def _config(name: str) -> dict[str, Any]:
+def described(name: str) -> dict[str, Any]:
+    """open_clip's description of a model."""
     config: dict[str, Any] = json.loads(clip_models()[name].read_text(encoding="utf-8"))
     return config
 
 
 def unusable(name: str) -> str | None:
     """Why a model cannot be a recipe's CLIP; None if it can."""
-    config = _config(name)
+    config = described(name)
     vision, text = config["vision_cfg"], config["text_cfg"]
     if timm := vision.get("timm_model_name"):
         if vision.get("timm_pool") == "map":
@@ -87,54 +88,4 @@ def clip_config(name: str) -> dict[str, Any]:
             f"CLIP '{name}' cannot be used: {reason}. SCAN needs a plain vision transformer with a "
             "[CLS] token, such as ViT-B-16 or ViT-L-14; docs/clips.md lists them"
         )
-    return _config(name)
-
-
-def clips_page() -> str:
-    """`docs/clips.md`: every model of open_clip, and whether it can be a recipe's CLIP."""
-    usable, refused = [], []
-    for name in clip_models():
-        if reason := unusable(name):
-            refused.append(f"| `{name}` | {reason} |")
-            continue
-        config = _config(name)
-        vision, text = config["vision_cfg"], config["text_cfg"]
-        size, patch = vision["image_size"], vision["patch_size"]
-        activation = "QuickGELU" if config.get("quick_gelu") else "GELU"
-        usable.append(
-            f"| `{name}` | {size} / {patch} | {vision['layers']} × {vision['width']} | "
-            f"{text['layers']} × {text['width']} | {config['embed_dim']} | {activation} |"
-        )
-    return _PAGE.format(usable="\n".join(usable), refused="\n".join(refused))
-
-
-_PAGE = """\
-# CLIPs
-
-A recipe's CLIP (`clip.architecture`) is one of open_clip's models by name. SCAN needs a plain
-vision transformer with a [CLS] token – the contextual shift writes that token of the whole image
-into crops, and semantic integration adds it as a prior – and CLIP's own text transformer and
-tokenizer. This page is generated from the files of the installed open_clip (`make docs`).
-
-`clip.source: open_clip:<tag>` takes weights from open_clip's collection. Its table also says
-whether the weights want QuickGELU, and the mean and standard deviation of the pixels. With
-`clip.source: file:<path>` the key `clip.pretrained` names the tag whose weights the file holds, or
-from which they were fine-tuned: `openai` for OpenAI's own, which want QuickGELU.
-
-## Models that can be used
-
-Blocks × width of the towers; the activation is that of the architecture, where a tag does not say
-otherwise.
-
-| Model | Pixels / patch | Image tower | Text tower | Embedding | Activation |
-| --- | --- | --- | --- | --- | --- |
-{usable}
-
-## Models that cannot be used
-
-`snakemake -n` refuses a recipe with one of these before anything is downloaded.
-
-| Model | Why |
-| --- | --- |
-{refused}
-"""
+    return described(name)

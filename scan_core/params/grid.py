@@ -238,7 +238,7 @@ def _variants(recipe: Recipe, mining: Recipe, data: str, captions: str | None) -
     """Stage -> its variant; what a stage reads of others is in its name by their names."""
 
     def name(part: RecipePart, *reads: Any) -> str:
-        made_of = [part.model_dump(), _named_files(part), *reads]
+        made_of = [part.model_dump(exclude_defaults=True), _named_files(part), *reads]
         return f"seed={part.seed}-{short_hash(made_of)}"
 
     clip, of_miner = name(clip_part(recipe)), name(clip_part(mining))

@@ -30,7 +30,14 @@ METRICS = {
     "miou_d2_v06_unseen": Metric(
         "mIoU (d2 v0.6), unseen", "`miou_d2_v06` of the classes that it does not have"
     ),
+    "hiou": Metric("hIoU", "harmonic mean of `miou_seen` and `miou_unseen`"),
+    "hiou_d2_v06": Metric(
+        "hIoU (d2 v0.6)",
+        "harmonic mean of `miou_d2_v06_seen` and `miou_d2_v06_unseen`, as the release prints it",
+    ),
     "fwiou": Metric("fwIoU", "IoU weighted by the class's share of the ground truth"),
     "macc": Metric("mAcc", "mean recall of the classes with ground truth"),
     "pacc": Metric("pAcc", "share of the pixels with ground truth that are right"),
+    "pacc_seen": Metric("pAcc, seen", "`pacc` of the pixels of classes that the vocabulary has"),
+    "pacc_unseen": Metric("pAcc, unseen", "`pacc` of the pixels of classes that it does not have"),
 }

@@ -1,14 +1,38 @@
-"""What a search is made on, what it leaves as it is, and whether it can be made."""
+"""What a search is made on, whether it can be made, and the settings of its trials."""
 
+import itertools
+from collections.abc import Mapping
 from typing import Any
 
 from scan_core.errors import InputError
+from scan_core.params.grid import changed
 from scan_core.params.schema.grids import Search, Steps
 from scan_core.params.schema.recipe import Recipe
-from scan_core.params.settings import resolve_settings
+from scan_core.params.settings import TestSettings, resolve_settings
 
 _MASK, _CROP = "inference.mask_threshold", "inference.crop_threshold"
 _RATIO = "inference.replace_ratio"
+
+
+def settings_of_trial(recipe: Recipe, benchmark: str, values: Mapping[str, Any]) -> TestSettings:
+    """The settings of a benchmark with some keys of the recipe replaced, as a cell of a grid has.
+
+    Raises:
+        InputError: values that contradict each other.
+    """
+    return resolve_settings(changed(recipe, values), benchmark)
+
+
+def settings_of_crops(search: Search, recipe: Recipe, benchmark: str) -> list[TestSettings]:
+    """Settings that need all crops, and all shifts of them, that any trial or the recipe needs."""
+    keys = (_MASK, _CROP, _RATIO)
+    listed = {key: values for key in keys if isinstance(values := search.vary.get(key), list)}
+    combinations = [
+        dict(zip(listed, values, strict=True)) for values in itertools.product(*listed.values())
+    ]
+    settings = [settings_of_trial(recipe, benchmark, values) for values in ({}, *combinations)]
+    # A trial may raise the weight, so CLIP is asked whatever the recipe's is.
+    return [one.with_clip_weight(1.0) for one in settings]
 
 
 def not_searched(search: Search, recipe: Recipe, benchmark: str) -> dict[str, Any]:

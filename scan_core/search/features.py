@@ -1,4 +1,4 @@
-"""What the networks say about the images of a benchmark, kept, so that a trial only recombines it.
+"""The networks' outputs for the images of a benchmark, in memory, so that a trial recombines them.
 
 For each image the masks at stride 4, for every crop threshold and replace ratio one feature of
 each proposal, and the label map: about 4 · (h/4 · w/4 · Q + Q · E · (1 + combinations) + h · w)
@@ -6,9 +6,9 @@ bytes. An image of the miniature world takes 0.2 MB; one of 640 × 960 pixels wi
 18 MB.
 """
 
-import dataclasses
-import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,24 +17,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from scan_core.command.stopping import Interrupted
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.datasets.reading_ahead import read_ahead
 from scan_core.errors import InputError
-from scan_core.evaluation.confusion import ConfusionMatrix, as_evaluated
-from scan_core.evaluation.merging import numbers_of
+from scan_core.evaluation.confusion import as_evaluated, count_pixels, predicted
+from scan_core.evaluation.metrics import ClassSums
 from scan_core.inference.class_map import class_maps
+from scan_core.inference.image_features import ImageViews, View
 from scan_core.inference.scan import Scan
-from scan_core.inference.views import ImageViews, View
+from scan_core.params.schema.grids import Search
+from scan_core.params.schema.recipe import Recipe
+from scan_core.params.search_space import not_searched, settings_of_crops, settings_of_trial
 from scan_core.params.settings import TestSettings
-from scan_core.search.kept_features import KeptFeatures
-from scan_core.vocabulary.classes import ClassList, load_class_list
-
-_log = logging.getLogger(__name__)
+from scan_core.storage.files import file_digest, json_digest
+from scan_core.vocabulary.classes import ClassList
 
 
 class BenchmarkFeatures:
-    """The image encoder's features of one benchmark's images, and the score of any settings.
+    """The outputs for one benchmark's images, and the score of any settings.
 
     Args:
         scan: the model.
@@ -43,15 +43,12 @@ class BenchmarkFeatures:
         settings: that need all crops which `score` may be asked for.
         most_images: the first so many; None: all.
         memory: bytes that may be kept.
-        kept: where features and counts are kept for the next start; None: nowhere.
-        signals: gets the number of a signal to stop; see `stop_signals`.
 
     Attributes:
         memory: bytes that are kept.
 
     Raises:
         InputError: an unreadable image, or there is not enough memory for all.
-        Interrupted: a signal to stop came; what is kept is not made again.
     """
 
     def __init__(
@@ -62,123 +59,121 @@ class BenchmarkFeatures:
         settings: Sequence[TestSettings],
         most_images: int | None,
         memory: float,
-        kept: KeptFeatures | None = None,
-        signals: Sequence[int] = (),
     ) -> None:
         self._scan, self._classes = scan, classes
-        self._on_disk, self._signals = kept, signals
-        self._text = scan.embed(predicted_names(classes), settings[0].prompts)
+        self._text = scan.embed(predicted(classes).names, settings[0].prompts)
         self._kept: list[tuple[ImageViews, Tensor]] = []
         self.memory = 0
         count = min(len(images), most_images or len(images))
-        found = 0
 
-        def read(number: int) -> tuple[ImageViews | None, NDArray[np.uint8] | None, Tensor]:
-            seen = kept.load(number) if kept else None
-            image = images.image(number) if seen is None else None
-            return seen, image, torch.from_numpy(images.label(number))
+        def read(number: int) -> tuple[NDArray[np.uint8], Tensor]:
+            return images.image(number), torch.from_numpy(images.label(number))
 
-        ahead = tqdm(
-            read_ahead(read, range(count), 1), f"encoding {classes.name}", count, mininterval=10
-        )
-        for number, (loaded, image, truth) in enumerate(ahead):
-            if loaded is None:
-                assert image is not None
-                (encoded,) = scan.encode([image], settings)
-                seen = _on(encoded, "cpu")
-                if kept:
-                    kept.save(number, seen)
-            else:
-                seen = loaded
-                found += 1
-            self._kept.append((seen, truth))
-            self.memory += sum(tensor.nbytes for tensor in (*_tensors(seen), truth))
-            if self.memory / (number + 1) * count > memory:
-                needed = self.memory / (number + 1) * count / 1e9
+        ahead = read_ahead(read, range(count), 1)
+        for image, truth in tqdm(ahead, f"encoding {classes.name}", count, mininterval=10):
+            (encoded,) = scan.encode([image], settings)
+            self._kept.append((_on(encoded, "cpu", copy=True), truth))
+            self.memory += truth.nbytes + sum(one.nbytes for one in _tensors(self._kept[-1][0]))
+            needed = self.memory / len(self._kept) * count
+            if needed > memory:
                 raise InputError(
-                    f"the {count} images of {classes.name} take about {needed:.1f} GB of memory, "
-                    f"and {memory / 1e9:.1f} GB are left of --memory-gb; take fewer images "
+                    f"the {count} images of {classes.name} take about {needed / 1e9:.1f} GB of "
+                    f"memory, and {memory / 1e9:.1f} GB are left of --memory-gb; take fewer images "
                     "(`images` of the search), fewer benchmarks, or allow more"
                 )
-            self._stop_if_asked()
-        if found:
-            _log.info("%s: %d of %d images were encoded before", classes.name, found, count)
 
     @torch.inference_mode()
     def score(self, settings: Sequence[TestSettings], metric: str) -> list[float]:
-        """A metric of each of the settings; fractions, 0 where it has no meaning.
-
-        Raises:
-            Interrupted: a signal to stop came; the next start goes on with the next image.
-        """
-        scan, device = self._scan, self._scan.image_encoder.device
+        """A metric of each of the settings; fractions, 0 where it has no meaning."""
+        device = self._scan.image_encoder.device
         different = {one.key: one for one in settings}
-        matrices = {key: ConfusionMatrix(len(self._classes), device) for key in different}
-        counting = self._on_disk.counting() if self._on_disk else None
-        if counting:
-            counting.restore(matrices, [])
-        first = counting.done if counting else 0
-        images = tqdm(
-            self._kept[first:], f"scoring {len(different)} settings on {self._classes.name}",
-            len(self._kept), initial=first, mininterval=10, delay=10,
-        )  # fmt: skip
-        for number, (kept, truth) in enumerate(images, first):
+        size = len(self._classes)
+        counts = torch.zeros(len(different), size + 1, size + 1, dtype=torch.int64, device=device)
+        for kept, truth in self._kept:
             seen = _on(kept, device)
-            scores = [scan.score(seen, self._text, one) for one in different.values()]
-            size = (truth.shape[0], truth.shape[1])
-            for matrix, found in zip(
-                matrices.values(), class_maps(seen.masks(size), scores, size), strict=True
+            shape = (truth.shape[0], truth.shape[1])
+            scores = [self._scan.score(seen, self._text, one) for one in different.values()]
+            for confusion, found in zip(
+                counts, class_maps(seen.masks(shape), scores, shape), strict=True
             ):
-                matrix.add(as_evaluated(found, self._classes), truth.to(device))
-            done = number + 1
-            if counting and (self._signals or counting.is_due() or done == len(self._kept)):
-                counting.save(done, 0.0, matrices, {})
-            self._stop_if_asked()
-        values = {
-            key: numbers_of(matrix.counts(), self._classes)[metric] or 0.0
-            for key, matrix in matrices.items()
-        }
+                confusion += count_pixels(as_evaluated(found, self._classes), truth, size)
+        values = {}
+        for key, confusion in zip(different, counts.cpu().numpy(), strict=True):
+            metrics = ClassSums.of_confusion(confusion, self._classes).metrics()
+            values[key] = float(np.nan_to_num(metrics[metric][0]))
         return [values[one.key] for one in settings]
 
-    def finish(self) -> None:
-        """Remove the counts: the scores are kept elsewhere."""
-        if self._on_disk:
-            self._on_disk.counting().remove()
 
-    def _stop_if_asked(self) -> None:
-        if self._signals:
-            _log.info("signal %d: stopped; run again to continue", self._signals[0])
-            raise Interrupted(self._signals[0])
+def encode_benchmarks(
+    scan: Scan,
+    search: Search,
+    recipe: Recipe,
+    benchmarks: Mapping[str, tuple[BenchmarkImages, ClassList]],
+    memory: float,
+) -> Callable[[Sequence[Mapping[str, Any]]], list[dict[str, float]]]:
+    """Encode all images of a search.
+
+    Args:
+        scan: the model.
+        search: its keys, metric and number of images.
+        recipe: whose settings trials differ from in what is searched.
+        benchmarks: by name the images, and what they are scored by.
+        memory: bytes that may be kept.
+
+    Returns:
+        a function from the values of trials to the metric on each benchmark.
+
+    Raises:
+        InputError: an unreadable image, or not enough memory.
+    """
+    encoded: dict[str, BenchmarkFeatures] = {}
+    for name, (images, classes) in benchmarks.items():
+        settings = settings_of_crops(search, recipe, name)
+        encoded[name] = BenchmarkFeatures(scan, images, classes, settings, search.images, memory)
+        memory -= encoded[name].memory
+
+    def score(trials: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
+        columns = {}
+        for name, features in encoded.items():
+            settings = [settings_of_trial(recipe, name, values) for values in trials]
+            columns[name] = features.score(settings, search.metric)
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    return score
 
 
-def predicted_names(classes: ClassList) -> tuple[str, ...]:
-    """The names that are given to the network for a benchmark scored by these classes."""
-    other = classes.predict_with
-    return classes.names if other is None else load_class_list(other).names
+def identity(
+    search: Search,
+    recipe: Recipe,
+    benchmarks: Mapping[str, tuple[BenchmarkImages, ClassList]],
+    model: Path,
+    code: str,
+) -> str:
+    """A hash of everything that the score of a trial depends on, 12 hexadecimal digits."""
+    parts: list[Any] = [search.model_dump(exclude={"trials"}), file_digest(model), code]
+    for name, (images, classes) in benchmarks.items():
+        scored_by = [classes.names, classes.seen, classes.parents, predicted(classes).names]
+        parts += [file_digest(images.index_file), scored_by, not_searched(search, recipe, name)]
+    return json_digest(parts)[:12]
 
 
-def _tensors(seen: ImageViews) -> list[Tensor]:
-    found = []
+def _tensors(seen: ImageViews) -> Iterator[Tensor]:
     for view in seen.views:
         one = view.image_features
-        found += [one.mask_logits, one.peaks, one.embeddings, *one.crop_features.values()]
-    return found
+        yield from (one.mask_logits, one.peaks, one.embeddings, *one.crop_features.values())
 
 
-def _on(seen: ImageViews, device: torch.device | str) -> ImageViews:
-    """The same on a device, in memory of its own: a view would keep what it is a part of."""
-
-    def moved(tensor: Tensor) -> Tensor:
-        there = tensor.to(device)
-        return there.clone() if there._base is not None else there
-
+def _on(seen: ImageViews, device: torch.device | str, copy: bool = False) -> ImageViews:
+    """The same on a device; as a copy, because a slice would keep all that it is a part of."""
     views = []
     for view in seen.views:
         one = view.image_features
-        changes: dict[str, Any] = {
-            name: moved(getattr(one, name)) for name in ("mask_logits", "peaks", "embeddings")
-        }
-        features = {key: moved(tensor) for key, tensor in one.crop_features.items()}
-        there = dataclasses.replace(one, **changes, crop_features=features)
-        views.append(View(there, view.mirrored))
+        moved = replace(
+            one,
+            mask_logits=one.mask_logits.to(device, copy=copy),
+            peaks=one.peaks.to(device, copy=copy),
+            embeddings=one.embeddings.to(device, copy=copy),
+            crop_features={k: v.to(device, copy=copy) for k, v in one.crop_features.items()},
+        )
+        views.append(View(moved, view.mirrored))
     return ImageViews(tuple(views))

@@ -1,23 +1,19 @@
-"""A search with Optuna that continues where it was stopped."""
+"""A search of test-time settings with Optuna, and the files that it leaves."""
 
+import json
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
-from scan_core.errors import InputError
 from scan_core.params.schema.grids import Search, Steps
-from scan_core.storage.locks import exclusive
+from scan_core.storage.files import atomic_path, write_text
 
-_log = logging.getLogger(__name__)
 # Trials that one pass over the images evaluates.
 BATCH = 10
 
@@ -25,132 +21,111 @@ Values = Mapping[str, Any]
 Scores = Mapping[str, float]
 
 
-@dataclass(frozen=True)
-class Trial:
-    """One setting that was tried.
-
-    Attributes:
-        number: in the order of the search, from 0.
-        values: key -> value.
-        scores: benchmark -> metric, a fraction.
-    """
-
-    number: int
-    values: Values
-    scores: Scores
-
-    @property
-    def mean(self) -> float:
-        """Over the benchmarks."""
-        return mean_of(self.scores)
-
-
-def mean_of(scores: Scores) -> float:
-    """The mean over the benchmarks, what is searched for the largest of."""
-    return sum(scores.values()) / len(scores)
-
-
 def run_study(
     search: Search,
     evaluate: Callable[[Sequence[Values]], Sequence[Scores]],
-    journal: Path,
-    identity: str,
-) -> list[Trial]:
+    database: Path,
+    name: str,
+) -> optuna.Study:
     """Ask the sampler, evaluate, tell, until there are enough trials.
-
-    What is asked and told is in the journal at once. A search that was killed continues with the
-    trials that it had asked for, and ends as it would have without: the sampler of each trial has
-    a seed of its own.
 
     Args:
         search: keys, sampler, seed, number of trials.
-        evaluate: scores of several settings, one for each.
-        journal: file of Optuna's journal storage; it may hold several searches.
-        identity: text of everything that a score depends on; another one is another search.
-
-    Returns:
-        the trials, in order.
-
-    Raises:
-        InputError: the journal is damaged, or another process uses it.
+        evaluate: for each of several trials' values the metric on each benchmark, fractions.
+        database: SQLite file of Optuna; trials that it has are not made again.
+        name: of the study in it: a hash of everything that a score depends on.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with exclusive(journal):
-        return _run_study(search, evaluate, _opened(journal, identity))
-
-
-def _run_study(
-    search: Search, evaluate: Callable[[Sequence[Values]], Sequence[Scores]], study: optuna.Study
-) -> list[Trial]:
+    database.parent.mkdir(parents=True, exist_ok=True)
+    study = optuna.create_study(
+        storage=f"sqlite:///{database}", study_name=name, direction="maximize", load_if_exists=True
+    )
     space = {key: _distribution(values) for key, values in search.vary.items()}
-    if done := len(_of_state(study, TrialState.COMPLETE)):
-        _log.info("continuing after %d trials", done)
-    while (done := len(_of_state(study, TrialState.COMPLETE))) < search.trials:
-        goal = min(search.trials, (done // BATCH + 1) * BATCH)
-        asked = _asked_before(study, space)
-        while done + len(asked) < goal:
+    while (left := search.trials - len(_completed(study))) > 0:
+        asked = []
+        for _ in range(min(BATCH, left)):
             study.sampler = _sampler(search, len(study.get_trials(deepcopy=False)))
-            trial = study.ask(space)
-            asked.append((trial.number, trial.params))
-        values = [_plain(search, params) for _, params in asked]
-        for (number, _), scores in zip(asked, evaluate(values), strict=True):
-            study.set_user_attr(str(number), dict(scores))
-            study.tell(number, mean_of(scores))
-        _log.info("%d of %d trials, best %.4f", goal, search.trials, study.best_value)
-    finished = _of_state(study, TrialState.COMPLETE)[: search.trials]
-    return [
-        Trial(number, _plain(search, trial.params), study.user_attrs[str(trial.number)])
-        for number, trial in enumerate(finished)
+            asked.append(study.ask(space))
+        found = evaluate([values_of(search, trial.params) for trial in asked])
+        for trial, scores in zip(asked, found, strict=True):
+            for benchmark, score in scores.items():
+                trial.set_user_attr(benchmark, score)
+            study.tell(trial, _mean(scores))
+        logging.info("%d trials left, best %.4f", left - len(asked), study.best_value)
+    return study
+
+
+def values_of(search: Search, params: Values) -> dict[str, Any]:
+    """A trial's values in the order of `params.yaml`, with 0.3 for 0.30000000000000004."""
+    values = {key: params[key] for key in search.vary}
+    return {k: round(v, 10) if isinstance(v, float) else v for k, v in values.items()}
+
+
+def write_report(
+    search: Search, study: optuna.Study, own: Scores, recipe: str, folder: Path
+) -> None:
+    """Write `trials.csv`, `best.yaml`, `best_per_benchmark.yaml`, `search.png` and `search.svg`.
+
+    Args:
+        search: its keys and metric.
+        study: its trials.
+        own: the scores of the recipe's own settings.
+        recipe: its name.
+        folder: where to write, each file atomically.
+    """
+    trials = _completed(study)
+    names = {"number": "trial", "value": "mean", **{f"params_{key}": key for key in search.vary}}
+    names |= {f"user_attrs_{benchmark}": benchmark for benchmark in own}
+    table = study.trials_dataframe(("number", "params", "value", "user_attrs", "state"))
+    table = table[table["state"] == "COMPLETE"].rename(columns=names)
+    table = table[["trial", *search.vary, "mean", *own]].round(10)
+    write_text(folder / "trials.csv", table.to_csv(index=False))
+
+    best = study.best_trial
+    lines = [
+        f"# {search.metric}, mean over the `train` splits of {', '.join(own)}:",
+        f"# {100 * study.best_value:.2f} % with these settings, the best of {len(trials)} trials "
+        f"(number {best.number}); {100 * _mean(own):.2f} % with the recipe's own.",
+        f"# They belong under recipes.{recipe} in params.yaml.",
+        "inference:",
+        *(f"  {_key(k)}: {json.dumps(v)}" for k, v in values_of(search, best.params).items()),
     ]
+    write_text(folder / "best.yaml", "\n".join(lines) + "\n")
+    write_text(folder / "best_per_benchmark.yaml", _best_of_each(search, trials, own, recipe))
+
+    axes = np.ravel(np.array(optuna.visualization.matplotlib.plot_slice(study)))
+    for axis in axes:
+        axis.axhline(_mean(own), color="black", linewidth=0.9, linestyle="--")
+        axis.set_title("")
+    axes[0].set_ylabel(f"mean {search.metric}; dashed: the recipe's own settings")
+    for suffix in ("png", "svg"):
+        with atomic_path(folder / f"search.{suffix}") as temporary:
+            axes[0].figure.savefig(temporary, dpi=150)
 
 
-class _HeldAlready(JournalFileOpenLock):
-    """The journal's lock is ours. Optuna's own would outlive a killed process."""
-
-    def acquire(self) -> bool:
-        """At once."""
-        return True
-
-    def release(self) -> None:
-        """Nothing to do."""
-
-
-def _opened(journal: Path, identity: str) -> optuna.Study:
-    """The study of this identity, begun or continued."""
-    if journal.is_file():
-        content = journal.read_bytes()
-        if not content.endswith(b"\n"):  # an entry that a killed process was writing
-            os.truncate(journal, content.rfind(b"\n") + 1)
-    try:
-        backend = JournalFileBackend(str(journal), lock_obj=_HeldAlready(str(journal)))
-        return optuna.create_study(
-            storage=JournalStorage(backend),
-            study_name=identity,
-            direction="maximize",
-            load_if_exists=True,
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"the search's journal {journal} is damaged ({error}); delete it to search from the "
-            "start"
-        ) from None
+def _best_of_each(search: Search, trials: Sequence[FrozenTrial], own: Scores, recipe: str) -> str:
+    best = {name: max(trials, key=lambda trial: trial.user_attrs[name]) for name in own}
+    values = {name: values_of(search, trial.params) for name, trial in best.items()}
+    lines = [
+        f"# For each benchmark by itself the best of {len(trials)} trials: more settings, chosen "
+        "on fewer images.",
+        f"# {search.metric} on the `train` splits, and with the recipe's own settings:",
+        *(
+            f"# {name}: {100 * trial.user_attrs[name]:.2f} %, {100 * own[name]:.2f} %"
+            for name, trial in best.items()
+        ),
+        f"# They belong under recipes.{recipe} in params.yaml; benchmarks that are not here need "
+        "a value too.",
+        "inference:",
+    ]
+    for key in search.vary:
+        lines.append(f"  {_key(key)}:")
+        lines += [f"    {name}: {json.dumps(values[name][key])}" for name in own]
+    return "\n".join(lines) + "\n"
 
 
-def _asked_before(
-    study: optuna.Study, space: Mapping[str, BaseDistribution]
-) -> list[tuple[int, dict[str, Any]]]:
-    """Trials that a killed process had asked for and not told; half-asked ones are given up."""
-    asked = []
-    for trial in _of_state(study, TrialState.RUNNING):
-        if trial.params.keys() == space.keys():
-            asked.append((trial.number, trial.params))
-        else:
-            study.tell(trial.number, state=TrialState.FAIL)
-    return asked
-
-
-def _of_state(study: optuna.Study, state: TrialState) -> list[FrozenTrial]:
-    return study.get_trials(deepcopy=False, states=(state,))
+def _completed(study: optuna.Study) -> list[FrozenTrial]:
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
 
 def _distribution(values: Steps | list[Any]) -> BaseDistribution:
@@ -160,13 +135,16 @@ def _distribution(values: Steps | list[Any]) -> BaseDistribution:
 
 
 def _sampler(search: Search, trial: int) -> optuna.samplers.BaseSampler:
+    """Of its own for each trial, so that a search that is continued does not repeat its draws."""
     seed = 10_000 * search.seed + trial
     if search.sampler == "random":
         return optuna.samplers.RandomSampler(seed=seed)
     return optuna.samplers.TPESampler(seed=seed)
 
 
-def _plain(search: Search, params: Values) -> dict[str, Any]:
-    """In the order of `params.yaml`, and 0.3 for 0.30000000000000004."""
-    values = {key: params[key] for key in search.vary}
-    return {k: round(v, 10) if isinstance(v, float) else v for k, v in values.items()}
+def _mean(scores: Scores) -> float:
+    return sum(scores.values()) / len(scores)
+
+
+def _key(path: str) -> str:
+    return path.removeprefix("inference.")

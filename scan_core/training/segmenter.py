@@ -15,8 +15,7 @@ from torch.utils.data import Dataset
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.datasets.transforms import SegmenterAugmentation
 from scan_core.errors import InputError
-from scan_core.evaluation.confusion import ConfusionMatrix
-from scan_core.evaluation.metrics import segmentation_metrics
+from scan_core.evaluation.confusion import count_pixels, mean_iou
 from scan_core.inference.assembly import assemble
 from scan_core.inference.class_map import class_maps
 from scan_core.inference.scan import Scan
@@ -329,7 +328,8 @@ class SegmenterTask(Task):
         if images is None:
             return {}
         names = images.index.names
-        matrix = ConfusionMatrix(len(names), self.fabric.device)
+        side = len(names) + 1
+        counts = torch.zeros(side, side, dtype=torch.int64, device=self.fabric.device)
         text = self.scan.embed(names)
         settings = self.scan.settings  # of a model in training: without CLIP
         count = min(VALIDATION_IMAGES, len(images))
@@ -339,9 +339,10 @@ class SegmenterTask(Task):
             (seen,) = self.scan.encode([images.image(number)], [settings])
             scores = self.scan.score(seen, text, settings)
             size = (truth.shape[0], truth.shape[1])
-            matrix.add(class_maps(seen.masks(size), [scores], size)[0], truth.to(matrix.device))
-        counts = all_reduce(self.fabric, torch.from_numpy(matrix.counts()), "sum")
-        return {"validation_miou": segmentation_metrics(counts.cpu().numpy()).miou}
+            (class_map,) = class_maps(seen.masks(size), [scores], size)
+            counts += count_pixels(class_map, truth, len(names))
+        summed = all_reduce(self.fabric, counts, "sum")
+        return {"validation_miou": mean_iou(summed.cpu().numpy())}
 
 
 def decayed_and_not(module: nn.Module) -> tuple[dict[str, nn.Parameter], dict[str, nn.Parameter]]:

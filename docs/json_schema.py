@@ -7,7 +7,7 @@ recipe lacks once it is complete, `params.reading` alone can say.
 import json
 from typing import Any
 
-from scan_core.params.schema.file import Params
+from scan_core.params.schema.grids import Params
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -1,0 +1,53 @@
+"""The page of open_clip's models, `docs/clips.md`."""
+
+from scan_core.params.clips import clip_models, described, unusable
+
+
+def clips_page() -> str:
+    """`docs/clips.md`: every model of open_clip, and whether it can be a recipe's CLIP."""
+    usable, refused = [], []
+    for name in clip_models():
+        if reason := unusable(name):
+            refused.append(f"| `{name}` | {reason} |")
+            continue
+        config = described(name)
+        vision, text = config["vision_cfg"], config["text_cfg"]
+        size, patch = vision["image_size"], vision["patch_size"]
+        activation = "QuickGELU" if config.get("quick_gelu") else "GELU"
+        usable.append(
+            f"| `{name}` | {size} / {patch} | {vision['layers']} × {vision['width']} | "
+            f"{text['layers']} × {text['width']} | {config['embed_dim']} | {activation} |"
+        )
+    return _PAGE.format(usable="\n".join(usable), refused="\n".join(refused))
+
+
+_PAGE = """\
+# CLIPs
+
+A recipe's CLIP (`clip.architecture`) is one of open_clip's models by name. SCAN needs a plain
+vision transformer with a [CLS] token – the contextual shift writes that token of the whole image
+into crops, and semantic integration adds it as a prior – and CLIP's own text transformer and
+tokenizer. This page is generated from the files of the installed open_clip (`make docs`).
+
+`clip.source: open_clip:<tag>` takes weights from open_clip's collection. Its table also says
+whether the weights want QuickGELU, and the mean and standard deviation of the pixels. With
+`clip.source: file:<path>` the key `clip.pretrained` names the tag whose weights the file holds, or
+from which they were fine-tuned: `openai` for OpenAI's own, which want QuickGELU.
+
+## Models that can be used
+
+Blocks × width of the towers; the activation is that of the architecture, where a tag does not say
+otherwise.
+
+| Model | Pixels / patch | Image tower | Text tower | Embedding | Activation |
+| --- | --- | --- | --- | --- | --- |
+{usable}
+
+## Models that cannot be used
+
+`snakemake -n` refuses a recipe with one of these before anything is downloaded.
+
+| Model | Why |
+| --- | --- |
+{refused}
+"""

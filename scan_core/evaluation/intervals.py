@@ -1,0 +1,102 @@
+"""How far metrics would differ on other images: 95 % intervals by bootstrap over the test set.
+
+A resample draws as many images as the test set has, with replacement; a metric's interval spans
+the middle 95 % of its values over the resamples (the percentile interval). Every model is evaluated
+on the same resamples, so the differences of two models' values are paired.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scan_core.errors import InputError
+from scan_core.evaluation.counts import ImageCounts
+from scan_core.evaluation.metrics import ClassSums, Floats, terms
+from scan_core.storage.files import atomic_path, read_arrays, read_json
+from scan_core.vocabulary.classes import ClassList
+
+RESAMPLES = 1000
+PERCENTILES = (2.5, 97.5)
+
+# By metric: the lower and the upper bound; or a difference and its bounds. None without a meaning.
+Bounds = dict[str, list[float] | None]
+
+
+@cache
+def draws(images: int) -> Floats:
+    """(`RESAMPLES`, N): how often each resample has each of N images, the same in every run."""
+    generator = np.random.default_rng(0)
+    drawn = generator.multinomial(images, np.full(images, 1 / images), RESAMPLES)
+    return drawn.astype(np.float64)
+
+
+def resampled(counts: ImageCounts, classes: ClassList) -> ClassSums:
+    """What the metrics are computed from, for each of the `RESAMPLES` test sets."""
+    sums = np.ascontiguousarray(draws(counts.shape[0]) @ terms(counts, classes))
+    return ClassSums(sums, classes)
+
+
+def interval(values: Floats) -> list[float] | None:
+    """The bounds of the middle 95 % of the values; None where none of them is a number."""
+    known = values[~np.isnan(values)]
+    return np.percentile(known, PERCENTILES).tolist() if known.size else None
+
+
+def intervals(values: Mapping[str, Floats]) -> Bounds:
+    """The bounds of each metric, from its values over the resamples."""
+    return {metric: interval(of_metric) for metric, of_metric in values.items()}
+
+
+def differences(
+    metrics: tuple[Mapping[str, float | None], Mapping[str, float | None]],
+    values: tuple[Mapping[str, Floats], Mapping[str, Floats]],
+) -> Bounds:
+    """By metric how much the first of two models is above the second, and the paired bounds.
+
+    Args:
+        metrics: of both models on the whole test set.
+        values: of both over the same resamples.
+    """
+    found: Bounds = {}
+    for metric, first in metrics[0].items():
+        second = metrics[1][metric]
+        bounds = interval(values[0][metric] - values[1][metric])
+        missing = first is None or second is None or bounds is None
+        found[metric] = None if missing else [first - second, *bounds]
+    return found
+
+
+def save_resamples(path: Path, values: Mapping[str, Mapping[str, Floats]]) -> None:
+    """Write the metrics of each label over the resamples to a `.npz` file, atomically."""
+    arrays = {
+        f"{label}.{metric}": of_metric.astype(np.float32)
+        for label, of_label in values.items()
+        for metric, of_metric in of_label.items()
+    }
+    with atomic_path(path) as temporary:
+        np.savez_compressed(temporary, allow_pickle=False, **arrays)
+
+
+def cell_differences(first: tuple[Path, str], second: tuple[Path, str]) -> Bounds:
+    """`differences` of two settings, of the same or of two evaluations of one benchmark.
+
+    Args:
+        first: the folder of an evaluation, and the key of settings in its `evaluation.json`.
+        second: likewise.
+
+    Raises:
+        InputError: a file is missing or damaged, or has not these settings.
+    """
+    hint = "evaluate it again"
+    metrics, values = [], []
+    for folder, key in (first, second):
+        record = read_json(folder / "evaluation.json", hint)
+        if key not in record:
+            raise InputError(f"{folder / 'evaluation.json'} has no settings {key}; {hint}")
+        metrics.append(record[key]["metrics"])
+        arrays: dict[str, NDArray[np.float32]] = read_arrays(folder / "resamples.npz", hint)
+        values.append({name: arrays[f"{key}.{name}"].astype(np.float64) for name in metrics[-1]})
+    return differences((metrics[0], metrics[1]), (values[0], values[1]))

@@ -1,0 +1,194 @@
+"""From the counts of shards to the files of a benchmark's results, without PyTorch."""
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scan_core.datasets.loading import BenchmarkImages
+from scan_core.errors import InputError
+from scan_core.evaluation.counts import (
+    ImageCounts,
+    confusion_matrix,
+    joined,
+    load_counts,
+    save_counts,
+)
+from scan_core.evaluation.intervals import differences, intervals, resampled, save_resamples
+from scan_core.evaluation.metrics import metrics_of, per_class
+from scan_core.evaluation.predictions import Ids, count_predictions
+from scan_core.evaluation.settings_file import EvaluationSettings
+from scan_core.params.classifiers import CHANCE
+from scan_core.storage.files import atomic_path, write_json, write_text
+from scan_core.vocabulary.classes import ClassList
+
+
+@dataclass(frozen=True)
+class Merged:
+    """The shards of one benchmark, one after the other.
+
+    Attributes:
+        counts: by the settings' key, and `chance`.
+        settings: what they were counted with.
+        timing: `images` of the benchmark, those that were `counted` now, and the `seconds` of it.
+    """
+
+    counts: Mapping[str, ImageCounts]
+    settings: EvaluationSettings
+    timing: Mapping[str, float]
+
+    def by_classifier(self) -> dict[str, ImageCounts]:
+        """The counts of the whole model, of its classifiers, and of chance, if there are any."""
+        keys = {**self.settings.classifiers, CHANCE: CHANCE}
+        return {name: self.counts[key] for name, key in keys.items() if key in self.counts}
+
+
+def merge_shards(paths: Sequence[Path]) -> Merged:
+    """Join the shards of one benchmark, in the order of its images.
+
+    Raises:
+        InputError: a file is missing or damaged, the shards have different settings or numbers of
+            classes, or no pixel of the benchmark has ground truth.
+    """
+    parts, timings, texts = [], [], []
+    for path in paths:
+        counts, about = load_counts(path)
+        parts.append(counts)
+        timings.append(about.get("timing", {}))
+        texts.append(about.get("settings"))
+        if texts[-1] != texts[0] or counts.keys() != parts[0].keys():
+            raise InputError(f"shard {path} has other settings than {paths[0]}")
+        if any(one.shape[1] != parts[0][label].shape[1] for label, one in counts.items()):
+            raise InputError(f"shard {path} has another number of classes than {paths[0]}")
+    counts = joined(parts)
+    timing = {key: sum(one[key] for one in timings) for key in timings[0]}
+    if not any(confusion_matrix(one)[:, :-1].any() for one in counts.values()):
+        raise InputError(
+            f"{', '.join(map(str, paths[:3]))}: no pixel of {timing['images']:.0f} images has "
+            "ground truth, so that there is nothing to score; check the benchmark's label maps"
+        )
+    return Merged(counts, EvaluationSettings.from_dict(texts[0]), timing)
+
+
+def write_results(
+    folder: Path,
+    by_classifier: Mapping[str, ImageCounts],
+    timing: Mapping[str, float],
+    classes: ClassList,
+    settings: Mapping[str, Any],
+    about: Mapping[str, Any],
+) -> dict[str, float | None]:
+    """Write the files of a benchmark's results, each atomically.
+
+    `metrics.json` has `results`, their `intervals`, and `differences`, how much the whole model is
+    above each classifier, all by classifier and metric; `counts.npz` the counts of each image.
+    `per_class.csv` and `confusion.npz` are of `combined`.
+
+    Args:
+        folder: where to write.
+        by_classifier: counts.
+        timing: see `Merged`.
+        classes: of the benchmark.
+        settings: of the whole model.
+        about: `recipe`, `variant`, `benchmark`, and what else is to be recorded.
+
+    Returns:
+        the metrics of `combined`.
+    """
+    if len(classes) == 1:
+        logging.warning(
+            "the class list %s has one class: every prediction is right, and every metric is "
+            "100 %%; add what is not of this class, such as 'background'", classes.name
+        )  # fmt: skip
+    results = {name: metrics_of(counts, classes) for name, counts in by_classifier.items()}
+    values = {name: resampled(one, classes).metrics() for name, one in by_classifier.items()}
+    record = {
+        **about,
+        "classes": classes.name,
+        "class_count": len(classes),
+        "images": int(timing["images"]),
+        "settings": dict(settings),
+        "results": results,
+        "intervals": {name: intervals(of_one) for name, of_one in values.items()},
+        "differences": {
+            name: differences(
+                (results["combined"], results[name]), (values["combined"], values[name])
+            )
+            for name in results
+            if name != "combined"
+        },
+        "timing": {
+            "counted_images": int(timing["counted"]),
+            "seconds": round(timing["seconds"], 3),
+            "images_per_second": round(timing["counted"] / max(timing["seconds"], 1e-9), 3),
+        },
+    }
+    confusion = confusion_matrix(by_classifier["combined"])
+    write_json(folder / "metrics.json", record)
+    table = per_class(confusion, classes)
+    write_text(folder / "per_class.csv", table.to_csv(index=False, float_format="%.6f"))
+    save_counts(folder / "counts.npz", by_classifier)
+    with atomic_path(folder / "confusion.npz") as temporary:
+        np.savez_compressed(temporary, counts=confusion)
+    return results["combined"]
+
+
+def write_evaluation(
+    folder: Path, merged: Merged, classes: ClassList, about: Mapping[str, Any]
+) -> dict[str, float | None]:
+    """Write the files of `write_results`, and those of every setting.
+
+    `evaluation.json` has by the settings' key their `settings`, `metrics`, and `intervals`;
+    `resamples.npz` the metrics over the resamples, for paired differences.
+    """
+    record, values = {}, {}
+    for key, one in merged.settings.settings.items():
+        counts = merged.counts[key]
+        values[key] = resampled(counts, classes).metrics()
+        record[key] = {
+            "settings": one.as_dict(),
+            "metrics": metrics_of(counts, classes),
+            "intervals": intervals(values[key]),
+        }
+    write_json(folder / "evaluation.json", record)
+    save_resamples(folder / "resamples.npz", values)
+    settings = merged.settings.table().default.as_dict()
+    return write_results(folder, merged.by_classifier(), merged.timing, classes, settings, about)
+
+
+def write_scores(
+    images: BenchmarkImages,
+    classes: ClassList,
+    predictions: Path,
+    ids: Ids,
+    method: str,
+    benchmark: str,
+    folder: Path,
+) -> dict[str, float | None]:
+    """Count predictions, and write the files of `write_results`.
+
+    Args:
+        images: the split.
+        classes: see `count_predictions`.
+        predictions: see `count_predictions`.
+        ids: see `count_predictions`.
+        method: what the model is called.
+        benchmark: what the benchmark is called.
+        folder: where to write.
+
+    Returns:
+        the metrics.
+
+    Raises:
+        InputError: see `count_predictions`.
+    """
+    start = time.perf_counter()
+    counts = count_predictions(images, classes, predictions, ids)
+    seconds = time.perf_counter() - start
+    timing = {"images": len(images), "counted": len(images), "seconds": seconds}
+    about = {"recipe": method, "variant": "predictions", "benchmark": benchmark}
+    return write_results(folder, {"combined": counts}, timing, classes, {}, about)
