@@ -23,6 +23,30 @@ RECORDED = {
     },
 }
 
+# Record in MLflow -> what is recorded, the grids, and the option of the script: everything of the recipe,
+# or every grid with all its seeds.
+RECORDS = {
+    "mlflow": (
+        records_of_trainings([MAIN, *cells_of_grids(GRIDS_OF_RECIPE, False)])
+        + of_every_benchmark("metrics.json", "per_class.csv")
+        + of_every_given("metrics.json", "per_class.csv")
+        + [f"{RESULTS}/{leaf}" for leaf in ("tables", "figures", "release")]
+        + [*GRID_TABLES, *PICTURES],
+        handed({grid: GRIDS[grid].model_dump() for grid in GRIDS_OF_RECIPE}),
+        "--report",
+    ),
+    "mlflow_ablations": (
+        records_of_trainings(cells_of_grids(GRIDS_FOR_RECIPE, True))
+        + [
+            f"{RESULTS}/ablations/every_seed/{g}.{kind}"
+            for g in GRIDS_FOR_RECIPE
+            for kind in ("csv", "png")
+        ],
+        handed({grid: GRIDS[grid].model_dump() for grid in GRIDS_FOR_RECIPE}),
+        "--every-seed",
+    ),
+}
+
 
 rule tables:
     input:
@@ -46,9 +70,6 @@ rule tables:
     localrule: True
     conda:
         ENVIRONMENT
-    resources:
-        mem_mb=1000,
-        runtime=10,
     params:
         architecture=ARCHITECTURE,
     message:
@@ -65,10 +86,9 @@ rule figures:
     input:
         recipe=RECIPE_FILE,
         metrics=of_every_benchmark("metrics.json"),
-        per_class=of_every_benchmark("per_class.csv"),
-        confusion=of_every_benchmark("confusion.npz"),
+        of_classes=of_every_benchmark("per_class.csv", "confusion.npz"),
         given=of_every_given("metrics.json"),
-        given_per_class=of_every_given("per_class.csv"),
+        of_given_classes=of_every_given("per_class.csv"),
         grids=GRID_TABLES,
         segmenter=f"{STAGES}/segmenter/{MAIN.names['segmenter']}/metrics.jsonl",
         finetuned=f"{STAGES}/finetuned_clip/{MAIN.names['finetuned_clip']}/metrics.jsonl",
@@ -87,9 +107,6 @@ rule figures:
     localrule: True
     conda:
         ENVIRONMENT
-    resources:
-        mem_mb=2000,
-        runtime=20,
     message:
         "Drawing the figures"
     shell:
@@ -123,9 +140,6 @@ rule qualitative:
     localrule: True
     conda:
         ENVIRONMENT
-    resources:
-        mem_mb=2000,
-        runtime=20,
     params:
         classes=lambda wildcards: BENCHMARKS[wildcards.picture].classes,
     message:
@@ -154,9 +168,6 @@ rule report_page:
     localrule: True
     conda:
         ENVIRONMENT
-    resources:
-        mem_mb=2000,
-        runtime=10,
     params:
         architecture=ARCHITECTURE,
         timings=TIMINGS,
@@ -196,9 +207,6 @@ rule grid_report:
     localrule: True
     conda:
         ENVIRONMENT
-    resources:
-        mem_mb=1000,
-        runtime=10,
     params:
         stem=subpath(output.figure, strip_suffix=".png"),
     message:
@@ -223,9 +231,6 @@ rule release:
     localrule: True
     conda:
         ENVIRONMENT
-    resources:
-        mem_mb=2000,
-        runtime=20,
     message:
         "Putting the release together"
     shell:
@@ -238,73 +243,32 @@ rule mlflow_sync:
     input:
         recipe=RECIPE_FILE,
         manifest=f"{RESULTS}/dataset_manifest.json",
-        trainings=records_of_trainings([MAIN, *cells_of_grids(GRIDS_OF_RECIPE, False)]),
-        release=rules.release.output,
-        evaluations=of_every_benchmark("metrics.json"),
-        per_class=of_every_benchmark("per_class.csv"),
-        given=of_every_given("metrics.json"),
-        given_per_class=of_every_given("per_class.csv"),
-        grids=GRID_TABLES,
-        tables=f"{RESULTS}/tables",
-        figures=f"{RESULTS}/figures",
-        pictures=PICTURES,
+        recorded=lambda wildcards: RECORDS[wildcards.record][0],
     output:
-        f"{RESULTS}/mlflow.json",
+        f"{RESULTS}/{{record}}.json",
     log:
-        f"{LOGS}/mlflow_sync.log",
+        f"{LOGS}/mlflow_sync.{{record}}.log",
     benchmark:
-        f"{TIMINGS}/mlflow_sync.tsv"
+        f"{TIMINGS}/mlflow_sync/{{record}}.tsv"
     localrule: True
     conda:
         ENVIRONMENT
-    resources:
-        mem_mb=2000,
-        runtime=60,
     params:
         name=RECIPE_NAME,
         recipe=handed(RECIPE.model_dump()),
-        grids=handed({grid: GRIDS[grid].model_dump() for grid in GRIDS_OF_RECIPE}),
+        grids=lambda wildcards: RECORDS[wildcards.record][1],
         folders=handed(RECORDED),
         results=subpath(input.manifest, parent=True),
         store=target(),
-        failures=failures(Path(f"{RESULTS}/mlflow.json")),
-        report="--report",
+        failures=lambda wildcards: failures(Path(f"{RESULTS}/{wildcards.record}.json")),
+        report=lambda wildcards: RECORDS[wildcards.record][2],
     message:
-        "Recording the runs in MLflow"
+        "Recording the runs in MLflow ({wildcards.record})"
     shell:
         "python -m workflow_scripts.mlflow_sync {params.report:q} --name {params.name:q}"
         " --recipe {params.recipe:q} --grids {params.grids:q} --results {params.results:q}"
         " --folders {params.folders:q} --failures {params.failures:q} --output {output:q} 2> {log:q}"
         f"{of_leaf('mlflow_sync')}"
-
-
-use rule mlflow_sync as mlflow_sync_ablations with:
-    input:
-        recipe=RECIPE_FILE,
-        manifest=f"{RESULTS}/dataset_manifest.json",
-        trainings=records_of_trainings(cells_of_grids(GRIDS_FOR_RECIPE, True)),
-        grids=expand(
-            f"{RESULTS}/ablations/every_seed/{{grid}}.{{kind}}",
-            grid=GRIDS_FOR_RECIPE,
-            kind=["csv", "png"],
-        ),
-    output:
-        f"{RESULTS}/mlflow_ablations.json",
-    log:
-        f"{LOGS}/mlflow_sync_ablations.log",
-    benchmark:
-        f"{TIMINGS}/mlflow_sync_ablations.tsv"
-    params:
-        name=RECIPE_NAME,
-        recipe=handed(RECIPE.model_dump()),
-        grids=handed({grid: GRIDS[grid].model_dump() for grid in GRIDS_FOR_RECIPE}),
-        folders=handed(RECORDED),
-        results=subpath(input.manifest, parent=True),
-        store=target(),
-        failures=failures(Path(f"{RESULTS}/mlflow_ablations.json")),
-        report="--every-seed",
-    message:
-        "Recording the runs of every grid and seed in MLflow"
 
 
 # What a recipe takes, before it is run.
@@ -314,9 +278,6 @@ rule plan:
     localrule: True
     conda:
         ENVIRONMENT
-    resources:
-        mem_mb=1000,
-        runtime=10,
     params:
         # As it is to be run: the frozen file with what the command line put over it.
         parameters=handed(PARAMS.model_dump()),
