@@ -13,7 +13,7 @@ from PIL import Image
 from project import ROOT
 from raw_data import ade_file, converted, photo, png, stripes, write_ade
 from ruamel.yaml import YAML
-from scan_core.training.nouns import caption_nouns
+from scan_core.training.mining import caption_nouns
 
 from scan_core.datasets.captions import load_captions, training_captions
 from scan_core.datasets.formats import FORMATS, folder_format
