@@ -35,7 +35,7 @@ demo: .venv/installed  ## the whole pipeline on the miniature world
 	@echo "  params.yaml                           what to change"
 
 weights: .venv/installed  ## train the small CLIP that comes with the package again
-	snakemake --profile local --config recipe=mini -- packaged_weights
+	snakemake --profile local --config recipe=mini 'recipes={mini: {clip: {source: train}}}' -- packaged_weights
 	cp results/mini/packaged/mini_* scan_core/models/packaged/
 
 report: .venv/installed  ## tables, figures and pictures as one HTML page: results/mini/report.html

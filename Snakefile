@@ -17,15 +17,11 @@ include: "rules/report.smk"
 
 
 wildcard_constraints:
+    **{stage: one_of(variants) for stage, variants in USED_AS.items()},
     archive=one_of(ARCHIVES),
     world=one_of(Path(folder).name for folder in WORLDS.values()),
     layout=one_of(WORLDS),
     benchmark=one_of(VARIANTS.values()),
-    clip=one_of(CLIPS),
-    segmenter=one_of(SEGMENTERS),
-    pairs=one_of(PAIRS),
-    finetuned_clip=one_of(FINETUNED),
-    model=one_of(MODELS),
     shard=r"\d+",
     evaluation=one_of(EVALUATIONS),
     method=one_of(GIVEN),
@@ -35,6 +31,7 @@ wildcard_constraints:
     # Of a grid's table: with every seed of the grid, or only the recipe's own.
     seeds="(every_seed/)?",
     search=one_of(SEARCHES),
+    record=one_of(RECORDS),
 
 
 rule all:
@@ -48,7 +45,7 @@ rule all:
         rules.release.output,
         PICTURES,
         rules.report_page.output,
-        rules.mlflow_sync.output,
+        f"{RESULTS}/mlflow.json",
     message:
         f"Everything of the recipe {RECIPE_NAME} is made"
 
@@ -74,7 +71,7 @@ rule ablations:
             grid=GRIDS_FOR_RECIPE,
             kind=["csv", "md", "png"],
         ),
-        rules.mlflow_sync_ablations.output,
+        f"{RESULTS}/mlflow_ablations.json",
     message:
         f"Every grid of the recipe {RECIPE_NAME} is made, with all seeds"
 

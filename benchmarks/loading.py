@@ -22,9 +22,9 @@ from scan_core.inference.scan import Scan
 from scan_core.params.plan import FLOPS, GPUS
 from scan_core.params.reading import read_params, validate
 from scan_core.params.schema.recipe import Recipe
+from scan_core.training.batches import MicroBatches
 from scan_core.training.clip_finetune import FinetuneTask
-from scan_core.training.mask_text_pairs import MaskTextPair, load_pairs
-from scan_core.training.sampler import MicroBatches
+from scan_core.training.mining import MaskTextPairs
 from scan_core.training.segmenter import training_batches
 
 BATCHES = 12
@@ -46,7 +46,7 @@ def main() -> None:
     options = parser.parse_args()
     recipe = validate(read_params(Path("params.yaml"))).recipes[options.recipe]
     images = BenchmarkImages(options.index, "train")
-    pairs = load_pairs(options.pairs) if options.pairs else None
+    pairs = MaskTextPairs(options.pairs) if options.pairs else None
     what = "images" if pairs is None else "pairs"
     stage = recipe.segmenter.training if pairs is None else recipe.clip_finetune
     count = BATCHES * stage.batch_size
@@ -84,7 +84,7 @@ def main() -> None:
 
 
 def _loader(
-    recipe: Recipe, images: BenchmarkImages, pairs: list[MaskTextPair] | None, workers: int
+    recipe: Recipe, images: BenchmarkImages, pairs: MaskTextPairs | None, workers: int
 ) -> Iterator[object]:
     if pairs is None:
         size = recipe.segmenter.training.batch_size

@@ -1,35 +1,42 @@
-"""Speed of one training step of the segmenter, part by part.
+"""Speed of one training step of the segmenter, stage by stage.
 
     python -m benchmarks.training_step                       # ViT-B/16, one 640 × 640 image
-    python -m benchmarks.training_step --recipe mini --batch 8
+    python -m benchmarks.training_step --recipe mini --batch 4
 
-Random weights and targets. The floor is the step's FLOPs, forwards and backwards, at the rate of
-a large matrix product (`@`) in the same run. The ratio compares with a step by public libraries in
-float32, measured in the same run (benchmarks/public_libraries.py).
+Random weights and targets. Operators are those that PyTorch executes. The floor is a stage's FLOPs
+at the rate of a large matrix product (`@`) in the same run, on a CPU in processor time. The ratio
+compares with a step by public libraries in float32, measured in the same run
+(benchmarks/public_libraries.py).
 """
 
 import argparse
 import time
-from itertools import pairwise
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import torch
+from torch import nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.inference import peak_memory
 from benchmarks.machine import described, print_table, product_rate, wait_for
 from benchmarks.public_libraries import PublicLibraries
-from scan_core.command.freed_memory import keep_freed_memory
 from scan_core.models.build import architecture_of, build_network
 from scan_core.models.cpu_linear import ConvolutionalLinear
 from scan_core.models.preprocessing import backbone_input, clip_view
+from scan_core.params.command_line import keep_freed_memory
 from scan_core.params.reading import read_params, validate
 from scan_core.params.schema.recipe import Recipe
-from scan_core.training.criterion import SetCriterion
-from scan_core.training.matcher import Target
-from scan_core.training.optimizer import build_adamw, take_step
-from scan_core.training.points import draw_points
+from scan_core.training import criterion
+from scan_core.training.criterion import SetCriterion, Target, draw_points
+from scan_core.training.loop import optimizer_step
+from scan_core.training.segmenter import build_adamw
 
 MASKS = 10
 STEPS = 4
@@ -77,30 +84,100 @@ class TrainingStep:
         )
         self.parameters = [p for p in self.network.parameters() if p.requires_grad]
 
+        self.stages = Stages(self.device)
+        self.stages.watch(self.network, "view", "frozen CLIP")
+        self.stages.watch(self.network, "embed", "semantic integration")
+        for name in ("backbone", "pixel_decoder", "mask_decoder"):
+            module = getattr(self.network.proposal_network, name)
+            self.stages.watch(module, "forward", name.replace("_", " "))
+
     def __call__(self) -> dict[str, float]:
-        """Take one; returns the seconds of each part."""
-        device, training = self.device, self.training
-        marks = {"start": _now(device)}
+        """Take one; returns the seconds of each stage."""
+        device, training, stage = self.device, self.training, self.stages
+        stage.begin()
         with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
             view = clip_view(self.images, self.network.original_clip.input, as_released=False)
             logits, proposals = self.network(backbone_input(self.images), view, self.text, 100.0)
-        marks["forward"] = _now(device)
-        draws = draw_points(
-            lambda shape: torch.rand(shape, device=device),
-            len(logits),
-            self.batch,
-            MASKS * self.batch,
-            self.loss.points,
-            self.loss.oversample_ratio,
-            self.loss.importance_ratio,
-        )
-        losses = self.criterion(logits, proposals, self.targets, draws)
-        marks["matching and losses"] = _now(device)
-        losses.total.backward()
-        marks["backward"] = _now(device)
-        take_step(self.optimizer, self.parameters, training.learning_rate, training.gradient_clip)
-        marks["optimizer"] = _now(device)
-        return {b[0]: b[1] - a[1] for a, b in pairwise(marks.items())}
+        with stage("losses"):
+            draws = draw_points(
+                lambda shape: torch.rand(shape, device=device),
+                len(logits),
+                self.batch,
+                MASKS * self.batch,
+                self.loss.points,
+                self.loss.oversample_ratio,
+                self.loss.importance_ratio,
+            )
+            with mock.patch.object(criterion, "match", stage("matching")(criterion.match)):
+                losses = self.criterion(logits, proposals, self.targets, draws)
+        with stage("backward"):
+            losses.total.backward()
+        with stage("clipping and AdamW"):
+            optimizer_step(
+                self.optimizer, self.parameters, training.learning_rate, training.gradient_clip
+            )
+        stage.end()
+        return dict(stage.seconds)
+
+
+class Stages:
+    """Times, operators and FLOPs, each attributed to the innermost stage.
+
+    Args:
+        device: waited for at the beginning and end of each stage.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.flops_so_far = lambda: 0
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget everything, and start with what is in no stage."""
+        self.seconds, self.processor = Counter[str](), Counter[str]()
+        self.operators, self.flops = Counter[str](), Counter[str]()
+        self.current = ["input"]
+        self.since = self._now()
+
+    def end(self) -> None:
+        """Attribute what has passed since the last change of stages."""
+        self._attribute()
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Be in a stage."""
+        self._attribute()
+        self.current.append(name)
+        yield
+        self._attribute()
+        self.current.pop()
+
+    def watch(self, module: nn.Module, method: str, name: str) -> None:
+        """Make a method of a module a stage."""
+        setattr(module, method, self(name)(getattr(module, method)))
+
+    def _attribute(self) -> None:
+        now, name = self._now(), self.current[-1]
+        counters = (self.seconds, self.processor, self.flops)
+        for counter, before, after in zip(counters, self.since, now, strict=True):
+            counter[name] += after - before
+        self.since = self._now()
+
+    def _now(self) -> tuple[float, float, int]:
+        wait_for(self.device)
+        return time.perf_counter(), time.process_time(), self.flops_so_far()
+
+
+class OperatorCounter(TorchDispatchMode):
+    """Counts what PyTorch executes in each stage."""
+
+    def __init__(self, stages: Stages) -> None:
+        super().__init__()
+        self.stages = stages
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.stages.operators[self.stages.current[-1]] += 1
+        return func(*args, **(kwargs or {}))
 
 
 def main() -> None:
@@ -116,31 +193,51 @@ def main() -> None:
     recipe = validate(read_params(Path("params.yaml"))).recipes[options.recipe]
     dtype = getattr(torch, options.precision)
     step = TrainingStep(recipe, options.device, dtype, options.batch)
-    device = step.device
+    device, stages = step.device, step.stages
     print(described(device))
     theirs = library_seconds(recipe, step) if isinstance(recipe.clip.architecture, str) else None
     keep_freed_memory()  # as our commands do, and what the libraries leave as it is
+    runs = []
     with ConvolutionalLinear(step.network):
         with FlopCounterMode(display=False) as counter:
+            stages.flops_so_far = counter.get_total_flops
             step()
-        runs = [step() for _ in range(STEPS)]
-    best = min(runs, key=lambda run: sum(run.values()))
-    total, rate = sum(best.values()), product_rate(dtype, device)
-    floor = counter.get_total_flops() / rate
+        flops, stages.flops_so_far = stages.flops, lambda: 0
+        with OperatorCounter(stages):
+            step()
+        operators = stages.operators
+        for _ in range(STEPS):
+            step()
+            runs.append((sum(stages.processor.values()), stages.processor, stages.seconds))
+    _, processor, seconds = min(runs, key=lambda run: run[0])
+    on_cpu = device.type == "cpu"
+    rate = product_rate(dtype, device, time.process_time if on_cpu else time.perf_counter)
     print(
         f"{options.recipe}, batch {options.batch} of {step.side} × {step.side}, "
         f"{options.precision}, {device}: @ runs at {rate / 1e9:.0f} GFLOP/s"
     )
+    clock = processor if on_cpu else seconds
+    rows = [
+        (name, operators[name], seconds[name], processor[name], clock[name], flops[name])
+        for name in seconds
+    ]
+    rows.append(("a step", *(sum(column) for column in list(zip(*rows, strict=True))[1:])))
     print_table(
-        ("part", "seconds", "share"),
-        [(part, f"{taken:.3f}", f"{taken / total:.1%}") for part, taken in best.items()],
-    )
-    print(
-        f"a step: {total:.3f} s, {options.batch / total:.2f} images/s, "
-        f"{total / floor:.2f} times the floor"
+        ("stage", "operators", "ms", "processor ms", "× floor"),
+        [
+            (
+                name,
+                f"{count:,}",
+                f"{wall * 1e3:.1f}",
+                f"{cpu * 1e3:.1f}",
+                f"{taken * rate / work:.1f}" if work else "",
+            )
+            for name, count, wall, cpu, taken, work in rows
+        ],
     )
     if theirs is not None:
-        print(f"public libraries: {theirs:.3f} s, ratio {total / theirs:.2f}")
+        own = sum(seconds.values())
+        print(f"public libraries: {theirs:.3f} s, ratio {own / theirs:.2f}")
     print(f"peak memory, libraries included: {peak_memory(device):.1f} GiB")
 
 
@@ -150,11 +247,6 @@ def library_seconds(recipe: Recipe, step: TrainingStep) -> float:
     optimizer = torch.optim.AdamW(libraries.proposals.parameters(), lr=1e-4)
     images, masks = torch.stack(step.images), step.targets[0].masks
     return min([libraries.train(images, masks, optimizer) for _ in range(STEPS)][1:])
-
-
-def _now(device: torch.device) -> float:
-    wait_for(device)
-    return time.perf_counter()
 
 
 if __name__ == "__main__":

@@ -4,9 +4,8 @@ from functools import cache
 
 from scan_core.evaluation.settings_file import EvaluationSettings
 from scan_core.params.grid import rows_of
-from scan_core.params.settings import resolve_settings
 from scan_core.params.search_space import searched_benchmarks
-from scan_core.params.settings import TestSettings
+from scan_core.params.settings import TestSettings, resolve_settings
 
 GRIDS = PARAMS.ablations
 # `grids: [...]` of the recipe; `snakemake ablations` builds every grid that is for this recipe.
@@ -42,65 +41,46 @@ for cells in CELLS.values():
     for cell in cells:
         MODELS.setdefault(cell.names["model"], cell)
 
-# Stage -> variant -> a cell that uses it.
-OF_STAGE = {
-    stage: {cell.names[stage]: cell for cell in MODELS.values()} for stage in MAIN.names
+# Stage -> variant -> a cell that uses it, and as what: a segmenter to mine with, or as its own.
+USED_AS = {
+    stage: {} for stage in ("clip", "segmenter", "pairs", "finetuned_clip", "model")
 }
+for role in MAIN.names:
+    for cell in MODELS.values():
+        stage = "segmenter" if role == "miner" else role
+        USED_AS[stage][cell.names[role]] = (cell, role)
 CLIP_IS_DOWNLOADED = any(
     cell.part("clip").clip.source.startswith("open_clip:") for cell in MODELS.values()
 )
-CLIPS, PAIRS, FINETUNED = (OF_STAGE[s] for s in ("clip", "pairs", "finetuned_clip"))
-# Variant -> a cell that uses it, and as what: to mine with, or as its own.
-SEGMENTERS = {
-    variant: (cell, stage)
-    for stage in ("miner", "segmenter")
-    for variant, cell in OF_STAGE[stage].items()
-}
 
 
 def part_file(stage):
-    """A function of wildcards: a stage's part of the recipe, as a file."""
+    """A function of wildcards: the part of the recipe that a variant of a stage depends on."""
 
     def of_variant(wildcards):
-        if stage == "segmenter":
-            cell, role = SEGMENTERS[wildcards.segmenter]
-            return handed(cell.part(role).model_dump())
-        cell = OF_STAGE[stage][wildcards[stage]]
-        return handed(cell.part(stage).model_dump())
+        cell, role = USED_AS[stage][wildcards[stage]]
+        return handed(cell.part(role).model_dump())
 
     return of_variant
 
 
 def made_by(stage, of, role=None):
-    """A function of wildcards: the result of a stage that the cell of a variant uses.
+    """A function of wildcards: the result of a stage that a variant reads.
 
     Args:
         stage: whose result is named.
         of: stage of the variant.
-        role: in which the cell uses the result, where that is not the stage.
+        role: in which the result is used, where that is not the stage.
     """
-
-    def of_variant(wildcards):
-        cell = (
-            SEGMENTERS[wildcards[of]][0]
-            if of == "segmenter"
-            else OF_STAGE[of][wildcards[of]]
-        )
-        return result(stage, cell.names[role or stage])
-
-    return of_variant
+    return lambda wildcards: result(
+        stage, USED_AS[of][wildcards[of]][0].names[role or stage]
+    )
 
 
 def result(stage, variant):
     """The file that a stage makes."""
-    file = {
-        "clip": "clip.safetensors",
-        "segmenter": "segmenter.safetensors",
-        "pairs": "pairs.jsonl",
-        "finetuned_clip": "clip.safetensors",
-        "model": "model.safetensors",
-    }
-    return f"{STAGES}/{stage}/{variant}/{file[stage]}"
+    file = {"pairs": "pairs.jsonl", "finetuned_clip": "clip.safetensors"}
+    return f"{STAGES}/{stage}/{variant}/{file.get(stage, f'{stage}.safetensors')}"
 
 
 def records_of_trainings(cells):
@@ -131,13 +111,16 @@ def training_threads(stage):
 
 
 # Pairs are mined in shards of about so many images, each a job, and put together in order.
-IMAGES_PER_MINING_SHARD = 5000
+IMAGES_PER_MINING_SHARD = 2000
 
 
 def mining_shards(wildcards):
     """Number of shards in which the images of a variant are mined."""
     train = BENCHMARKS[RECIPE.datasets.train].images["train"] or 1
-    images = PAIRS[wildcards.pairs].mining_recipe.clip_finetune.pairs.images or train
+    images = (
+        USED_AS["pairs"][wildcards.pairs][0].mining_recipe.clip_finetune.pairs.images
+        or train
+    )
     return -(-min(images, train) // IMAGES_PER_MINING_SHARD)
 
 
@@ -166,17 +149,6 @@ def backbone_file(wildcards):
     return [f"{DATA}/archives/{BACKBONE_ARCHIVES[name]}"]
 
 
-def packaged_clip_recipe(wildcards):
-    """Of a training of the small CLIP that comes with the package."""
-    if RECIPE.clip.pretraining is None:
-        raise WorkflowError(
-            f"the recipe {RECIPE_NAME} has no small CLIP to train: --config recipe=mini"
-        )
-    training = RECIPE.clip.model_copy(update={"source": "train"})
-    cell = cell_of(RECIPE.model_copy(update={"clip": training}))
-    return handed(cell.part("clip").model_dump())
-
-
 EVALUATED = list(RECIPE.inference.benchmarks)
 # A benchmark's images are evaluated in shards of about so many, each a job, and merged exactly.
 IMAGES_PER_SHARD = 500
@@ -186,6 +158,16 @@ def shard_count(wildcards):
     """Number of shards of an evaluation."""
     images = BENCHMARKS[name_of(wildcards.evaluation)].images["val"] or 1
     return -(-images // IMAGES_PER_SHARD)
+
+
+def of_data(file, wildcard="evaluation"):
+    """A function of wildcards: a file of the benchmark that an evaluation is named after."""
+    return lambda wildcards: f"{FOLDERS[name_of(wildcards[wildcard])]}/{file}"
+
+
+def classes_of(wildcards):
+    """The class list that an evaluation, or the scores of given predictions, are made by."""
+    return BENCHMARKS[name_of(wildcards.get("evaluation") or wildcards.scores)].classes
 
 
 @cache
@@ -214,9 +196,11 @@ def evaluation(model, benchmark):
     return f"{RESULTS}/eval/{model}/{benchmark}-{short_hash(made_of)}"
 
 
-def of_every_benchmark(file):
-    """One file of the main model's evaluation, for every benchmark."""
-    return [f"{evaluation(MAIN_MODEL, name)}/{file}" for name in EVALUATED]
+def of_every_benchmark(*files):
+    """Files of the main model's evaluation, for every benchmark."""
+    return [
+        f"{evaluation(MAIN_MODEL, name)}/{file}" for file in files for name in EVALUATED
+    ]
 
 
 def plan_of_grid(grid, every_seed):
@@ -244,12 +228,13 @@ PLAN_FILES = {
 GIVEN = predictions_of(RECIPE)
 
 
-def of_every_given(file):
-    """One file of the scores of every method, for every benchmark that it has predictions for."""
+def of_every_given(*files):
+    """Files of the scores of every method, for every benchmark that it has predictions for."""
+    given = [(m, folder) for m, of in GIVEN.items() for _, folder in of.values()]
     return [
-        f"{RESULTS}/predictions/{method}/{folder}/{file}"
-        for method, of_method in GIVEN.items()
-        for _, folder in of_method.values()
+        f"{RESULTS}/predictions/{m}/{folder}/{file}"
+        for file in files
+        for m, folder in given
     ]
 
 

@@ -119,26 +119,17 @@ def leaf_input(name, document, **options):
     return str(as_input(name, document, **options))
 
 
-def training_processes():
-    """Resources of a rule whose script starts as one process for each device.
-
-    On one machine the script takes the devices that it finds. A profile may name `nodes`,
-    `devices` of each, reading `workers` of each device, `micro_batches` of each step and device
-    where memory is short, and as `launcher` the command that starts the processes, such as `srun`.
-    That `mpi` is there, even empty, has SLURM's executor leave the starting of processes to the
-    rule.
-    """
-    return {
-        "mpi": "",
-        "nodes": 1,
-        "devices": "auto",
-        "workers": 1,
-        "micro_batches": 1,
-        "launcher": "",
-    }
-
-
+# Resources of a training, whose script starts as one process for each device. On one machine it takes
+# the devices that it finds. A profile may name `nodes`, `devices` of each, reading `workers` of each
+# device, `micro_batches` of each step and device where memory is short, and as `launcher` the command
+# that starts the processes, such as `srun`. That `mpi` is there, even empty, has SLURM's executor leave
+# the starting of processes to the rule. `experiment` is where MLflow shows it: no parameter, for recipes
+# share what they train.
+TRACKED = {"experiment": RECIPE_NAME}
+TRAINING_PROCESSES = {
+    **TRACKED,
+    **{"mpi": "", "nodes": 1, "devices": "auto", "workers": 1},
+    **{"micro_batches": 1, "launcher": ""},
+}
 # Of a job that takes one GPU where there is one: a profile may name a command that chooses it.
 ONE_GPU = {"launcher": ""}
-# Of a training: where MLflow shows it. No parameter, for recipes share what they train.
-TRACKED = {"experiment": RECIPE_NAME}

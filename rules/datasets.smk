@@ -32,9 +32,6 @@ rule download_archive:
     localrule: True
     conda:
         ENVIRONMENT
-    resources:
-        mem_mb=500,
-        runtime=720,
     params:
         manual=MANUAL,
     message:
@@ -194,9 +191,6 @@ rule dataset_manifest:
     localrule: True
     conda:
         ENVIRONMENT
-    resources:
-        mem_mb=500,
-        runtime=10,
     params:
         source=SOURCE,
     message:

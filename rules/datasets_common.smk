@@ -73,23 +73,12 @@ def reading_threads(wildcards):
     return 1 if None not in counts and sum(counts) < 1000 else 4
 
 
-def archives_to_obtain_by_hand():
-    """Archives that no server gives away, and that are not in place yet."""
-    names = {Path(record).stem for record in records_of(USED)}
-    return [
-        archive
-        for name, archive in ARCHIVES.items()
-        if SOURCE == "download"
-        and name in names
-        and archive.how_to_obtain
-        and not Path(RAW, "extracted", f"{name}.json").exists()
-        and not Path(MANUAL, name).exists()
-    ]
-
-
-if workflow.is_main_process:
-    for archive in archives_to_obtain_by_hand():
-        logger.warning(
-            f"To be obtained by hand: {archive.name} (about {archive.approximate_gb:g} GB). "
-            f"{archive.how_to_obtain} Place it at {MANUAL}/{archive.name}."
-        )
+if workflow.is_main_process and SOURCE == "download":
+    for name in dict.fromkeys(Path(record).stem for record in records_of(USED)):
+        archive = ARCHIVES[name]
+        places = (Path(RAW, "extracted", f"{name}.json"), Path(MANUAL, name))
+        if archive.how_to_obtain and not any(place.exists() for place in places):
+            logger.warning(
+                f"To be obtained by hand: {archive.name} (about {archive.approximate_gb:g} GB). "
+                f"{archive.how_to_obtain} Place it at {MANUAL}/{archive.name}."
+            )

@@ -4,13 +4,11 @@
 rule evaluate_shard:
     input:
         model=f"{STAGES}/model/{{model}}/model.safetensors",
-        index=lambda wildcards: f"{FOLDERS[name_of(wildcards.evaluation)]}/index.json",
+        index=of_data("index.json"),
         labels=lambda wildcards: ancient(
             f"{FOLDERS[name_of(wildcards.evaluation)]}/labels"
         ),
-        verification=lambda wildcards: (
-            f"{FOLDERS[name_of(wildcards.evaluation)]}/verification.json"
-        ),
+        verification=of_data("verification.json"),
     output:
         counts=f"{RESULTS}/eval/{{model}}/{{evaluation}}/shards/{{shard}}.npz",
         predictions=directory(
@@ -30,7 +28,7 @@ rule evaluate_shard:
         settings=lambda wildcards: handed(
             settings_of(wildcards.model, name_of(wildcards.evaluation))
         ),
-        classes=lambda wildcards: BENCHMARKS[name_of(wildcards.evaluation)].classes,
+        classes=classes_of,
         shards=shard_count,
         cache=f"{RESULTS}/text",
         # Counts by settings: those of another grid or recipe are not counted again.
@@ -73,11 +71,8 @@ rule evaluate:
     localrule: True
     conda:
         ENVIRONMENT
-    resources:
-        mem_mb=2000,
-        runtime=10,
     params:
-        classes=lambda wildcards: BENCHMARKS[name_of(wildcards.evaluation)].classes,
+        classes=classes_of,
         recipe=RECIPE_NAME,
         benchmark=lambda wildcards: name_of(wildcards.evaluation),
         folder=subpath(output.metrics, parent=True),
@@ -93,11 +88,9 @@ rule evaluate:
 
 rule score_predictions:
     input:
-        index=lambda wildcards: f"{FOLDERS[name_of(wildcards.scores)]}/index.json",
-        labels=lambda wildcards: f"{FOLDERS[name_of(wildcards.scores)]}/labels",
-        verification=lambda wildcards: (
-            f"{FOLDERS[name_of(wildcards.scores)]}/verification.json"
-        ),
+        index=of_data("index.json", "scores"),
+        labels=of_data("labels", "scores"),
+        verification=of_data("verification.json", "scores"),
     output:
         metrics=f"{RESULTS}/predictions/{{method}}/{{scores}}/metrics.json",
         per_class=f"{RESULTS}/predictions/{{method}}/{{scores}}/per_class.csv",
@@ -113,7 +106,7 @@ rule score_predictions:
         mem_mb=2000,
         runtime=60,
     params:
-        classes=lambda wildcards: BENCHMARKS[name_of(wildcards.scores)].classes,
+        classes=classes_of,
         predictions=lambda wildcards: GIVEN[wildcards.method][
             name_of(wildcards.scores)
         ][0],
@@ -143,9 +136,6 @@ rule ablate:
     localrule: True
     conda:
         ENVIRONMENT
-    resources:
-        mem_mb=500,
-        runtime=10,
     message:
         "Table of the grid {wildcards.grid}"
     shell:

@@ -3,7 +3,7 @@
 Nothing depends on these leaves, and their names do not say what made them: `recipe` does, an input.
 """
 
-from scan_core.tracking.place import failures, target
+from scan_core.tracking.store import target
 
 GRID_TABLES = [f"{RESULTS}/ablations/{grid}.csv" for grid in GRIDS_OF_RECIPE]
 PICTURES = [f"{RESULTS}/qualitative/{name}.png" for name in EVALUATED]
@@ -11,16 +11,95 @@ PICTURES = [f"{RESULTS}/qualitative/{name}.png" for name in EVALUATED]
 ARCHITECTURE = (
     RECIPE.clip.architecture if isinstance(RECIPE.clip.architecture, str) else "small"
 )
-# Where what is recorded lies, for the recorder.
-RECORDED = {
-    "evaluations": {name: evaluation(MAIN_MODEL, name) for name in EVALUATED},
+
+
+def recorded(cells, grids, figures, every_seed=False, report=None):
+    """A file of what there is to record in MLflow: `Results` in scan_core/tracking/runs.py."""
+    rule_of = {
+        "clip": "clip_weights",
+        "segmenter": "train_segmenter",
+        "finetuned_clip": "finetune_clip",
+    }
+    trainings = sorted(
+        {(stage, cell.names[stage]) for cell in cells for stage in rule_of}
+    )
+    tables = f"{RESULTS}/ablations/every_seed" if every_seed else f"{RESULTS}/ablations"
+    return handed(
+        {
+            "recipe": RECIPE_NAME,
+            "settings": RECIPE.model_dump(),
+            "manifest": f"{RESULTS}/dataset_manifest.json",
+            "trainings": [
+                {
+                    "stage": stage,
+                    "variant": variant,
+                    "weights": result(stage, variant),
+                    "curves": f"{STAGES}/{stage}/{variant}/metrics.jsonl",
+                    "timing": f"{TIMINGS}/{rule_of[stage]}/{variant}.tsv",
+                    "benchmark": None if stage == "clip" else RECIPE.datasets.train,
+                }
+                for stage, variant in trainings
+            ],
+            "grids": [
+                {
+                    "table": f"{tables}/{grid}.csv",
+                    "figure": f"{figures}{grid}.png",
+                    "every_seed": every_seed,
+                }
+                for grid in grids
+            ],
+            "report": report,
+        }
+    )
+
+
+REPORTED = {
+    "variant": MAIN_MODEL,
+    "weights": f"{RESULTS}/release/model.safetensors",
+    "evaluations": dict(zip(EVALUATED, of_every_benchmark("metrics.json"))),
+    "per_class": dict(zip(EVALUATED, of_every_benchmark("per_class.csv"))),
     "predictions": {
         method: {
-            name: f"{RESULTS}/predictions/{method}/{folder}"
+            name: f"{RESULTS}/predictions/{method}/{folder}/metrics.json"
             for name, (_, folder) in of_method.items()
         }
         for method, of_method in GIVEN.items()
     },
+    "artifacts": {
+        "tables": [f"{RESULTS}/tables"],
+        "figures": [f"{RESULTS}/figures"],
+        "pictures": PICTURES,
+    },
+}
+# Record in MLflow -> its inputs, and what is recorded: everything of the recipe, or every grid with
+# all its seeds.
+OF_RECIPE = [MAIN, *cells_of_grids(GRIDS_OF_RECIPE, False)]
+OF_GRIDS = cells_of_grids(GRIDS_FOR_RECIPE, True)
+RECORDS = {
+    "mlflow": (
+        records_of_trainings(OF_RECIPE)
+        + of_every_benchmark("metrics.json", "per_class.csv")
+        + of_every_given("metrics.json")
+        + [f"{RESULTS}/{leaf}" for leaf in ("tables", "figures", "release")]
+        + [*GRID_TABLES, *PICTURES],
+        recorded(
+            OF_RECIPE, GRIDS_OF_RECIPE, f"{RESULTS}/figures/ablation_", report=REPORTED
+        ),
+    ),
+    "mlflow_ablations": (
+        records_of_trainings(OF_GRIDS)
+        + [
+            f"{RESULTS}/ablations/every_seed/{g}.{kind}"
+            for g in GRIDS_FOR_RECIPE
+            for kind in ("csv", "png")
+        ],
+        recorded(
+            OF_GRIDS,
+            GRIDS_FOR_RECIPE,
+            f"{RESULTS}/ablations/every_seed/",
+            every_seed=True,
+        ),
+    ),
 }
 
 
@@ -46,9 +125,6 @@ rule tables:
     localrule: True
     conda:
         ENVIRONMENT
-    resources:
-        mem_mb=1000,
-        runtime=10,
     params:
         architecture=ARCHITECTURE,
     message:
@@ -65,10 +141,9 @@ rule figures:
     input:
         recipe=RECIPE_FILE,
         metrics=of_every_benchmark("metrics.json"),
-        per_class=of_every_benchmark("per_class.csv"),
-        confusion=of_every_benchmark("confusion.npz"),
+        of_classes=of_every_benchmark("per_class.csv", "confusion.npz"),
         given=of_every_given("metrics.json"),
-        given_per_class=of_every_given("per_class.csv"),
+        of_given_classes=of_every_given("per_class.csv"),
         grids=GRID_TABLES,
         segmenter=f"{STAGES}/segmenter/{MAIN.names['segmenter']}/metrics.jsonl",
         finetuned=f"{STAGES}/finetuned_clip/{MAIN.names['finetuned_clip']}/metrics.jsonl",
@@ -87,9 +162,6 @@ rule figures:
     localrule: True
     conda:
         ENVIRONMENT
-    resources:
-        mem_mb=2000,
-        runtime=20,
     message:
         "Drawing the figures"
     shell:
@@ -123,9 +195,6 @@ rule qualitative:
     localrule: True
     conda:
         ENVIRONMENT
-    resources:
-        mem_mb=2000,
-        runtime=20,
     params:
         classes=lambda wildcards: BENCHMARKS[wildcards.picture].classes,
     message:
@@ -154,9 +223,6 @@ rule report_page:
     localrule: True
     conda:
         ENVIRONMENT
-    resources:
-        mem_mb=2000,
-        runtime=10,
     params:
         architecture=ARCHITECTURE,
         timings=TIMINGS,
@@ -196,9 +262,6 @@ rule grid_report:
     localrule: True
     conda:
         ENVIRONMENT
-    resources:
-        mem_mb=1000,
-        runtime=10,
     params:
         stem=subpath(output.figure, strip_suffix=".png"),
     message:
@@ -223,9 +286,6 @@ rule release:
     localrule: True
     conda:
         ENVIRONMENT
-    resources:
-        mem_mb=2000,
-        runtime=20,
     message:
         "Putting the release together"
     shell:
@@ -238,73 +298,25 @@ rule mlflow_sync:
     input:
         recipe=RECIPE_FILE,
         manifest=f"{RESULTS}/dataset_manifest.json",
-        trainings=records_of_trainings([MAIN, *cells_of_grids(GRIDS_OF_RECIPE, False)]),
-        release=rules.release.output,
-        evaluations=of_every_benchmark("metrics.json"),
-        per_class=of_every_benchmark("per_class.csv"),
-        given=of_every_given("metrics.json"),
-        given_per_class=of_every_given("per_class.csv"),
-        grids=GRID_TABLES,
-        tables=f"{RESULTS}/tables",
-        figures=f"{RESULTS}/figures",
-        pictures=PICTURES,
+        recorded=lambda wildcards: RECORDS[wildcards.record][0],
     output:
-        f"{RESULTS}/mlflow.json",
+        f"{RESULTS}/{{record}}.json",
     log:
-        f"{LOGS}/mlflow_sync.log",
+        f"{LOGS}/mlflow_sync.{{record}}.log",
     benchmark:
-        f"{TIMINGS}/mlflow_sync.tsv"
+        f"{TIMINGS}/mlflow_sync/{{record}}.tsv"
     localrule: True
     conda:
         ENVIRONMENT
-    resources:
-        mem_mb=2000,
-        runtime=60,
     params:
-        name=RECIPE_NAME,
-        recipe=handed(RECIPE.model_dump()),
-        grids=handed({grid: GRIDS[grid].model_dump() for grid in GRIDS_OF_RECIPE}),
-        folders=handed(RECORDED),
-        results=subpath(input.manifest, parent=True),
+        results=lambda wildcards: RECORDS[wildcards.record][1],
         store=target(),
-        failures=failures(Path(f"{RESULTS}/mlflow.json")),
-        report="--report",
     message:
-        "Recording the runs in MLflow"
+        "Recording the runs in MLflow ({wildcards.record})"
     shell:
-        "python -m workflow_scripts.mlflow_sync {params.report:q} --name {params.name:q}"
-        " --recipe {params.recipe:q} --grids {params.grids:q} --results {params.results:q}"
-        " --folders {params.folders:q} --failures {params.failures:q} --output {output:q} 2> {log:q}"
+        "python -m workflow_scripts.mlflow_sync --results {params.results:q} --output {output:q}"
+        " 2> {log:q}"
         f"{of_leaf('mlflow_sync')}"
-
-
-use rule mlflow_sync as mlflow_sync_ablations with:
-    input:
-        recipe=RECIPE_FILE,
-        manifest=f"{RESULTS}/dataset_manifest.json",
-        trainings=records_of_trainings(cells_of_grids(GRIDS_FOR_RECIPE, True)),
-        grids=expand(
-            f"{RESULTS}/ablations/every_seed/{{grid}}.{{kind}}",
-            grid=GRIDS_FOR_RECIPE,
-            kind=["csv", "png"],
-        ),
-    output:
-        f"{RESULTS}/mlflow_ablations.json",
-    log:
-        f"{LOGS}/mlflow_sync_ablations.log",
-    benchmark:
-        f"{TIMINGS}/mlflow_sync_ablations.tsv"
-    params:
-        name=RECIPE_NAME,
-        recipe=handed(RECIPE.model_dump()),
-        grids=handed({grid: GRIDS[grid].model_dump() for grid in GRIDS_FOR_RECIPE}),
-        folders=handed(RECORDED),
-        results=subpath(input.manifest, parent=True),
-        store=target(),
-        failures=failures(Path(f"{RESULTS}/mlflow_ablations.json")),
-        report="--every-seed",
-    message:
-        "Recording the runs of every grid and seed in MLflow"
 
 
 # What a recipe takes, before it is run.
@@ -314,9 +326,6 @@ rule plan:
     localrule: True
     conda:
         ENVIRONMENT
-    resources:
-        mem_mb=1000,
-        runtime=10,
     params:
         # As it is to be run: the frozen file with what the command line put over it.
         parameters=handed(PARAMS.model_dump()),

@@ -54,8 +54,7 @@ rule train_segmenter:
         ENVIRONMENT
     threads: training_threads("segmenter")
     resources:
-        **TRACKED,
-        **training_processes(),
+        **TRAINING_PROCESSES,
         mem_mb=64000,
         runtime=4320,
     params:
@@ -127,9 +126,6 @@ rule mine_mask_text_pairs:
     localrule: True
     conda:
         ENVIRONMENT
-    resources:
-        mem_mb=4000,
-        runtime=10,
     message:
         "Merging mask-noun pairs ({wildcards.pairs})"
     shell:
@@ -154,8 +150,7 @@ rule finetune_clip:
         ENVIRONMENT
     threads: training_threads("finetuned_clip")
     resources:
-        **TRACKED,
-        **training_processes(),
+        **TRAINING_PROCESSES,
         mem_mb=32000,
         runtime=1440,
     params:
@@ -168,7 +163,7 @@ rule finetune_clip:
         " --clip {input.clip:q} --pairs {input.pairs:q} --index {input.index:q}"
         " --devices {resources.devices:q} --nodes {resources.nodes:q} --workers {resources.workers:q}"
         " --work {params.work:q}/work --output {output.clip:q} --metrics {output.metrics:q}"
-        " --run {resources.experiment:q}/clip_finetune/{wildcards.finetuned_clip:q}"
+        " --run {resources.experiment:q}/finetuned_clip/{wildcards.finetuned_clip:q}"
         f" --code {code('finetune_clip')}"
         " 2> {log:q}"
 
@@ -202,35 +197,10 @@ rule fuse_weights:
         " 2> {log:q}"
 
 
-# The weights that come with the package, trained again: `make weights`.
-rule packaged_clip_weights:
-    output:
-        clip=f"{RESULTS}/packaged/clip/clip.safetensors",
-        metrics=f"{RESULTS}/packaged/clip/metrics.jsonl",
-    log:
-        f"{LOGS}/packaged_clip_weights.log",
-    benchmark:
-        f"{TIMINGS}/packaged_clip_weights.tsv"
-    conda:
-        ENVIRONMENT
-    threads: 2  # sums over another number of threads end in other digits
-    resources:
-        mem_mb=16000,
-        runtime=120,
-    params:
-        recipe=packaged_clip_recipe,
-        work=subpath(output.clip, parent=True),
-    message:
-        "Training the CLIP that comes with the package"
-    shell:
-        "python -m workflow_scripts.clip_weights --recipe-part {params.recipe:q}"
-        " --work {params.work:q}/work --output {output.clip:q} --metrics {output.metrics:q}"
-        " --workers {threads} 2> {log:q}"
-
-
+# The weights that come with the package, from a training: `make weights`.
 rule package_clip:
     input:
-        rules.packaged_clip_weights.output.clip,
+        result("clip", MAIN.names["clip"]),
     output:
         clip=f"{RESULTS}/packaged/mini_clip.safetensors",
         card=f"{RESULTS}/packaged/mini_clip.md",

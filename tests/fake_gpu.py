@@ -29,10 +29,9 @@ from scan_core.models.scan import ScanNetwork, class_logits
 from scan_core.params.reading import read_params, validate
 from scan_core.params.schema.released_defects import ReleasedDefects
 from scan_core.training import criterion
-from scan_core.training.contrastive import multi_positive_loss, shifted_image_features
-from scan_core.training.criterion import SetCriterion
-from scan_core.training.matcher import Matching, Target
-from scan_core.training.points import draw_points
+from scan_core.training.clip_finetune import shifted_image_features
+from scan_core.training.clip_pretrain import multi_positive_loss
+from scan_core.training.criterion import Matching, SetCriterion, Target, draw_points
 
 GPU = torch.device("cuda")
 PARAMS = Path(__file__).parents[1] / "params.yaml"

@@ -65,7 +65,7 @@ def _files(folder: Path, script: str) -> set[Path]:
         ("reporting/__init__.py", {"tables", "figures"}, {*STAGES}),
         # A further metric trains nothing, and evaluates no image again.
         ("evaluation/metrics.py", {"evaluate"}, {*TRAININGS, "evaluate_shard"}),
-        ("params/metric_names.py", {"evaluate"}, {*TRAININGS, "evaluate_shard"}),
+        ("params/metric_names.py", {"tables"}, {*TRAININGS, "evaluate_shard"}),
         ("apps/segment.py", set(), {*SCRIPTS}),
         ("errors.py", {*SCRIPTS} - {"on_gpus", "stage_times"}, set()),
     ],

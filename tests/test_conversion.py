@@ -22,7 +22,7 @@ from scan_core.datasets.verification import verify
 from scan_core.errors import InputError
 from scan_core.params.needed_files import class_lists
 from scan_core.params.reading import validate
-from scan_core.training.nouns import caption_nouns
+from scan_core.training.mining import caption_nouns
 
 VOC = "VOCdevkit/VOC2012"
 

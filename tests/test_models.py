@@ -40,12 +40,10 @@ from scan_core.params.clips import clip_models, unusable
 from scan_core.params.grid import changed
 from scan_core.params.reading import read_params, validate
 from scan_core.params.schema.clip import Clip, ClipArchitecture
-from scan_core.storage.tensors import save_tensors
+from scan_core.storage.weights import save_tensors
 from scan_core.training.clip_source import obtain_clip
-from scan_core.training.criterion import SetCriterion
-from scan_core.training.matcher import Target
-from scan_core.training.optimizer import build_adamw
-from scan_core.training.points import draw_points
+from scan_core.training.criterion import PointDraws, SetCriterion, Target, draw_points
+from scan_core.training.segmenter import build_adamw
 
 ROOT = Path(__file__).parents[1]
 _DIMENSIONS = (
@@ -454,7 +452,6 @@ def _naive_losses(logits, masks, targets, matching, points, weights):
 
 def test_the_criterion_equals_a_naive_one_and_survives_images_without_masks():
     from scan_core.models.mask_decoder import Proposals
-    from scan_core.training.points import PointDraws
 
     torch.manual_seed(0)
     logits = torch.randn(3, 3, 8, 6)

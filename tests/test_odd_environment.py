@@ -67,9 +67,9 @@ def test_results_on_another_disk_are_refused_before_anything_runs(tmp_path):
 def test_weights_that_cannot_be_fetched_are_told_in_one_message(tmp_path):
     program = """
 from scan_core.errors import InputError
-from scan_core.training.clip_source import _from_collection
+from scan_core.training.clip_source import download_clip
 try:
-    _from_collection("ViT-B-32", "laion2b_s34b_b79k")
+    download_clip("ViT-B-32", "laion2b_s34b_b79k")
 except InputError as error:
     print(error)
 """

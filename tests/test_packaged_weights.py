@@ -12,8 +12,7 @@ from scan_core.models.packaged.files import load_packaged, packaged_file, save_p
 from scan_core.models.text_features import TextEncoder
 from scan_core.params.reading import read_params, validate
 from scan_core.params.schema.clip import ClipArchitecture
-from scan_core.training.packaged_clip import tokens_of_the_world
-from scan_core.training.zero_shot import zero_shot_accuracy
+from scan_core.training.packaged_clip import tokens_of_the_world, zero_shot_accuracy
 from scan_core.vocabulary.prompts import prompt_templates
 
 ROOT = Path(__file__).parents[1]

@@ -19,16 +19,11 @@ from scan_core.models.dropout import SampleDropout
 from scan_core.models.preprocessing import backbone_input, clip_view, normalise
 from scan_core.models.released_names import FINETUNED_CLIP, SCAN, to_ours, to_theirs
 from scan_core.models.text_features import TextEncoder
-from scan_core.training.contrastive import contrastive_loss, shifted_image_features
-from scan_core.training.criterion import SetCriterion
-from scan_core.training.matcher import Target
-from scan_core.training.optimizer import (
-    build_adamw,
-    decayed_and_not,
-    take_step,
-    warmup_poly,
-)
-from scan_core.training.points import PointDraws
+from scan_core.training.clip_finetune import shifted_image_features
+from scan_core.training.clip_pretrain import contrastive_loss
+from scan_core.training.criterion import PointDraws, SetCriterion, Target
+from scan_core.training.loop import optimizer_step
+from scan_core.training.segmenter import build_adamw, decayed_and_not, warmup_poly
 from scan_core.vocabulary.prompts import prompt_templates
 
 POINTS, OUTPUTS, MASKS = 256, 5, 7
@@ -168,7 +163,7 @@ def test_three_optimiser_steps(pack):
         rate = 1e-4 * warmup_poly(step, 10, 2, 0.1, 0.9)
         assert rate == pytest.approx(expected["lr"][0])
         _, _, losses = run.step(fixed_draws(pack))
-        norm = take_step(optimizer, list(parameters.values()), rate, 0.01).item()
+        norm = optimizer_step(optimizer, list(parameters.values()), rate, 0.01).item()
         total = losses.total.item()
         stage = "three steps, loss"
         pack.check_number("total", total, expected["total"], stage, 1e-3 if step else 1e-5)

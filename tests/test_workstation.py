@@ -49,7 +49,7 @@ def test_without_a_gpu_nothing_is_waited_for(tmp_path):
 
 def test_more_gpus_than_there_are_is_said(tmp_path):
     ran = subprocess.run(
-        [sys.executable, "-m", "workflow_scripts.on_gpus", "2", "true"],
+        [sys.executable, "-m", "workflow_scripts.on_gpus", "2", "--", "true"],
         cwd=ROOT, env={**os.environ, "CUDA_VISIBLE_DEVICES": "0"}, capture_output=True, text=True,
     )  # fmt: skip
     assert ran.returncode == 1

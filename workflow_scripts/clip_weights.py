@@ -3,11 +3,11 @@
 import logging
 from pathlib import Path
 
-from scan_core.command.following import followed
 from scan_core.params.command_line import run as run_command
 from scan_core.params.provenance import provenance
 from scan_core.params.recipe_part import read_part
-from scan_core.storage.atomic import write_text
+from scan_core.storage.files import write_text
+from scan_core.tracking.live import live_run
 
 
 def clip_weights(
@@ -30,17 +30,14 @@ def clip_weights(
         run: name in MLflow, RECIPE/STAGE/VARIANT; see SCAN_TRACKING.
         code: hash of the code, for the record.
     """
-    from lightning_fabric import Fabric  # torch takes seconds to import
-
     from scan_core.inference.assembly import save_clip
     from scan_core.training.clip_source import obtain_clip
-    from scan_core.training.loop import finish
+    from scan_core.training.loop import finish, launch_fabric
 
     part = read_part(recipe_part)
-    fabric = Fabric(accelerator="auto", devices=1)
-    fabric.launch()
-    with followed(run, recipe_part, work):
-        clip, record = obtain_clip(fabric, part.clip, part.seed, work, workers)
+    fabric = launch_fabric("32-true", devices="1", nodes=1)
+    with live_run(run, recipe_part, work) as live:
+        clip, record = obtain_clip(fabric, part.clip, part.seed, work, workers, live)
     write_text(metrics, "" if record is None else record.read_text(encoding="utf-8"))
     made_by = provenance("clip_weights", code, part.model_dump())
     save_clip(output, clip, {"clip": part.clip.model_dump(), "seed": part.seed, **made_by})

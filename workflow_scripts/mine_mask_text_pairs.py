@@ -1,37 +1,30 @@
-"""Put mined shards of mask–noun pairs together, and count them."""
+"""Merge mined shards of mask–noun pairs, and count the pairs."""
 
-import argparse
 import json
 import logging
 from pathlib import Path
 
-from scan_core.command.command_line import run
-from scan_core.storage.atomic import write_text
+from scan_core.params.command_line import run
+from scan_core.storage.files import write_text
 
 
-def parser() -> argparse.ArgumentParser:
-    """Build the command line."""
-    result = argparse.ArgumentParser(description=__doc__)
-    result.add_argument(
-        "--shards", type=Path, nargs="+", required=True, help="made by mine_shard, in order"
-    )
-    result.add_argument("--output", type=Path, required=True, help="pairs, one a line")
-    result.add_argument("--statistics", type=Path, required=True, help="counts, JSON")
-    return result
+def mine_mask_text_pairs(shards: list[Path], output: Path, statistics: Path) -> None:
+    """Merge mined shards of mask–noun pairs, and count the pairs.
 
+    Args:
+        shards: files from mine_shard, in order.
+        output: file to write, one pair per line.
+        statistics: JSON file to write.
+    """
+    from scan_core.training.mining import merge_pairs
 
-def main(arguments: argparse.Namespace) -> None:
-    """Merge, and count."""
-    from scan_core.training.mask_text_pairs import load_pairs, merge_pairs, statistics
-
-    merge_pairs(arguments.shards, arguments.output)
-    counted = statistics(load_pairs(arguments.output))
-    write_text(arguments.statistics, json.dumps(counted, indent=1) + "\n")
+    counts = merge_pairs(shards, output)
+    write_text(statistics, json.dumps(counts, indent=1) + "\n")
     logging.info(
         "%d pairs of %d nouns in %d images; OVSeg's on COCO, one caption: 442,117 of 12,000",
-        *(counted[key] for key in ("pairs", "nouns", "images")),
+        *(counts[key] for key in ("pairs", "nouns", "images")),
     )
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    run(mine_mask_text_pairs)

@@ -1,70 +1,61 @@
 """Mine mask–noun pairs of some images: which proposal shows which noun of an image's captions."""
 
-import argparse
 import logging
 from pathlib import Path
 
-from scan_core.command.command_line import run
 from scan_core.errors import InputError
-from scan_core.params.provenance import package_hash
-from scan_core.params.recipe_part import as_text, read_part
+from scan_core.params.command_line import run
+from scan_core.params.recipe_part import read_part
 
 
-def parser() -> argparse.ArgumentParser:
-    """Build the command line."""
-    result = argparse.ArgumentParser(description=__doc__)
-    result.add_argument(
-        "--recipe-part", type=Path, required=True, help="JSON file, of the fine-tuning stage"
-    )
-    result.add_argument("--clip", type=Path, required=True, help="made by clip_weights")
-    result.add_argument("--segmenter", type=Path, required=True, help="made by train_segmenter")
-    result.add_argument("--index", type=Path, required=True, help="of the training benchmark")
-    result.add_argument("--captions", required=True, help="a file like COCO's, or `classes`")
-    result.add_argument("--shard", type=int, default=0, help="number of this shard, from 0")
-    result.add_argument("--shards", type=int, default=1, help="number of shards")
-    result.add_argument("--workers", type=int, default=1, help="threads that read images")
-    result.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
-    result.add_argument("--output", type=Path, required=True, help="pairs, one a line")
-    return result
+def mine_shard(
+    recipe_part: Path,
+    clip: Path,
+    segmenter: Path,
+    index: Path,
+    captions: str,
+    output: Path,
+    shard: int = 0,
+    shards: int = 1,
+    workers: int = 1,
+    device: str = "auto",
+) -> None:
+    """Mine mask–noun pairs of some images: which proposal shows which noun of an image's captions.
 
-
-def main(arguments: argparse.Namespace) -> None:
-    """Mine."""
+    Args:
+        recipe_part: JSON file of the stage of the pairs.
+        clip: weights from clip_weights.
+        segmenter: weights from train_segmenter.
+        index: of the training benchmark.
+        captions: a file in COCO's layout, or `classes`: the names of an image's classes.
+        output: file to write, one pair per line.
+        shard: number of this shard, from 0.
+        shards: number of shards.
+        workers: threads that read images.
+        device: auto, cpu or cuda.
+    """
     from scan_core.datasets.captions import training_captions
     from scan_core.datasets.loading import BenchmarkImages
     from scan_core.inference.assembly import assemble
     from scan_core.inference.devices import chosen_device
-    from scan_core.storage.files import file_digest, json_digest
-    from scan_core.training.mining import Captioned, mine_shard
+    from scan_core.training import mining
 
-    part = read_part(arguments.recipe_part)
+    part = read_part(recipe_part)
     if part.clip_finetune is None:
         raise InputError("--recipe-part: this stage needs the key 'clip_finetune'")
     settings = part.clip_finetune.pairs
-    images = BenchmarkImages(arguments.index, "train")
-    captions = training_captions(arguments.captions, images)
-    captioned = Captioned(
+    images = BenchmarkImages(index, "train")
+    captioned = mining.Captioned(
         images,
-        captions,
+        training_captions(captions, images),
         settings.captions_per_image,
         settings.images,
     )
-    inputs = (arguments.clip, arguments.segmenter, arguments.index)
-    identity = {
-        "part": as_text(part),
-        "code": package_hash("scan_core.training.mining"),
-        "shard": [arguments.shard, arguments.shards],
-        "captions": json_digest(captions),
-        "inputs": [file_digest(path) for path in inputs],
-    }
-    numbers = captioned.numbers(arguments.shard, arguments.shards)
-    device = chosen_device(arguments.device)
-    scan = assemble(part, arguments.clip, arguments.segmenter, device=device)
-    mine_shard(
-        scan, captioned, numbers, settings.proposals, arguments.workers, identity, arguments.output
-    )
+    numbers = captioned.numbers(shard, shards)
+    scan = assemble(part, clip, segmenter, device=chosen_device(device))
+    mining.mine_shard(scan, captioned, numbers, settings.proposals, workers, output)
     logging.info("%d images are mined", len(numbers))
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    run(mine_shard)

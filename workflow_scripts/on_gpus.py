@@ -1,10 +1,9 @@
-"""Run a command on GPUs of this machine that no other command started so is using.
+"""Run a command on GPUs of this machine that no other command started in this way is using.
 
 It waits until enough of them are free, names them in `CUDA_VISIBLE_DEVICES`, and becomes the
 command. A GPU is free again when the command and all that it started have ended, however that was.
 """
 
-import argparse
 import fcntl
 import logging
 import os
@@ -12,33 +11,32 @@ import tempfile
 import time
 from pathlib import Path
 
-from scan_core.command.command_line import run
+from tyro.conf import Positional
+
 from scan_core.errors import InputError
+from scan_core.params.command_line import run
 
 _POLL = 0.5
 
 
-def parser() -> argparse.ArgumentParser:
-    """Build the command line."""
-    result = argparse.ArgumentParser(description=__doc__)
-    result.add_argument("count", type=int, help="GPUs that the command gets")
-    result.add_argument("command", nargs=argparse.REMAINDER, help="and its arguments")
-    return result
+def on_gpus(count: Positional[int], command: Positional[list[str]]) -> None:
+    """Run a command on GPUs of this machine that no other command started in this way is using.
 
-
-def main(arguments: argparse.Namespace) -> None:
-    """Take the GPUs, and become the command."""
+    Args:
+        count: number of GPUs that the command gets.
+        command: `--`, then the command and its arguments.
+    """
     devices = visible_gpus()
-    if len(devices) < arguments.count:
+    if len(devices) < count:
         raise InputError(
-            f"{arguments.count} GPUs are asked for, and there are {len(devices)}; ask for fewer "
-            "in local/profile.yaml"
+            f"{count} GPUs are asked for, and there are {len(devices)}; ask for fewer in "
+            "local/profile.yaml"
         )
-    while len(taken := _taken(devices, arguments.count)) < arguments.count:
+    while len(taken := _taken(devices, count)) < count:
         time.sleep(_POLL)
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(taken)
     logging.info("on GPU %s", ", ".join(taken))
-    os.execvp(arguments.command[0], arguments.command)
+    os.execvp(command[0], command)
 
 
 def visible_gpus() -> list[str]:
@@ -50,7 +48,7 @@ def visible_gpus() -> list[str]:
 
 
 def _taken(devices: list[str], count: int) -> list[str]:
-    """Lock so many devices, or none: who waits holds nothing that another one waits for."""
+    """Lock this number of devices, or none, so that two waiting commands never block each other."""
     taken: list[str] = []
     descriptors = []
     for device in devices:
@@ -75,4 +73,4 @@ def _taken(devices: list[str], count: int) -> list[str]:
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    run(on_gpus)

@@ -1,64 +1,181 @@
-"""Fine-tuning of CLIP's image tower with masks: mined crops against their nouns."""
+"""Fine-tuning of CLIP's image tower with masks: mined crops against their nouns.
+
+The crops have the contextual shift: each one's own image is its context.
+"""
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from scan_core.datasets.loading import BenchmarkImages
+from scan_core.errors import InputError
+from scan_core.inference.assembly import assemble
 from scan_core.inference.scan import Scan
-from scan_core.models.clip_towers import ClipInput
+from scan_core.models.clip import blocks, encode_images, view_whole_images
+from scan_core.models.clip_towers import CLIP, ClipInput, VisionTransformer
+from scan_core.models.contextual_shift import (
+    ContextualShift,
+    background_patches,
+    choose_tokens,
+    choose_tokens_as_released,
+    layers_in_reach,
+)
 from scan_core.models.crops import masked_crops
 from scan_core.models.preprocessing import clip_view, resize
+from scan_core.params.provenance import package_hash
+from scan_core.params.recipe_part import RecipePart, as_text
 from scan_core.params.schema.clip_finetune import ClipFinetune
-from scan_core.training.batches import Batch, read_steps
-from scan_core.training.clip_pretrain import warmup_cosine
-from scan_core.training.contrastive import (
+from scan_core.storage.files import file_digest
+from scan_core.training.batches import MicroBatches, augmentation_stream, read_steps, seeded
+from scan_core.training.clip_pretrain import (
+    build_clip_adamw,
     contrastive_loss,
     multi_positive_loss,
-    shifted_image_features,
+    warmup_cosine,
 )
-from scan_core.training.loop import Task
-from scan_core.training.mask_text_pairs import MaskTextPair
-from scan_core.training.pair_order import PairOrder, RowsOfReaders
-from scan_core.training.processes import gathered_rows
-from scan_core.training.sampler import MicroBatches, augmentation_stream, seeded
+from scan_core.training.loop import LoopSettings, Record, Task, all_gather, launch_fabric, train
+from scan_core.training.mining import MaskTextPairs
 
-# A crop is cut again, at random, to no less than this share of its area.
-SMALLEST_CROP = 0.9
+# A crop is cropped again, at random, to no less than this share of its area.
+MIN_CROP = 0.9
 
 
-@dataclass(frozen=True)
-class CropBatch(Batch):
-    """A micro-batch, its crops in the parts that they were read in.
+def finetune_clip(
+    part: RecipePart,
+    clip_file: Path,
+    pairs_file: Path,
+    index_file: Path,
+    work: Path,
+    devices: str = "auto",
+    nodes: int = 1,
+    workers: int = 1,
+    record: Record | None = None,
+) -> tuple[Scan, Path, bool]:
+    """Fine-tune CLIP's image tower with masks.
+
+    Args:
+        part: of the fine-tuning stage.
+        clip_file: CLIP's weights before.
+        pairs_file: mined.
+        index_file: of the benchmark that the pairs were mined on.
+        work: folder for checkpoints; the same call continues from them.
+        devices: per node: a number, or `auto`.
+        nodes: machines.
+        workers: processes that read images, per device.
+        record: see `loop.train`.
+
+    Returns:
+        a model with the fine-tuned CLIP, the record of the training, and whether this is the
+        first process.
+
+    Raises:
+        InputError: files that do not fit, or a loss that is NaN or infinite.
+    """
+    settings = part.clip_finetune
+    if settings is None:
+        raise InputError("--recipe-part: this stage needs the key 'clip_finetune'")
+    fabric = launch_fabric(settings.precision, devices, nodes)
+    fabric.seed_everything(part.seed)
+    scan = assemble(part, clip_file)
+    scan.network.to(fabric.device)
+    images = BenchmarkImages(index_file, "train")
+    pairs = MaskTextPairs(pairs_file)
+    task = FinetuneTask(fabric, scan, pairs, images, settings, part.seed, workers)
+    torch.manual_seed(part.seed)
+    loop = LoopSettings(task.steps, gradient_clip=1.0, checkpoint_every=None, validate_every=None)
+    identity = {
+        "part": as_text(part),
+        "code": package_hash(__name__),
+        "data": file_digest(index_file),
+        "pairs": file_digest(pairs_file),
+        "clip": file_digest(clip_file),
+    }
+    return scan, train(fabric, task, loop, work, identity, record), fabric.is_global_zero
+
+
+class PairOrder:
+    """Which pair stands at a position, which is step × batch size + row.
+
+    Row i of every batch continues where row i of the previous batch stopped, and takes the pairs
+    of one image after the other: whoever reads for a row reads each image once, and the crops of a
+    batch are of different images, as if pairs were drawn at random.
+
+    In every epoch images and the pairs of each are shuffled anew. If the number of pairs is no
+    multiple of the batch size, a different remainder is left out of each epoch.
+
+    Args:
+        images: of each pair, the number of its image.
+        batch_size: rows.
+        seed: of the order.
+    """
+
+    def __init__(
+        self, images: Sequence[int] | NDArray[np.int32], batch_size: int, seed: int
+    ) -> None:
+        _, self.image = np.unique(np.asarray(images), return_inverse=True)
+        self.rows, self.seed = batch_size, seed
+        self.steps = max(1, len(images) // batch_size)
+        self._epoch, self._order = -1, np.empty(0, np.int64)
+
+    def __getitem__(self, position: int) -> int:
+        step, row = divmod(position, self.rows)
+        epoch, step = divmod(step, self.steps)
+        if epoch != self._epoch:
+            rng = np.random.default_rng([self.seed, 101, epoch])
+            of_image = rng.permutation(self.image.max() + 1)
+            self._order = np.lexsort((rng.random(len(self.image)), of_image[self.image]))
+            self._epoch = epoch
+        return int(self._order[(row * self.steps + step) % len(self._order)])
+
+
+class RowsOfReaders:
+    """A process's positions of each step, cut into a part for each of its readers.
+
+    A row of the batch always falls to the same reader (a batch sampler: PyTorch's loader gives
+    its batches to its workers in turn).
+
+    Args:
+        positions: of the process, a batch of each step.
+        readers: number of parts, not above the length of a batch.
+    """
+
+    def __init__(self, positions: MicroBatches, readers: int) -> None:
+        self.positions, self.readers = positions, readers
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for mine in self.positions:
+            for part in np.array_split(mine, self.readers):
+                yield part.tolist()
+
+
+class CropBatch(NamedTuple):
+    """What one reader has read for a step.
 
     Attributes:
         positions: of its pairs in the order of all.
         stems: names of their images.
-        crops: parts of (B, 3, S, S) float32, normalised, CLIP's mean colour outside of the mask.
-        masks: parts of (B, S, S) bool.
-        images: parts of (B, 3, S, S) float32, the whole images as CLIP takes them.
-        nouns: (U,) int64, which nouns the whole step has, over all processes.
-        owners: (N,) int64, which of these each crop of the whole step shows.
+        crops: (B, 3, S, S) float32, normalised, CLIP's mean colour outside of the mask.
+        masks: (B, S, S) bool.
+        images: (B, 3, S, S) float32, the whole images as CLIP takes them.
     """
 
     positions: list[int]
     stems: list[str]
-    crops: list[Tensor]
-    masks: list[Tensor]
-    images: list[Tensor]
-    nouns: Tensor
-    owners: Tensor
+    crops: Tensor
+    masks: Tensor
+    images: Tensor
 
 
 class _Crops(Dataset[CropBatch]):
-    """Crops by position; an item is a batch of one, without the nouns of its step.
+    """Crops by position; an item is a batch of one.
 
     Args:
         sides: shortest and longest of the image that masks belong to, pixels.
@@ -67,13 +184,13 @@ class _Crops(Dataset[CropBatch]):
         images: that they were mined on.
         clip_input: how CLIP takes its images.
         expansion: of the masks' boxes.
-        seed: of the random cut and mirroring.
+        seed: of the random crop and flip.
     """
 
     def __init__(
         self,
         sides: tuple[int, int],
-        pairs: Sequence[MaskTextPair],
+        pairs: MaskTextPairs,
         order: PairOrder,
         images: BenchmarkImages,
         clip_input: ClipInput,
@@ -91,7 +208,7 @@ class _Crops(Dataset[CropBatch]):
         image, view = self._read(position % self.order.rows, pair.image)
         mask = torch.from_numpy(pair.mask())[None]
         crops = masked_crops(image, mask, self.clip_input, self.expansion)
-        share = rng.uniform(SMALLEST_CROP, 1.0) ** 0.5
+        share = rng.uniform(MIN_CROP, 1.0) ** 0.5
         size = self.clip_input.size
         side = max(1, round(share * size))
         top, left = (int(rng.integers(size - side + 1)) for _ in range(2))
@@ -103,9 +220,7 @@ class _Crops(Dataset[CropBatch]):
         )[:, 0].bool()
         if rng.random() < 0.5:
             crop, mask = crop.flip(-1), mask.flip(-1)
-        crop = crop * mask[:, None]
-        none = torch.empty(0, dtype=torch.int64)
-        return CropBatch([position], [pair.stem], [crop], [mask], [view], none, none)
+        return CropBatch([position], [pair.stem], crop * mask[:, None], mask, view)
 
     def _read(self, row: int, number: int) -> tuple[Tensor, Tensor]:
         if row not in self.current or self.current[row][0] != number:
@@ -114,26 +229,13 @@ class _Crops(Dataset[CropBatch]):
         return self.current[row][1:]
 
 
-def _joined(batches: Sequence[CropBatch]) -> CropBatch:
-    """One part of what was read one by one."""
-    together = _listed(batches)
-    return replace(
-        together,
-        crops=[torch.cat(together.crops)],
-        masks=[torch.cat(together.masks)],
-        images=[torch.cat(together.images)],
-    )
-
-
-def _listed(batches: Sequence[CropBatch]) -> CropBatch:
-    """All parts, none copied."""
-    return replace(
-        batches[0],
-        positions=[p for b in batches for p in b.positions],
-        stems=[s for b in batches for s in b.stems],
-        crops=[c for b in batches for c in b.crops],
-        masks=[m for b in batches for m in b.masks],
-        images=[i for b in batches for i in b.images],
+def _collate(batches: Sequence[CropBatch]) -> CropBatch:
+    return CropBatch(
+        [p for b in batches for p in b.positions],
+        [s for b in batches for s in b.stems],
+        torch.cat([b.crops for b in batches]),
+        torch.cat([b.masks for b in batches]),
+        torch.cat([b.images for b in batches]),
     )
 
 
@@ -147,14 +249,13 @@ class _ShiftedTower(nn.Module):
         self.layers = settings.replace_layers if settings.contextual_shift else []
         self.ratio = settings.replace_ratio
 
-    def train(self, mode: bool = True) -> "_ShiftedTower":
+    def train(self, mode: bool = True) -> Self:
         """CLIP has no dropout, and the statistics of its norms stay what they are."""
         return super().train(False)
 
     def forward(
         self, crops: Tensor, masks: Tensor, images: Tensor, generators: list[torch.Generator] | None
     ) -> Tensor:
-        """See `shifted_image_features`."""
         return shifted_image_features(
             self.clip, self.original, crops, masks, images, self.layers, self.ratio, generators
         )
@@ -177,7 +278,7 @@ class FinetuneTask(Task):
         self,
         fabric: Fabric,
         scan: Scan,
-        pairs: Sequence[MaskTextPair],
+        pairs: MaskTextPairs,
         images: BenchmarkImages,
         settings: ClipFinetune,
         seed: int,
@@ -190,34 +291,23 @@ class FinetuneTask(Task):
         self.clip = clip
         self.module = _ShiftedTower(scan, settings)
         named = list(clip.visual.named_parameters())
-        gain_or_bias = {n for n, p in named if p.ndim < 2 or "ln_" in n or "bias" in n}
-        self.optimizer = torch.optim.AdamW(
-            [
-                {
-                    "params": [p for n, p in named if n not in gain_or_bias],
-                    "weight_decay": settings.weight_decay,
-                },
-                {"params": [p for n, p in named if n in gain_or_bias], "weight_decay": 0.0},
-            ],
-            lr=settings.learning_rate,
-            betas=(0.9, 0.98),
-            eps=1e-6,
-            fused=True,
+        exempt = {n for n, p in named if p.ndim < 2 or "ln_" in n or "bias" in n}
+        self.optimizer = build_clip_adamw(
+            [p for n, p in named if n not in exempt],
+            [p for n, p in named if n in exempt],
+            settings.learning_rate,
+            settings.weight_decay,
         )
-        nouns = sorted({pair.noun for pair in pairs})
-        number = {noun: row for row, noun in enumerate(nouns)}
-        self.noun_of = np.array([number[pair.noun] for pair in pairs])
-        self.order = PairOrder([pair.image for pair in pairs], settings.batch_size, seed)
-        self.text = scan.text_encoder(nouns).to(fabric.device)
+        self.order = PairOrder(pairs.images, settings.batch_size, seed)
+        self.text = scan.text_encoder(pairs.nouns).to(fabric.device)
         self.steps = max(1, settings.epochs * len(pairs) // settings.batch_size)
 
     def learning_rate(self, step: int) -> float:
-        """Warm-up, then half a cosine."""
         warmup = min(self.settings.warmup_steps, self.steps // 2)
         return self.settings.learning_rate * warmup_cosine(step, self.steps, warmup)
 
-    def batches(self, first_step: int) -> Iterator[Sequence[CropBatch]]:
-        """See `Task`."""
+    def batches(self, first_step: int) -> Iterator[Sequence[list[CropBatch]]]:
+        """One micro-batch per step, in the parts that its readers have read."""
         size, processes = self.settings.batch_size, self.fabric.world_size
         mine = MicroBatches(first_step, size, self.fabric.global_rank, processes, 1)
         readers = max(1, min(self.workers, size // processes))
@@ -230,46 +320,93 @@ class FinetuneTask(Task):
             self.scan.settings.crop_expansion,
             self.seed,
         )
-        parts_of_steps = read_steps(
-            dataset,
-            RowsOfReaders(mine, readers),
-            _joined,
-            min(self.workers, readers),
-            readers,
-            processes,
-        )
-        with closing(parts_of_steps):  # type: ignore[type-var]
-            for step, parts in enumerate(parts_of_steps, start=first_step):
-                yield [self._with_nouns(_listed(parts), step)]
-
-    def _with_nouns(self, batch: CropBatch, step: int) -> CropBatch:
-        """Tell a batch what the whole step shows: every process knows it from the order alone."""
-        size = self.settings.batch_size
-        shown = [self.noun_of[self.order[step * size + row]] for row in range(size)]
-        nouns, owners = map(torch.from_numpy, np.unique(shown, return_inverse=True))
-        if self.fabric.device.type == "cuda":
-            nouns, owners = nouns.pin_memory(), owners.pin_memory()
-        return replace(batch, nouns=nouns, owners=owners)
+        positions, workers = RowsOfReaders(mine, readers), min(self.workers, readers)
+        for parts in read_steps(dataset, positions, _collate, workers, readers):
+            yield [list(parts)]
 
     def losses(
-        self, module: nn.Module, batch: CropBatch, step: int, batches: Sequence[CropBatch]
+        self,
+        module: nn.Module,
+        batch: list[CropBatch],
+        step: int,
+        batches: Sequence[list[CropBatch]],
     ) -> dict[str, Tensor]:
-        """See `Task`."""
+        generators = [
+            seeded(torch.device("cpu"), self.seed, 104, p) for part in batch for p in part.positions
+        ]
         features = module(
-            torch.cat(batch.crops),
-            torch.cat(batch.masks),
-            torch.cat(batch.images),
-            None
-            if self.scan.defects.global_random_draws
-            else [seeded(torch.device("cpu"), self.seed, 104, p) for p in batch.positions],
+            torch.cat([part.crops for part in batch]),
+            torch.cat([part.masks for part in batch]),
+            torch.cat([part.images for part in batch]),
+            None if self.scan.defects.global_random_draws else generators,
         )
-        # Every crop is compared to the nouns of the whole step, wherever they are.
-        features = gathered_rows(self.fabric, features)
-        scale, text = self.clip.logit_scale.exp(), self.text[batch.nouns]
+        # Every crop is compared to the nouns of the whole step, in all processes.
+        features = all_gather(self.fabric, features)
+        nouns, owners = self._nouns(step)
+        scale, text = self.clip.logit_scale.exp(), self.text[nouns]
         if self.settings.loss == "diagonal":
-            return {"loss": contrastive_loss(features, text[batch.owners], scale)}
-        return {"loss": multi_positive_loss(features, text, batch.owners, scale)}
+            return {"loss": contrastive_loss(features, text[owners], scale)}
+        return {"loss": multi_positive_loss(features, text, owners, scale)}
 
-    def names(self, batch: CropBatch) -> list[str]:
-        """See `Task`."""
-        return batch.stems
+    def _nouns(self, step: int) -> list[Tensor]:
+        """(U,) int64, the nouns of a step, and (N,) int64, which of these each crop shows.
+
+        Every process knows them from the order alone.
+        """
+        size = self.settings.batch_size
+        shown = [self.pairs.noun_of[self.order[step * size + row]] for row in range(size)]
+        both = [torch.from_numpy(a).long() for a in np.unique(shown, return_inverse=True)]
+        if self.fabric.device.type == "cuda":
+            both = [tensor.pin_memory() for tensor in both]
+        return [tensor.to(self.fabric.device, non_blocking=True) for tensor in both]
+
+    def names(self, batch: list[CropBatch]) -> list[str]:
+        return [stem for part in batch for stem in part.stems]
+
+
+def shifted_image_features(
+    clip: CLIP,
+    original: VisionTransformer,
+    crops: Tensor,
+    masks: Tensor,
+    images: Tensor,
+    layers: Sequence[int],
+    ratio: float,
+    generators: Sequence[torch.Generator] | None,
+) -> Tensor:
+    """Features of masked crops, each with its own image as context.
+
+    Args:
+        clip: learns; the [CLS] tokens that are written into it carry no gradient.
+        original: frozen image tower that looks at the whole images.
+        crops: (N, 3, S, S), normalised, mean colour outside of the mask.
+        masks: (N, S, S) bool.
+        images: (N, 3, S, S), the whole images, normalised.
+        layers: contextual shift, after which blocks (1-based).
+        ratio: contextual shift, share of the background tokens.
+        generators: of the draws, one for each crop, on the CPU; None: Python's global state, as
+            released.
+
+    Returns:
+        (N, E) of unit length.
+    """
+    with torch.no_grad():
+        cls = view_whole_images(original, images).cls
+    background = background_patches(masks, clip.visual.patch_size)
+    within = layers_in_reach(layers, len(blocks(clip.visual)))
+    if generators is None:
+        chosen = {layer: choose_tokens_as_released(background, ratio) for layer in within}
+    elif within:
+        shape = (len(within), *background.shape[1:])
+        keys = torch.stack([torch.rand(shape, generator=g) for g in generators], dim=1)
+        if background.is_cuda and torch.cuda.is_available():
+            keys = keys.pin_memory()
+        keys = keys.to(background.device, non_blocking=True)
+        chosen = {
+            layer: choose_tokens(background, drawn, ratio)
+            for layer, drawn in zip(within, keys, strict=True)
+        }
+    else:
+        chosen = {}
+    features = encode_images(clip.visual, crops, ContextualShift(chosen, cls))
+    return F.normalize(features, dim=-1)

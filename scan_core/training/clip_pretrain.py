@@ -1,33 +1,75 @@
 """Pre-training of a small CLIP on the captioned pictures of the miniature world."""
 
+import logging
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import AdamW
 
-from scan_core.datasets.miniworld.captions import CaptionedPicture
-from scan_core.models.clip import Tokenizer, encode_images, encode_texts
+from scan_core.datasets.miniworld.captions import (
+    CaptionedPicture,
+    captioned_cutouts,
+    captioned_images,
+)
+from scan_core.models.clip import (
+    Tokenizer,
+    encode_images,
+    encode_texts,
+)
 from scan_core.models.clip_towers import CLIP
 from scan_core.models.preprocessing import normalise
-from scan_core.params.schema.clip import ClipPretraining
-from scan_core.training.batches import Batch
-from scan_core.training.contrastive import multi_positive_loss
-from scan_core.training.loop import Task
-from scan_core.training.sampler import MicroBatches, augmentation_stream, sample_at
+from scan_core.params.provenance import package_hash
+from scan_core.params.schema.clip import Clip, ClipPretraining
+from scan_core.training.batches import MicroBatches, augmentation_stream, sample_at
+from scan_core.training.loop import LoopSettings, Record, Task, train
+from scan_core.vocabulary.prompts import prompt_templates
 
-# How much each of a picture's names counts: the noun, with its colour, with its pattern too.
+_log = logging.getLogger(__name__)
+# Weights of the losses for a picture's names: noun, with colour, with pattern too.
 NAME_WEIGHTS = (1.2, 1.2, 0.6)
-# The others keep what is learnt of whole pictures, which the segmenter's context comes from.
+# The other pictures keep what is learnt of whole scenes, which the segmenter's context comes from.
 SHARE_OF_CUTOUTS = 0.75
 
 
-@dataclass(frozen=True)
-class CaptionBatch(Batch):
+def pretrain_clip(
+    fabric: Fabric,
+    model: CLIP,
+    tokenizer: Tokenizer,
+    clip: Clip,
+    seed: int,
+    work: Path,
+    workers: int,
+    record: Record | None,
+) -> Path:
+    """Train a CLIP of random weights in place, and return the record of its training."""
+    settings, size = clip.pretraining, model.visual.image_size[0]
+    assert settings is not None  # the schema demands it with `source: train`
+    _log.info("drawing %d captioned pictures", settings.images + settings.cutouts)
+    task = ClipTask(
+        fabric,
+        model,
+        tokenizer,
+        prompt_templates("vild"),
+        list(captioned_images(seed, settings.images, size, workers)),
+        list(captioned_cutouts(seed, settings.cutouts, size, workers)),
+        settings,
+        seed,
+    )
+    loop = LoopSettings(
+        settings.steps, gradient_clip=1.0, checkpoint_every=None, validate_every=None
+    )
+    identity = {"clip": clip.model_dump(), "seed": seed, "code": package_hash(__name__)}
+    return train(fabric, task, loop, work, identity, record)
+
+
+class CaptionBatch(NamedTuple):
     """Pictures and, for each of the three losses, a text for each.
 
     Attributes:
@@ -89,26 +131,18 @@ class ClipTask(Task):
         self.pictures, self.cutouts = pictures, cutouts
         self.module = _Towers(clip.requires_grad_(True))
         self.clip = clip
-        matrices = [p for p in clip.parameters() if p.ndim >= 2]
-        others = [p for p in clip.parameters() if p.ndim < 2]
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": matrices, "weight_decay": settings.weight_decay},
-                {"params": others, "weight_decay": 0.0},
-            ],
-            lr=settings.learning_rate,
-            betas=(0.9, 0.98),
-            eps=1e-6,
-            fused=True,
+        self.optimizer = build_clip_adamw(
+            [p for p in clip.parameters() if p.ndim >= 2],
+            [p for p in clip.parameters() if p.ndim < 2],
+            settings.learning_rate,
+            settings.weight_decay,
         )
 
     def learning_rate(self, step: int) -> float:
-        """Warm-up, then half a cosine."""
         s = self.settings
         return s.learning_rate * warmup_cosine(step, s.steps, s.warmup_steps)
 
     def batches(self, first_step: int) -> Iterator[Sequence[CaptionBatch]]:
-        """See `Task`."""
         world = self.fabric.world_size
         rank, size = self.fabric.global_rank, self.settings.batch_size
         for positions in MicroBatches(first_step, size, rank, world, 1):
@@ -143,7 +177,6 @@ class ClipTask(Task):
     def losses(
         self, module: nn.Module, batch: CaptionBatch, step: int, batches: Sequence[CaptionBatch]
     ) -> dict[str, Tensor]:
-        """See `Task`."""
         device = self.fabric.device
         wanted = self.clip.visual.input
         images = normalise(batch.images, wanted.mean, wanted.std)
@@ -159,6 +192,65 @@ class ClipTask(Task):
                 features, embedded[level], owner, scale
             )
         return {"loss": sum(losses.values(), start=torch.zeros((), device=device)), **losses}
+
+
+def contrastive_loss(image_features: Tensor, text_features: Tensor, scale: Tensor) -> Tensor:
+    """CLIP's symmetric loss: each image is to find its text among the batch, and the reverse.
+
+    Args:
+        image_features: (N, E) of unit length.
+        text_features: (N, E) of unit length.
+        scale: scalar factor of the similarities.
+
+    Returns:
+        scalar.
+    """
+    logits = scale * image_features @ text_features.T
+    truth = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, truth) + F.cross_entropy(logits.T, truth)) / 2
+
+
+def multi_positive_loss(
+    image_features: Tensor, text_features: Tensor, owner: Tensor, scale: Tensor
+) -> Tensor:
+    """The symmetric loss where several images share a text: equal texts count as one.
+
+    Every image is to find its text among the U texts; every text is to spread evenly over its
+    images among the N. With all texts different it equals `contrastive_loss`.
+
+    Args:
+        image_features: (N, E) of unit length.
+        text_features: (U, E) of unit length.
+        owner: (N,) int64, the text of each image; every text is some image's.
+        scale: scalar factor of the similarities.
+
+    Returns:
+        scalar.
+    """
+    logits = scale * image_features @ text_features.T
+    to_text = F.cross_entropy(logits, owner)
+    fits = F.one_hot(owner, len(text_features)).T.to(logits.dtype)
+    to_image = F.cross_entropy(logits.T, fits / fits.sum(dim=1, keepdim=True))
+    return (to_text + to_image) / 2
+
+
+def build_clip_adamw(
+    decayed: Sequence[nn.Parameter],
+    exempt: Sequence[nn.Parameter],
+    learning_rate: float,
+    weight_decay: float,
+) -> AdamW:
+    """AdamW with the constants of CLIP's trainings; `exempt` has no weight decay."""
+    return AdamW(
+        [
+            {"params": list(decayed), "weight_decay": weight_decay},
+            {"params": list(exempt), "weight_decay": 0.0},
+        ],
+        lr=learning_rate,
+        betas=(0.9, 0.98),
+        eps=1e-6,
+        fused=True,
+    )
 
 
 def warmup_cosine(step: int, steps: int, warmup_steps: int) -> float:

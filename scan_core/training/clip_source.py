@@ -1,29 +1,28 @@
-"""Where CLIP's weights come from: the package, a file, open_clip's collection, or training."""
+"""CLIP's weights: from the package, a file, open_clip's collection, or training."""
 
-import logging
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
 
-from scan_core.datasets.miniworld.captions import captioned_cutouts, captioned_images
 from scan_core.errors import InputError
 from scan_core.models.checkpoints import load_strict
 from scan_core.models.clip import build_clip, pretrained_config, tokenizer_for
 from scan_core.models.clip_towers import CLIP
 from scan_core.models.packaged.files import load_packaged, packaged_file
-from scan_core.params.provenance import package_hash
 from scan_core.params.schema.clip import Clip, ClipArchitecture
-from scan_core.storage.tensors import load_foreign
-from scan_core.training.clip_pretrain import ClipTask
-from scan_core.training.loop import LoopSettings, train
-from scan_core.vocabulary.prompts import prompt_templates
-
-_log = logging.getLogger(__name__)
+from scan_core.storage.weights import load_foreign
+from scan_core.training.clip_pretrain import pretrain_clip
+from scan_core.training.loop import Record
 
 
 def obtain_clip(
-    fabric: Fabric, clip: Clip, seed: int, work: Path, workers: int = 1
+    fabric: Fabric,
+    clip: Clip,
+    seed: int,
+    work: Path,
+    workers: int = 1,
+    record: Record | None = None,
 ) -> tuple[CLIP, Path | None]:
     """CLIP with its weights.
 
@@ -33,6 +32,7 @@ def obtain_clip(
         seed: of its training.
         work: folder for checkpoints of the training.
         workers: processes that draw its pictures.
+        record: see `loop.train`.
 
     Returns:
         the model, and the record of its training, if it was trained.
@@ -41,24 +41,30 @@ def obtain_clip(
         InputError: a missing or wrong file, an unknown tag, or weights that cannot be fetched.
     """
     torch.manual_seed(seed)
+    kind, _, source = clip.source.partition(":")
     if isinstance(clip.architecture, ClipArchitecture):
         model = build_clip(clip.architecture.model_dump())
-    elif clip.source.startswith("open_clip:"):
-        model = _from_collection(clip.architecture, clip.source.removeprefix("open_clip:"))
+    elif kind == "open_clip":
+        model = download_clip(clip.architecture, source)
     else:
         model = build_clip(clip.architecture)
-    if clip.source.startswith("file:"):
-        path = Path(clip.source.removeprefix("file:"))
-        load_strict(model, load_foreign(path), str(path))
-    elif clip.source.startswith("packaged:"):
-        path = packaged_file(clip.source.removeprefix("packaged:"), "clip.source")
+    if kind == "file":
+        load_strict(model, load_foreign(Path(source)), source)
+    elif kind == "packaged":
+        path = packaged_file(source, "clip.source")
         load_strict(model, load_packaged(path)[0], str(path))
-    if clip.source != "train":
+    if kind != "train":
         return model, None
-    return model, _pretrain(fabric, model, clip, seed, work, workers)
+    tokenizer = tokenizer_for(clip.model_dump()["architecture"])
+    return model, pretrain_clip(fabric, model, tokenizer, clip, seed, work, workers, record)
 
 
-def _from_collection(architecture: str, tag: str) -> CLIP:
+def download_clip(architecture: str, tag: str) -> CLIP:
+    """A CLIP of open_clip's collection.
+
+    Raises:
+        InputError: an unknown tag, or weights that cannot be fetched.
+    """
     import open_clip  # slow to import, and not needed where CLIP comes from a file
 
     # Refuses what cannot be used before anything is fetched.
@@ -67,30 +73,8 @@ def _from_collection(architecture: str, tag: str) -> CLIP:
         fetched = open_clip.create_model(architecture, pretrained=tag)
     except Exception as error:  # open_clip and the hub raise errors of many kinds
         raise InputError(
-            f"clip.source: the weights open_clip:{tag} cannot be fetched ({error}). Where there "
-            "is no way out, fetch them elsewhere and use 'file:<path>'."
+            f"clip.source: the weights open_clip:{tag} cannot be fetched ({error}). Without "
+            "access to the internet, fetch them elsewhere and use 'file:<path>'."
         ) from None
     load_strict(model, fetched.state_dict(), f"open_clip:{tag}")
     return model
-
-
-def _pretrain(fabric: Fabric, model: CLIP, clip: Clip, seed: int, work: Path, workers: int) -> Path:
-    settings = clip.pretraining
-    assert settings is not None  # the schema demands it with `source: train`
-    size = model.visual.image_size[0]
-    _log.info("drawing %d captioned pictures", settings.images + settings.cutouts)
-    task = ClipTask(
-        fabric,
-        model,
-        tokenizer_for(clip.model_dump()["architecture"]),
-        prompt_templates("vild"),
-        list(captioned_images(seed, settings.images, size, workers)),
-        list(captioned_cutouts(seed, settings.cutouts, size, workers)),
-        settings,
-        seed,
-    )
-    loop = LoopSettings(
-        settings.steps, gradient_clip=1.0, checkpoint_every=None, validate_every=None
-    )
-    identity = {"clip": clip.model_dump(), "seed": seed, "code": package_hash(__name__)}
-    return train(fabric, task, loop, work, identity)

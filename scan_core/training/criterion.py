@@ -1,17 +1,211 @@
-"""The segmenter's loss: Mask2Former's set criterion, over all decoder outputs at once."""
+"""The segmenter's loss: Mask2Former's set criterion, over all decoder outputs at once.
+
+Proposals are matched to true masks (DETR's bipartite matching, with Mask2Former's costs), then
+classes and masks of the pairs are compared. Masks are compared at points instead of at every pixel
+(PointRend, Mask2Former).
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
 from scan_core.errors import InputError
 from scan_core.models.mask_decoder import Proposals
-from scan_core.training.matcher import Matching, Target, match
-from scan_core.training.points import PointDraws, important_points, sample
+
+# Gives uniform random numbers in [0, 1) of a shape.
+Uniform = Callable[[tuple[int, ...]], Tensor]
+
+
+@dataclass(frozen=True)
+class PointDraws:
+    """All random points of one step; x and y within the image, 0..1.
+
+    Attributes:
+        match: (L or 1, B, P, 2), where predictions are compared to find the matching; 1: the
+            same points for all L decoder outputs.
+        candidates: (L, N, oversample · P, 2), of which the most uncertain are taken.
+        random: (L, N, P − important, 2), taken as they are.
+    """
+
+    match: Tensor
+    candidates: Tensor
+    random: Tensor
+
+
+def draw_points(
+    uniform: Uniform,
+    outputs: int,
+    images: int,
+    masks: int,
+    points: int,
+    oversample_ratio: float,
+    importance_ratio: float,
+) -> PointDraws:
+    """Draw the points of a step, all decoder outputs at once.
+
+    Args:
+        uniform: source of random numbers, on the device of the result.
+        outputs: L, decoder outputs.
+        images: B.
+        masks: N, true masks of the batch.
+        points: P.
+        oversample_ratio: candidates for each point.
+        importance_ratio: share of the points that are chosen among the candidates.
+    """
+    important = int(importance_ratio * points)
+    return PointDraws(
+        match=uniform((1, images, points, 2)),
+        candidates=uniform((outputs, masks, int(points * oversample_ratio), 2)),
+        random=uniform((outputs, masks, points - important, 2)),
+    )
+
+
+def sample(maps: Tensor, points: Tensor) -> Tensor:
+    """Bilinear samples, zero beyond half a pixel outside of the map.
+
+    Args:
+        maps: (N, C, H, W).
+        points: (N, P, 2), x and y within the map, 0..1.
+
+    Returns:
+        (N, C, P).
+    """
+    return F.grid_sample(maps, 2 * points[:, :, None] - 1, align_corners=False)[..., 0]
+
+
+@torch.no_grad()
+def important_points(logits: Tensor, draws: PointDraws, points: int) -> Tensor:
+    """The points where matched masks are compared: the most uncertain, and some random ones.
+
+    Args:
+        logits: (L, N, H, W), of the matched masks.
+        draws: the step's points.
+        points: P.
+
+    Returns:
+        (L, N, P, 2).
+    """
+    outputs, masks = logits.shape[:2]
+    important = points - draws.random.shape[2]
+    flat = draws.candidates.flatten(0, 1)
+    uncertainty = -sample(logits.flatten(0, 1)[:, None], flat)[:, 0].abs()
+    chosen = uncertainty.topk(important, dim=1).indices
+    taken = flat.gather(1, chosen[..., None].expand(-1, -1, 2))
+    return torch.cat((taken.view(outputs, masks, important, 2), draws.random), dim=2)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is truly in an image.
+
+    Attributes:
+        classes: (N,) int64, training ids.
+        masks: (N, H, W) bool.
+    """
+
+    classes: Tensor
+    masks: Tensor
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Pairs of a proposal and a true mask, for every decoder output.
+
+    The pairs of an image follow each other in the order of the proposals; images follow each
+    other, and have the same places in every output.
+
+    Attributes:
+        images: (N,) int64, the image of each pair.
+        queries: (L, N) int64, the proposal.
+        targets: (L, N) int64, the true mask, counted over the whole batch.
+        is_finite: whether all costs were finite. If not, the pairs mean nothing.
+    """
+
+    images: Tensor
+    queries: Tensor
+    targets: Tensor
+    is_finite: bool
+
+
+@torch.no_grad()
+def match(
+    logits: Tensor,
+    mask_embeddings: Tensor,
+    mask_features: Tensor,
+    targets: Sequence[Target],
+    points: Tensor,
+    class_weight: float,
+    mask_weight: float,
+    dice_weight: float,
+) -> Matching:
+    """Find the cheapest pairs.
+
+    Mask logits at the points are the embeddings times the mask features at the points: no mask
+    is made in full. The costs of all images and outputs go to the CPU in one transfer.
+
+    Args:
+        logits: (L, B, Q, K + 1) float32.
+        mask_embeddings: (L, B, Q, M) float32.
+        mask_features: (B, M, H, W) float32.
+        targets: of the B images; an image may have none.
+        points: (L or 1, B, P, 2).
+        class_weight: weight of −p(class).
+        mask_weight: weight of the mean binary cross-entropy at the points.
+        dice_weight: weight of the dice loss.
+    """
+    outputs, _, queries, _ = logits.shape
+    sets = points.shape[0]
+    count = points.shape[2]
+    features = sample(mask_features, points.transpose(0, 1).flatten(1, 2))
+    features = features.unflatten(2, (sets, count)).permute(2, 0, 1, 3)
+    at_points = mask_embeddings @ features
+    costs = []
+    for index, target in enumerate(targets):
+        truth = sample(
+            target.masks[None].to(mask_features.dtype), points[:, index].flatten(0, 1)[None]
+        )[0]
+        truth = truth.unflatten(1, (sets, count)).permute(1, 2, 0)
+        x = at_points[:, index]
+        # softplus(x) − x·t is the binary cross-entropy; only the second part depends on both.
+        cross_entropy = (F.softplus(x).sum(-1, keepdim=True) - x @ truth) / count
+        probability = x.sigmoid()
+        overlap = 2 * probability @ truth
+        total = probability.sum(-1, keepdim=True) + truth.sum(1)[:, None]
+        dice = 1 - (overlap + 1) / (total + 1)
+        classes = -logits[:, index].softmax(-1)[..., target.classes]
+        cost = class_weight * classes + mask_weight * cross_entropy + dice_weight * dice
+        costs.append(cost.flatten())
+    on_cpu = torch.cat(costs).cpu().numpy()
+    # Do not stop here: the other processes would wait for this one.
+    is_finite = bool(np.isfinite(on_cpu).all())
+    if not is_finite:
+        on_cpu = np.zeros_like(on_cpu)
+
+    sizes = [len(target.classes) for target in targets]
+    rows = np.empty((outputs, sum(sizes)), np.int64)
+    columns = np.empty_like(rows)
+    read = written = 0
+    for size in sizes:
+        block = on_cpu[read : read + outputs * queries * size].reshape(outputs, queries, size)
+        read += block.size
+        for output in range(outputs):
+            pairs = linear_sum_assignment(block[output])
+            rows[output, written : written + size] = pairs[0]
+            columns[output, written : written + size] = pairs[1] + written
+        written += size
+    images = np.repeat(np.arange(len(sizes)), sizes)
+    # One copy, which does not block.
+    together = torch.from_numpy(np.concatenate((images[None], rows, columns)))
+    if logits.is_cuda:
+        together = together.pin_memory()
+    together = together.to(logits.device, non_blocking=True)
+    return Matching(together[0], together[1 : outputs + 1], together[outputs + 1 :], is_finite)
 
 
 @dataclass(frozen=True)
@@ -55,12 +249,9 @@ class SetCriterion:
         points: int,
         discard_last_auxiliary: bool = False,
     ) -> None:
-        self.class_weight, self.mask_weight, self.dice_weight = (
-            class_weight,
-            mask_weight,
-            dice_weight,
-        )
-        self.no_object_weight, self.points = no_object_weight, points
+        self.class_weight, self.mask_weight = class_weight, mask_weight
+        self.dice_weight, self.no_object_weight = dice_weight, no_object_weight
+        self.points = points
         self.discard_last_auxiliary = discard_last_auxiliary
 
     def __call__(
@@ -73,13 +264,13 @@ class SetCriterion:
     ) -> Losses:
         """Compute all losses, in float32.
 
-        Where proposals are no numbers the losses are none either, whatever they are matched to.
+        If any proposal has NaNs, the total is NaN, whatever is matched.
 
         Args:
             logits: (L, B, Q, K + 1), no-object last.
             proposals: of the same L outputs.
             targets: of the B images; an image may have none. All masks have one size.
-            draws: from `points.draw_points`.
+            draws: from `draw_points`.
             mean_masks: true masks of a micro-batch, on average over all of the step; the mean of
                 the micro-batches' losses is then that of the step in one piece. None: those of
                 this batch, and less than one counts as one.

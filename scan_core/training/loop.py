@@ -1,58 +1,68 @@
-"""The training loop, for every network of the project: one page, on Lightning Fabric.
+"""The training loop of every network of the project, on Lightning Fabric.
 
-It continues where it was stopped, at any moment and by any means, and ends with the same
-weights: batches and augmentations follow from the step's number alone, and a checkpoint holds
+A training continues where it was stopped, at any moment and by any means, and ends with the same
+weights: batches and augmentations are functions of the step's number, and a checkpoint holds
 everything else (weights, optimiser, random states).
 
-Within a step no process waits for another one or for its GPU, unless the task does. Every few
-seconds all of them agree on how it goes: whether a loss was no number, a signal came, a checkpoint
-is due, and after which step they look again.
+Within a step no process waits for another one or for its GPU, unless the task does. Whenever
+losses are recorded or a checkpoint is due, one all-reduce decides whether a loss was NaN or
+infinite, a stop signal came, or a checkpoint is overdue.
 """
 
 import json
 import logging
+import os
+import random
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from torch import Tensor, nn
+from torch.distributed import ReduceOp
 from torch.optim import Optimizer
+from tqdm import tqdm
 
-from scan_core.command.stopping import Interrupted, stop_signals
 from scan_core.errors import InputError
 from scan_core.models.cpu_linear import ConvolutionalLinear
-from scan_core.storage.atomic import remove_leftovers, write_text
-from scan_core.training import checkpoint
-from scan_core.training.batches import explained_reading
-from scan_core.training.checkpoint import CheckpointWriter
-from scan_core.training.optimizer import take_step
-from scan_core.training.processes import everybodys, largest, means
+from scan_core.params.command_line import Interrupted, stop_signals
+from scan_core.storage.files import remove_leftovers, write_text
+from scan_core.storage.weights import load_state, save_state
+
+T = TypeVar("T")
+# Called with a step and what was measured in it.
+Record = Callable[[int, Mapping[str, float]], None]
 
 _log = logging.getLogger(__name__)
-_LOG_SECONDS = 10.0
-# About how often the processes agree, and after how many steps at the latest.
-_LOOK_SECONDS, _MOST_STEPS = 5.0, 50
-_EXPLODED = "exploded.json"
+# Files in a training's work folder.
+_CHECKPOINT, _METRICS, _EXPLODED, _LOCK = (
+    "checkpoint.pt", "metrics.jsonl", "exploded.json", "training.lock",
+)  # fmt: skip
+_HINT = "delete it to train from the start"
+# Seconds that a training waits for another one in its folder, which may be about to end.
+_PATIENCE = 60.0
 
 
 @dataclass(frozen=True)
 class LoopSettings:
-    """What the loop needs to know.
+    """How long a training is, and how often it is looked at.
 
     Attributes:
         steps: optimiser steps.
-        gradient_clip: largest norm of the whole gradient; None: not clipped.
+        gradient_clip: maximum norm of the whole gradient; None: no clipping.
         checkpoint_every: steps between checkpoints; None: by time alone.
         validate_every: steps between validations; None: never.
         log_every: steps between lines of `metrics.jsonl`.
-        checkpoint_seconds: a checkpoint is written at the latest after so long.
+        checkpoint_seconds: time after which a checkpoint is written in any case.
     """
 
     steps: int
@@ -82,7 +92,8 @@ class Task(ABC):
     def batches(self, first_step: int) -> Iterator[Sequence[Any]]:
         """The micro-batches of this process for each step, from `first_step` on.
 
-        Each has a method `to(device)`. The iterator is closed at the end.
+        A micro-batch consists of tensors and of whatever else, in lists and named tuples. The
+        iterator is closed at the end.
         """
 
     @abstractmethod
@@ -99,16 +110,49 @@ class Task(ABC):
         """
 
     def validate(self) -> dict[str, float]:
-        """Numbers of a validation, such as `validation_miou`."""
+        """Results of a validation, such as `validation_miou`."""
         return {}
 
     def names(self, batch: Any) -> list[str]:
-        """What is in a micro-batch, to be told when its loss explodes."""
+        """The images of a micro-batch, to be listed when its loss explodes."""
         return []
 
 
+def launch_fabric(precision: str, devices: str, nodes: int) -> Fabric:
+    """Fabric, with its processes started: by itself, or by `srun`.
+
+    Args:
+        precision: in Fabric's words, such as `bf16-mixed`.
+        devices: per node: a number, or `auto`.
+        nodes: machines.
+    """
+    accelerator = "auto" if torch.cuda.is_available() else "cpu"
+    if accelerator == "cpu" and devices == "auto":
+        devices = "1"
+    count: int | str = int(devices) if devices.isdecimal() else devices
+    # Within a job of SLURM, but not started by srun, Fabric has to start the processes itself.
+    by_srun = "SLURM_STEP_NUM_TASKS" in os.environ
+    by_nobody = SLURMEnvironment.detect() and not by_srun
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=count,
+        num_nodes=nodes,
+        precision=precision,  # type: ignore[arg-type]
+        plugins=[LightningEnvironment()] if by_nobody else [],
+    )
+    fabric.launch()
+    if not fabric.is_global_zero:
+        logging.getLogger().setLevel(logging.WARNING)
+    return fabric
+
+
 def train(
-    fabric: Fabric, task: Task, settings: LoopSettings, folder: Path, identity: Mapping[str, Any]
+    fabric: Fabric,
+    task: Task,
+    settings: LoopSettings,
+    folder: Path,
+    identity: Mapping[str, Any],
+    record: Record | None = None,
 ) -> Path:
     """Train, from the last checkpoint in `folder` if there is one.
 
@@ -118,75 +162,97 @@ def train(
         settings: how long, how often.
         folder: for checkpoint and metrics while training; call `finish` once the result is kept.
         identity: what the result depends on. A checkpoint of another identity is not continued.
+        record: called by the first process with every line of the metrics.
 
     Returns:
         `metrics.jsonl`, the record of the training.
 
     Raises:
-        InputError: the loss is not a number; the batch's names are beside the checkpoint.
-        Interrupted: a signal to stop came; the same call continues.
+        InputError: a loss was NaN or infinite (the images are listed beside the checkpoint), the
+            checkpoint does not fit, or another process trains in this folder.
+        Interrupted: a stop signal came; the same call continues.
     """
-    module, optimizer = fabric.setup(task.module, task.optimizer)
-    trainable = [p for p in task.module.parameters() if p.requires_grad]
-    metrics = folder / "metrics.jsonl"
-    first = _restore(fabric, folder, task, identity)
-    if fabric.is_global_zero:
-        folder.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(folder)
-        _cut(metrics, first)
-    started = last_line = time.monotonic()
-    module.train()
     with (
+        _alone_in(fabric, folder),
         stop_signals() as signals,
         ConvolutionalLinear(task.module),
-        CheckpointWriter(folder / checkpoint.FILE_NAME) as writer,
-        explained_reading(),
-        closing(task.batches(first)) as steps,  # type: ignore[type-var]
     ):
-        watch = _Watch(fabric, settings, folder, signals, writer, first)
-        for step in range(first, settings.steps):
-            batches = next(steps)
-            rate = task.learning_rate(step)
-            sums: dict[str, Tensor] = {}
-            for number, batch in enumerate(batches, start=1):
-                with fabric.no_backward_sync(module, enabled=number < len(batches)):
-                    losses = task.losses(module, batch.to(fabric.device), step, batches)
-                    fabric.backward(losses["loss"] / len(batches))
-                for name, value in losses.items():
-                    sums[name] = sums.get(name, 0) + value.detach() / len(batches)
-            take_step(optimizer, trainable, rate, settings.gradient_clip)
+        module, optimizer = fabric.setup(task.module, task.optimizer)
+        trainable = [p for p in task.module.parameters() if p.requires_grad]
+        first = _restore(fabric, folder, task, identity)
+        metrics = folder / _METRICS
+        if fabric.is_global_zero:
+            remove_leftovers(folder)
+            _truncate(metrics, first)
 
-            done = step + 1
-            watch.note(step, sums["loss"], [n for batch in batches for n in task.names(batch)])
-            stopped_by, is_due = watch.look(done) if watch.wants(done) else (0, False)
-            if done % settings.log_every == 0 or done == settings.steps:
-                row = dict(zip(sums, means(fabric, torch.stack(list(sums.values()))), strict=True))
-                speed = (done - first) / (time.monotonic() - started)
-                _append(fabric, metrics, {"step": done, **row, "learning_rate": rate})
-                if time.monotonic() - last_line > _LOG_SECONDS or done == settings.steps:
-                    last_line = time.monotonic()
-                    left = (settings.steps - done) / speed
+        def append(values: Mapping[str, float]) -> None:
+            if fabric.is_global_zero:
+                with metrics.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps({"step": done, **values}) + "\n")
+                if record is not None:
+                    record(done, values)
+
+        # The first step whose loss was NaN or infinite, on the device; `steps`: there is none.
+        exploded = torch.full((), settings.steps, device=fabric.device)
+        names = deque[tuple[int, list[str]]](maxlen=settings.log_every)
+        saved_at = time.monotonic()
+        progress = tqdm(
+            total=settings.steps,
+            initial=first,
+            unit="step",
+            mininterval=10,
+            disable=not fabric.is_global_zero,
+        )
+        module.train()
+        with progress, closing(task.batches(first)) as steps:  # type: ignore[type-var]
+            for step in range(first, settings.steps):
+                batches = next(steps)
+                rate = task.learning_rate(step)
+                sums: dict[str, Tensor] = {}
+                for number, batch in enumerate(batches, start=1):
+                    with fabric.no_backward_sync(module, enabled=number < len(batches)):
+                        on_device = fabric.to_device(batch)
+                        losses = task.losses(module, on_device, step, batches)
+                        fabric.backward(losses["loss"] / len(batches))
+                    for name, value in losses.items():
+                        sums[name] = sums.get(name, 0) + value.detach() / len(batches)
+                optimizer_step(optimizer, trainable, rate, settings.gradient_clip)
+
+                done = step + 1
+                progress.update()
+                exploded = torch.where(sums["loss"].isfinite(), exploded, exploded.clamp(max=step))
+                names.append((step, [name for batch in batches for name in task.names(batch)]))
+                logs = _is_due(done, settings.log_every) or done == settings.steps
+                validates = _is_due(done, settings.validate_every)
+                saves = _is_due(done, settings.checkpoint_every)
+                if not (logs or validates or saves or (signals and fabric.world_size == 1)):
+                    continue
+                late = time.monotonic() - saved_at > settings.checkpoint_seconds
+                agreed = torch.tensor([-int(exploded), signals[0] if signals else 0, int(late)])
+                not_exploded, stopped_by, overdue = all_reduce(fabric, agreed, "max").tolist()
+                if -not_exploded < settings.steps:
+                    _give_up(fabric, folder / _EXPLODED, -not_exploded, dict(names))
+                if logs:
+                    means = all_reduce(fabric, torch.stack(list(sums.values())), "sum")
+                    row = dict(zip(sums, (means / fabric.world_size).tolist(), strict=True))
+                    append({**row, "learning_rate": rate})
+                    progress.set_postfix(loss=f"{row['loss']:.4f}", refresh=False)
+                if validates:
+                    module.eval()
+                    numbers = task.validate()
+                    module.train()
+                    append(numbers)
+                    _log.info("step %d: %s", done, numbers)
+                if saves or overdue or stopped_by:
+                    _save(fabric, folder / _CHECKPOINT, done, task, identity)
+                    saved_at = time.monotonic()
+                if stopped_by:
                     _log.info(
-                        "step %d of %d, loss %.4f, %.2f steps/s, %s left",
-                        *(done, settings.steps, row["loss"], speed, _spoken(left)),
+                        "signal %d: stopped after step %d; run again to continue",
+                        *(stopped_by, done),
                     )
-            if settings.validate_every and done % settings.validate_every == 0:
-                module.eval()
-                numbers = task.validate()
-                module.train()
-                _append(fabric, metrics, {"step": done, **numbers})
-                _log.info("step %d: %s", done, _listed(numbers))
-            if is_due or stopped_by:
-                _save(fabric, writer, done, task, identity)
-            if stopped_by:
-                writer.wait()
-                fabric.barrier()  # or the first process to end takes the others with it
-                _log.info(
-                    "signal %d: stopped after step %d; run again to continue", stopped_by, done
-                )
-                raise Interrupted(stopped_by)
-        writer.wait()
-    module.eval()
+                    raise Interrupted(stopped_by)
+        module.eval()
     return metrics
 
 
@@ -195,119 +261,134 @@ def finish(folder: Path) -> None:
 
     The folder goes too, if there is nothing else in it.
     """
-    for name in (checkpoint.FILE_NAME, "metrics.jsonl", _EXPLODED):
+    for name in (_CHECKPOINT, _METRICS, _EXPLODED, _LOCK):
         (folder / name).unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
 
 
-class _Watch:
-    """How the training goes, as all of its processes see it at the same steps.
+def optimizer_step(
+    optimizer: Optimizer,
+    parameters: Sequence[nn.Parameter],
+    learning_rate: float,
+    gradient_clip: float | None,
+) -> Tensor | None:
+    """Change the weights by their gradients, which are then cleared.
+
+    Args:
+        optimizer: all groups of which get the learning rate.
+        parameters: those that are trained.
+        learning_rate: of this step.
+        gradient_clip: maximum norm of all gradients together; None: no clipping.
+
+    Returns:
+        the norm before clipping, a scalar; None without clipping.
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+    norm = None
+    if gradient_clip is not None:
+        norm = nn.utils.clip_grad_norm_(parameters, gradient_clip)
+    optimizer.step()
+    optimizer.zero_grad()
+    return norm
+
+
+def all_reduce(fabric: Fabric, tensor: Tensor, operation: str) -> Tensor:
+    """`sum` or `max` of each element over all processes, on the device.
+
+    Fabric's own method has all processes wait for each other first.
+    """
+    if fabric.world_size > 1:
+        tensor = tensor.to(fabric.device, copy=True)
+        torch.distributed.all_reduce(tensor, getattr(ReduceOp, operation.upper()))
+    return tensor
+
+
+def all_gather_object(fabric: Fabric, value: T) -> list[T]:
+    """The value of each process, in the order of their ranks; anything that can be pickled."""
+    if fabric.world_size == 1:
+        return [value]
+    gathered: list[T | None] = [None] * fabric.world_size
+    torch.distributed.all_gather_object(gathered, value)
+    return gathered  # type: ignore[return-value]
+
+
+def all_gather(fabric: Fabric, rows: Tensor) -> Tensor:
+    """The rows of all processes, in the order in which `MicroBatches` deals them out.
+
+    The gradient of a loss that every process computes of all rows reaches each process's own
+    network, and is right once averaged over the processes.
 
     Args:
         fabric: launched.
-        settings: of the loop.
-        folder: where the names of a batch go whose loss is not a number.
-        signals: gets those that this process receives.
-        writer: of checkpoints, which may fail.
-        first: step.
+        rows: (B, ...), of this process.
+
+    Returns:
+        (processes * B, ...).
     """
-
-    def __init__(
-        self,
-        fabric: Fabric,
-        settings: LoopSettings,
-        folder: Path,
-        signals: list[int],
-        writer: CheckpointWriter,
-        first: int,
-    ) -> None:
-        self.fabric, self.settings, self.folder = fabric, settings, folder
-        self.signals, self.writer = signals, writer
-        # The first step whose loss was not a number, on the device; `steps`: there is none.
-        self.bad = torch.full((), settings.steps, device=fabric.device)
-        self.names: deque[tuple[int, list[str]]] = deque(maxlen=_MOST_STEPS)
-        self.looked, self.next = first, first + 1
-        self.looked_at = self.saved_at = time.monotonic()
-
-    def note(self, step: int, loss: Tensor, names: list[str]) -> None:
-        """Remember a step's loss, for which nobody waits, and what was in its batch."""
-        self.bad = torch.where(loss.isfinite(), self.bad, self.bad.clamp(max=step))
-        self.names.append((step, names))
-
-    def wants(self, done: int) -> bool:
-        """Whether all processes look after so many steps."""
-        s = self.settings
-        return (
-            done >= self.next
-            or done == s.steps
-            or self._is_checkpoint(done)
-            or bool(s.validate_every and done % s.validate_every == 0)
-            or bool(self.signals and self.fabric.world_size == 1)
-        )
-
-    def look(self, done: int) -> tuple[int, bool]:
-        """Agree: the signal to stop, or 0, and whether a checkpoint is due.
-
-        Raises:
-            InputError: a loss was not a number, or a checkpoint could not be written.
-        """
-        now = time.monotonic()
-        a_step = (now - self.looked_at) / max(1, done - self.looked)
-        pause = max(1, min(_MOST_STEPS, int(_LOOK_SECONDS / max(a_step, 1e-9))))
-        late = now - self.saved_at > self.settings.checkpoint_seconds
-        not_bad, signal, overdue, failed, at_most = largest(
-            self.fabric,
-            [
-                -int(self.bad),
-                self.signals[0] if self.signals else 0,
-                int(late),
-                int(self.writer.failed()),
-                -pause,
-            ],
-        )
-        if -not_bad < self.settings.steps:
-            self._give_up(-not_bad)
-        if failed:
-            self.writer.wait()  # says why, in the process that writes
-            raise InputError("the first process could not write the checkpoint; its log says why")
-        self.looked, self.looked_at, self.next = done, now, done - at_most
-        due = bool(overdue) or self._is_checkpoint(done)
-        if due:
-            self.saved_at = now
-        return signal, due
-
-    def _is_checkpoint(self, done: int) -> bool:
-        every = self.settings.checkpoint_every
-        return every is not None and done % every == 0
-
-    def _give_up(self, step: int) -> None:
-        path = self.folder / _EXPLODED
-        own = [name for number, names in self.names if number == step for name in names]
-        images = [name for names in everybodys(self.fabric, own) for name in names]
-        if self.fabric.is_global_zero:
-            write_text(path, json.dumps({"step": step, "images": images}, indent=1) + "\n")
-        self.fabric.barrier()
-        raise InputError(
-            f"the loss of step {step} is not a number. The images of its batch are listed in "
-            f"{path}; lower the learning rate or the gradient clip, or look at these images."
-        )
+    if fabric.world_size == 1:
+        return rows
+    everything = fabric.all_gather(rows, sync_grads=rows.requires_grad)
+    assert isinstance(everything, Tensor)
+    return everything.transpose(0, 1).flatten(0, 1)
 
 
-def _save(
-    fabric: Fabric, writer: CheckpointWriter, step: int, task: Task, identity: Mapping[str, Any]
-) -> None:
-    """Begin to write the checkpoint: the first process, with the random states of all."""
-    states = everybodys(fabric, checkpoint.random_state(fabric.device))
+def _is_due(done: int, every: int | None) -> bool:
+    return every is not None and done % every == 0
+
+
+@contextmanager
+def _alone_in(fabric: Fabric, folder: Path) -> Iterator[None]:
+    """Hold the lock of a work folder, in the first process of a training."""
+    lock = FileLock(folder / _LOCK)
+    is_taken = False
     if fabric.is_global_zero:
-        writer.write(
-            {
-                "step": step,
-                "identity": json.dumps(identity, sort_keys=True),
-                "random": states,
-                **checkpoint.training_state(task.module, task.optimizer),
-            }
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=_PATIENCE)
+        except Timeout:
+            is_taken = True
+    if all_reduce(fabric, torch.tensor(int(is_taken)), "max"):
+        raise InputError(
+            f"another process trains in {folder}. Wait for it, or end it; if there is none, "
+            f"delete {lock.lock_file}."
         )
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _give_up(fabric: Fabric, path: Path, step: int, names: Mapping[int, list[str]]) -> None:
+    """List the images of a step whose loss was NaN or infinite, and end the training."""
+    images = [name for part in all_gather_object(fabric, names[step]) for name in part]
+    if fabric.is_global_zero:
+        write_text(path, json.dumps({"step": step, "images": images}, indent=1) + "\n")
+    fabric.barrier()
+    raise InputError(
+        f"the loss of step {step} is NaN or infinite. The images of its batch are listed in "
+        f"{path}; lower the learning rate or the gradient clip, or look at these images."
+    )
+
+
+def _save(fabric: Fabric, path: Path, step: int, task: Task, identity: Mapping[str, Any]) -> None:
+    """Write a checkpoint: the first process, with the random states of all.
+
+    Not by `fabric.save`, which writes to the system's temporary folder first, and takes three
+    times as long.
+    """
+    random_states = all_gather_object(fabric, _random_state(fabric.device))
+    if fabric.is_global_zero:
+        state = {
+            "step": step,
+            "identity": json.dumps(identity, sort_keys=True),
+            "random": random_states,
+            "module": _trained(task.module),
+            "optimizer": task.optimizer.state_dict(),
+        }
+        save_state(path, state)
+    fabric.barrier()
 
 
 def _restore(fabric: Fabric, folder: Path, task: Task, identity: Mapping[str, Any]) -> int:
@@ -316,32 +397,61 @@ def _restore(fabric: Fabric, folder: Path, task: Task, identity: Mapping[str, An
     It may come from another number of processes: the batches of a step do not depend on that, and
     a process that was not there before keeps its own random state.
     """
-    path = folder / checkpoint.FILE_NAME
-    state = checkpoint.load_checkpoint(path, identity)
+    path = folder / _CHECKPOINT
+    state = load_state(path, _HINT) if path.is_file() else None
+    if state is not None and (other := _differences(identity, json.loads(state["identity"]))):
+        _log.info("%s is of another %s: training from the start", path, ", ".join(other))
+        state = None
     steps = 0 if state is None else int(state["step"])
-    furthest, least = largest(fabric, [steps, -steps])
-    if furthest != -least:
+    last, first = all_reduce(fabric, torch.tensor([steps, -steps]), "max").tolist()
+    if last != -first:
         raise InputError(
             f"the processes of this training see different checkpoints in {folder} (steps "
-            f"{-least} and {furthest}): its file system is not the same on all nodes, or late. "
+            f"{-first} and {last}): its file system is not the same on all nodes, or late. "
             "Run again; if that does not help, put the results on a file system that is."
         )
     if state is None:
         return 0
-    checkpoint.restore_training_state(state, task.module, task.optimizer, path)
-    if fabric.global_rank < len(state["random"]):
-        checkpoint.restore_random_state(state["random"][fabric.global_rank], fabric.device)
+    try:
+        task.module.load_state_dict({**task.module.state_dict(), **state["module"]})
+        task.optimizer.load_state_dict(state["optimizer"])
+        if fabric.global_rank < len(state["random"]):
+            _restore_random_state(state["random"][fabric.global_rank], fabric.device)
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise InputError(f"{path} does not fit this training ({error}); {_HINT}") from None
     _log.info("continuing after step %d", steps)
     return steps
 
 
-def _append(fabric: Fabric, path: Path, row: Mapping[str, float]) -> None:
-    if fabric.is_global_zero:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+def _differences(identity: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
+    now = json.loads(json.dumps(identity))
+    return sorted(name for name in now.keys() | before.keys() if now.get(name) != before.get(name))
 
 
-def _cut(path: Path, steps: int) -> None:
+def _trained(module: nn.Module) -> dict[str, Tensor]:
+    """Trainable parameters and buffers: what training can have changed."""
+    frozen = {name for name, p in module.named_parameters() if not p.requires_grad}
+    return {name: t for name, t in module.state_dict().items() if name not in frozen}
+
+
+def _random_state(device: torch.device) -> dict[str, Any]:
+    """Python's and PyTorch's random states, of this process and of its device."""
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+        "python": list(random.getstate()[1]),
+    }
+
+
+def _restore_random_state(state: Mapping[str, Any], device: torch.device) -> None:
+    """Put back a state of `_random_state`; that of another kind of device is left out."""
+    torch.set_rng_state(state["torch"])
+    random.setstate((3, tuple(state["python"]), None))
+    if state["cuda"] is not None and device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"], device)
+
+
+def _truncate(path: Path, steps: int) -> None:
     """Drop what a stopped run recorded beyond its last checkpoint."""
     if not path.is_file():
         return
@@ -354,13 +464,3 @@ def _cut(path: Path, steps: int) -> None:
         if row["step"] <= steps:
             kept.append(line + "\n")
     write_text(path, "".join(kept))
-
-
-def _spoken(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _listed(numbers: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4f}" for name, value in numbers.items())

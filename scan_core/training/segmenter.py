@@ -1,41 +1,116 @@
 """Training of the segmenter: proposal network and semantic integration, on label maps."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.optim import AdamW
 from torch.utils.data import Dataset
 
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.datasets.transforms import SegmenterAugmentation
+from scan_core.errors import InputError
 from scan_core.evaluation.confusion import count_pixels, mean_iou
+from scan_core.inference.assembly import assemble
 from scan_core.inference.class_map import class_maps
 from scan_core.inference.scan import Scan
+from scan_core.models.checkpoints import import_foreign
 from scan_core.models.dropout import sample_noise
 from scan_core.models.preprocessing import backbone_input, clip_view
-from scan_core.params.schema.segmenter import Augmentation, Loss, SegmenterTraining
-from scan_core.training.batches import Batch, read_steps
-from scan_core.training.criterion import SetCriterion
-from scan_core.training.loop import Task
-from scan_core.training.matcher import Target
-from scan_core.training.optimizer import build_adamw, warmup_poly
-from scan_core.training.points import PointDraws, draw_points
-from scan_core.training.processes import total
-from scan_core.training.sampler import (
+from scan_core.params.provenance import package_hash
+from scan_core.params.recipe_part import RecipePart, as_text
+from scan_core.params.schema.segmenter import Augmentation, Segmenter
+from scan_core.storage.files import file_digest
+from scan_core.training.batches import (
     MicroBatches,
     augmentation_stream,
+    read_steps,
     sample_at,
     seeded,
+)
+from scan_core.training.criterion import PointDraws, SetCriterion, Target, draw_points
+from scan_core.training.loop import (
+    LoopSettings,
+    Record,
+    Task,
+    all_reduce,
+    launch_fabric,
+    train,
 )
 
 VALIDATION_IMAGES = 500
 
 
-@dataclass(frozen=True)
-class SegmenterBatch(Batch):
+def train_segmenter(
+    part: RecipePart,
+    clip_file: Path,
+    backbone_file: Path | None,
+    index_file: Path,
+    work: Path,
+    devices: str = "auto",
+    nodes: int = 1,
+    workers: int = 1,
+    micro_batches: int = 1,
+    record: Record | None = None,
+) -> tuple[Scan, Path, bool]:
+    """Train the segmenter.
+
+    Args:
+        part: of the segmenter stage.
+        clip_file: CLIP's weights.
+        backbone_file: ImageNet weights of Swin; None: random.
+        index_file: of the training benchmark, with `train`, and `val` for validations.
+        work: folder for checkpoints; the same call continues from them.
+        devices: per node: a number, or `auto`.
+        nodes: machines.
+        workers: processes that read images, per device.
+        micro_batches: per step and device (gradient accumulation).
+        record: see `loop.train`.
+
+    Returns:
+        the trained model, the record of the training, and whether this is the first process.
+
+    Raises:
+        InputError: files that do not fit, or a loss that is NaN or infinite.
+    """
+    if part.segmenter is None:
+        raise InputError("--recipe-part: this stage needs the key 'segmenter'")
+    settings = part.segmenter.training
+    fabric = launch_fabric(settings.precision, devices, nodes)
+    fabric.seed_everything(part.seed)
+    scan = assemble(part, clip_file)
+    if backbone_file is not None:
+        import_foreign(scan.network, backbone_file, "backbone")
+    scan.network.to(fabric.device)
+    images = BenchmarkImages(index_file, "train")
+    has_validation = "val" in images.index.splits
+    validation = BenchmarkImages(index_file, "val") if has_validation else None
+    task = SegmenterTask(
+        fabric, scan, images, validation, part.segmenter, part.seed, workers, micro_batches
+    )
+    torch.manual_seed(part.seed)
+    loop = LoopSettings(
+        settings.steps,
+        settings.gradient_clip,
+        settings.checkpoint_every,
+        settings.validate_every if has_validation else None,
+    )
+    identity = {
+        "part": as_text(part),
+        "code": package_hash(__name__),
+        "data": file_digest(index_file),  # has the digest of every image and label map
+        "clip": file_digest(clip_file),
+        "backbone": file_digest(backbone_file) if backbone_file else None,
+    }
+    return scan, train(fabric, task, loop, work, identity, record), fabric.is_global_zero
+
+
+class SegmenterBatch(NamedTuple):
     """A micro-batch.
 
     Attributes:
@@ -44,7 +119,7 @@ class SegmenterBatch(Batch):
         images: (B, 3, S, S) uint8, padded.
         labels: (B, S, S) int32, −1 without ground truth.
         sizes: height and width of each image without the padding.
-        classes: for each image the classes in it, int64.
+        classes: the classes in each image, int64.
     """
 
     positions: list[int]
@@ -78,7 +153,7 @@ class _AugmentedImages(Dataset[SegmenterBatch]):
         )
 
 
-def _joined(batches: Sequence[SegmenterBatch]) -> SegmenterBatch:
+def _collate(batches: Sequence[SegmenterBatch]) -> SegmenterBatch:
     return SegmenterBatch(
         [p for b in batches for p in b.positions],
         [n for b in batches for n in b.names],
@@ -110,7 +185,7 @@ def training_batches(
         **augmentation.model_dump(exclude={"short_side"}),
     )
     dataset = _AugmentedImages(images, augment, seed)
-    return read_steps(dataset, batches, _joined, workers, batches.micro_batches, batches.processes)
+    return read_steps(dataset, batches, _collate, workers, batches.micro_batches)
 
 
 class SegmenterTask(Task):
@@ -121,12 +196,10 @@ class SegmenterTask(Task):
         scan: the model; CLIP's parts stay frozen.
         training_images: what to learn from.
         validation_images: of the same vocabulary; None: no validation.
-        settings: of the recipe.
-        loss: of the recipe.
-        augmentation: of the recipe.
+        recipe: block `segmenter` of the recipe.
         seed: of all random numbers.
         workers: processes that read images.
-        micro_batches: of each step and process (gradient accumulation).
+        micro_batches: per step and process (gradient accumulation).
     """
 
     def __init__(
@@ -135,40 +208,40 @@ class SegmenterTask(Task):
         scan: Scan,
         training_images: BenchmarkImages,
         validation_images: BenchmarkImages | None,
-        settings: SegmenterTraining,
-        loss: Loss,
-        augmentation: Augmentation,
+        recipe: Segmenter,
         seed: int,
         workers: int,
         micro_batches: int = 1,
     ) -> None:
-        self.fabric, self.scan, self.settings, self.loss = fabric, scan, settings, loss
+        self.fabric, self.scan, self.seed = fabric, scan, seed
+        self.settings, self.loss, self.augmentation = (
+            recipe.training, recipe.loss, recipe.augmentation,
+        )  # fmt: skip
         self.training_images, self.validation_images = training_images, validation_images
-        self.augmentation, self.seed = augmentation, seed
         self.workers, self.micro_batches = workers, micro_batches
         self.module = scan.network
-        self.optimizer = build_adamw(self.module, settings.learning_rate, settings.weight_decay)
+        self.optimizer = build_adamw(
+            self.module, self.settings.learning_rate, self.settings.weight_decay
+        )
         self.criterion = SetCriterion(
-            loss.class_weight,
-            loss.mask_weight,
-            loss.dice_weight,
-            loss.no_object_weight,
-            loss.points,
+            self.loss.class_weight,
+            self.loss.mask_weight,
+            self.loss.dice_weight,
+            self.loss.no_object_weight,
+            self.loss.points,
             scan.defects.discard_last_auxiliary_loss,
         )
         self.text = scan.text_encoder(training_images.index.names).to(fabric.device)
         self._counted_step = -1
-        self._mean: float | Tensor = 0.0
+        self._mean_masks: float | Tensor = 0.0
 
     def learning_rate(self, step: int) -> float:
-        """Warm-up, then polynomial decay."""
         s = self.settings
         return s.learning_rate * warmup_poly(
             step, s.steps, s.warmup_steps, s.warmup_factor, s.power
         )
 
     def batches(self, first_step: int) -> Iterator[Sequence[SegmenterBatch]]:
-        """See `Task`."""
         positions = MicroBatches(
             first_step,
             self.settings.batch_size,
@@ -183,7 +256,6 @@ class SegmenterTask(Task):
     def losses(
         self, module: nn.Module, batch: SegmenterBatch, step: int, batches: Sequence[SegmenterBatch]
     ) -> dict[str, Tensor]:
-        """See `Task`."""
         device, images, labels = self.fabric.device, batch.images, batch.labels
         without_padding = [i[:, :h, :w] for i, (h, w) in zip(images, batch.sizes, strict=True)]
         as_released = self.scan.defects.nearest_padded_view
@@ -201,13 +273,10 @@ class SegmenterTask(Task):
             Target(classes, label[None] == classes[:, None, None])
             for classes, label in zip(batch.classes, labels, strict=True)
         ]
-        losses = self.criterion(
-            logits,
-            proposals,
-            targets,
-            self._draws(batch, len(logits)),
-            mean_masks=self._mean_masks(step, batches),
-        )
+        if step != self._counted_step:
+            self._mean_masks, self._counted_step = self._count_masks(batches), step
+        draws = self._draws(batch, len(logits))
+        losses = self.criterion(logits, proposals, targets, draws, self._mean_masks)
         return {
             "loss": losses.total,
             "loss_class": losses.classes.sum(),
@@ -215,31 +284,25 @@ class SegmenterTask(Task):
             "loss_dice": losses.dice.sum(),
         }
 
-    def _mean_masks(self, step: int, batches: Sequence[SegmenterBatch]) -> float | Tensor:
-        """True masks of a micro-batch, on average over all of this step, everywhere.
+    def _count_masks(self, batches: Sequence[SegmenterBatch]) -> float | Tensor:
+        """True masks of a micro-batch, on average over all of a step, in all processes.
 
-        A step without any counts as one with a single one. The processes sum once a step.
+        A step without any counts as one with a single one.
         """
-        if step != self._counted_step:
-            own = sum(len(classes) for batch in batches for classes in batch.classes)
-            everywhere = total(self.fabric, own)
-            one = everywhere.clamp(min=1) if isinstance(everywhere, Tensor) else max(everywhere, 1)
-            self._mean = one / (self.fabric.world_size * len(batches))
-            self._counted_step = step
-        return self._mean
+        count = sum(len(classes) for batch in batches for classes in batch.classes)
+        if self.fabric.world_size == 1:
+            return max(count, 1) / len(batches)
+        everywhere = all_reduce(self.fabric, torch.tensor(count, dtype=torch.float64), "sum")
+        return everywhere.clamp(min=1) / (self.fabric.world_size * len(batches))
 
     def _draws(self, batch: SegmenterBatch, outputs: int) -> PointDraws:
         """Points that depend on the image alone, not on what is beside it."""
         draws = []
         for position, classes in zip(batch.positions, batch.classes, strict=True):
             generator = seeded(self.fabric.device, self.seed, 103, position)
-
-            def uniform(shape: tuple[int, ...], generator: torch.Generator = generator) -> Tensor:
-                return torch.rand(shape, generator=generator, device=generator.device)
-
             draws.append(
                 draw_points(
-                    uniform,
+                    partial(torch.rand, generator=generator, device=self.fabric.device),
                     outputs,
                     1,
                     len(classes),
@@ -256,7 +319,6 @@ class SegmenterTask(Task):
         )
 
     def names(self, batch: SegmenterBatch) -> list[str]:
-        """See `Task`."""
         return batch.names
 
     @torch.inference_mode()
@@ -279,8 +341,58 @@ class SegmenterTask(Task):
             size = (truth.shape[0], truth.shape[1])
             (class_map,) = class_maps(seen.masks(size), [scores], size)
             counts += count_pixels(class_map, truth, len(names))
-        if self.fabric.world_size > 1:
-            summed = self.fabric.all_reduce(counts, reduce_op="sum")
-            assert isinstance(summed, Tensor)
-            counts = summed
-        return {"validation_miou": mean_iou(counts.cpu().numpy())}
+        summed = all_reduce(self.fabric, counts, "sum")
+        return {"validation_miou": mean_iou(summed.cpu().numpy())}
+
+
+def decayed_and_not(module: nn.Module) -> tuple[dict[str, nn.Parameter], dict[str, nn.Parameter]]:
+    """Trainable parameters by name, with and without weight decay.
+
+    Norms, embedding modules and Swin's relative position biases have none; everything else has,
+    biases and plain parameters included, as released.
+    """
+    decayed: dict[str, nn.Parameter] = {}
+    exempt: dict[str, nn.Parameter] = {}
+    for prefix, part in module.named_modules():
+        for name, parameter in part.named_parameters(recurse=False):
+            if not parameter.requires_grad:
+                continue
+            free = (
+                isinstance(part, (nn.LayerNorm, nn.GroupNorm, nn.Embedding))
+                or name == "relative_position_bias_table"
+            )
+            full = f"{prefix}.{name}" if prefix else name
+            (exempt if free else decayed)[full] = parameter
+    return decayed, exempt
+
+
+def build_adamw(module: nn.Module, learning_rate: float, weight_decay: float) -> AdamW:
+    """AdamW over the trainable parameters of a module, in the groups of `decayed_and_not`."""
+    decayed, exempt = decayed_and_not(module)
+    return AdamW(
+        [
+            {"params": list(decayed.values()), "weight_decay": weight_decay},
+            {"params": list(exempt.values()), "weight_decay": 0.0},
+        ],
+        lr=learning_rate,
+        fused=True,
+    )
+
+
+def warmup_poly(
+    step: int, steps: int, warmup_steps: int, warmup_factor: float, power: float
+) -> float:
+    """Factor of the learning rate: polynomial decay from the first step, with linear warm-up.
+
+    Args:
+        step: 0-based.
+        steps: of the whole training.
+        warmup_steps: of the warm-up.
+        warmup_factor: its first value.
+        power: exponent of the decay.
+    """
+    decay = (1 - step / steps) ** power
+    if step >= warmup_steps:
+        return decay
+    progress = step / warmup_steps
+    return decay * (warmup_factor * (1 - progress) + progress)
