@@ -29,7 +29,7 @@ from benchmarks.machine import described, print_table, product_rate, wait_for
 from benchmarks.public_libraries import PublicLibraries
 from scan_core.models.build import architecture_of, build_network
 from scan_core.models.cpu_linear import ConvolutionalLinear
-from scan_core.models.preprocessing import backbone_input, clip_view
+from scan_core.models.preprocessing import backbone_input, resize_for_clip
 from scan_core.params.command_line import keep_freed_memory
 from scan_core.params.reading import read_params, validate
 from scan_core.params.schema.recipe import Recipe
@@ -96,7 +96,7 @@ class TrainingStep:
         device, training, stage = self.device, self.training, self.stages
         stage.begin()
         with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
-            view = clip_view(self.images, self.network.original_clip.input, as_released=False)
+            view = resize_for_clip(self.images, self.network.original_clip.input, as_released=False)
             logits, proposals = self.network(backbone_input(self.images), view, self.text, 100.0)
         with stage("losses"):
             draws = draw_points(
