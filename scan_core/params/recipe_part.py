@@ -12,8 +12,7 @@ from pydantic import ValidationError
 
 from scan_core.errors import InputError
 from scan_core.params.data_names import known
-from scan_core.params.schema.clip import Clip
-from scan_core.params.schema.clip_finetune import ClipFinetune
+from scan_core.params.schema.clip import Clip, ClipFinetune
 from scan_core.params.schema.fields import Block, weights_file
 from scan_core.params.schema.recipe import Recipe, ReleasedDefects
 from scan_core.params.schema.segmenter import Segmenter
