@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from scan_core.errors import InputError
-from scan_core.params.data_names import benchmark_folder, known
+from scan_core.params.data_names import benchmark_folder
 from scan_core.params.grid import cell_of, cells_of, changed, check_grid, rows_of
+from scan_core.params.own_files import known
 from scan_core.params.reading import override, read_params, validate
 from scan_core.params.schema.grids import Ablation
 from scan_core.params.schema.recipe import Recipe
@@ -24,7 +25,7 @@ PAIRS = [
     (name, recipe)
     for name, grid in GRIDS.items()
     for recipe in PARAMS.recipes
-    if grid.recipe in (None, recipe)
+    if grid.recipe in (None, recipe) and not PARAMS.recipes[recipe].imported
 ]
 
 

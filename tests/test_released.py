@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from project import BENCHMARKS, Project, reduced
+from project import BENCHMARKS, ROOT, Project, reduced
 
 from scan_core.datasets.loading import BenchmarkImages
+from scan_core.errors import InputError
+from scan_core.inference.assembly import save_clip, segmenter_weights
 from scan_core.inference.scan import Scan
+from scan_core.models.build import build_clip
 from scan_core.models.checkpoints import import_foreign, load_network
 from scan_core.models.released_names import (
     FINETUNED_CLIP,
@@ -19,10 +22,19 @@ from scan_core.models.released_names import (
     released_constants,
     to_theirs,
 )
+from scan_core.params.grid import cell_of, changed, check_grid
+from scan_core.params.own_files import known
+from scan_core.params.reading import read_params, validate
+from scan_core.params.recipe_part import write_part
+from scan_core.params.schema.grids import Ablation
 from scan_core.params.settings import settings_table
+from scan_core.params.weights_files import weights_problems
 from scan_core.storage.files import file_digest
+from scan_core.storage.weights import save_tensors
 from scan_core.vocabulary.classes import load_class_list
+from workflow_scripts.import_weights import import_weights
 
+SHIPPED = read_params(ROOT / "params.yaml")
 RELEASED = {
     "extends": "mini",
     "grids": ["ensemble_weight"],
@@ -132,3 +144,120 @@ def test_a_release_says_which_file_its_weights_come_from(evaluated):
     assert header["imported"] == dict.fromkeys(("clip", "segmenter", "finetuned_clip"), file)
     card = (release / "README.md").read_text()
     assert card.count(digest) == 3
+
+
+# What is wrong with a file is said before anything runs, where its beginning shows it.
+
+
+def _recipe(**sources):
+    document = copy.deepcopy(SHIPPED)
+    own = {"extends": "mini", "grids": [], "clip": {"pretraining": None}}
+    for key, source in sources.items():
+        own.setdefault(key, {})["source"] = source
+    if "clip" not in sources:
+        own["clip"] = {}
+    document["recipes"]["own"] = own
+    return validate(document).recipes["own"]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> Path:
+    """Files of this project and of others, with the architecture of the recipe `mini`."""
+    folder = tmp_path_factory.mktemp("files")
+    recipe = validate(SHIPPED).recipes["mini"]
+    scan = Scan.from_recipe(recipe)
+    scan.save(folder / "model.safetensors")
+    save_tensors(folder / "segmenter.safetensors", segmenter_weights(scan.network), scan.header)
+    save_clip(folder / "clip.safetensors", scan.network.clip, {})
+    wider = recipe.clip.model_dump()["architecture"] | {"embed_dim": 64}
+    save_clip(folder / "wider.safetensors", build_clip(wider), {})
+    fewer = changed(recipe, {"segmenter.mask_decoder.queries": 7})
+    other = Scan.from_recipe(fewer)
+    save_tensors(folder / "fewer.safetensors", segmenter_weights(other.network), other.header)
+    whole = (folder / "clip.safetensors").read_bytes()
+    (folder / "truncated.safetensors").write_bytes(whole[:-100])
+    torch.save({"model": {"a": torch.zeros(9)}}, folder / "zeros.pth")
+    (folder / "truncated.pth").write_bytes((folder / "zeros.pth").read_bytes()[:-30])
+    (folder / "page.pth").write_text("<!DOCTYPE html><title>Quota exceeded</title>")
+    (folder / "text.pth").write_text("weights")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("key", "source", "words"),
+    [
+        ("segmenter", "scan:SCAN.pth", ["SCAN.pth is missing", "drive.google.com", "place it at"]),
+        ("clip_finetune", "finetuned_clip:CS_CLIP.pt", ["CS_CLIP.pt is missing", "licence"]),
+        ("segmenter", "segmenter:no.safetensors", ["is missing; expected a segmenter.safetensors"]),
+        ("segmenter", "scan:page.pth", ["is a web page, not a checkpoint"]),
+        ("segmenter", "scan:truncated.pth", ["is truncated"]),
+        ("segmenter", "scan:text.pth", ["is no checkpoint of PyTorch"]),
+        ("clip", "clip:truncated.safetensors", ["it is truncated"]),
+        ("segmenter", "model:segmenter.safetensors", ["no 'model' file", "'segmenter:"]),
+        ("segmenter", "segmenter:clip.safetensors", ["no 'segmenter' file: it holds a CLIP"]),
+        ("clip_finetune", "clip:model.safetensors", ["no 'clip' file", "'model:"]),
+        ("segmenter", "segmenter:fewer.safetensors", ["mask_decoder.queries: 7, the recipe 20"]),
+        ("clip_finetune", "clip:wider.safetensors", ["embeddings of 64", "96 and 128"]),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused_before_anything_runs(files, key, source, words):
+    kind, _, name = source.partition(":")
+    (problem,) = weights_problems(_recipe(**{key: f"{kind}:{files / name}"}))
+    assert all(word in problem for word in [f"{key}.source: ", *words]), problem
+
+
+def test_files_that_fit_have_no_problem(files):
+    for kind in ("model", "segmenter"):
+        assert not list(weights_problems(_recipe(segmenter=f"{kind}:{files}/{kind}.safetensors")))
+    for kind in ("model", "clip"):
+        source = f"{kind}:{files}/{kind}.safetensors"
+        assert not list(weights_problems(_recipe(clip=source, clip_finetune=source)))
+
+
+@pytest.mark.parametrize(
+    ("stage", "source", "words"),
+    [
+        ("segmenter", "scan:zeros.pth", "no 'scan' checkpoint for this network"),
+        ("segmenter", "scan:other_size.pth", "of another shape"),
+        ("finetuned_clip", "finetuned_clip:wider.safetensors", "of another shape"),
+        ("clip", "clip:code.pth", "cannot be read safely"),
+    ],
+)
+def test_what_only_its_content_shows_is_refused_by_the_job(files, tmp_path, stage, source, words):
+    torch.save({"model": {"a": Path()}}, files / "code.pth")
+    recipe = _recipe()
+    fewer = Scan.from_recipe(changed(recipe, {"segmenter.mask_decoder.queries": 7}))
+    torch.save(to_theirs(fewer.network.state_dict(), SCAN), files / "other_size.pth")
+    kind, _, name = source.partition(":")
+    key = {"finetuned_clip": "clip_finetune"}.get(stage, stage)
+    cell = cell_of(_recipe(**{key: f"{kind}:{files / name}"}))
+    part = write_part(cell.part(stage), tmp_path)
+    with pytest.raises(InputError, match=words):
+        import_weights(
+            [f"{kind}:{files / name}"], tmp_path / "made.safetensors", stage=stage, recipe_part=part
+        )
+    assert not (tmp_path / "made.safetensors").exists()
+
+
+def test_a_grid_over_a_training_that_does_not_happen_is_refused(files):
+    recipe = _recipe(segmenter=f"segmenter:{files}/segmenter.safetensors")
+    grid = {"seeds": [0], "vary": {"segmenter.training.steps": [1, 2]}}
+    with pytest.raises(InputError, match=r"'segmenter\.training\.steps' belongs to a training"):
+        check_grid("steps", recipe, Ablation.model_validate(grid))
+    tuned = {"seeds": [0], "vary": {"clip_finetune.epochs": [1, 2], "inference.clip_weight": [0]}}
+    check_grid("epochs", recipe, Ablation.model_validate(tuned))
+
+
+def test_the_content_of_a_file_counts_and_neither_its_place_nor_a_training(files, tmp_path):
+    def names(path, **changes):
+        known.cache_clear()
+        return cell_of(changed(_recipe(segmenter=f"segmenter:{path}"), changes)).names
+
+    first = files / "segmenter.safetensors"
+    moved = tmp_path / "moved.safetensors"
+    moved.write_bytes(first.read_bytes())
+    assert names(first) == names(moved)
+    steps = {"segmenter.training.steps": 3}
+    assert names(first)["segmenter"] == names(first, **steps)["segmenter"]
+    assert names(first)["segmenter"] == names(first, **{"segmenter.loss.points": 3})["segmenter"]
+    assert names(first)["segmenter"] != names(files / "fewer.safetensors")["segmenter"]

@@ -23,7 +23,7 @@ from scan_core.models.released_names import (
     to_ours,
 )
 from scan_core.models.scan import ScanNetwork
-from scan_core.params.weights_files import HOLDS
+from scan_core.params.schema.fields import WEIGHTS_HOLD
 from scan_core.storage.weights import load_foreign, load_tensors, save_tensors
 
 _log = logging.getLogger(__name__)
@@ -281,8 +281,8 @@ def _refuse(report: KeyReport, path: Path, kind: str) -> None:
     if report.missing or report.extra or report.reshaped:
         raise InputError(
             f"{path} is no '{kind}' checkpoint for this network:\n  {report}\n"
-            f"Expected {HOLDS.get(kind, kind)}. Check the kind, and the recipe: its architecture "
-            "must be that of the file."
+            f"Expected {WEIGHTS_HOLD.get(kind, kind)}. Check the kind, and the recipe: its "
+            "architecture must be that of the file."
         )
 
 

@@ -21,7 +21,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from scan_core.errors import InputError
-from scan_core.params.data_names import benchmark_folder, caption_file, known, short_hash
+from scan_core.params.data_names import benchmark_folder, caption_file, short_hash
+from scan_core.params.own_files import known
 from scan_core.params.reading import override
 from scan_core.params.recipe_part import (
     RecipePart,

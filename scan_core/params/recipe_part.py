@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from scan_core.errors import InputError
-from scan_core.params.data_names import known
+from scan_core.params.own_files import known
 from scan_core.params.schema.clip import Clip, ClipFinetune
 from scan_core.params.schema.fields import Block, weights_file
 from scan_core.params.schema.recipe import Recipe, ReleasedDefects

@@ -16,18 +16,9 @@ from ruamel.yaml import YAML
 from scan_core.errors import InputError
 from scan_core.params.clips import clip_config
 from scan_core.params.schema.clip import Clip, ClipArchitecture
-from scan_core.params.schema.fields import weights_file
+from scan_core.params.schema.fields import WEIGHTS_HOLD, weights_file
 from scan_core.params.schema.recipe import Recipe
 
-# Kind -> what a file of this kind holds.
-HOLDS = {
-    "scan": "a whole SCAN by the release's names, such as SCAN.pth",
-    "finetuned_clip": "a CLIP fine-tuned with open_clip, such as CS_CLIP.pt",
-    "mask2former": "a Mask2Former with the same Swin",
-    "clip": "a CLIP by open_clip's names, such as this project's clip.safetensors",
-    "segmenter": "a segmenter.safetensors of this project",
-    "model": "a model.safetensors of this project",
-}
 # Of the parts of an architecture, what a training alone reads.
 _OF_TRAINING = {"drop_path", "dropout"}
 
@@ -62,7 +53,7 @@ def weights_problems(recipe: Recipe) -> Iterator[str]:
 
 def _check(recipe: Recipe, key: str, kind: str, path: Path) -> None:
     if not path.is_file():
-        raise InputError(f"{path} is missing; expected {HOLDS[kind]}.{_where(path)}")
+        raise InputError(f"{path} is missing; expected {WEIGHTS_HOLD[kind]}.{_where(path)}")
     with path.open("rb") as file:
         start = file.read(16)
     if path.suffix == ".safetensors":
@@ -84,7 +75,7 @@ def _check(recipe: Recipe, key: str, kind: str, path: Path) -> None:
         )
     elif start[:2] not in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
         raise InputError(
-            f"{path} is no checkpoint of PyTorch, nor a .safetensors file; expected {HOLDS[kind]}"
+            f"{path} is no checkpoint of PyTorch, nor a .safetensors file; expected {WEIGHTS_HOLD[kind]}"
         )
 
 
@@ -131,9 +122,11 @@ def _check_names(kind: str, path: Path, tensors: Mapping[str, Any]) -> None:
     )
     ours = ("model", "segmenter", "clip")
     if (kind in ours or found in ours) and found != kind and (kind, found) != _ALSO:
-        held = f"it holds {HOLDS[found]}" if found else "its tensors have other names"
+        held = f"it holds {WEIGHTS_HOLD[found]}" if found else "its tensors have other names"
         advice = f": name it as '{found}:{path}'" if found else ""
-        raise InputError(f"{path} is no '{kind}' file: {held}. Expected {HOLDS[kind]}{advice}")
+        raise InputError(
+            f"{path} is no '{kind}' file: {held}. Expected {WEIGHTS_HOLD[kind]}{advice}"
+        )
 
 
 # A fine-tuned CLIP that open_clip saved is a CLIP by open_clip's names.

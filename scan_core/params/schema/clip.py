@@ -123,6 +123,13 @@ class Clip(Block):
         return self
 
     @property
+    def vision_blocks(self) -> int | None:
+        """Blocks of the image tower; None where only open_clip, which is not here, knows."""
+        if isinstance(self.architecture, ClipArchitecture):
+            return self.architecture.vision_layers
+        return clip_config(self.architecture)["vision_cfg"]["layers"] if clip_models() else None
+
+    @property
     def tag(self) -> str | None:
         """open_clip's tag, whose table says what the weights want; None: there is none."""
         if self.source.startswith("open_clip:"):

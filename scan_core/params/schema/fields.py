@@ -60,6 +60,16 @@ WEIGHTS = {
 # What a training of the segmenter can start from.
 INITIAL_WEIGHTS = ("mask2former", "scan", "segmenter", "model")
 
+# Kind -> what a file of this kind holds.
+WEIGHTS_HOLD = {
+    "scan": "a whole SCAN by the release's names, such as SCAN.pth",
+    "finetuned_clip": "a CLIP fine-tuned with open_clip, such as CS_CLIP.pt",
+    "mask2former": "a Mask2Former with the same Swin",
+    "clip": "a CLIP by open_clip's names, such as this project's clip.safetensors",
+    "segmenter": "a segmenter.safetensors of this project",
+    "model": "a model.safetensors of this project",
+}
+
 
 def source(*words: str, prefixes: tuple[str, ...] = ()) -> AfterValidator:
     """Check that a text is one of `words`, or begins with one of `prefixes` and goes on."""

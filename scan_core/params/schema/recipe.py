@@ -101,6 +101,7 @@ class Recipe(Block):
                     f"'inference.benchmarks' names '{name}', but 'datasets.benchmarks' has no "
                     "such benchmark with a 'val' split"
                 )
+        self._check_layers()
         for key in ("mask_threshold", "clip_weight", "replace_ratio", "ensemble"):
             table = getattr(self.inference, key)
             if not isinstance(table, dict):
@@ -112,3 +113,19 @@ class Recipe(Block):
                 )
             if strangers := [n for n in table if n not in known and n != "default"]:
                 raise ValueError(f"'inference.{key}' names the unknown benchmark '{strangers[0]}'")
+
+    def _check_layers(self) -> None:
+        """Refuse layers that the CLIP does not have."""
+        blocks = self.clip.vision_blocks
+        layers = {
+            "segmenter.semantic_integration.clip_layers": (
+                self.segmenter.semantic_integration.clip_layers
+            ),
+            "clip_finetune.replace_layers": self.clip_finetune.replace_layers,
+            "inference.replace_layers": self.inference.replace_layers,
+        }
+        for key, chosen in layers.items():
+            if blocks is not None and (beyond := [n for n in chosen if n > blocks]):
+                raise ValueError(
+                    f"'{key}' names layer {beyond[0]}, but this CLIP's image tower has {blocks}"
+                )
