@@ -24,7 +24,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.machine import described, print_table, product_rate, seconds
 from benchmarks.public_libraries import PublicLibraries
-from scan_core.command.freed_memory import keep_freed_memory
 from scan_core.inference.class_map import class_maps
 from scan_core.inference.image_features import CropSetting, ImageFeatures
 from scan_core.inference.precision import stored_dtype, tensor_float
@@ -33,6 +32,7 @@ from scan_core.inference.views import ImageViews, View
 from scan_core.models.cpu_linear import ConvolutionalLinear
 from scan_core.models.crops import MaskedCrops, masked_crops
 from scan_core.models.preprocessing import backbone_input, clip_view
+from scan_core.params.command_line import keep_freed_memory
 from scan_core.params.reading import read_params, validate
 from scan_core.params.schema.recipe import Recipe
 from scan_core.params.settings import Precision, TestSettings
