@@ -13,7 +13,6 @@ from PIL import Image
 from project import ROOT
 from raw_data import ade_file, converted, photo, png, stripes, write_ade
 from ruamel.yaml import YAML
-from scan_core.training.nouns import caption_nouns
 
 from scan_core.datasets.captions import load_captions, training_captions
 from scan_core.datasets.formats import FORMATS, folder_format
@@ -23,6 +22,7 @@ from scan_core.datasets.verification import verify
 from scan_core.errors import InputError
 from scan_core.params.needed_files import class_lists
 from scan_core.params.reading import validate
+from scan_core.training.mining import caption_nouns
 
 VOC = "VOCdevkit/VOC2012"
 
