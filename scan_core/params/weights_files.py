@@ -75,7 +75,8 @@ def _check(recipe: Recipe, key: str, kind: str, path: Path) -> None:
         )
     elif start[:2] not in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
         raise InputError(
-            f"{path} is no checkpoint of PyTorch, nor a .safetensors file; expected {WEIGHTS_HOLD[kind]}"
+            f"{path} is no checkpoint of PyTorch, nor a .safetensors file; expected "
+            f"{WEIGHTS_HOLD[kind]}"
         )
 
 
