@@ -2,13 +2,20 @@
 
 import contextlib
 import copy
+import json
 from pathlib import Path
 
+import mlflow
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from documented import code_blocks, shown_files
+from parity_pack import named_weights, released_keys
 from PIL import Image
 from project import BENCHMARKS, ROOT, Project, reduced
+from raw_data import photo, png, stripes
+from ruamel.yaml import YAML
 
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
@@ -16,6 +23,7 @@ from scan_core.inference.assembly import save_clip, segmenter_weights
 from scan_core.inference.scan import Scan
 from scan_core.models.build import build_clip
 from scan_core.models.checkpoints import import_foreign, load_network
+from scan_core.models.packaged.files import load_packaged, packaged_file
 from scan_core.models.released_names import (
     FINETUNED_CLIP,
     SCAN,
@@ -42,28 +50,44 @@ RELEASED = {
     "segmenter": {"source": "scan:weights/SCAN.pth"},
     "clip_finetune": {"source": "scan:weights/SCAN.pth"},
 }
+CS_CLIP = "finetuned_clip:weights/CS_CLIP.pt"
 TRAININGS = {
     "clip_weights", "train_segmenter", "mine_shard", "mine_mask_text_pairs", "finetune_clip"
 }  # fmt: skip
 
 
-def released(project: Project, name: str = "mini") -> Scan:
-    """Write SCAN.pth and CS_CLIP.pt of a recipe's architecture, with random weights."""
-    torch.manual_seed(5)
-    scan = Scan.from_recipe(project.params.recipes[name])
+def write_own_images(folder: Path) -> None:
+    """Images, label maps and a class list, where the guide has them."""
+    (folder / "own").mkdir()
+    (folder / "own/classes.json").write_text(
+        shown_files(ROOT / "docs/own_data.md")["own/classes.json"]
+    )
+    for split in ("train", "val"):
+        photo(folder / f"own/raw/images/{split}/{split}.jpg")
+        png(folder / f"own/raw/labels/{split}/{split}.png", stripes(1, 2, 3))
+
+
+def released(project: Project) -> None:
+    """Write SCAN.pth and CS_CLIP.pt of the recipe `mini`, with weights that tell regions apart.
+
+    The CLIP is the packaged one, the segmenter's weights are made from their names.
+    """
+    network = Scan.from_recipe(project.params.recipes["mini"]).network
+    clip = load_packaged(packaged_file("mini_clip", "clip.source"))[0]
+    network.clip.load_state_dict(clip)
+    network.original_clip.load_state_dict(network.clip.visual.state_dict())
     with torch.no_grad():
-        for tensor in scan.network.clip.visual.state_dict().values():
-            if tensor.is_floating_point():
-                tensor.add_(0.02 * torch.randn_like(tensor))  # as if fine-tuned
-    weights = to_theirs(scan.network.state_dict(), SCAN)
-    weights |= released_constants(weights, 24, 0.1)
+        network.clip.visual.proj *= 1.25  # as if fine-tuned
+    weights = to_theirs(network.state_dict(), SCAN)
+    made = named_weights(weights)
+    weights |= {name: made[name] for name in weights if not name.startswith("clip_adapter.")}
+    constants = released_constants(weights, 24, 0.1)
     folder = project.folder / "weights"
     folder.mkdir(exist_ok=True)
-    torch.save({"model": weights, "iteration": 119_999}, folder / "SCAN.pth")
-    tuned = to_theirs(scan.network.state_dict(), FINETUNED_CLIP)
+    torch.save({"model": {**weights, **constants}, "iteration": 119_999}, folder / "SCAN.pth")
+    tuned = to_theirs(network.state_dict(), FINETUNED_CLIP)
     tuned = {f"module.{n}": t for n, t in tuned.items() if n.startswith("clip_model.")}
     torch.save({"state_dict": tuned, "epoch": 10}, folder / "CS_CLIP.pt")
-    return scan
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +103,15 @@ def project(tmp_path_factory) -> Project:
             "extends": "released",
             "inference": {"benchmarks": BENCHMARKS[:1]},
         }
+        params["recipes"]["trained"] = {"extends": "mini", "grids": []}
         params["recipes"]["fused"] = {
-            "extends": "mini",
-            "clip_finetune": {"source": "finetuned_clip:weights/CS_CLIP.pt"},
+            "extends": "trained",
+            "clip_finetune": {"source": CS_CLIP},
+        }
+        params["ablations"]["tuned"] = {
+            "recipe": "trained",
+            "vary": {"clip_finetune.source": ["train", CS_CLIP]},
+            "seeds": [0],
         }
         params["recipe"] = "released"
 
@@ -114,26 +144,48 @@ def evaluated(project) -> Project:
     return project
 
 
-def test_everything_is_made_and_the_class_maps_are_those_of_the_imported_model(evaluated):
-    results = evaluated.folder / "results/released"
+def _class_maps_are_those_of_the_imported_model(project, benchmarks, file, images) -> None:
+    results = project.folder / "results" / project.params.recipe
     made = ("tables/main.md", "figures/seen_unseen.png", "report.html", "mlflow.json")
     assert all((results / file).stat().st_size for file in made)
-    scan = Scan.from_recipe(evaluated.recipe)
-    import_foreign(scan.network, evaluated.folder / "weights/SCAN.pth", "scan")
-    for name in BENCHMARKS:
-        with contextlib.chdir(evaluated.folder):
-            split = BenchmarkImages(Path(evaluated.benchmark(name)) / "index.json", "val")
-            classes = load_class_list(evaluated.recipe.datasets.benchmarks[name].classes)
-            settings = settings_table(evaluated.recipe).of(name)
-            (evaluation,) = (results / "eval").glob(f"*/{name}-*/predictions/0/combined")
-            shown = {path.stem: np.array(Image.open(path)) for path in evaluation.iterdir()}
-            assert len(shown) == 8
+    scan = Scan.from_recipe(project.recipe)
+    import_foreign(scan.network, file, "scan")
+    for name in benchmarks:
+        with contextlib.chdir(project.folder):
+            split = BenchmarkImages(project.benchmark(name) / "index.json", "val")
+            classes = load_class_list(project.recipe.datasets.benchmarks[name].classes)
+            settings = settings_table(project.recipe).of(name)
+            (folder,) = (results / "eval").glob(f"*/{name}-*/predictions/0/combined")
+            assert len(list(folder.iterdir())) == len(split) == images
             found = set()
-            for sample, image in zip(split.samples, split, strict=True):
-                expected = scan.segment(image.image, classes.names, settings).class_map
-                assert np.array_equal(shown[sample.stem], expected)
+            for number in range(images):
+                expected = scan.segment(split.image(number), classes.names, settings).class_map
+                shown = np.array(Image.open(folder / f"{split.stem(number)}.png"))
+                assert np.array_equal(shown, expected)
                 found |= set(np.unique(expected))
             assert len(found) > 2, "the weights tell regions apart"
+
+
+def test_everything_is_made_and_the_class_maps_are_those_of_the_imported_model(evaluated):
+    file = evaluated.folder / "weights/SCAN.pth"
+    _class_maps_are_those_of_the_imported_model(evaluated, BENCHMARKS, file, 8)
+    note = (evaluated.folder / "results/released/tables/main.md").read_text()
+    assert f"`SCAN.pth` (`scan`, SHA-256 `{file_digest(file)}`)" in note
+    assert (
+        "Weights that come from a file"
+        in (evaluated.folder / "results/released/report.html").read_text()
+    )
+
+
+def test_mlflow_knows_the_file(evaluated):
+    mlflow.set_tracking_uri(f"sqlite:///{evaluated.folder}/mlflow.db")
+    (run,) = mlflow.search_runs(
+        search_all_experiments=True, filter_string="tags.stage = 'model'", output_format="list"
+    )
+    digest = file_digest(evaluated.folder / "weights/SCAN.pth")
+    assert run.data.tags["imported.segmenter"] == f"scan:SCAN.pth sha256:{digest}"
+    (data,) = [one.dataset for one in run.inputs.dataset_inputs if one.dataset.name == "SCAN.pth"]
+    assert digest.startswith(data.digest)
 
 
 def test_a_release_says_which_file_its_weights_come_from(evaluated):
@@ -144,6 +196,81 @@ def test_a_release_says_which_file_its_weights_come_from(evaluated):
     assert header["imported"] == dict.fromkeys(("clip", "segmenter", "finetuned_clip"), file)
     card = (release / "README.md").read_text()
     assert card.count(digest) == 3
+
+
+def _rows(table: Path) -> pd.DataFrame:
+    return pd.read_csv(table).set_index("benchmark").sort_index()
+
+
+def test_a_grid_of_trained_and_published_weights_equals_two_plain_runs(project):
+    local = ("--profile", "local", "--config")
+    metrics = [f"results/{recipe}/tables/combined.csv" for recipe in ("trained", "fused")]
+    table = "results/trained/ablations/tuned.csv"
+    for recipe, targets in (("trained", [table, metrics[0]]), ("fused", [metrics[1]])):
+        ran = project.snakemake(*local, f"recipe={recipe}", "--", *targets)
+        assert ran.returncode == 0, ran.stdout
+    rows = pd.read_csv(project.folder / table)
+    assert len(rows) == 2 * len(BENCHMARKS)
+    for source, plain in zip(("train", CS_CLIP), metrics, strict=True):
+        of_source = rows[rows["clip_finetune.source"].map(json.loads) == source]
+        cells = of_source.set_index("benchmark")["miou"].sort_index() * 100
+        expected = _rows(project.folder / plain)["mIoU"]
+        assert cells.round(2).tolist() == expected.tolist()
+    jobs = project.jobs("--config", "recipe=fused", "--", metrics[1])
+    assert not jobs, "nothing is made twice"
+
+
+@pytest.mark.long
+def test_a_released_model_of_full_size_is_evaluated(tmp_path):
+    """ViT-B/16 by the list of the release's keys, with weights that tell regions apart."""
+    project = Project(tmp_path)
+
+    def change(params):
+        reduced(params)
+        datasets = params["recipes"]["mini"]["datasets"]
+        datasets["miniworld"]["test_images"] = 2
+        for benchmark in datasets["benchmarks"].values():
+            benchmark["images"]["val"] = 2
+        full, weights = params["recipes"]["vitb16"], f"scan:{tmp_path}/SCAN.pth"
+        params["recipes"]["full"] = {
+            "extends": "mini",
+            "grids": [],
+            "clip": {**full["clip"], "source": weights, "pretraining": None,
+                     "pretrained": "datacomp_xl_s13b_b90k"},
+            "segmenter": {**full["segmenter"], "source": weights},
+            "clip_finetune": {"source": weights},
+            "inference": {"benchmarks": BENCHMARKS[:1], "clip_weight": 0.5},
+        }  # fmt: skip
+        params["recipe"] = "full"
+
+    project.edit(change)
+    blank = {
+        name: torch.empty(shape, dtype=getattr(torch, dtype))
+        for name, (shape, dtype) in released_keys("vitB").items()
+    }
+    weights = {**named_weights(blank), **released_constants(blank, 171, 0.1)}
+    weights["clip_adapter.clip_model.logit_scale"] = torch.tensor(4.6)
+    torch.save({"model": weights}, tmp_path / "SCAN.pth")
+    ran = project.snakemake("--profile", "local", "--", "all")
+    assert ran.returncode == 0, ran.stdout
+    _class_maps_are_those_of_the_imported_model(project, BENCHMARKS[:1], tmp_path / "SCAN.pth", 2)
+
+
+def test_an_existing_model_on_data_of_ones_own_trains_nothing(tmp_path):
+    """The recipes of the guide."""
+    project = Project(tmp_path)
+    guide = ROOT / "docs/own_data.md"
+    (block,) = [text for title, text in code_blocks(guide) if "measured:" in text and not title]
+    for text in (shown_files(guide)["params.yaml"], block):
+        shown = YAML(typ="safe").load(text)["recipes"]
+        project.edit(lambda params, shown=shown: params["recipes"].update(shown))
+    model = tmp_path / "results/mini/release/model.safetensors"
+    Scan.from_recipe(project.params.recipes["mini"]).save(model)
+    write_own_images(tmp_path)
+    jobs = project.jobs("--config", "recipe=measured", "--", "all")
+    assert not TRAININGS & jobs.keys()
+    assert jobs["import_weights"] == 3
+    assert jobs["convert_benchmark"] == jobs["evaluate"] == 1
 
 
 # What is wrong with a file is said before anything runs, where its beginning shows it.

@@ -68,9 +68,8 @@ def images_of(recipe: Recipe, benchmark: str, trains: bool) -> dict[str, int | N
         trains: whether anything is trained; else the training benchmark needs no `train` split.
     """
     images = recipe.datasets.benchmarks[benchmark].images
-    if trains or benchmark != recipe.datasets.train:
-        return {**images}
-    return {split: number for split, number in images.items() if split != "train"}
+    needed = trains or benchmark != recipe.datasets.train
+    return {split: number for split, number in images.items() if needed or split != "train"}
 
 
 def benchmark_folder(recipe: Recipe, benchmark: str, trains: bool | None = None) -> str:

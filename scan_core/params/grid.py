@@ -195,8 +195,9 @@ def trained_stages(recipe: Recipe, grids: Iterable[Ablation]) -> set[str]:
     keys = {"segmenter": "segmenter.source", "finetuned_clip": "clip_finetune.source"}
     trained = keys.keys() - recipe.imported.keys()
     for grid in grids:
-        values = {**{key: [value] for key, value in grid.fixed.items()}, **grid.vary}
-        trained |= {stage for stage, key in keys.items() if "train" in values.get(key, ())}
+        for stage, key in keys.items():
+            if "train" in (grid.fixed.get(key), *grid.vary.get(key, ())):
+                trained.add(stage)
     return trained
 
 

@@ -138,7 +138,7 @@ class Clip(Block):
         return self.pretrained if of_a_file else None
 
 
-FinetunedSource = weights_source("train", WEIGHTS["finetuned_clip"])
+FinetunedSource = Annotated[str, weights_source("train", WEIGHTS["finetuned_clip"])]
 
 
 class MaskTextPairs(Block):

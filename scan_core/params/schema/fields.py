@@ -127,9 +127,9 @@ def first_problem(error: ValidationError) -> str:
     return f"{where}: {problem['msg']}" if where else problem["msg"]
 
 
-def weights_source(word: str, kinds: tuple[str, ...]) -> Any:
-    """A text that is `word`, or names a file of one of the kinds."""
-    return Annotated[str, source(word, prefixes=tuple(f"{kind}:" for kind in kinds))]
+def weights_source(word: str, kinds: tuple[str, ...]) -> AfterValidator:
+    """Check that a text is `word`, or names a file of one of the kinds."""
+    return source(word, prefixes=tuple(f"{kind}:" for kind in kinds))
 
 
 def weights_file(source: str) -> tuple[str, str] | None:

@@ -214,8 +214,8 @@ class SegmenterInput(Block):
         return self
 
 
-SegmenterSource = weights_source("train", WEIGHTS["segmenter"])
-InitialWeights = weights_source("none", INITIAL_WEIGHTS)
+SegmenterSource = Annotated[str, weights_source("train", WEIGHTS["segmenter"])]
+InitialWeights = Annotated[str, weights_source("none", INITIAL_WEIGHTS)]
 
 
 class Segmenter(Block):
