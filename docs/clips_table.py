@@ -31,7 +31,7 @@ tokenizer. This page is generated from the files of the installed open_clip (`ma
 
 `clip.source: open_clip:<tag>` takes weights from open_clip's collection. Its table also says
 whether the weights want QuickGELU, and the mean and standard deviation of the pixels. With
-`clip.source: file:<path>` the key `clip.pretrained` names the tag whose weights the file holds, or
+`clip.source: clip:<path>` the key `clip.pretrained` names the tag whose weights the file holds, or
 from which they were fine-tuned: `openai` for OpenAI's own, which want QuickGELU.
 
 ## Models that can be used

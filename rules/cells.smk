@@ -21,6 +21,7 @@ for name in GRIDS_OF_RECIPE:
             f"'{GRIDS[name].recipe}'"
         )
 
+
 def result(stage, variant):
     """The file that a stage makes."""
     file = {"pairs": "pairs.jsonl", "finetuned_clip": "clip.safetensors"}

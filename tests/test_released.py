@@ -21,8 +21,8 @@ from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
 from scan_core.inference.assembly import save_clip, segmenter_weights
 from scan_core.inference.scan import Scan
-from scan_core.models.build import build_clip
-from scan_core.models.checkpoints import import_foreign, load_network
+from scan_core.models.build import architecture_of, build_clip
+from scan_core.models.checkpoints import import_foreign, load_network, start_from
 from scan_core.models.packaged.files import load_packaged, packaged_file
 from scan_core.models.released_names import (
     FINETUNED_CLIP,
@@ -38,7 +38,7 @@ from scan_core.params.schema.grids import Ablation
 from scan_core.params.settings import settings_table
 from scan_core.params.weights_files import weights_problems
 from scan_core.storage.files import file_digest
-from scan_core.storage.weights import save_tensors
+from scan_core.storage.weights import load_tensors, save_tensors
 from scan_core.vocabulary.classes import load_class_list
 from workflow_scripts.import_weights import import_weights
 
@@ -198,25 +198,21 @@ def test_a_release_says_which_file_its_weights_come_from(evaluated):
     assert card.count(digest) == 3
 
 
-def _rows(table: Path) -> pd.DataFrame:
-    return pd.read_csv(table).set_index("benchmark").sort_index()
-
-
 def test_a_grid_of_trained_and_published_weights_equals_two_plain_runs(project):
     local = ("--profile", "local", "--config")
-    metrics = [f"results/{recipe}/tables/combined.csv" for recipe in ("trained", "fused")]
+    tables = [f"results/{recipe}/tables" for recipe in ("trained", "fused")]
     table = "results/trained/ablations/tuned.csv"
-    for recipe, targets in (("trained", [table, metrics[0]]), ("fused", [metrics[1]])):
+    for recipe, targets in (("trained", [table, tables[0]]), ("fused", [tables[1]])):
         ran = project.snakemake(*local, f"recipe={recipe}", "--", *targets)
         assert ran.returncode == 0, ran.stdout
     rows = pd.read_csv(project.folder / table)
     assert len(rows) == 2 * len(BENCHMARKS)
-    for source, plain in zip(("train", CS_CLIP), metrics, strict=True):
+    for source, plain in zip(("train", CS_CLIP), tables, strict=True):
         of_source = rows[rows["clip_finetune.source"].map(json.loads) == source]
         cells = of_source.set_index("benchmark")["miou"].sort_index() * 100
-        expected = _rows(project.folder / plain)["mIoU"]
-        assert cells.round(2).tolist() == expected.tolist()
-    jobs = project.jobs("--config", "recipe=fused", "--", metrics[1])
+        expected = pd.read_csv(project.folder / plain / "combined.csv").set_index("benchmark")
+        assert cells.round(2).to_dict() == expected["miou"].to_dict()
+    jobs = project.jobs("--config", "recipe=fused", "--", tables[1])
     assert not jobs, "nothing is made twice"
 
 
@@ -388,3 +384,18 @@ def test_the_content_of_a_file_counts_and_neither_its_place_nor_a_training(files
     assert names(first)["segmenter"] == names(first, **steps)["segmenter"]
     assert names(first)["segmenter"] == names(first, **{"segmenter.loss.points": 3})["segmenter"]
     assert names(first)["segmenter"] != names(files / "fewer.safetensors")["segmenter"]
+
+
+def test_a_training_can_start_from_weights(files):
+    recipe = _recipe()
+    start = f"segmenter:{files}/segmenter.safetensors"
+    started = changed(recipe, {"segmenter.initial_weights": start})
+    assert cell_of(started).names["segmenter"] != cell_of(recipe).names["segmenter"]
+    torch.manual_seed(3)
+    network = Scan.from_recipe(recipe).network
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    architecture = architecture_of(recipe.segmenter, recipe.clip)
+    start_from(network, files / "segmenter.safetensors", "segmenter", architecture)
+    expected, _ = load_tensors(files / "segmenter.safetensors")
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, expected.get(name, before[name])), name

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from scan_core.errors import InputError
 from scan_core.params.command_line import run
-from scan_core.params.provenance import provenance
+from scan_core.params.provenance import imported_file, provenance
 from scan_core.params.reading import read_params, validate
 from scan_core.params.recipe_part import read_part
 
@@ -38,7 +38,6 @@ def import_weights(
     from scan_core.inference.scan import Scan  # torch takes seconds to import
     from scan_core.models.build import architecture_of, clip_architecture
     from scan_core.models.checkpoints import KINDS, import_foreign, stage_weights
-    from scan_core.storage.files import file_digest
     from scan_core.storage.weights import save_tensors
 
     given = [(kind, Path(path)) for kind, _, path in (one.partition(":") for one in checkpoint)]
@@ -52,7 +51,7 @@ def import_weights(
         architecture = clip_architecture(part.clip)
         if part.segmenter is not None:
             architecture = architecture_of(part.segmenter, part.clip)
-        imported = {"imported": {stage: _about(kind, path, file_digest(path))}}
+        imported = {"imported": {stage: imported_file(kind, path)}}
         made_by = provenance("import_weights", code, part.model_dump(), imported)
         tensors = stage_weights(stage, path, kind, architecture)
         save_tensors(output, tensors, {"architecture": architecture, **made_by})
@@ -64,13 +63,9 @@ def import_weights(
         for kind, path in given:
             report = import_foreign(scan.network, path, kind)
             logging.info("%s as %s: %s", path, kind, report)
-        files = {f"{kind}:{path}": _about(kind, path, file_digest(path)) for kind, path in given}
+        files = {f"{kind}:{path}": imported_file(kind, path) for kind, path in given}
         scan.save(output, recipe=recipe, imported=files)
     logging.info("made %s", output)
-
-
-def _about(kind: str, path: Path, digest: str) -> dict[str, str]:
-    return {"kind": kind, "file": path.name, "sha256": digest}
 
 
 if __name__ == "__main__":

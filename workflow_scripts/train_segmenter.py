@@ -4,8 +4,9 @@ import logging
 from pathlib import Path
 
 from scan_core.params.command_line import run as run_command
-from scan_core.params.provenance import provenance
+from scan_core.params.provenance import imported_file, provenance
 from scan_core.params.recipe_part import read_part
+from scan_core.params.schema.fields import weights_file
 from scan_core.storage.files import write_text
 from scan_core.tracking.live import live_run
 
@@ -57,7 +58,10 @@ def train_segmenter(
         )  # fmt: skip
     if is_first:
         write_text(metrics, record.read_text(encoding="utf-8"))
-        header = {**header_of(part), **provenance("train_segmenter", code, part.model_dump())}
+        start = weights_file(initial_weights)
+        files = {"initial_weights": imported_file(start[0], Path(start[1]))} if start else {}
+        made_by = provenance("train_segmenter", code, part.model_dump(), {"imported": files})
+        header = {**header_of(part), **made_by}
         save_tensors(output, segmenter_weights(scan.network), header)
         finish(work)
         logging.info("made %s", output)

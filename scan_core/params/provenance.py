@@ -93,6 +93,13 @@ _IMPORTED = {
 }
 
 
+def imported_file(kind: str, path: Path) -> dict[str, str]:
+    """What is recorded of a file that weights come from."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"kind": kind, "file": path.name, "sha256": digest}
+
+
 def weights_made_by(weights: Path) -> dict[str, dict[str, Any]]:
     """What a file of weights was made by, read without PyTorch.
 
