@@ -13,12 +13,7 @@ from small_models import settings
 
 from scan_core.errors import InputError
 from scan_core.evaluation.counts import image_counts, joined, load_counts, save_counts
-from scan_core.evaluation.intervals import (
-    cell_differences,
-    differences,
-    intervals,
-    resampled,
-)
+from scan_core.evaluation.intervals import cell_differences, differences, intervals, resampled
 from scan_core.evaluation.metrics import ClassSums, metrics_of
 from scan_core.evaluation.results import Merged, write_evaluation
 from scan_core.evaluation.settings_file import EvaluationSettings

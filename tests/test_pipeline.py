@@ -1,29 +1,20 @@
 """The whole pipeline through real Snakemake, on a reduced miniature world."""
 
-import base64
 import csv
 import hashlib
-import io
 import json
-import os
-import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from project import BENCHMARKS, LAYERS, Project, reduced
 
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.inference.scan import Scan
 from scan_core.params.reading import read_params, validate
-from scan_core.params.recipe_part import clip_part, model_part, segmenter_part, write_part
-from scan_core.params.schema.recipe import Recipe
 from scan_core.storage.weights import load_tensors
 from scan_core.vocabulary.classes import load_class_list
 
@@ -35,21 +26,6 @@ def made(tmp_path_factory) -> Project:
     ran = project.snakemake("--profile", "local", "all")
     assert ran.returncode == 0, ran.stdout
     return project
-
-
-def test_the_report_is_light_and_its_images_are_as_large_as_they_are_shown(made):
-    page = (made.folder / "results/mini/report.html").read_text()
-    assert len(page) < 8_000_000
-    images = re.findall(r'base64,([^"]+)" width="(\d+)" height="(\d+)"', page)
-    # Figures of the model and of each benchmark, the grid, the curves; panels, and the data sets.
-    sheets = list((made.folder / "data/mini/benchmarks").glob("*/sheet.png"))
-    assert len(sheets) == 3, "of the training, and of what is evaluated"
-    assert len(images) == 1 + (1 + 2 * len(BENCHMARKS)) + 1 + 2 + len(BENCHMARKS) + len(sheets)
-    for data, width, height in images:
-        size = Image.open(io.BytesIO(base64.b64decode(data))).size
-        assert size == (int(width), int(height))
-    assert "Both classifiers combined reach" in page
-    assert re.search(r"Written on \d{4}-\d\d-\d\d, .*The jobs took 0:", page)
 
 
 def test_everything_is_there(made):
@@ -183,18 +159,6 @@ def test_the_runs_are_recorded_where_the_page_finds_them(made):
     assert {*runs, "grid/ensemble_weight"} < set(record["runs"])
 
 
-@pytest.mark.slow
-def test_a_tracking_server_that_is_down_fails_its_rule_alone(made, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    ran = made.snakemake("--profile", "local", "all")
-    assert ran.returncode == 1
-    assert "error: the runs are not recorded in http://127.0.0.1:9 (no answer)" in ran.stdout
-    assert made.jobs("all") == {"mlflow_sync": 1, "all": 1}
-    monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    assert made.snakemake("--profile", "local", "all").returncode == 0
-    assert made.jobs("all") == {}
-
-
 def _recipe(made):
     from ruamel.yaml import YAML
 
@@ -274,61 +238,6 @@ def test_a_recipe_that_agrees_in_the_stages_trains_nothing(made):
     (made.folder / "params.yaml").write_text(text)
     assert jobs["evaluate_shard"] == 1
     assert not (TRAINING | {"fuse_weights"}) & jobs.keys()
-
-
-def _training_commands(made, folder):
-    """The three trainings by hand, with enough steps to be killed in the middle."""
-    document = _recipe(made)
-    document["clip"]["pretraining"]["steps"] = 60
-    document["segmenter"]["training"].update(steps=12, checkpoint_every=3, validate_every=6)
-    document["clip_finetune"].update(epochs=12)
-    recipe = Recipe.model_validate(document)
-    index = made.benchmark("mini_coco_24") / "index.json"
-    clip = made.stage("clip") / "clip.safetensors"
-    pairs = made.stage("pairs") / "pairs.jsonl"
-    common = ["--output", folder / "result.safetensors", "--metrics", folder / "metrics.jsonl"]
-    common += ["--work", folder / "work", "--recipe-part"]
-
-    def part(of_stage):
-        return write_part(of_stage(recipe), folder / "parts")
-
-    return {
-        "clip_weights": [*common, part(clip_part)],
-        "train_segmenter": [*(*common, part(segmenter_part), "--clip", clip, "--index", index)],
-        "finetune_clip": [
-            *(*common, part(model_part), "--clip", clip, "--index", index),
-            *("--pairs", pairs),
-        ],
-    }
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("script", ["clip_weights", "train_segmenter", "finetune_clip"])
-def test_a_killed_training_ends_with_the_same_weights(made, tmp_path, script):
-    def command(name):
-        arguments = _training_commands(made, tmp_path / name)[script]
-        return [sys.executable, "-m", f"workflow_scripts.{script}", *map(str, arguments)]
-
-    whole = subprocess.run(command("whole"), cwd=made.folder, capture_output=True, text=True)
-    assert whole.returncode == 0, whole.stderr
-    process = subprocess.Popen(
-        command("killed"), cwd=made.folder, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    sign = "checkpoint.pt" if script == "train_segmenter" else "metrics.jsonl"
-    while not (tmp_path / "killed/work" / sign).exists():
-        assert process.poll() is None, "ended before it could be killed"
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / "killed/result.safetensors").exists()
-    again = subprocess.run(command("killed"), cwd=made.folder, capture_output=True, text=True)
-    assert again.returncode == 0, again.stderr
-    assert ("continuing after step" in again.stderr) == (script == "train_segmenter")
-    first, _ = load_tensors(tmp_path / "whole/result.safetensors")
-    second, _ = load_tensors(tmp_path / "killed/result.safetensors")
-    assert all(torch.equal(first[name], second[name]) for name in first)
-    records = [(tmp_path / n / "metrics.jsonl").read_text() for n in ("whole", "killed")]
-    assert records[0] == records[1]
 
 
 def test_training_grids_are_planned_with_what_they_share(made):
@@ -507,24 +416,3 @@ def test_a_mixed_grid_has_the_numbers_of_plain_runs(made, tmp_path):
         assert ran.returncode == 0, ran.stdout
         metrics = json.loads((copy.evaluation("mini_ade_36") / "metrics.json").read_text())
         assert float(row["miou"]) == pytest.approx(metrics["results"]["combined"]["miou"], abs=1e-6)
-
-
-@pytest.mark.long
-def test_a_grid_of_a_thousand_cells(made, tmp_path):
-    """It is planned, evaluated in one pass, and has its table; no command line is too short."""
-    copy = Project(tmp_path)
-    shutil.copytree(made.folder, tmp_path, symlinks=True, dirs_exist_ok=True)
-    vary = {
-        "inference.mask_threshold": [round(0.5 + 0.02 * n, 2) for n in range(25)],
-        "inference.clip_weight": [round(n / 39, 4) for n in range(40)],
-    }
-
-    def add(params):
-        params["ablations"]["large"] = {"vary": vary, "benchmarks": BENCHMARKS[:1], "seeds": [0]}
-
-    copy.edit(add)
-    assert copy.jobs("results/mini/ablations/large.csv")["ablate"] == 1
-    ran = copy.snakemake("--profile", "local", "results/mini/ablations/large.csv")
-    assert ran.returncode == 0, ran.stdout
-    with (tmp_path / "results/mini/ablations/large.csv").open() as file:
-        assert len(list(csv.DictReader(file))) == 1000

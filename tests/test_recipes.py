@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from scan_core.errors import InputError
-from scan_core.params.reading import merged, override, read_params, select_params, validate
-from scan_core.params.schema.recipe import Recipe
+from scan_core.params.reading import merged, read_params, select_params, validate
 
 ROOT = Path(__file__).parents[1]
 
@@ -368,29 +367,6 @@ def test_a_clip_from_a_file_says_what_its_weights_want(document):
         assert validate(document).recipes["vitl14"].clip.tag == tag
     clip["source"] = "open_clip:datacomp_xl_s13b_b90k"
     assert validate(document).recipes["vitl14"].clip.tag == "datacomp_xl_s13b_b90k"
-
-
-def test_overrides_come_as_text_and_are_typed(document, tmp_path):
-    frozen = tmp_path / "frozen.json"
-    frozen.write_text(json.dumps(document))
-    config = copy.deepcopy(document)
-    config["recipe"] = "vitl14"
-    config["recipes"]["vitl14"]["segmenter"]["training"] = {"steps": "7", "learning_rate": "1e-5"}
-    config["recipes"]["vitl14"]["inference"]["replace_layers"] = ["1", "3"]
-    params = select_params(config, frozen)
-    name, recipe = params.recipe, params.recipes[params.recipe]
-    assert name == "vitl14"
-    assert recipe.segmenter.training.steps == 7
-    assert recipe.segmenter.training.learning_rate == 1e-5
-    assert recipe.inference.replace_layers == [1, 3]
-
-
-def test_override_changes_one_key_of_a_copy(document):
-    mini = document["recipes"]["mini"]
-    before = mini["inference"]["clip_weight"]
-    changed = override(mini, "inference.clip_weight", 0.25)
-    assert Recipe.model_validate(changed).inference.clip_weight == 0.25
-    assert mini["inference"]["clip_weight"] == before != 0.25
 
 
 def test_a_run_keeps_the_parameters_it_began_with(tmp_path):

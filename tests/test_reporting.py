@@ -3,8 +3,6 @@
 import base64
 import json
 import re
-import subprocess
-import sys
 from html import unescape
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -20,7 +18,7 @@ from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
 from scan_core.params.classifiers import CLASSIFIERS
 from scan_core.params.metric_names import METRICS
-from scan_core.reporting.draw import DRAWN, draw_panels, draw_sheet
+from scan_core.reporting.draw import DRAWN, draw_panels
 from scan_core.reporting.figures import (
     confusion_figure,
     per_class_figure,
@@ -42,7 +40,6 @@ from scan_core.reporting.tables import (
     PAPER_BENCHMARKS,
     Table,
     benchmark_metrics,
-    best_cells,
     detail_table,
     load_published,
     main_table,
@@ -157,12 +154,6 @@ def test_details_and_external_methods(tmp_path):
     }
 
 
-def test_best_cells_ties_groups_and_where_all_are_equal():
-    table = pd.DataFrame([["a", "1.0", "2"], ["b", "1.0", "3"], ["c", "–", "3"]])
-    assert best_cells(table, 1).to_numpy().nonzero()[0].tolist() == [1, 2]
-    assert best_cells(table, 1, ["x", "x", np.nan]).to_numpy().nonzero()[0].tolist() == [1]
-
-
 @pytest.mark.parametrize(
     ("architecture", "method"), [("ViT-B-16", "SCAN B"), ("ViT-L-14", "SCAN L")]
 )
@@ -189,14 +180,6 @@ def test_difference_to_the_papers_row_is_by_its_rule(tmp_path, architecture, met
     assert cells(scored, "**paper**", "–", "miou") == ["21.0"]
     values = scored.cells["PC459"].astype(float)
     assert (values.diff().dropna() <= 0).all()
-
-
-def test_published_numbers_stand_apart_from_other_benchmarks(tmp_path):
-    results = load_evaluations([evaluation(tmp_path, "mini_ade_36")])
-    table = published_table(results, "small")
-    assert len(table.cells) == len(load_published()) > 70
-    assert "not comparable" in table.markdown()
-    assert scored_table(results) is None
 
 
 def test_the_best_published_values_are_marked_and_doubtful_ones_are_not_among_them(tmp_path):
@@ -255,16 +238,6 @@ def test_grid_over_seeds(tmp_path):
     last = ["mean", "standard_error", "seeds"]
     assert by_metric.loc["miou", last].tolist() == ["43.00", f"{error:.2f}", "3"]
     assert by_metric.loc["sg_iou", last].tolist() == ["–", "–", "0"]
-
-
-def test_grid_of_one_seed_and_without_varied_keys(tmp_path):
-    one = grid_of(tmp_path / "one.csv", ["on"], [(0, "a", (v,), 0.4) for v in (True, False)])
-    (table,) = grid_tables(one)
-    assert table.cells.to_numpy().tolist() == [["on", "40.00"], ["off", "40.00"]]
-    assert "In %; one seed;" in table.note
-    rows = [(seed, "a", (), 0.4) for seed in range(3)]
-    (table,) = grid_tables(grid_of(tmp_path / "repeated.csv", [], rows))
-    assert table.cells.to_numpy().tolist() == [["40.00 ± 0.00"]]
 
 
 def test_the_recipes_own_setting_is_marked(tmp_path):
@@ -352,14 +325,6 @@ def test_damaged_grid(tmp_path, change, says):
     path.write_text(changed)
     with pytest.raises(InputError, match=r"g\.csv.*" + says):
         load_grid(path)
-
-
-def test_damaged_curves(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    for text in ('{"loss": 1}', '{"step": 1, "loss": [1]}', '{"step": 1, "lo', "3"):
-        path.write_text(f'{{"step": 0, "loss": 2}}\n{text}\n')
-        with pytest.raises(InputError, match=r"metrics\.jsonl"):
-            load_curves(path)
 
 
 # Figures
@@ -458,16 +423,6 @@ def test_training_curves(tmp_path):
     assert len(noise.get_ydata()) == 1000
 
 
-def test_reporting_needs_no_heavy_library():
-    script = (
-        "import sys, scan_core.reporting.report, scan_core.reporting.draw; print([m for m in "
-        "('torch', 'matplotlib.pyplot') if m in sys.modules])"
-    )
-    command = [sys.executable, "-c", script]
-    done = subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.strip() == "[]"
-
-
 # Pictures
 
 
@@ -526,27 +481,6 @@ def test_panels_of_the_median_best_and_worst_image_with_mistakes_hatched(benchma
     repeated = (benchmark / "panels.png").read_bytes()
     panels(benchmark)
     assert (benchmark / "panels.png").read_bytes() == repeated
-
-
-def test_a_sheet_leaves_pixels_without_ground_truth_plain(benchmark):
-    draw_sheet(benchmark / "index.json", benchmark / "sheet.png")
-    with Image.open(benchmark / "sheet.png") as picture:
-        assert picture.info["benchmark"] == "stripes"
-        colors = np.asarray(picture.convert("HSV"))[..., 1]
-    # The third sample, below the first: image left, labels right, of which the last quarter is
-    # without ground truth.
-    rows = slice(12 + 30 + 12 + 160 + 12 + 10, 12 + 30 + 12 + 160 + 12 + 150)
-    labels = colors[rows, 12 + 240 + 12 : 12 + 2 * 240 + 12]
-    assert np.median(labels[:, :50]) > 40
-    assert labels[:, 190:230].max() < 10
-
-
-def test_predictions_among_more_classes_than_are_scored(benchmark):
-    record = json.loads((benchmark / "stripes.json").read_text())
-    (benchmark / "stripes.json").write_text(json.dumps(record | {"predict_with": "context_59"}))
-    for name in DRAWN:
-        save(benchmark / f"predictions/{name}/3.png", np.full((16, 24), 57, np.uint8))
-    panels(benchmark)
 
 
 def test_predictions_that_do_not_fit(benchmark):

@@ -74,11 +74,7 @@ def test_overlay_label_map_and_json_say_the_same(checkpoint, tmp_path, caplog):
 
 
 def test_class_names_from_everywhere(tmp_path):
-    assert parse_names("cat, red  ball ,sofa|couch") == [
-        ("cat",),
-        ("red ball",),
-        ("sofa", "couch"),
-    ]
+    assert parse_names("cat, red  ball ,sofa|couch") == [("cat",), ("red ball",), ("sofa", "couch")]
     file = tmp_path / "words.txt"
     file.write_text("\ufeff# animals\ncat\n\nbuilding, edifice\nsofa | couch\n", encoding="utf-8")
     assert parse_names(f"@{file}") == [("cat",), ("building, edifice",), ("sofa", "couch")]
@@ -263,10 +259,7 @@ def test_one_bad_image_does_not_stop_a_batch(checkpoint, tmp_path):
         ({"--checkpoint": "{text}"}, "truncated or no safetensors"),
         ({"--recipe": "vitb16"}, "is of another recipe than 'vitb16': its backbone is"),
         ({"--recipe": "vitz"}, "recipe 'vitz' is unknown; params.yaml has mini, vitb16, vitl14"),
-        (
-            {"--checkpoint": None, "--recipe": "vitl14"},
-            "no model yet: results/vitl14/release",
-        ),
+        ({"--checkpoint": None, "--recipe": "vitl14"}, "no model yet: results/vitl14/release"),
         ({"--device": "cuda:77"}, "device 'cuda:77' cannot be used"),
         ({"--clip-weight": "1.5"}, "clip_weight 1.5: expected a number from 0 to 1"),
         ({"--minimum-score": "-1"}, "minimum_score -1: expected a number from 0 to 1"),

@@ -24,7 +24,7 @@ from scan_core.storage.files import (
     write_json,
     write_text,
 )
-from scan_core.storage.images import check_image, image_size, read_image
+from scan_core.storage.images import check_image, read_image
 from scan_core.storage.weights import (
     copy_with_header,
     load_foreign,
@@ -180,13 +180,6 @@ def test_wrappers_of_training_frameworks_are_taken_off(tmp_path, prefix, suffix)
     assert load_foreign(path).keys() == layer.state_dict().keys()
 
 
-def test_wrappers_inside_of_a_model_are_taken_off(tmp_path):
-    names = ("blocks.0._orig_mod.weight", "a._fsdp_wrapped_module.b", "my_module.weight")
-    torch.save(dict.fromkeys(names, torch.ones(1)), tmp_path / "model.pt")
-    found = load_foreign(tmp_path / "model.pt")
-    assert list(found) == ["blocks.0.weight", "a.b", "my_module.weight"]
-
-
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_of_a_torchscript_archive_is_said_what_it_is(tmp_path):
     path = tmp_path / "ViT-B-16.pt"
@@ -240,20 +233,6 @@ def test_an_unknown_range_is_refused_by_every_reader(tmp_path, pixels, says):
     for read in (read_image, check_image):
         with pytest.raises(InputError, match=rf"values of .*deep\.tif {says}.*8 bits"):
             read(path)
-
-
-@pytest.mark.parametrize("orientation", [3, 6])
-@pytest.mark.parametrize("suffix", [".tif", ".jpg", ".png"])
-def test_every_format_is_turned_once(tmp_path, orientation, suffix):
-    pixels = np.zeros((16, 24, 3), np.uint8)
-    pixels[:8, :12] = 255
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    path = tmp_path / f"photo{suffix}"
-    Image.fromarray(pixels).save(path, exif=exif)
-    expected = np.rot90(pixels, {3: 2, 6: -1}[orientation])
-    assert np.array_equal(read_image(path) > 128, expected > 128)
-    assert image_size(path) == expected.shape[1::-1]
 
 
 def test_a_jpeg_of_thousands_of_scans_is_refused_at_once(tmp_path):

@@ -2,15 +2,13 @@
 
 import json
 import os
-import re
-import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from project import ROOT, Project, reduced
+from project import Project, reduced
 
 pytestmark = pytest.mark.slow
 WEIGHT = "recipes.mini.inference.clip_weight"
@@ -99,51 +97,6 @@ class Repository:
         # Without .snakemake_timestamp, which DVC leaves where it is.
         files = sorted((self.results / "tables").glob("[!.]*"))
         return {path.name: path.read_bytes() for path in files}
-
-
-READER = """
-from pathlib import Path
-from scan_core.params.reading import read_params, validate
-recipes = validate(read_params(Path("params.yaml"))).recipes
-print("steps:", *(recipes[name].segmenter.training.steps for name in ("vitb16", "vitl14")))
-"""
-
-
-@pytest.fixture(scope="module")
-def shipped(tmp_path_factory) -> Repository:
-    """The parameters as they are shipped, and a stage that reads them and does nothing else."""
-    folder = tmp_path_factory.mktemp("shipped")
-    shutil.copy(ROOT / "params.yaml", folder)
-    (folder / "read.py").write_text(READER)
-    (folder / "dvc.yaml").write_text(
-        "stages: {read: {cmd: python read.py, deps: [read.py], params: [params.yaml: ]}}"
-    )
-    repository = Repository(folder)
-    repository.environment["PYTHONPATH"] = str(ROOT)
-    repository.run("git", "init", "--quiet")
-    repository.run("git", "config", "user.name", "A Person")
-    repository.run("git", "config", "user.email", "person@example.org")
-    repository.run("dvc", "init", "--quiet")
-    repository.run("git", "add", ".")
-    repository.run("git", "commit", "--quiet", "--message", "Parameters")
-    return repository
-
-
-@pytest.mark.parametrize(
-    ("settings", "steps"),
-    [
-        (["recipes.vitb16.segmenter.training.steps=9"], "9 9"),
-        (["++recipes.vitl14.segmenter.training.steps=9"], "120000 9"),
-    ],
-)
-def test_set_param_keeps_comments_and_reaches_recipes_that_extend(shipped, settings, steps):
-    options = [option for setting in settings for option in ("--set-param", setting)]
-    text = shipped.run("dvc", "exp", "run", *options)
-    assert f"steps: {steps}" in text, "recipes that extend another have its override"
-    before = (ROOT / "params.yaml").read_text()
-    written = (shipped.folder / "params.yaml").read_text()
-    assert re.findall("#.*", written) == re.findall("#.*", before)
-    shipped.run("git", "checkout", "--quiet", ".")
 
 
 @pytest.fixture(scope="module")
@@ -283,30 +236,3 @@ def test_a_clone_pulls_the_tables_and_computes_nothing(made, tmp_path):
     # Snakemake, which has made nothing here, does not take the pulled tables for other recipes'.
     clone.set(WEIGHT, 0.1)
     assert TRAINING in clone.run("snakemake", "-n", "--profile", "local", "tables")
-
-
-def test_a_server_that_speaks_s3_stores_and_gives_back(made, tmp_path, monkeypatch):
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    server = ThreadedMotoServer("127.0.0.1", port=0)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        address = f"http://{host}:{port}"
-        boto3.client("s3", endpoint_url=address).create_bucket(Bucket="lab")
-        clone = made.clone(tmp_path / "clone")
-        for repository in (made, clone):
-            repository.environment.update(
-                {k: v for k, v in os.environ.items() if k.startswith("AWS_")}
-            )
-            repository.run("dvc", "remote", "add", "--local", "s3", "s3://lab/scan")
-            repository.run("dvc", "remote", "modify", "--local", "s3", "endpointurl", address)
-        made.run("dvc", "push", "--remote", "s3")
-        clone.run("dvc", "pull", "--remote", "s3")
-    finally:
-        server.stop()
-    assert clone.tables() == made.tables()

@@ -35,13 +35,6 @@ def test_a_second_call_does_nothing(made):
     assert made.jobs("datasets") == {}
 
 
-def test_a_copy_that_keeps_times_does_nothing_again(made, tmp_path):
-    """As `cp -a` and `rsync -a` make it; the documentation says so."""
-    copy = Project(tmp_path / "copy")
-    shutil.copytree(made.folder, copy.folder, symlinks=True, dirs_exist_ok=True)
-    assert copy.jobs("datasets") == {}
-
-
 def test_a_copy_with_other_times_does_nothing_again(made, tmp_path):
     """As a plain `cp -r` makes it: what counts is the content."""
     copy = Project(tmp_path / "copy")
@@ -62,29 +55,6 @@ def test_a_project_with_linked_data_can_be_renamed(made, tmp_path):
     shutil.rmtree(copy.benchmark("mini_voc_10"))
     assert copy.snakemake("--profile", "local", "datasets").returncode == 0
     assert copy.jobs("datasets") == {}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("output", "remade"),
-    [
-        ("raw/coco-*/coco.json", {"generate_miniworld", "convert_benchmark"}),
-        ("benchmarks/mini_ade_36-*/labels", {"convert_benchmark"}),
-        ("benchmarks/mini_ade_87-*/images", {"convert_benchmark_with_images"}),
-        ("benchmarks/mini_context_24-*/index.json", {"convert_benchmark"}),
-        ("benchmarks/mini_voc_10-*/verification.json", set()),
-        ("benchmarks/mini_voc_10-*/sheet.png", set()),
-    ],
-)
-def test_deleting_an_output_remakes_only_that_and_what_follows(made, output, remade):
-    (path,) = (made.folder / "data/mini").glob(output)
-    kept = path.with_name("kept")
-    path.rename(kept)
-    assert made.jobs("datasets") == dict.fromkeys(
-        {*remade, "verify_dataset", "dataset_manifest", "datasets"}, 1
-    )
-    kept.rename(path)
-    assert made.jobs("datasets") == {}
 
 
 def test_a_deleted_output_is_made_again(made):

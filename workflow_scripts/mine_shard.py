@@ -46,10 +46,7 @@ def mine_shard(
     settings = part.clip_finetune.pairs
     images = BenchmarkImages(index, "train")
     captioned = mining.Captioned(
-        images,
-        training_captions(captions, images),
-        settings.captions_per_image,
-        settings.images,
+        images, training_captions(captions, images), settings.captions_per_image, settings.images
     )
     numbers = captioned.numbers(shard, shards)
     scan = assemble(part, clip, segmenter, device=chosen_device(device))

@@ -13,9 +13,7 @@ from scan_core.params.reading import SNAPSHOT_VARIABLE, read_params, validate
 
 
 def print_plan(
-    params: Path,
-    snakefile: Path = Path("Snakefile"),
-    profile: Path = Path("slurm/profile.yaml"),
+    params: Path, snakefile: Path = Path("Snakefile"), profile: Path = Path("slurm/profile.yaml")
 ) -> None:
     """Say what a recipe takes before it is run: jobs, steps, GPU hours, disk, and what to fetch.
 
