@@ -84,7 +84,6 @@ def finetune_clip(
     if settings is None:
         raise InputError("--recipe-part: this stage needs the key 'clip_finetune'")
     fabric = launch_fabric(settings.precision, devices, nodes)
-    fabric.seed_everything(part.seed)
     scan = assemble(part, clip_file)
     scan.network.to(fabric.device)
     images = BenchmarkImages(index_file, "train")
