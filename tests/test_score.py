@@ -52,14 +52,8 @@ def benchmark(pairs, tmp_path_factory):
         Image.fromarray(label).save(folder / f"{stem}.png")
         samples.append(Sample(stem, f"{stem}.jpg", f"{stem}.png", *label.shape[::-1]))
     split = Split(".", ".", tuple(samples), {})
-    index = BenchmarkIndex(
-        "ade20k_847",
-        "ade20k_847",
-        CLASSES.name,
-        CLASSES.names,
-        CLASSES.ignore_label,
-        {"val": split},
-    )
+    name = CLASSES.name
+    index = BenchmarkIndex(name, name, name, CLASSES.names, CLASSES.ignore_label, {"val": split})
     index.save(folder / "index.json")
     return folder
 

@@ -24,14 +24,7 @@ def test_datasets_makes_every_benchmark(made):
     manifest = json.loads((made.folder / "results/mini/dataset_manifest.json").read_text())
     assert set(manifest["benchmarks"]) == set(MINI)
     for name in MINI:
-        folder = made.benchmark(name)
-        index = json.loads((folder / "index.json").read_text())
-        samples = index["splits"]["val"]["samples"]
-        assert 1 <= len(samples) <= 8
-        assert (folder / "sheet.png").stat().st_size > 10_000
-
-
-def test_a_second_call_does_nothing(made):
+        assert (made.benchmark(name) / "sheet.png").stat().st_size > 10_000
     assert made.jobs("datasets") == {}
 
 
@@ -147,20 +140,11 @@ def test_the_profile_of_the_cluster_is_valid(made):
     assert ran.returncode == 0, ran.stdout
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--config", "recipe=vitl41"], "did you mean 'vitl14'"),
-        (
-            ["--config", "recipes={mini: {segmenter: {training: {stepz: 3}}}}"],
-            "recipes.mini.segmenter.training.stepz: unknown key, did you mean 'steps'",
-        ),
-    ],
-)
-def test_a_typo_stops_the_run_with_one_message(made, arguments, words):
-    ran = made.snakemake("-n", *arguments, "--", "datasets")
+def test_a_typo_stops_the_run_with_one_message(made):
+    typo = "recipes={mini: {segmenter: {training: {stepz: 3}}}}"
+    ran = made.snakemake("-n", "--config", typo, "--", "datasets")
     assert ran.returncode != 0
-    assert words in ran.stdout
+    assert "training.stepz: unknown key, did you mean 'steps'" in ran.stdout
     assert "Traceback" not in ran.stdout
 
 

@@ -38,13 +38,11 @@ def dvc_tables(*targets: str) -> None:
     if status := process.wait():
         sys.exit(status if status > 0 else 128 - status)
     snapshot_now, code_now = _state()
-    changed = [str(PARAMS)] if snapshot_now != snapshot else []
-    changed += ["the code"] if code_now != code else []
+    changed = [str(PARAMS)] * (snapshot_now != snapshot) + ["the code"] * (code_now != code)
     if changed:
-        raise InputError(
-            f"{' and '.join(changed)} changed during the run. The results are those of before, and "
-            "DVC would record them as those of now, so nothing is recorded. Run `dvc repro` again."
-        )
+        what = f"{' and '.join(changed)} changed during the run. The results are those of before"
+        why = "DVC would record them as those of now, so nothing is recorded"
+        raise InputError(f"{what}, and {why}. Run `dvc repro` again.")
 
 
 def _check_place() -> None:

@@ -34,10 +34,8 @@ def evaluate(
     from scan_core.params.provenance import code_of
     from scan_core.vocabulary.classes import load_class_list
 
-    about = {
-        **{"recipe": recipe, "variant": variant, "benchmark": benchmark},
-        "code": {**(code_of(model) if model else {}), **dict(one.split("=", 1) for one in code)},
-    }
+    codes = {**(code_of(model) if model else {}), **dict(one.split("=", 1) for one in code)}
+    about = {"recipe": recipe, "variant": variant, "benchmark": benchmark, "code": codes}
     class_list = load_class_list(classes)
     metrics = write_evaluation(output_folder, merge_shards(shards), class_list, about)
     logging.info("%s: mIoU %.4f", benchmark, metrics["miou"])

@@ -1,6 +1,5 @@
 """One model of three parts: the segmenter, the fine-tuned CLIP, the CLIP before fine-tuning."""
 
-import logging
 from pathlib import Path
 
 from scan_core.params.command_line import run
@@ -41,7 +40,6 @@ def fuse_weights(
     made_by = provenance("fuse_weights", code, part.model_dump(), *headers)
     header = {**weights_header(part), **made_by, "data": file_digest(index)}
     save_network(output, scan.network, header)
-    logging.info("made %s", output)
 
 
 if __name__ == "__main__":

@@ -31,15 +31,13 @@ def import_released_checkpoint(
     given = [one.partition(":") for one in checkpoint]
     for (kind, _, path), text in zip(given, checkpoint, strict=True):
         if kind not in KINDS or not path:
-            raise InputError(
-                f"--checkpoint {text}: expected KIND:FILE with KIND one of {', '.join(KINDS)}"
-            )
+            expected = f"expected KIND:FILE with KIND one of {', '.join(KINDS)}"
+            raise InputError(f"--checkpoint {text}: {expected}")
     scan = Scan.from_recipe(recipes[recipe])
     for kind, _, path in given:
         report = import_foreign(scan.network, Path(path), kind)
         logging.info("%s as %s: %s", path, kind, report)
     scan.save(output, recipe=recipe)
-    logging.info("made %s", output)
 
 
 if __name__ == "__main__":

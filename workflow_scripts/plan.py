@@ -33,8 +33,7 @@ def _jobs(params: Path, snakefile: Path) -> dict[str, tuple[int, int]]:
             [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "rules", *option,
              "--cores", "1", "--snakefile", str(snakefile), "all"],
             env={**os.environ, SNAPSHOT_VARIABLE: str(params.absolute())},
-            capture_output=True,
-            text=True,
+            capture_output=True, text=True,
         )  # fmt: skip
         if ran.returncode:
             raise InputError(f"Snakemake cannot plan this: {ran.stderr}{ran.stdout}")

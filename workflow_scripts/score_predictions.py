@@ -23,15 +23,9 @@ def score_predictions(
     from scan_core.evaluation.results import write_scores
     from scan_core.vocabulary.classes import load_class_list
 
-    metrics = write_scores(
-        BenchmarkImages(index, "val"),
-        load_class_list(classes),
-        predictions,
-        "training",
-        method,
-        benchmark,
-        output_folder,
-    )
+    images, class_list = BenchmarkImages(index, "val"), load_class_list(classes)
+    about = ("training", method, benchmark)
+    metrics = write_scores(images, class_list, predictions, *about, output_folder)
     logging.info("%s: mIoU %.4f", benchmark, metrics["miou"])
 
 
