@@ -11,10 +11,6 @@ class InputError(ValueError):
     """
 
 
-class DiskFullError(InputError):
-    """A file could not be written for want of space; every further one would fail as well."""
-
-
 def first_of(problems: Sequence[str], shown: int = 5) -> str:
     """The first of many problems, a line each, and how many more there are."""
     lines = [f"  {problem}" for problem in problems[:shown]]

@@ -24,7 +24,7 @@ def zipped(files, path=None, method=zipfile.ZIP_DEFLATED):
     path = path or io.BytesIO()
     with zipfile.ZipFile(path, "w", method) as archive:
         for name, content in files.items():
-            archive.writestr(name, content)
+            archive.writestr(zipfile.ZipInfo(name), content, method)  # always of the same date
     return path
 
 

@@ -162,9 +162,6 @@ def test_tables_and_pictures_are_with_the_headline(project):
 
 
 def test_runs_name_their_data_and_metrics_their_model(project):
-    import mlflow
-
-    mlflow.set_tracking_uri(f"sqlite:///{project.folder}/mlflow.db")
     runs = project.runs()
     headline = project.client.get_run(runs[f"evaluation/{VARIANT}"].info.run_id)
     for run in (headline, runs["every_seed/weight/0.6/1"]):
