@@ -16,7 +16,6 @@ from ruamel.yaml import YAML
 from scan_core.datasets.captions import load_captions, training_captions
 from scan_core.datasets.formats import FORMATS, folder_format
 from scan_core.datasets.index import load_index
-from scan_core.datasets.loading import BenchmarkImages
 from scan_core.datasets.verification import verify
 from scan_core.errors import InputError
 from scan_core.params.needed_files import class_lists
@@ -334,18 +333,6 @@ def test_a_benchmark_without_labels_does_not_pass_verification(tmp_path, values)
     replace(index, splits={"val": replace(index.splits["val"], samples=())}).save(path)
     with pytest.raises(InputError, match="split 'val' has no image"):
         verify(path, {}, workers=1)
-
-
-def test_a_project_whose_data_is_a_link_can_be_renamed(tmp_path, monkeypatch):
-    write_ade(tmp_path / "scratch/deep/raw")
-    project = tmp_path / "project"
-    project.mkdir()
-    (project / "data").symlink_to(tmp_path / "scratch/deep")
-    monkeypatch.chdir(project)
-    converted("ade20k_150", "ade20k_150", Path("data/raw"), Path("data/benchmarks/b"))
-    monkeypatch.chdir(tmp_path)
-    project.rename(tmp_path / "renamed")
-    BenchmarkImages(tmp_path / "renamed/data/benchmarks/b/index.json", "val").image(0)
 
 
 # Entries of one's own in params.yaml

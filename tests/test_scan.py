@@ -118,16 +118,6 @@ def test_an_image_without_a_valid_mask_keeps_what_the_segmenter_says(scan, pictu
     assert np.array_equal(result.class_map, expected.class_map)
 
 
-def test_a_mask_of_one_pixel(scan, picture):
-    (seen,) = scan.encode([picture], [settings(0.5, 0, 0, **VIEW)])
-    image_features = seen.first
-    threshold = float(image_features.masks().flatten(1).topk(2).values[:, 1].min())
-    one_pixel = (image_features.masks() > threshold).flatten(1).sum(1)
-    assert 1 in one_pixel
-    one = settings(threshold, 0.6, 0.5, **VIEW)
-    assert torch.isfinite(scan.segment(picture, NAMES, one).scores).all()
-
-
 def _variants(picture):
     grey = Image.fromarray(picture).convert("L")
     yield "grey", grey, np.repeat(np.asarray(grey)[..., None], 3, axis=2)
@@ -295,27 +285,11 @@ def test_defect_fail_without_masks(picture):
         tiny_scan(fail_without_masks=True).segment(picture, NAMES, nothing_shown)
 
 
-def test_defect_first_image_context(scan, picture):
-    pictures = [picture_of(90, 120, 4), picture]
-    broken = tiny_scan(first_image_context=True).segment_all(pictures, NAMES, SETTINGS)
-    alone = scan.segment_all(pictures, NAMES, SETTINGS)
-    features = [next(iter(r.seen.first.crop_features.values())) for r in (broken[1], alone[1])]
-    assert not torch.allclose(*features, atol=1e-3)
-
-
 def test_defect_global_random_draws(scan, picture):
     broken = tiny_scan(global_random_draws=True)
     draws = [broken.segment(picture, NAMES, SETTINGS).scores for _ in range(2)]
     assert not torch.equal(*draws)
     assert torch.equal(*(scan.segment(picture, NAMES, SETTINGS).scores for _ in range(2)))
-
-
-def test_defect_nearest_padded_view(scan, picture):
-    broken = tiny_scan(nearest_padded_view=True)
-    wide = picture_of(40, 200, 1)
-    alone = broken.segment(picture, NAMES, SETTINGS).scores
-    beside = broken.segment_all([picture, wide], NAMES, SETTINGS)[0].scores
-    assert not torch.allclose(alone, beside, atol=1e-4), "its neighbour's padding is seen"
 
 
 def test_defect_rejected_masks_score_one_and_zero_weight():
@@ -332,14 +306,6 @@ def test_defect_rejected_masks_score_one_and_zero_weight():
     torch.testing.assert_close(combine_scores(logits, clip_logits, valid, zero), inside)
     released = combine_scores(logits, clip_logits, valid, zero, zero_weight_is_clip_only=True)
     torch.testing.assert_close(released, clip_logits.softmax(-1) * valid[:, None])
-
-
-def test_defect_stale_text_features():
-    broken = tiny_scan(stale_text_features=True)
-    before = broken.text_encoder(NAMES)
-    with torch.no_grad():
-        broken.network.clip.text_projection.mul_(-1)
-    assert torch.equal(broken.text_encoder(NAMES), before)
 
 
 def test_faithful_means_all_of_them():
