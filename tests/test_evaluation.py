@@ -7,11 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from parity_pack import image
-from PIL import Image
+from raw_data import written
 from small_models import settings, small_scan
 
-from scan_core.datasets.index import BenchmarkIndex, Sample, Split
-from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
 from scan_core.evaluation import evaluator
 from scan_core.evaluation.counts import confusion_matrix, image_counts, joined, save_counts
@@ -37,21 +35,12 @@ def scan():
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     """Three images of VOC-20b with random label maps, two of them in folders."""
-    folder = tmp_path_factory.mktemp("benchmark")
-    samples = []
-    for number, (height, width) in enumerate(SIZES):
-        stem = ("0", "a/1", "b/1")[number]
-        (folder / stem).parent.mkdir(exist_ok=True)
-        pixels = image(number, height, width).transpose(1, 2, 0)
-        Image.fromarray(pixels).save(folder / f"{stem}.jpg.png")
-        label = np.random.default_rng(number).integers(0, 22, (height, width), dtype=np.uint8)
-        label[label == 21] = 255
-        Image.fromarray(label).save(folder / f"{stem}.label.png")
-        samples.append(Sample(stem, f"{stem}.jpg.png", f"{stem}.label.png", width, height))
-    split = Split(".", ".", tuple(samples), {})
-    index = BenchmarkIndex("mine", "pascal_voc", "voc_20b", CLASSES.names, 255, {"val": split})
-    index.save(folder / "index.json")
-    return BenchmarkImages(folder / "index.json", "val")
+    photos, labels = {}, {}
+    for number, (stem, size) in enumerate(zip(("0", "a/1", "b/1"), SIZES, strict=True)):
+        photos[stem] = image(number, *size).transpose(1, 2, 0)
+        label = np.random.default_rng(number).integers(0, 22, size, dtype=np.uint8)
+        labels[stem] = np.where(label == 21, np.uint8(255), label)
+    return written(tmp_path_factory.mktemp("benchmark"), labels, CLASSES, photos)
 
 
 def _evaluate(scan, images, numbers=range(3), one=SETTINGS, **options):
@@ -174,10 +163,10 @@ def test_new_settings_are_all_that_is_evaluated(scan, images, shard, tmp_path):
 def test_a_label_map_that_was_deleted_or_replaced_is_named(shard, images):
     """Also where the counts are kept."""
     shard()
-    path = images.index_file.parent / "b/1.label.png"
+    path = images.index_file.parent / "labels/b/1.png"
     content = path.read_bytes()
     path.unlink()
-    with pytest.raises(InputError, match=r"b/1\.label\.png is missing"):
+    with pytest.raises(InputError, match=r"b/1\.png is missing"):
         shard()
     path.write_bytes(content)
 

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from raw_data import png, written
 
-from scan_core.datasets.index import BenchmarkIndex, Sample, Split
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
 from scan_core.params.classifiers import CLASSIFIERS
@@ -384,27 +384,18 @@ def test_training_curves(tmp_path):
 def benchmark(tmp_path):
     """Five images of 24 x 16 pixels with vertical stripes of classes, and predictions of them."""
     stripes = [(0, 0), (0, 1), (2, 3, 3, 255), (0, 1, 2), (1, 1)]
-    samples = []
-    for number, values in enumerate(stripes):
-        label = np.repeat(np.array(values, np.uint8), 24 // len(values))[None].repeat(16, axis=0)
-        photo = np.full((16, 24, 3), 200, np.uint8)
-        save(tmp_path / f"labels/{number}.png", label)
-        save(tmp_path / f"images/{number}.png", photo)
-        samples.append(Sample(str(number), f"{number}.png", f"{number}.png", 24, 16))
-        for name in DRAWN:
-            save(tmp_path / f"predictions/{name}/{number}.png", np.where(label == 255, 0, label))
+    labels = {
+        str(number): np.repeat(np.array(values, np.uint8), 24 // len(values))[None].repeat(16, 0)
+        for number, values in enumerate(stripes)
+    }
+    for name in DRAWN:
+        for stem, label in labels.items():
+            png(tmp_path / f"predictions/{name}/{stem}.png", np.where(label == 255, 0, label))
     names = ("sky", "sea", "kite, toy", "boat")
-    split = Split("images", "labels", tuple(samples), {})
-    index = BenchmarkIndex("stripes", "coco_stuff", "stripes", names, 255, {"val": split})
-    index.save(tmp_path / "index.json")
     classes = {"names": names, "raw_ids": [0, 1, 2, 3], "seen": [True, True, False, True]}
     (tmp_path / "stripes.json").write_text(json.dumps(classes))
+    written(tmp_path, labels, load_class_list(str(tmp_path / "stripes.json")))
     return tmp_path
-
-
-def save(path: Path, pixels: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels.astype(np.uint8 if pixels.ndim == 3 else pixels.dtype)).save(path)
 
 
 def panels(folder: Path) -> tuple[np.ndarray, list[int]]:
@@ -419,8 +410,8 @@ def panels(folder: Path) -> tuple[np.ndarray, list[int]]:
 def test_panels_of_the_median_best_and_worst_image_repeat_to_the_byte(benchmark):
     wrong = np.zeros((16, 24), np.uint16)
     for name in DRAWN:
-        save(benchmark / f"predictions/{name}/4.png", wrong)  # nothing is right
-    save(benchmark / "predictions/combined/3.png", wrong)  # a third is right
+        png(benchmark / f"predictions/{name}/4.png", wrong)  # nothing is right
+    png(benchmark / "predictions/combined/3.png", wrong)  # a third is right
     pixels, ends = panels(benchmark)
     assert len(ends) == 5
     assert ends[-1] <= pixels.shape[0]
@@ -432,7 +423,7 @@ def test_panels_of_the_median_best_and_worst_image_repeat_to_the_byte(benchmark)
 def test_predictions_that_do_not_fit(benchmark):
     path = benchmark / "predictions/combined/3.png"
     for pixels, says in [(np.full((16, 24), 4), "holds the id 4"), (np.zeros((8, 24)), "shape")]:
-        save(path, pixels.astype(np.uint8))
+        png(path, pixels.astype(np.uint8))
         with pytest.raises(InputError, match=rf"combined/3\.png .*{says}"):
             panels(benchmark)
     path.unlink()  # an image without all predictions is not chosen

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from documented import ROOT
 from PIL import Image
+from raw_data import written
 
-from scan_core.datasets.index import BenchmarkIndex, Sample, Split
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
 from scan_core.evaluation.counts import confusion_matrix
@@ -45,16 +45,11 @@ def pairs():
 @pytest.fixture(scope="module")
 def benchmark(pairs, tmp_path_factory):
     folder = tmp_path_factory.mktemp("benchmark")
-    samples = []
-    for number, (truth, _) in enumerate(pairs):
-        stem = f"ADE_val_{number:08d}"
-        label = np.where(truth < 0, CLASSES.ignore_label, truth).astype(np.uint16)
-        Image.fromarray(label).save(folder / f"{stem}.png")
-        samples.append(Sample(stem, f"{stem}.jpg", f"{stem}.png", *label.shape[::-1]))
-    split = Split(".", ".", tuple(samples), {})
-    name = CLASSES.name
-    index = BenchmarkIndex(name, name, name, CLASSES.names, CLASSES.ignore_label, {"val": split})
-    index.save(folder / "index.json")
+    labels = {
+        f"ADE_val_{number:08d}": np.where(truth < 0, CLASSES.ignore_label, truth).astype(np.uint16)
+        for number, (truth, _) in enumerate(pairs)
+    }
+    written(folder, labels, CLASSES)
     return folder
 
 
@@ -243,15 +238,11 @@ def test_a_list_of_one_class_is_told(tmp_path, caplog):
     classes = replace(CLASSES, names=("thing",), raw_ids=(1,), seen=None, parents={})
     label = np.zeros((4, 5), np.uint8)
     label[0] = 255
-    Image.fromarray(label).save(tmp_path / "0.png")
-    split = Split(".", ".", (Sample("0", "0.jpg", "0.png", 5, 4),), {})
-    BenchmarkIndex("one", "folder", "one", ("thing",), 255, {"val": split}).save(
-        tmp_path / "index.json"
-    )
+    images = written(tmp_path, {"0": label}, classes)
     (tmp_path / "predicted").mkdir()
     Image.fromarray(np.zeros((4, 5), np.uint8)).save(tmp_path / "predicted/0.png")
     metrics = write_scores(
-        _images(tmp_path), classes, tmp_path / "predicted", "training", "x", "one", tmp_path / "out"
+        images, classes, tmp_path / "predicted", "training", "x", "one", tmp_path / "out"
     )
     assert metrics["miou"] == 1
     assert "has one class: every prediction is right" in caplog.text
