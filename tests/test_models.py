@@ -44,20 +44,10 @@ from scan_core.training.criterion import PointDraws, SetCriterion, Target, draw_
 from scan_core.training.segmenter import build_adamw
 
 ROOT = Path(__file__).parents[1]
-_DIMENSIONS = (
-    "embed_dim",
-    "image_size",
-    "patch_size",
-    "vision_width",
-    "vision_layers",
-    "text_width",
-    "text_layers",
-    "head_width",
-    "context_length",
-    "stem",
-)
+_DIMENSIONS = "embed_dim image_size patch_size vision_width vision_layers text_width text_layers"
+_NAMES = f"{_DIMENSIONS} head_width context_length stem".split()
 CLIPS = [
-    dict(zip(_DIMENSIONS, values, strict=True))
+    dict(zip(_NAMES, values, strict=True))
     for values in [
         (32, 48, 8, 96, 4, 64, 2, 32, 16, "convolutional"),
         (24, 42, 14, 48, 1, 32, 3, 16, 20, "patches"),

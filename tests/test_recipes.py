@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 
 
 SHIPPED = read_params(ROOT / "params.yaml")
+GRID = "ablations.components"
 
 
 @pytest.fixture
@@ -63,90 +64,47 @@ def test_numbers_are_yaml_1_2(tmp_path):
     assert read_params(file) == {"rate": 6e-5, "word": "off"}
 
 
-def _set(path, value):
-    def change(document):
-        *blocks, last = path.split(".")
-        here = document
-        for block in blocks:
-            here = here[block]
-        here[last] = value
-
-    return change
-
-
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("path", "value", "says"),
     [
         (
-            _set("recipes.mini.segmenter.training.lerning_rate", 1e-3),
-            ["recipes.mini.segmenter.training.lerning_rate", "did you mean 'learning_rate'"],
+            "segmenter.training.lerning_rate",
+            1,
+            "training.lerning_rate.*did you mean 'learning_rate'",
         ),
-        (_set("ablation", {}), ["ablation: unknown key, did you mean 'ablations'"]),
-        (_set("recipe", "vitl41"), ["recipe: 'vitl41' is unknown, did you mean 'vitl14'"]),
-        (_set("recipes.mini.seed", "zero"), ["recipes.mini.seed", "integer", "'zero'"]),
-        (
-            _set("recipes.mini.inference.clip_weight", 1.5),
-            ["recipes.mini.inference.clip_weight: ", "less than or equal to 1, got 1.5"],
-        ),
-        (
-            _set("recipes.mini.inference.mask_threshold", {"mini_ade_36": 0.5}),
-            ["'inference.mask_threshold' needs a 'default'"],
-        ),
-        (
-            _set("recipes.mini.clip.architecture.patch", 8),
-            ["recipes.mini.clip.architecture.patch", "did you mean 'patch_size'"],
-        ),
-        (
-            _set("recipes.mini.datasets.source", "dowload"),
-            ["recipes.mini.datasets.source", "generate | download | local:<...>"],
-        ),
-        (_set("recipes.mini.datasets.train", "coco"), ["'train: coco' names no benchmark"]),
-        (_set("recipes.mini.grids", ["componets"]), ["did you mean 'components'"]),
-        (
-            _set("ablations.components.vary", {"segmenter.training.step": [1]}),
-            ["ablations.components.vary", "segmenter.training.step", "did you mean 'steps'"],
-        ),
-        (
-            _set("ablations.components.vary", {"inference.replace_ratio": [0.1, 7]}),
-            ["ablations.components.vary", "replace_ratio", "got 7"],
-        ),
-        (
-            _set("ablations.components.fixed", {"segmenter.training.step": 1}),
-            ["ablations.components.fixed", "segmenter.training.step", "did you mean 'steps'"],
-        ),
-        (
-            _set("ablations.components.fixed", {"clip_finetune.contextual_shift": False}),
-            ["'clip_finetune.contextual_shift' is both fixed and varied"],
-        ),
-        (_set("ablations.components.benchmarks", ["mini_ade_35"]), ["did you mean 'mini_ade_36'"]),
-        (_set("recipes.mini.seed", 2**32), ["recipes.mini.seed", "less than 4294967296"]),
-        (_set("ablations.repeated.seeds", [0, 2**32]), ["ablations.repeated.seeds.1"]),
-        (
-            _set("recipes.mini.segmenter.augmentation.short_side", [160, 96]),
-            ["'short_side: [160, 96]' must be in order"],
-        ),
-        (
-            _set("recipes.mini.segmenter.augmentation.longest_side", 100),
-            ["not above 'longest_side: 100'"],
-        ),
-        (_set("recipes.mini.inference.short_side", 999), ["greater than 'longest_side'"]),
-        (_set("recipes.mini.segmenter.mask_decoder.queries", 10**9), ["queries", "10000"]),
-        (_set("recipes.mini.clip_finetune.batch_size", 10**12), ["batch_size", "10000000"]),
-        (_set("recipes.mini.clip_finetune.learning_rate", float("inf")), ["finite number"]),
-        (
-            _set("recipes.mini.segmenter.mask_decoder.heads", 7),
-            ["'width: 64' is no multiple of 'heads: 7'"],
-        ),
+        ("ablation", {}, "ablation: unknown key, did you mean 'ablations'"),
+        ("recipe", "vitl41", "recipe: 'vitl41' is unknown, did you mean 'vitl14'"),
+        ("seed", "zero", "recipes.mini.seed: .*integer.*'zero'"),
+        ("inference.clip_weight", 1.5, "clip_weight: .*less than or equal to 1, got 1.5"),
+        ("inference.mask_threshold", {"mini_ade_36": 0.5}, "mask_threshold' needs a 'default'"),
+        ("clip.architecture.patch", 8, "clip.architecture.patch.*did you mean 'patch_size'"),
+        ("datasets.source", "dowload", "datasets.source.*generate . download . local:<...>"),
+        ("datasets.train", "coco", "'train: coco' names no benchmark"),
+        ("grids", ["componets"], "did you mean 'components'"),
+        (f"{GRID}.vary", {"segmenter.training.step": [1]}, f"{GRID}.vary.*step.*mean 'steps'"),
+        (f"{GRID}.vary", {"inference.replace_ratio": [7]}, f"{GRID}.vary.*replace_ratio.*got 7"),
+        (f"{GRID}.fixed", {"segmenter.training.step": 1}, f"{GRID}.fixed.*step.*mean 'steps'"),
+        (f"{GRID}.fixed", {"clip_finetune.contextual_shift": False}, "is both fixed and varied"),
+        (f"{GRID}.benchmarks", ["mini_ade_35"], "did you mean 'mini_ade_36'"),
+        ("seed", 2**32, "recipes.mini.seed: .*less than 4294967296"),
+        ("ablations.repeated.seeds", [0, 2**32], "ablations.repeated.seeds.1"),
+        ("segmenter.augmentation.short_side", [160, 96], "160, 96.' must be in order"),
+        ("segmenter.augmentation.longest_side", 100, "not above 'longest_side: 100'"),
+        ("inference.short_side", 999, "greater than 'longest_side'"),
+        ("segmenter.mask_decoder.queries", 10**9, "queries.*10000"),
+        ("clip_finetune.batch_size", 10**12, "batch_size.*10000000"),
+        ("clip_finetune.learning_rate", float("inf"), "finite number"),
+        ("segmenter.mask_decoder.heads", 7, "'width: 64' is no multiple of 'heads: 7'"),
     ],
 )
-def test_a_mistake_is_named_with_what_is_allowed(document, change, words):
-    change(document)
-    with pytest.raises(InputError) as caught:
+def test_a_mistake_is_named_with_what_is_allowed(document, path, value, says):
+    *blocks, last = path.split(".")
+    here = document if path.startswith(("recipe", "ablation")) else document["recipes"]["mini"]
+    for block in blocks:
+        here = here[block]
+    here[last] = value
+    with pytest.raises(InputError, match=rf"^params\.yaml: (?s:.*){says}"):
         validate(document)
-    message = str(caught.value)
-    assert message.startswith("params.yaml: ")
-    for word in words:
-        assert word in message
 
 
 def test_a_missing_key_is_named(document):

@@ -233,8 +233,7 @@ def test_a_jpeg_of_thousands_of_scans_is_refused_at_once(tmp_path):
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_damaged_images_are_named(tmp_path):
     """A few hundred damaged files of every format are read, or refused with their name."""
-    random, path, refused = np.random.default_rng(0), tmp_path / "damaged", 0
-    read = 0
+    random, path, refused, read = np.random.default_rng(0), tmp_path / "damaged", 0, 0
     for kind in ("JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP", "PPM", "TGA", "PCX", "JPEG2000"):
         saved = io.BytesIO()
         Image.fromarray(picture_of(20, 26)).save(saved, kind)

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 
 import pytest
-from project import MINI, REAL, Project, small
+from project import MINI, Project, small
 
 from scan_core.params.data_names import world_folder
 
@@ -165,31 +165,3 @@ def test_a_broken_raw_file_fails_by_name_and_the_rest_is_kept(made, tmp_path):
     assert not (project.folder / target).with_name("labels").exists()
     image.write_bytes(whole)
     assert project.snakemake("--profile", "local", target).returncode == 0
-
-
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real images are not at hand")
-def test_data_that_a_lab_already_has_is_used_where_it_lies(tmp_path):
-    project = Project(tmp_path)
-
-    def local(params):
-        params["recipe"] = "vitb16"
-        recipe = params["recipes"]["vitb16"]
-        datasets = recipe["datasets"]
-        datasets["source"] = f"local:{REAL}"
-        coco = {"format": "coco_stuff", "classes": "coco_stuff_171", "images": {"train": None}}
-        ade = {"format": "ade20k_150", "classes": "ade20k_150", "images": {"val": 1}}
-        datasets["benchmarks"] = {"coco_stuff_171": coco, "ade20k_150": ade}
-        for name in ("vitb16", "vitl14"):  # which extends it
-            inference = params["recipes"][name]["inference"]
-            inference["benchmarks"] = ["ade20k_150"]
-            for key in ("mask_threshold", "clip_weight", "replace_ratio"):
-                inference[key] = 0.5
-            inference["ensemble"] = "geometric"
-
-    project.edit(local)
-    ran = project.snakemake("--profile", "local", "datasets")
-    assert ran.returncode == 0, ran.stdout
-    manifest = json.loads((project.folder / "results/vitb16/dataset_manifest.json").read_text())
-    assert manifest["source"] == f"local:{REAL}"
-    index = json.loads((project.benchmark("coco_stuff_171") / "index.json").read_text())
-    assert len(index["splits"]["train"]["samples"]) == 13
