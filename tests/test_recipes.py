@@ -70,7 +70,7 @@ def test_numbers_are_yaml_1_2(tmp_path):
         (
             "segmenter.training.lerning_rate",
             1,
-            "training.lerning_rate.*did you mean 'learning_rate'",
+            "training.lerning_rate.*mean 'learning_rate'",
         ),
         ("ablation", {}, "ablation: unknown key, did you mean 'ablations'"),
         ("recipe", "vitl41", "recipe: 'vitl41' is unknown, did you mean 'vitl14'"),
