@@ -115,16 +115,6 @@ def test_the_validation_in_training_has_the_metric_of_the_same_name(released):
         assert mean_iou(matrix) == sums.metrics()["miou"][0]
 
 
-def test_many_test_sets_at_once_have_the_numbers_of_each(released):
-    """To the last bit where all have the same classes; else sums have zeros in between."""
-    sums, _ = _case(released, "dense")
-    row = np.concatenate([sums.right, sums.truth, sums.predicted, sums.lent], axis=1)
-    single = sums.metrics()
-    for key, values in ClassSums(np.concatenate([row, 3 * row]), sums.classes).metrics().items():
-        assert values[0] == single[key][0]
-        assert values[1] == pytest.approx(values[0], rel=1e-12)
-
-
 def test_the_matrix_of_label_maps_is_that_of_the_release(released, tmp_path):
     """Scores to class maps to counts; in two shards, merged."""
     arrays, tables = released

@@ -259,16 +259,10 @@ def test_the_page_in_a_browser(address, viewer, tmp_path):
         words = wait(lambda: find("#lists").is_displayed()) and find("#names").get_property("value")
         assert {row.split()[0] for row in rows()} <= set(words.replace(",", "").split())
         assert len(rows()) == len(words.split(","))
-        for slider, key in (("clip_weight", Keys.ARROW_LEFT), ("mask_threshold", Keys.END)):
-            old = viewer.answers
-            find(f"#{slider}").send_keys(key * 4)
-            wait(lambda old=old: viewer.answers > old)
-            settled()
         old = viewer.answers
-        find("#reset").click()
+        find("#clip_weight").send_keys(Keys.ARROW_LEFT * 4)
         wait(lambda: viewer.answers > old)
         settled()
-        assert find("#clip_weight").get_property("value") == str(viewer.settings.clip_weight)
         assert viewer.looks == before + 1, "the networks run once"
         whole = picture()
         find("#rows tr").click()

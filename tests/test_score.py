@@ -86,37 +86,6 @@ def test_every_kind_of_file_gives_the_same_counts(benchmark, pairs, tmp_path):
         np.testing.assert_array_equal(confusion_matrix(counts), expected)
 
 
-def test_the_metrics_are_those_of_torchmetrics_and_detectron2(benchmark, pairs, tmp_path):
-    """Their definitions written out over the pixels, not over a confusion matrix.
-
-    Jaccard index with ignored pixels, and accuracy, as torchmetrics has them; mean IoU over the
-    classes with ground truth, frequency-weighted IoU, mean and pixel accuracy as detectron2 has
-    them; and detectron2's older mean over the classes with ground truth or predictions.
-    """
-    folder = _write(tmp_path / "predicted", [prediction for _, prediction in pairs])
-    counts = count_predictions(_images(benchmark), CLASSES, folder, "training")
-    truth = np.concatenate([t[t >= 0] for t, _ in pairs])
-    predicted = np.concatenate([p[t >= 0] for t, p in pairs])
-    iou, accuracy, share = {}, {}, {}
-    for one in np.unique(truth):
-        intersection = ((truth == one) & (predicted == one)).sum()
-        union = ((truth == one) | (predicted == one)).sum()
-        iou[one], share[one] = intersection / union, (truth == one).mean()
-        accuracy[one] = intersection / (truth == one).sum()
-    either = np.union1d(truth, predicted)
-    assert len(either) > len(iou), "where all classes have ground truth the two rules agree"
-    numbers = metrics_of(counts, CLASSES)
-    expected = {
-        "miou": np.mean(list(iou.values())),
-        "miou_d2_v06": sum(iou.values()) / len(either),
-        "fwiou": sum(share[one] * iou[one] for one in iou),
-        "macc": np.mean(list(accuracy.values())),
-        "pacc": (truth == predicted).mean(),
-    }
-    for name, value in expected.items():
-        assert numbers[name] == pytest.approx(value, abs=1e-12), name
-
-
 def test_the_command_writes_what_evaluate_writes_and_shows_the_published_numbers(
     benchmark, pairs, tmp_path
 ):

@@ -8,8 +8,6 @@ import subprocess
 import pytest
 from project import MINI, Project, small
 
-from scan_core.params.data_names import world_folder
-
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Project:
@@ -146,22 +144,3 @@ def test_a_typo_stops_the_run_with_one_message(made):
     assert ran.returncode != 0
     assert "training.stepz: unknown key, did you mean 'steps'" in ran.stdout
     assert "Traceback" not in ran.stdout
-
-
-def test_a_broken_raw_file_fails_by_name_and_the_rest_is_kept(made, tmp_path):
-    project = Project(tmp_path)
-    shutil.copy(made.folder / "params.yaml", project.folder / "params.yaml")
-    target = str((project.benchmark("mini_ade_36") / "index.json").relative_to(tmp_path))
-    raw = project.folder / world_folder(project.recipe, "ade_challenge")
-    world = raw.relative_to(tmp_path) / "ade_challenge.json"
-    assert project.snakemake("--profile", "local", str(world)).returncode == 0
-    image = sorted((raw / "ADEChallengeData2016/images/validation").iterdir())[2]
-    whole = image.read_bytes()
-    image.write_bytes(whole[: len(whole) // 2])
-    ran = project.snakemake("--profile", "local", target)
-    assert ran.returncode != 0
-    assert image.name in ran.stdout
-    assert not (project.folder / target).exists()
-    assert not (project.folder / target).with_name("labels").exists()
-    image.write_bytes(whole)
-    assert project.snakemake("--profile", "local", target).returncode == 0
