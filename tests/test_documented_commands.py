@@ -27,7 +27,7 @@ ELSEWHERE = {
     r"python -m pytest -m (cluster|long|\".*\")|python -m pytest( tests/\w+\.py)+": ".ci/run",
     r"squeue --me .*": "SLURM's own, on the reader's cluster",
     r"pre-commit install": "pre-commit's own; its configuration is read by test_repository.py",
-    r"git (add|clone|commit|checkout|diff|push) .*": "the reader's own repository",
+    r"git (add|clone|commit|checkout|diff|push)( .*)?": "the reader's own repository",
     r"gto register scan --version v1\.0\.0|dvc artifacts get \S+ scan --out .*":
         "test_versioning.py::test_a_clone_pulls_the_tables_and_computes_nothing",
     r"dvc repro|dvc exp run( -S recipe=\w+)?":
