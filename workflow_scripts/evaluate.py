@@ -31,11 +31,13 @@ def evaluate(
         code: hashes of the code, SCRIPT=HASH.
     """
     from scan_core.evaluation.results import merge_shards, write_evaluation
-    from scan_core.params.provenance import code_of
+    from scan_core.params.provenance import weights_made_by
     from scan_core.vocabulary.classes import load_class_list
 
-    codes = {**(code_of(model) if model else {}), **dict(one.split("=", 1) for one in code)}
-    about = {"recipe": recipe, "variant": variant, "benchmark": benchmark, "code": codes}
+    made_by = weights_made_by(model) if model else {}
+    codes = {**made_by.get("code", {}), **dict(one.split("=", 1) for one in code)}
+    about = {"recipe": recipe, "variant": variant, "benchmark": benchmark}
+    about |= {**made_by, "code": codes}
     class_list = load_class_list(classes)
     metrics = write_evaluation(output_folder, merge_shards(shards), class_list, about)
     logging.info("%s: mIoU %.4f", benchmark, metrics["miou"])

@@ -34,7 +34,7 @@ def report_page(
         timings: folder of Snakemake's benchmark files.
     """
     from scan_core.params.frozen_recipe import load_frozen
-    from scan_core.params.provenance import code_note
+    from scan_core.params.provenance import code_note, imported_note
     from scan_core.reporting.grids import load_grid
     from scan_core.reporting.report import origin, report_page
     from scan_core.reporting.results import load_evaluations
@@ -51,7 +51,7 @@ def report_page(
         pictures={path.stem: path for path in pictures},
         sheets=sheets,
         origin=origin(date.today(), timings),
-        note=code_note(evaluation),
+        note=f"{imported_note(evaluation)} {code_note(evaluation)}".strip(),
     )
     write_text(output, page)
 

@@ -24,8 +24,9 @@ def score_predictions(
     from scan_core.vocabulary.classes import load_class_list
 
     images, class_list = BenchmarkImages(index, "val"), load_class_list(classes)
-    about = ("training", method, benchmark)
-    metrics = write_scores(images, class_list, predictions, *about, output_folder)
+    metrics = write_scores(
+        images, class_list, predictions, "training", method, benchmark, output_folder
+    )
     logging.info("%s: mIoU %.4f", benchmark, metrics["miou"])
 
 

@@ -29,14 +29,14 @@ def tables(
     """
     from scan_core.errors import InputError
     from scan_core.params.frozen_recipe import load_frozen
-    from scan_core.params.provenance import code_note
+    from scan_core.params.provenance import code_note, imported_note
     from scan_core.reporting import grids
     from scan_core.reporting import tables as made
     from scan_core.reporting.results import load_evaluations
     from scan_core.storage.files import write_text
 
     recipe, text = load_frozen(recipe_file)
-    note = code_note(evaluation)
+    note = f"{imported_note(evaluation)} {code_note(evaluation)}".strip()
     results = load_evaluations(evaluation, given)
     if (found := results["recipe"].iloc[0]) != recipe["recipe"]:
         raise InputError(f"the evaluations are of {found}, expected {recipe['recipe']}")
