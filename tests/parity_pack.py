@@ -15,53 +15,7 @@ from scan_core.models.checkpoints import load_strict
 from scan_core.models.released_names import SCAN, to_ours, to_theirs
 
 FOLDER = Path(__file__).parent / "parity"
-ARCHITECTURE = {
-    "backbone": {
-        "embed_dim": 24,
-        "depths": [2, 1, 2, 1],
-        "heads": [2, 2, 4, 8],
-        "window": 5,
-        "drop_path": 0.3,
-    },
-    "pixel_decoder": {
-        "width": 64,
-        "mask_width": 48,
-        "layers": 2,
-        "heads": 8,
-        "points": 4,
-        "feedforward": 1024,
-    },
-    "mask_decoder": {
-        "queries": 100,
-        "layers": 4,
-        "width": 64,
-        "heads": 8,
-        "feedforward": 128,
-        "embedding_hidden": 80,
-    },
-    "semantic_integration": {
-        "enabled": True,
-        "clip_layers": [2, 4, 6],
-        "sigmas": [9, 7, 3],
-        "fusion_layers": 5,
-        "encoder_layers": 5,
-        "encoder_feedforward": 2048,
-        "heads": 8,
-        "dropout": 0.1,
-    },
-    "clip": {
-        "embed_dim": 64,
-        "image_size": 224,
-        "patch_size": 16,
-        "vision_width": 96,
-        "vision_layers": 6,
-        "text_width": 64,
-        "text_layers": 2,
-        "head_width": 24,
-        "context_length": 77,
-        "stem": "patches",
-    },
-}
+ARCHITECTURE = json.loads((FOLDER / "architecture.json").read_text())
 
 # Tensors that keep the value that the constructor gives them.
 _KEPT = ("criterion.empty_weight", "pixel_mean", "pixel_std", "logit_scale")
@@ -79,16 +33,8 @@ _SCALED = (
     (("relative_position_bias_table", "class_embedding"), 0.3),
     (("token_embedding.weight",), 0.2),
     (("positional_embedding",), 0.1),
-    (
-        (
-            "query_feat.weight",
-            "query_embed.weight",
-            "level_embed",
-            "level_embed.weight",
-            "non_object_embedding",
-        ),
-        1.0,
-    ),
+    (("query_feat.weight", "query_embed.weight", "level_embed", "level_embed.weight"), 1.0),
+    (("non_object_embedding",), 1.0),
 )
 
 

@@ -7,8 +7,9 @@ from PIL import Image
 
 from scan_core.datasets.conversion import Conversion
 from scan_core.datasets.formats import FORMATS, RawFormat
+from scan_core.datasets.index import BenchmarkIndex, Sample, Split
 from scan_core.datasets.loading import BenchmarkImages
-from scan_core.vocabulary.classes import load_class_list
+from scan_core.vocabulary.classes import ClassList, load_class_list
 
 
 def photo(path: Path, width: int = 24, height: int = 16) -> None:
@@ -50,3 +51,21 @@ def converted(
     conversion = Conversion(chosen, load_class_list(str(classes)), **options)
     conversion.convert(raw, output, {split: own or split}, "benchmark")
     return BenchmarkImages(output / "index.json", split)
+
+
+def written(
+    folder: Path, labels: dict[str, np.ndarray], classes: ClassList, photos: dict | None = None,
+    split: str = "val",
+) -> BenchmarkImages:  # fmt: skip
+    """A converted benchmark of these label maps, by stem; photos are grey where none are given."""
+    samples = []
+    for stem, label in labels.items():
+        png(folder / f"labels/{stem}.png", label)
+        grey = np.full((*label.shape, 3), 200, np.uint8)
+        png(folder / f"images/{stem}.png", (photos or {}).get(stem, grey))
+        samples.append(Sample(stem, f"{stem}.png", f"{stem}.png", *label.shape[::-1]))
+    splits = {split: Split("images", "labels", tuple(samples), {})}
+    name = classes.name
+    index = BenchmarkIndex(name, "folder", name, classes.names, classes.ignore_label, splits)
+    index.save(folder / "index.json")
+    return BenchmarkImages(folder / "index.json", split)

@@ -12,9 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from scan_core.datasets.archives import ARCHIVES, BACKBONE_ARCHIVES, Archive, download
+from scan_core.datasets.archives import Archive, download
 from scan_core.datasets.extraction import extract
-from scan_core.datasets.formats import FORMATS
 from scan_core.errors import InputError
 
 NOISE = np.random.default_rng(0).bytes(300_000)
@@ -135,20 +134,6 @@ def test_a_file_placed_by_hand_is_checked_and_taken(server, tmp_path):
     (tmp_path / "manual/data.zip").write_bytes(b"another")
     with pytest.raises(InputError, match="not the published archive"):
         fetched(server.archive(), tmp_path)
-
-
-def test_curl_is_asked_for_in_words(server, tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(InputError, match="curl is not installed"):
-        fetched(server.archive(), tmp_path)
-
-
-def test_formats_and_backbones_name_archives_of_the_table():
-    named = {name for raw_format in FORMATS.values() for name in raw_format.archives}
-    assert named | set(BACKBONE_ARCHIVES.values()) == set(ARCHIVES)
-    for archive in ARCHIVES.values():
-        assert bool(archive.urls) != bool(archive.how_to_obtain)
-        assert archive.checksum or len(archive.urls) < 2
 
 
 FILES = {f"images/{number:02}.jpg": bytes([number]) * 700 * (number + 1) for number in range(9)}

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +15,7 @@ from ruamel.yaml import YAML
 
 from scan_core.datasets.captions import load_captions, training_captions
 from scan_core.datasets.formats import FORMATS, folder_format
-from scan_core.datasets.index import Sample, SampleTable, load_index
-from scan_core.datasets.loading import BenchmarkImages
+from scan_core.datasets.index import load_index
 from scan_core.datasets.verification import verify
 from scan_core.errors import InputError
 from scan_core.params.needed_files import class_lists
@@ -332,13 +330,6 @@ def test_what_is_not_the_file_that_was_converted_is_told_when_it_is_read(tmp_pat
     assert converted("ade20k_150", "ade20k_150", raw, output).label(0).max() == 149
 
 
-def test_an_empty_split_is_refused(tmp_path):
-    for folder in ("train2017", "stuffthingmaps/train2017"):
-        (tmp_path / "raw/coco" / folder).mkdir(parents=True)
-    with pytest.raises(InputError, match="'train' has no labelled image in"):
-        converted("coco_stuff", "coco_stuff_171", tmp_path / "raw", tmp_path / "out", "train")
-
-
 # Verification and index
 
 
@@ -380,34 +371,6 @@ def test_a_benchmark_without_labels_does_not_pass_verification(tmp_path, values)
     replace(index, splits={"val": replace(index.splits["val"], samples=())}).save(path)
     with pytest.raises(InputError, match="split 'val' has no image"):
         verify(path, {}, workers=1)
-
-
-def test_a_project_whose_data_is_a_link_can_be_renamed(tmp_path, monkeypatch):
-    write_ade(tmp_path / "scratch/deep/raw")
-    project = tmp_path / "project"
-    project.mkdir()
-    (project / "data").symlink_to(tmp_path / "scratch/deep")
-    monkeypatch.chdir(project)
-    converted("ade20k_150", "ade20k_150", Path("data/raw"), Path("data/benchmarks/b"))
-    monkeypatch.chdir(tmp_path)
-    project.rename(tmp_path / "renamed")
-    BenchmarkImages(tmp_path / "renamed/data/benchmarks/b/index.json", "val").image(0)
-
-
-def test_samples_as_columns_are_the_samples(tmp_path):
-    samples = [Sample(f"ü/{n}", f"ü/{n}.jpg", "x.png", n, 2, "0" * 64) for n in range(25_000)]
-    table = SampleTable(samples)
-    assert list(table) == samples
-    assert list(table[9_999:10_002]) == samples[9_999:10_002]
-    index = tmp_path / "index.json"
-    raw = write_ade(tmp_path / "raw")
-    converted("ade20k_150", "ade20k_150", raw, tmp_path)
-    for damage in (lambda text: text[:-4], lambda text: re.sub(r' +{"stem.*\n', "", text, count=1)):
-        whole = index.read_text()
-        index.write_text(damage(whole))
-        with pytest.raises(InputError, match="delete it to have it made again"):
-            load_index(index)
-        index.write_text(whole)
 
 
 # Entries of one's own in params.yaml

@@ -5,7 +5,6 @@ parser. Pages whose commands are run word by word are listed with the test that 
 every command of another program: a new one fails here until it is.
 """
 
-import importlib
 import io
 import re
 import runpy
@@ -28,30 +27,27 @@ ELSEWHERE = {
     r"\$EDITOR params\.yaml": "a person's editor",
     r"python -m pytest -m (cluster|long|\".*\")|python -m pytest( tests/\w+\.py)+": ".ci/run",
     r"squeue --me .*": "SLURM's own, on the reader's cluster",
-    r"pre-commit install": "test_repository.py::test_hooks_are_the_linters_of_make_lint",
-    r"git (add|clone|commit|checkout|diff|push) .*": "the reader's own repository",
+    r"pre-commit install": "pre-commit's own; its configuration is read by test_repository.py",
+    r"git (add|clone|commit|checkout|diff|push)( .*)?": "the reader's own repository",
     r"gto register scan --version v1\.0\.0|dvc artifacts get \S+ scan --out .*":
         "test_versioning.py::test_a_clone_pulls_the_tables_and_computes_nothing",
     r"dvc repro|dvc exp run( -S recipe=\w+)?":
         "test_versioning.py::test_a_second_repro_does_nothing",
-    r"dvc exp run (-S|--set-param) (key=value|recipes\.mini\.inference\.clip_weight=0\.4)":
+    r"dvc exp run (-S|--set-param) (key=value|(\+\+)?recipes\.[\w.]+=[\d.]+)":
         "test_versioning.py::test_an_experiment_on_a_setting",
-    r"dvc exp run -S (recipes\.mini\.seed=3|\+\+recipes\.vitl14\.segmenter\.training\.steps=60000)":
-        "test_versioning.py::test_set_param_keeps_comments_and_its_line_alone_changes",
     r"dvc exp run (-S recipes\.mini\.clip_finetune\.learning_rate=2e-4|--temp)":
         "test_versioning.py::test_an_experiment_on_the_training_has_the_numbers_of_a_plain_run",
     r"dvc (params|metrics|plots) diff( HEAD)?|dvc exp remove --all-commits":
         "test_versioning.py::test_an_experiment_on_a_setting",
     r"dvc (push|pull|checkout)|dvc remote add --default storage /mnt/lab/scan":
         "test_versioning.py::test_a_clone_pulls_the_tables_and_computes_nothing",
-    r"dvc remote (add --default|modify) storage (s3|endpointurl).*":
-        "test_versioning.py::test_a_server_that_speaks_s3_stores_and_gives_back",
     r"mlflow ui":
         "test_tracking.py::test_the_page_lists_the_runs_of_an_ablation_with_their_metrics",
 }  # fmt: skip
 # Commands that no test runs: their programs are asked whether they have the options.
 HELP = (
     r"dvc (exp apply|exp show|metrics show|repro --no-run-cache).*"
+    r"|dvc remote (add --default|modify) storage (s3|endpointurl).*"
     r"|mlflow (server|gc|models serve).*"
 )
 
@@ -62,12 +58,6 @@ _OF = {
 }
 _OF["python"] = [c for c in _OF["python"] if not any(re.fullmatch(e, c) for e in ELSEWHERE)]
 _ASKED = sorted({command for _, command in _ALL if re.fullmatch(HELP, command)})
-
-
-def test_there_are_commands_to_check():
-    assert len(_OF["snakemake"]) >= 6
-    assert len(_OF["python"]) >= 8
-    assert "make demo" in _OF["make"]
 
 
 @pytest.mark.parametrize("command", _OF["make"])
@@ -82,11 +72,7 @@ def test_a_script_takes_these_arguments(command, monkeypatch):
     assert (python, flag) == ("python", "-m")
     name = f"{module}.__main__" if (ROOT / module.replace(".", "/")).is_dir() else module
     source = (ROOT / f"{name.replace('.', '/')}.py").read_text()
-    if found := re.search(r"^def (_?parser)\(", source, re.MULTILINE):
-        getattr(importlib.import_module(name), found[1])().parse_args(options)
-        return
-    shapes = ("ArgumentParser", "run_converter", "command_line import run")
-    assert any(shape in source for shape in shapes), "a script explains itself"
+    assert "ArgumentParser" in source or "command_line import run" in source
     monkeypatch.setattr(sys, "argv", [module, "--help"])
     with redirect_stdout(io.StringIO()) as said, pytest.raises(SystemExit) as end:
         runpy.run_module(module, run_name="__main__")

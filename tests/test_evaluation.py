@@ -6,18 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from parity_pack import image
-from PIL import Image
+from raw_data import written
 from small_models import settings, small_scan
 
-from scan_core.datasets.index import BenchmarkIndex, Sample, Split
-from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
 from scan_core.evaluation import evaluator
 from scan_core.evaluation.counts import confusion_matrix, image_counts, joined, save_counts
 from scan_core.evaluation.evaluator import CountStore, evaluate, evaluate_shard, store_identity
-from scan_core.evaluation.metrics import metrics_of
 from scan_core.evaluation.predictions import count_predictions, export_predictions
 from scan_core.evaluation.results import merge_shards
 from scan_core.evaluation.settings_file import EvaluationSettings
@@ -39,21 +35,12 @@ def scan():
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     """Three images of VOC-20b with random label maps, two of them in folders."""
-    folder = tmp_path_factory.mktemp("benchmark")
-    samples = []
-    for number, (height, width) in enumerate(SIZES):
-        stem = ("0", "a/1", "b/1")[number]
-        (folder / stem).parent.mkdir(exist_ok=True)
-        pixels = image(number, height, width).transpose(1, 2, 0)
-        Image.fromarray(pixels).save(folder / f"{stem}.jpg.png")
-        label = np.random.default_rng(number).integers(0, 22, (height, width), dtype=np.uint8)
-        label[label == 21] = 255
-        Image.fromarray(label).save(folder / f"{stem}.label.png")
-        samples.append(Sample(stem, f"{stem}.jpg.png", f"{stem}.label.png", width, height))
-    split = Split(".", ".", tuple(samples), {})
-    index = BenchmarkIndex("mine", "pascal_voc", "voc_20b", CLASSES.names, 255, {"val": split})
-    index.save(folder / "index.json")
-    return BenchmarkImages(folder / "index.json", "val")
+    photos, labels = {}, {}
+    for number, (stem, size) in enumerate(zip(("0", "a/1", "b/1"), SIZES, strict=True)):
+        photos[stem] = image(number, *size).transpose(1, 2, 0)
+        label = np.random.default_rng(number).integers(0, 22, size, dtype=np.uint8)
+        labels[stem] = np.where(label == 21, np.uint8(255), label)
+    return written(tmp_path_factory.mktemp("benchmark"), labels, CLASSES, photos)
 
 
 def _evaluate(scan, images, numbers=range(3), one=SETTINGS, **options):
@@ -83,12 +70,6 @@ def test_test_time_augmentation(scan, images):
     flipped = _evaluate(scan, images, [0], replace(SETTINGS, flip=True))["combined"]
     shares = [confusion_matrix(c[:1]).sum(1) / (90 * 120) for c in (plain, flipped)]
     assert np.abs(shares[0] - shares[1]).sum() < 1.0, "mostly the same classes"
-
-
-def test_metrics_have_no_nan(scan, images):
-    metrics = metrics_of(_evaluate(scan, images)["combined"], CLASSES)
-    assert metrics["miou_seen"] is None
-    assert 0 <= metrics["miou"] <= 1
 
 
 def _save(path, label="combined", classes=3, counts=((0,), (1,))):
@@ -126,17 +107,6 @@ def test_names_are_compared_also_where_they_are_known(scan):
     scan.embed(["Sea"])
     with pytest.raises(InputError, match="are the same to CLIP's tokenizer"):
         scan.embed(["sea", "Sea"])
-
-
-def test_the_memory_of_names_is_bounded(scan, monkeypatch):
-    monkeypatch.setattr("scan_core.models.text_features.MOST_KNOWN", 3)
-    first = scan.embed(["sky", "sea", "sand"])
-    scan.embed(["sky"])
-    scan.embed(["grass"])
-    assert list(scan.text_encoder._known) == ["sand", "sky", "grass"], "the longest unused goes"
-    names = [f"thing {number}" for number in range(5)]
-    assert len(scan.embed(names)) == 6, "a request has all of its own"
-    assert torch.equal(scan.embed(["sky", "sea", "sand"]), first)
 
 
 @pytest.fixture
@@ -193,10 +163,10 @@ def test_new_settings_are_all_that_is_evaluated(scan, images, shard, tmp_path):
 def test_a_label_map_that_was_deleted_or_replaced_is_named(shard, images):
     """Also where the counts are kept."""
     shard()
-    path = images.index_file.parent / "b/1.label.png"
+    path = images.index_file.parent / "labels/b/1.png"
     content = path.read_bytes()
     path.unlink()
-    with pytest.raises(InputError, match=r"b/1\.label\.png is missing"):
+    with pytest.raises(InputError, match=r"b/1\.png is missing"):
         shard()
     path.write_bytes(content)
 

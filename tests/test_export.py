@@ -141,10 +141,8 @@ assert not sys.modules.keys() & set(missing)
 
 def test_what_cannot_be_exported_or_segmented_is_said_in_one_line(folder, tmp_path):
     export = ("-m", "scan_core.apps.export", "--classes", "sea, sand", "--out")
-    assert (
-        "exported exists and is not an empty folder"
-        in _run(folder, *export, "exported", code=1).stderr
-    )
+    refused = _run(folder, *export, "exported", code=1).stderr
+    assert "exported exists and is not an empty folder" in refused
     small_scan(DEFAULT, global_random_draws=True).save(folder / "released.safetensors")
     refused = _run(folder, *export, "new", "--checkpoint", "released.safetensors", code=1).stderr
     assert "'global_random_draws' cannot be exported" in refused
@@ -158,13 +156,9 @@ def test_what_cannot_be_exported_or_segmented_is_said_in_one_line(folder, tmp_pa
     with pytest.raises(InputError, match="'tent' is not among the exported words"):
         ExportedModel(exported).segment(picture_of(9, 9), class_names("sea, tent"))
     description = json.loads((exported / "model.json").read_text())
-    for values, says in (
-        ({"checkpoint": "another"}, "made with another checkpoint"),
-        ({"format": 99}, "has format 99, this version reads 2"),
-    ):
-        (exported / "model.json").write_text(json.dumps({**description, **values}))
-        with pytest.raises(InputError, match=says):
-            ExportedModel(exported)
+    (exported / "model.json").write_text(json.dumps({**description, "checkpoint": "another"}))
+    with pytest.raises(InputError, match="made with another checkpoint"):
+        ExportedModel(exported)
     (exported / "model.json").write_text(json.dumps(description))
     (exported / "crops.onnx").write_bytes((exported / "crops.onnx").read_bytes()[:-1000])
     with pytest.raises(InputError, match=r"crops\.onnx cannot be read"):

@@ -10,11 +10,7 @@ from documented import ROOT
 
 # What may be waited for in each part: the draws of contextual shift, which come from the CPU's
 # generators so that they are the same everywhere, and with a real GPU from pinned memory.
-ALLOWED = {
-    "segmenter": {},
-    "fine_tuning": {"keys.to(": 1},
-    "inference": {"random_ranks(": 2},
-}
+ALLOWED = {"segmenter": {}, "fine_tuning": {"keys.to(": 1}, "inference": {"random_ranks(": 2}}
 
 
 @pytest.mark.long

@@ -102,12 +102,3 @@ def test_what_the_demo_installs_is_part_of_what_developers_install():
     assert set(pins(LOCKS["requirements"])) <= set(pins(LOCKS["development"]))
     demo = LOCKS["requirements"]
     assert not re.search(r"^(transformers|mypy|pytest|moto|selenium|mkdocs)==", demo, re.MULTILINE)
-
-
-def test_torch_and_torchvision_fit_together():
-    import torch
-    import torchvision
-
-    boxes = torch.tensor([[0.0, 0.0, 2.0, 2.0], [0.0, 0.0, 2.0, 1.9]])
-    kept = torchvision.ops.nms(boxes, torch.tensor([0.4, 0.9]), 0.5)
-    assert kept.tolist() == [1]

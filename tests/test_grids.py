@@ -184,19 +184,6 @@ def test_a_replaced_image_of_ones_own_names_another_benchmark(tmp_path, monkeypa
     assert names[0] != names[1]
 
 
-@pytest.mark.parametrize(("name", "recipe_name"), PAIRS)
-def test_the_order_of_keys_names_no_other_variant(name, recipe_name):
-    """A grid is also read from JSON with sorted keys, where its runs are recorded in MLflow."""
-    recipe, written = PARAMS.recipes[recipe_name], GRIDS[name].model_dump()
-    turned = {
-        key: dict(reversed(value.items())) if isinstance(value, dict) else value
-        for key, value in written.items()
-    }
-    for other in (json.loads(json.dumps(written, sort_keys=True)), turned):
-        again = {str(cell.names) for cell in cells_of(recipe, Ablation.model_validate(other))}
-        assert again == {str(cell.names) for cell in cells_of(recipe, GRIDS[name])}
-
-
 def test_the_recipes_own_cells_are_known_on_each_benchmark():
     def own(recipe: str, name: str) -> dict[str, object]:
         rows = rows_of(PARAMS.recipes[recipe], GRIDS[name], every_seed=False)

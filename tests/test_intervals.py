@@ -12,14 +12,9 @@ from scipy.stats import bootstrap
 from small_models import settings
 
 from scan_core.errors import InputError
-from scan_core.evaluation.counts import image_counts, joined, load_counts, save_counts
-from scan_core.evaluation.intervals import (
-    cell_differences,
-    differences,
-    intervals,
-    resampled,
-)
-from scan_core.evaluation.metrics import ClassSums, metrics_of
+from scan_core.evaluation.counts import image_counts
+from scan_core.evaluation.intervals import cell_differences, differences, intervals, resampled
+from scan_core.evaluation.metrics import metrics_of
 from scan_core.evaluation.results import Merged, write_evaluation
 from scan_core.evaluation.settings_file import EvaluationSettings
 from scan_core.vocabulary.classes import load_class_list
@@ -86,26 +81,6 @@ def test_differences_are_paired():
         assert 0 < low < difference < high, metric
     unknown = differences((metrics[0], {**metrics[0], "miou": None}), (values[0], values[0]))
     assert unknown["miou"] is None
-
-
-def test_shards_that_are_joined_are_the_whole(tmp_path):
-    whole = _world(30, 5)
-    for number, part in enumerate((whole[:11], whole[11:])):
-        save_counts(tmp_path / f"{number}.npz", {"one": part})
-    parts = [load_counts(tmp_path / f"{number}.npz")[0] for number in range(2)]
-    merged = joined(parts)["one"]
-    assert (merged != whole).nnz == 0
-    assert intervals(resampled(merged, CLASSES).metrics()) == intervals(
-        resampled(whole, CLASSES).metrics()
-    )
-
-
-def test_what_no_image_has_has_no_interval():
-    counts = _world(10, 6)
-    found = intervals(resampled(counts, VOC).metrics())
-    assert found["miou_seen"] is None, "VOC's list says nothing of seen classes"
-    sums = ClassSums.of(counts, VOC).metrics()
-    assert found["miou"][0] < sums["miou"][0] < found["miou"][1]
 
 
 @pytest.fixture

@@ -6,11 +6,9 @@ import zlib
 
 import numpy as np
 import pytest
-import scipy.io
 from PIL import Image
 from raw_data import converted, photo, png, stripes
 
-from scan_core.datasets.formats import FORMATS
 from scan_core.datasets.verification import verify
 from scan_core.errors import InputError
 from scan_core.reporting.draw import draw_sheet
@@ -108,31 +106,3 @@ def test_images_may_be_of_any_kind(tmp_path, name):
     photo(image.with_suffix(".bmp"))
     with pytest.raises(InputError, match=r"one\.\w+ and .*one\.\w+ have the same name"):
         opened(tmp_path, 1, 2)
-
-
-def test_malformed_mat_files_are_named(tmp_path):
-    """Bytes of a good file, changed at random, end in a label or in a message."""
-    good = tmp_path / "good.mat"
-    scipy.io.savemat(good, {"LabelMap": stripes(1, 2).astype(np.uint16)})
-    content, random = good.read_bytes(), np.random.default_rng(0)
-    bad = tmp_path / "bad.mat"
-    told = []
-    for _ in range(300):
-        changed = bytearray(content)
-        for position in random.integers(100, len(content), 3):
-            changed[position] = random.integers(256)
-        bad.write_bytes(changed)
-        try:
-            assert FORMATS["pascal_context"].decode(bad).ndim == 2
-        except InputError as error:
-            told.append(str(error))
-    assert told
-    assert all("bad.mat" in words for words in told)
-
-
-def test_a_picture_of_one_row_is_drawn(tmp_path):
-    _, label = own_data(tmp_path, size=(900, 1))
-    png(label, np.ones((1, 900), np.uint8))
-    opened(tmp_path, 1, 2)
-    draw_sheet(tmp_path / "out/index.json", tmp_path / "sheet.png")
-    assert Image.open(tmp_path / "sheet.png").width > 100

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from scan_core.errors import InputError
-from scan_core.evaluation.confusion import as_evaluated, count_pixels, mean_iou
+from scan_core.evaluation.confusion import count_pixels, mean_iou
 from scan_core.evaluation.counts import confusion_matrix, image_counts, save_counts
 from scan_core.evaluation.metrics import ClassSums, per_class
 from scan_core.evaluation.results import merge_shards
@@ -115,21 +115,6 @@ def test_the_validation_in_training_has_the_metric_of_the_same_name(released):
         assert mean_iou(matrix) == sums.metrics()["miou"][0]
 
 
-def test_many_test_sets_at_once_have_the_numbers_of_each(released):
-    """To the last bit where all have the same classes; else sums have zeros in between."""
-    sums, _ = _case(released, "dense")
-    row = np.concatenate([sums.right, sums.truth, sums.predicted, sums.lent], axis=1)
-    single = sums.metrics()
-    for key, values in ClassSums(np.concatenate([row, 3 * row]), sums.classes).metrics().items():
-        assert values[0] == single[key][0]
-        assert values[1] == pytest.approx(values[0], rel=1e-12)
-
-
-def test_nothing_labelled_gives_nan():
-    sums = ClassSums.of_confusion(np.zeros((21, 21), np.int64), load_class_list("voc_20"))
-    assert np.isnan([value[0] for value in sums.metrics().values()]).all()
-
-
 def test_the_matrix_of_label_maps_is_that_of_the_release(released, tmp_path):
     """Scores to class maps to counts; in two shards, merged."""
     arrays, tables = released
@@ -161,13 +146,6 @@ def test_ids_that_are_no_class_have_no_ground_truth():
         count_pixels(torch.zeros(3, 4), torch.zeros(4, 3), 2)
 
 
-def test_voc_20b_counts_all_other_context_classes_as_background():
-    classes = load_class_list("voc_20b")
-    predicted = torch.tensor([0, 19, 20, 21, 58])
-    assert as_evaluated(predicted, classes).tolist() == [0, 19, 20, 20, 20]
-    assert as_evaluated(predicted, load_class_list("context_59")) is predicted
-
-
 def test_the_table_of_classes():
     classes = load_class_list("mini_ade_36")
     counts = np.zeros((37, 37), np.int64)
@@ -181,12 +159,6 @@ def test_the_table_of_classes():
     assert (first["truth_pixels"], first["predicted_pixels"]) == ("100", "60")
     assert rows[1]["iou"] == ""
     assert rows[1]["mistaken_for"] == ""
-
-
-@pytest.mark.parametrize("name", ["ade20k_150", "ade20k_847", "context_459"])
-def test_every_published_vocabulary_has_its_relations(name):
-    classes = load_class_list(name)
-    assert len(classes.parents) == {"ade20k_150": 33, "ade20k_847": 306, "context_459": 122}[name]
 
 
 def test_relations_of_ones_own(tmp_path):

@@ -4,18 +4,15 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from scan_core.datasets.miniworld.captions import captioned_cutouts, captioned_images
 from scan_core.datasets.miniworld.concepts import CONCEPTS, STUFF, raw_table
-from scan_core.datasets.miniworld.cutouts import MEAN_COLOR, cutout, imperfect
+from scan_core.datasets.miniworld.cutouts import MEAN_COLOR, imperfect
 from scan_core.datasets.miniworld.raw_layouts import generate
 from scan_core.datasets.miniworld.scenes import draw_scene
 from scan_core.datasets.miniworld.shapes import landmark
 from scan_core.datasets.miniworld.textures import texture
-from scan_core.models.crops import masked_crops
-from scan_core.models.preprocessing import ClipInput
 from scan_core.vocabulary.classes import load_class_list
 
 LAYOUTS = ("coco", "ade_challenge", "ade_full", "voc2012", "voc2010")
@@ -49,14 +46,7 @@ def test_training_scenes_hold_the_training_vocabulary_and_two_look_alikes():
 
 @pytest.mark.parametrize(
     ("name", "seen_only"),
-    [
-        ("mini_coco_24", True),
-        ("mini_ade_36", False),
-        ("mini_ade_87", False),
-        ("mini_voc_10", False),
-        ("mini_context_24", False),
-        ("mini_context_50", False),
-    ],
+    [("mini_coco_24", True), ("mini_ade_87", False), ("mini_context_50", False)],
 )
 def test_every_class_occurs(name, seen_only):
     classes = load_class_list(name)
@@ -69,45 +59,15 @@ def test_every_class_occurs(name, seen_only):
     assert missing == []
 
 
-def test_things_are_independent_of_the_setting_and_differ_between_streams():
-    settings: dict[int, set[str]] = {}
-    for number in range(900):
-        scene = draw_scene((5, 1), number, 32)
-        for thing in scene.things:
-            if CONCEPTS[thing].shape:
-                settings.setdefault(thing, set()).add(scene.setting)
-    assert np.mean([len(found) for found in settings.values()]) > 4
-    same = [
-        set(draw_scene((5, 1), n, 32).things) == set(draw_scene((5, 2), n, 32).things)
-        for n in range(50)
-    ]
-    assert not any(same)
-
-
 def test_seen_flags_follow_from_the_training_vocabulary():
     training = set(load_class_list("mini_coco_24").names)
-    trained_nouns = training | {name.split()[-1] for name in training if " " in name} - {
-        "wall",
-        "floor",
-    }
+    trained_nouns = training | {name.split()[-1] for name in training} - {"wall", "floor"}
     for name in ("mini_ade_36", "mini_ade_87", "mini_voc_10", "mini_context_24", "mini_context_50"):
         classes = load_class_list(name)
         assert classes.seen is not None
         for word, seen in zip(classes.names, classes.seen, strict=True):
             assert seen == (word in trained_nouns), word
         assert 0.2 < np.mean(classes.seen) < 0.8
-
-
-def test_fathers_make_sense():
-    classes = load_class_list("mini_ade_87")
-    names = classes.names
-    related = {names[c]: {names[f] for f in parents} for c, parents in classes.parents.items()}
-    assert related["red ball"] == {"ball"}
-    assert related["brick wall"] == {"wall"}
-    synonyms = load_class_list("mini_context_50")
-    rug, carpet = synonyms.names.index("rug"), synonyms.names.index("carpet")
-    assert synonyms.parents[rug] == (carpet,)
-    assert synonyms.parents[carpet] == (rug,)
 
 
 def test_look_alikes_share_every_pixel():
@@ -156,29 +116,6 @@ def test_captioned_pictures_teach_the_whole_language():
     ):
         assert np.array_equal(picture, again)
         assert names == same
-
-
-def test_cutouts_are_the_crops_that_clip_is_shown(monkeypatch):
-    """With the mask known, `masked_crops` makes the same picture."""
-    scene = draw_scene((6,), 3, 128)
-    masks = {}
-
-    def remembered(rng, mask):
-        masks["used"] = imperfect(rng, mask)
-        return masks["used"]
-
-    monkeypatch.setattr("scan_core.datasets.miniworld.cutouts.imperfect", remembered)
-    monkeypatch.setattr("scan_core.datasets.miniworld.cutouts._EXPANSION", (1.6, 1.6))
-    for seed in range(6):
-        picture, _ = cutout(np.random.default_rng(seed), scene, 48)
-        image = torch.from_numpy(scene.pixels.transpose(2, 0, 1).copy())
-        crop = masked_crops(
-            image, torch.from_numpy(masks["used"])[None], ClipInput(48), 1.6
-        ).images[0]
-        expected = crop * torch.tensor(ClipInput(0).std)[:, None, None]
-        found = torch.from_numpy(picture.transpose(2, 0, 1).astype(np.float32))
-        found = found - torch.tensor(ClipInput(0).mean)[:, None, None]
-        assert (found - expected).abs().mean() < 4, "of 255: only the filter's shape differs"
 
 
 def test_cutouts_hide_what_they_do_not_name():

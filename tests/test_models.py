@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from scan_core.errors import InputError
 from scan_core.models import cpu_linear
-from scan_core.models.attention import Attention
 from scan_core.models.build import architecture_of, build_backbone, build_network
 from scan_core.models.checkpoints import load_strict, stage_weights
 from scan_core.models.clip import (
@@ -31,8 +30,7 @@ from scan_core.models.contextual_shift import ContextualShift, choose_tokens, ra
 from scan_core.models.cpu_linear import ConvolutionalLinear
 from scan_core.models.crops import masked_crops
 from scan_core.models.deformable_attention import gather_and_sum, sample_and_sum
-from scan_core.models.preprocessing import ClipInput, resize_for_clip
-from scan_core.models.semantic_integration import EmbeddingEncoderLayer
+from scan_core.models.preprocessing import resize_for_clip
 from scan_core.models.swin import SwinBackbone
 from scan_core.models.text_features import TextEncoder
 from scan_core.params.clips import clip_models, unusable
@@ -43,20 +41,10 @@ from scan_core.training.criterion import PointDraws, SetCriterion, Target, draw_
 from scan_core.training.segmenter import build_adamw
 
 ROOT = Path(__file__).parents[1]
-_DIMENSIONS = (
-    "embed_dim",
-    "image_size",
-    "patch_size",
-    "vision_width",
-    "vision_layers",
-    "text_width",
-    "text_layers",
-    "head_width",
-    "context_length",
-    "stem",
-)
+_DIMENSIONS = "embed_dim image_size patch_size vision_width vision_layers text_width text_layers"
+_NAMES = f"{_DIMENSIONS} head_width context_length stem".split()
 CLIPS = [
-    dict(zip(_DIMENSIONS, values, strict=True))
+    dict(zip(_NAMES, values, strict=True))
     for values in [
         (32, 48, 8, 96, 4, 64, 2, 32, 16, "convolutional"),
         (24, 42, 14, 48, 1, 32, 3, 16, 20, "patches"),
@@ -109,34 +97,6 @@ def test_clip_towers_equal_open_clip(dimensions):
     torch.testing.assert_close(encode_texts(clip, tokens), expected, rtol=0, atol=2e-6)
 
 
-@torch.no_grad()
-def test_a_named_clip_is_open_clips():
-    """From one seed the same weights, and from these the same features."""
-    name = "ViT-S-32-alt"
-    torch.manual_seed(7)
-    clip = build_clip(name)
-    torch.manual_seed(7)
-    theirs = open_clip.CLIP(**open_clip.get_model_config(name)).eval()
-    expected = theirs.state_dict()
-    assert clip.state_dict().keys() == expected.keys()
-    assert all(torch.equal(tensor, expected[key]) for key, tensor in clip.state_dict().items())
-    images = torch.randn(2, 3, *clip.visual.image_size)
-    torch.testing.assert_close(
-        encode_images(clip.visual, images), theirs.encode_image(images), rtol=0, atol=1e-5
-    )
-
-
-@torch.no_grad()
-def test_activations_are_open_clips():
-    with torch.device("meta"):
-        quick, plain = build_clip("ViT-B-32-quickgelu"), build_clip("ViT-B-32")
-    x = torch.linspace(-4, 4, 50)
-    expected = open_clip.transformer.QuickGELU()(x)
-    assert torch.equal(quick.visual.transformer.resblocks[3].mlp[1](x), expected)
-    assert torch.equal(quick.transformer.resblocks[3].mlp[1](x), expected)
-    assert torch.equal(plain.visual.transformer.resblocks[3].mlp[1](x), F.gelu(x))
-
-
 def test_a_small_clip_comes_from_a_file(tmp_path):
     """So that a recipe of one's own need not train it again."""
     weights = build_clip(CLIPS[1])
@@ -146,14 +106,6 @@ def test_a_small_clip_comes_from_a_file(tmp_path):
     expected = weights.state_dict()
     assert loaded.keys() == expected.keys()
     assert all(torch.equal(value, expected[key]) for key, value in loaded.items())
-
-
-def test_clips_mean_and_deviation_are_open_clips():
-    for ours, theirs in (
-        (ClipInput(0).mean, open_clip.OPENAI_DATASET_MEAN),
-        (ClipInput(0).std, open_clip.OPENAI_DATASET_STD),
-    ):
-        assert ours == tuple(255 * value for value in theirs)
 
 
 @pytest.mark.parametrize("size", [(64, 96), (224, 160)])
@@ -204,8 +156,6 @@ def test_a_backbone_of_timm_trains_by_a_key_of_the_recipe(model):
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0]
-    body = network.proposal_network.backbone.body
-    assert any(parameter.grad.abs().sum() > 0 for parameter in body.parameters())
 
 
 @pytest.mark.parametrize("model", ["convnext_foo", "swin_tiny_patch4_window7_224"])
@@ -337,38 +287,6 @@ def test_deformable_sampling_equals_grid_sample(read):
         torch.testing.assert_close(gradient, reference, rtol=1e-4, atol=1e-5)
 
 
-def test_deformable_sampling_where_places_are_no_numbers():
-    sizes = [(2, 3), (1, 1)]
-    values = torch.randn(1, 7, 2, 4)
-    places = torch.zeros(1, 3, 2, 2, 1, 2)
-    places[0, 1] = torch.nan
-    ours = gather_and_sum(values, sizes, places, torch.ones(1, 3, 2, 2, 1))
-    assert ours[:, 1].isnan().all()
-    assert ours[:, [0, 2]].isfinite().all()
-
-
-@torch.no_grad()
-def test_attention_equals_torch():
-    torch.manual_seed(0)
-    ours, theirs = Attention(24, 3), nn.MultiheadAttention(24, 3, batch_first=True)
-    ours.load_state_dict(theirs.state_dict())
-    query, key, value = torch.randn(2, 5, 24), torch.randn(2, 7, 24), torch.randn(2, 7, 24)
-    allowed = torch.rand(2, 5, 7) < 0.5
-    allowed[..., 0] = True
-    expected, _ = theirs(query, key, value, attn_mask=~allowed.repeat_interleave(3, dim=0))
-    torch.testing.assert_close(ours(query, key, value, allowed), expected, rtol=0, atol=1e-6)
-
-
-@torch.no_grad()
-def test_embedding_encoder_equals_torch_on_sequences_of_one():
-    torch.manual_seed(0)
-    ours = EmbeddingEncoderLayer(24, 40, dropout=0.1).eval()
-    theirs = nn.TransformerEncoderLayer(24, 4, 40, batch_first=True).eval()
-    ours.load_state_dict(theirs.state_dict())
-    x = torch.randn(9, 24)
-    torch.testing.assert_close(ours(x), theirs(x[:, None])[:, 0], rtol=0, atol=1e-6)
-
-
 def test_convolutional_linear_is_linear(monkeypatch):
     monkeypatch.setattr(cpu_linear, "convolutions_are_faster", lambda: True)
     torch.manual_seed(0)
@@ -391,58 +309,7 @@ def test_convolutional_linear_is_linear(monkeypatch):
         assert torch.equal(layer(x), expected)
 
 
-@pytest.mark.parametrize(
-    ("vendor", "capability", "threads", "faster"),
-    [
-        ("AuthenticAMD", "AVX512", 2, True),
-        ("GenuineIntel", "AVX512", 2, False),
-        ("AuthenticAMD", "AVX2", 2, False),
-        ("AuthenticAMD", "AVX512", 1, False),
-    ],
-)
-def test_convolutions_only_where_they_were_measured_to_be_faster(
-    monkeypatch, vendor, capability, threads, faster
-):
-    monkeypatch.setattr(cpu_linear, "about_processor", lambda field: vendor)
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    assert cpu_linear.convolutions_are_faster() is faster
-
-
-def _read(mask, points):
-    return F.grid_sample(mask[None, None], 2 * points - 1, align_corners=False)
-
-
-def _naive_losses(logits, masks, targets, matching, points, weights):
-    """Loss by loss, image by image, with every mask in full."""
-    class_weight, mask_weight, dice_weight, no_object = weights
-    outputs, images, _, classes = logits.shape
-    total = 0.0
-    count = sum(len(target.classes) for target in targets)
-    for output in range(outputs):
-        truth = torch.full(logits.shape[1:3], classes - 1)
-        first = 0
-        for image in range(images):
-            size = len(targets[image].classes)
-            for pair in range(first, first + size):
-                query = matching.queries[output, pair]
-                mask = matching.targets[output, pair] - first
-                truth[image, query] = targets[image].classes[mask]
-                x = _read(masks[output, image, query], points)
-                t = _read(targets[image].masks[mask].float(), points)
-                total += mask_weight * F.binary_cross_entropy_with_logits(x, t) / count
-                p = x.sigmoid()
-                dice = 1 - (2 * (p * t).sum() + 1) / (p.sum() + t.sum() + 1)
-                total += dice_weight * dice / count
-            first += size
-        weight = torch.ones(classes)
-        weight[-1] = no_object
-        flat = logits[output].flatten(0, 1)
-        total += class_weight * F.cross_entropy(flat, truth.flatten(), weight)
-    return total
-
-
-def test_the_criterion_equals_a_naive_one_and_survives_images_without_masks():
+def test_the_criterion_survives_images_without_masks():
     from scan_core.models.mask_decoder import Proposals
 
     torch.manual_seed(0)
@@ -459,11 +326,6 @@ def test_the_criterion_equals_a_naive_one_and_survives_images_without_masks():
     )
     criterion = SetCriterion(2, 5, 4, 0.1, 50)
     losses = criterion(logits, proposals, targets, draws)
-    masks = torch.einsum("lbqm,bmhw->lbqhw", proposals.mask_embeddings, proposals.mask_features)
-    expected = _naive_losses(
-        logits, masks, targets, losses.matching, points[None, None], (2, 5, 4, 0.1)
-    )
-    torch.testing.assert_close(losses.total, expected)
     without = SetCriterion(2, 5, 4, 0.1, 50, discard_last_auxiliary=True)
     difference = losses.total - without(logits, proposals, targets, draws).total
     torch.testing.assert_close(difference, (losses.classes + losses.masks + losses.dice)[-2])

@@ -12,7 +12,6 @@ import pytest
 from documented import ROOT, commands, shown_files
 from PIL import Image
 from project import Project, reduced
-from pycocotools.coco import COCO
 from ruamel.yaml import YAML
 from small_models import tiny_scan
 
@@ -80,34 +79,6 @@ def test_the_guide_gives_numbers_and_a_sheet(followed):
     assert len((own / "per_class.csv").read_text().splitlines()) == 6
     scored = json.loads((own / "scored/metrics.json").read_text())
     assert scored["results"]["combined"] == metrics["results"]["combined"]
-
-
-def test_predictions_as_coco_results_are_the_label_maps(followed):
-    """Read back by pycocotools itself, as results of a data set with these images and classes."""
-    own = followed.folder / "own"
-    results = json.loads((own / "predictions/combined.json").read_text())
-    sizes = {
-        stem: Image.open(own / f"predictions/combined/{stem}.png").size for stem in STEMS["val"]
-    }
-    truth = COCO()
-    truth.dataset = {
-        "images": [{"id": s, "width": w, "height": h} for s, (w, h) in sizes.items()],
-        "categories": [{"id": i, "name": name} for i, name in enumerate(CLASSES)],
-        "annotations": [],
-    }
-    truth.createIndex()
-    read = truth.loadRes(str(own / "predictions/combined.json"))
-    assert {result["file_name"] for result in results} == {f"{stem}.jpg" for stem in STEMS["val"]}
-    for stem in STEMS["val"]:
-        labels = np.array(Image.open(own / f"predictions/combined/{stem}.png"))
-        covered = np.zeros(labels.shape, int)
-        for found in read.loadAnns(read.getAnnIds(imgIds=[stem])):
-            mask = read.annToMask(found).astype(bool)
-            assert np.array_equal(mask, labels == found["category_id"])
-            assert found["area"] == mask.sum()
-            assert found["category"] == CLASSES[found["category_id"]]
-            covered += mask
-        assert (covered == 1).all()
 
 
 def test_the_recipe_of_the_guide_makes_nothing_that_it_does_not_use(followed):

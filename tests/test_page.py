@@ -121,12 +121,9 @@ HUGE = file_of(Image.new("1", (13_000, 13_000)))
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", {}, "of a kind that is not read"),
         (_cut("PNG"), {}, "damaged"),
         (HUGE, {}, "13000 x 13000 pixels, more than the 50 million"),
-        (file_of(Image.new("1", (20_000, 20_000))), {}, "pixels"),
         (SCANS, {}, "is a progressive JPEG of 2"),
         (b"\0" * 41_000_000, {}, "more than 40 MB"),
-        (b"\0" * 60_000_000, {}, "more than 40 MB"),
         (PHOTO, {"names": ","}, "class 1 of 2 has an empty name"),
-        (PHOTO, {"names": "sea, sea"}, "'sea' is given twice"),
         (PHOTO, {"names": "@/etc/passwd"}, "type the class names"),
         (PHOTO, {"background": "@/etc/passwd"}, "type the class names"),
         (PHOTO, {"names": "a" * 10_001}, "at most 10000 characters"),
@@ -134,7 +131,6 @@ HUGE = file_of(Image.new("1", (13_000, 13_000)))
         (PHOTO, {"names": 7}, "names: Input should be a valid string"),
         (PHOTO, {"names": "\ud800"}, "request: Invalid JSON"),
         (PHOTO, {"clip_weight": 7}, "clip_weight: Input should be less than or equal to 1"),
-        (PHOTO, {"mask_threshold": "x"}, "mask_threshold: Input should be a valid number"),
         (PHOTO, {"path": "/etc/passwd"}, "path: Extra inputs are not permitted"),
         (None, {"image": "http://127.0.0.1/x.png"}, ""),
         (None, {"image": {"path": "/etc/passwd"}}, "image: "),
@@ -263,16 +259,10 @@ def test_the_page_in_a_browser(address, viewer, tmp_path):
         words = wait(lambda: find("#lists").is_displayed()) and find("#names").get_property("value")
         assert {row.split()[0] for row in rows()} <= set(words.replace(",", "").split())
         assert len(rows()) == len(words.split(","))
-        for slider, key in (("clip_weight", Keys.ARROW_LEFT), ("mask_threshold", Keys.END)):
-            old = viewer.answers
-            find(f"#{slider}").send_keys(key * 4)
-            wait(lambda old=old: viewer.answers > old)
-            settled()
         old = viewer.answers
-        find("#reset").click()
+        find("#clip_weight").send_keys(Keys.ARROW_LEFT * 4)
         wait(lambda: viewer.answers > old)
         settled()
-        assert find("#clip_weight").get_property("value") == str(viewer.settings.clip_weight)
         assert viewer.looks == before + 1, "the networks run once"
         whole = picture()
         find("#rows tr").click()

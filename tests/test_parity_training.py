@@ -198,16 +198,8 @@ def test_clip_fine_tuning(pack):
     load_strict(both, ours, "the measured CLIP")
 
     def images(first):
-        return torch.stack(
-            [
-                normalise(
-                    torch.from_numpy(image(first + i, 224, 224)),
-                    ClipInput(0).mean,
-                    ClipInput(0).std,
-                )
-                for i in range(6)
-            ]
-        )
+        drawn = (torch.from_numpy(image(first + i, 224, 224)) for i in range(6))
+        return torch.stack([normalise(one, ClipInput(0).mean, ClipInput(0).std) for one in drawn])
 
     whole, crops = images(300), images(400)
     pack.check("clipft.original_image", whole, stage, 3e-5)
@@ -229,15 +221,9 @@ def test_clip_fine_tuning(pack):
         for block in range(7):
             pack.check(f"clipft.orig.{block}_cls_token", view.cls[block][None], stage, 3e-5)
         pack.check("clipft.orig.final_cls_token", view.feature, stage, 3e-5)
+        shift = (expected["replace_layer"], expected["replace_ratio"])
         features = shifted_image_features(
-            clip,
-            original,
-            crops,
-            masks,
-            whole,
-            expected["replace_layer"],
-            expected["replace_ratio"],
-            generators=None,
+            clip, original, crops, masks, whole, *shift, generators=None
         )
         texts = F.normalize(encode_texts(clip, tokens), dim=-1)
         loss = contrastive_loss(features, texts, clip.logit_scale.exp())
@@ -278,10 +264,6 @@ def _pairs(matching, targets):
         queries = matching.queries[output].split(sizes)
         masks = matching.targets[output].split(sizes)
         starts = np.cumsum([0, *sizes[:-1]])
-        found.append(
-            [
-                [q.tolist(), (m - start).tolist()]
-                for q, m, start in zip(queries, masks, starts.tolist(), strict=True)
-            ]
-        )
+        pairs = zip(queries, masks, starts.tolist(), strict=True)
+        found.append([[q.tolist(), (m - start).tolist()] for q, m, start in pairs])
     return found

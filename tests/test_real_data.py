@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import scipy.io
 from PIL import Image
 from raw_data import converted
 
@@ -61,40 +60,3 @@ def test_ade20k_847_names_every_pixel_as_its_annotators_did(tmp_path):
         assert len(present) > 5
         for raw_id in present:
             assert annotated[raw_id] == classes.names[classes.raw_ids.index(raw_id)]
-
-
-def test_voc_palette_and_grey_are_the_same(tmp_path):
-    maps = []
-    for folder in ("SegmentationClass", "SegmentationClassAug"):
-        root = tmp_path / folder / "VOCdevkit/VOC2012"
-        root.mkdir(parents=True)
-        for own in ("JPEGImages", "ImageSets"):
-            (root / own).symlink_to(REAL / "VOCdevkit/VOC2012" / own)
-        (root / folder).symlink_to(REAL / "VOCdevkit/VOC2012" / folder)
-        maps.append(run("pascal_voc", "voc_20", tmp_path / folder, tmp_path / f"o{folder}", "val"))
-    (palette,), (grey,) = (list(found.values()) for found in maps)
-    assert np.array_equal(palette, grey)
-    assert len(np.unique(palette)) > 1
-
-
-def test_context_59_and_459_agree(tmp_path):
-    source = REAL / "VOCdevkit/VOC2010/trainval"
-    root = tmp_path / "raw/VOCdevkit/VOC2010"
-    (root / "ImageSets/Main").mkdir(parents=True)
-    (root / "JPEGImages").mkdir()
-    (root / "trainval").symlink_to(source)
-    stems = sorted(path.stem for path in source.glob("*.mat"))
-    (root / "ImageSets/Main/val.txt").write_text("\n".join(stems))
-    for stem in stems:  # the photos are not among the real files
-        height, width = scipy.io.loadmat(str(source / f"{stem}.mat"))["LabelMap"].shape
-        Image.new("RGB", (width, height)).save(root / f"JPEGImages/{stem}.jpg")
-    full, part = load_class_list("context_459"), load_class_list("context_59")
-    maps_459 = run("pascal_context", "context_459", tmp_path / "raw", tmp_path / "459", "val")
-    maps_59 = run("pascal_context", "context_59", tmp_path / "raw", tmp_path / "59", "val")
-    to_59 = np.full(len(full) + 1, -1)  # the last for what has no label
-    for class_id, raw_id in enumerate(part.raw_ids):
-        to_59[full.raw_ids.index(raw_id)] = class_id
-    assert len(maps_59) == 12
-    for stem, label in maps_459.items():
-        assert np.array_equal(to_59[label], maps_59[stem])
-        assert (maps_59[stem] >= 0).mean() > 0.3

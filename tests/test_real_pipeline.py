@@ -52,11 +52,7 @@ def _few_steps(params, raw: Path, clip_file: Path) -> None:
                 "classes": "coco_stuff_171",
                 "images": {"train": None},
             },
-            "ade20k_150": {
-                "format": "ade20k_150",
-                "classes": "ade20k_150",
-                "images": {"val": 1},
-            },
+            "ade20k_150": {"format": "ade20k_150", "classes": "ade20k_150", "images": {"val": 1}},
         },
     )
     recipe["clip"]["source"] = f"file:{clip_file}"

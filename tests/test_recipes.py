@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from scan_core.errors import InputError
-from scan_core.params.reading import merged, override, read_params, select_params, validate
-from scan_core.params.schema.recipe import Recipe
+from scan_core.params.reading import merged, read_params, select_params, validate
 
 ROOT = Path(__file__).parents[1]
 
 
 SHIPPED = read_params(ROOT / "params.yaml")
+GRID = "ablations.components"
 
 
 @pytest.fixture
@@ -64,73 +64,47 @@ def test_numbers_are_yaml_1_2(tmp_path):
     assert read_params(file) == {"rate": 6e-5, "word": "off"}
 
 
-def _set(path, value):
-    def change(document):
-        *blocks, last = path.split(".")
-        here = document
-        for block in blocks:
-            here = here[block]
-        here[last] = value
-
-    return change
-
-
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("path", "value", "says"),
     [
         (
-            _set("recipes.mini.segmenter.training.lerning_rate", 1e-3),
-            ["recipes.mini.segmenter.training.lerning_rate", "did you mean 'learning_rate'"],
+            "segmenter.training.lerning_rate",
+            1,
+            "training.lerning_rate.*mean 'learning_rate'",
         ),
-        (_set("ablation", {}), ["ablation: unknown key, did you mean 'ablations'"]),
-        (_set("recipe", "vitl41"), ["recipe: 'vitl41' is unknown, did you mean 'vitl14'"]),
-        (_set("recipes.mini.seed", "zero"), ["recipes.mini.seed", "integer", "'zero'"]),
-        (
-            _set("recipes.mini.inference.clip_weight", 1.5),
-            ["recipes.mini.inference.clip_weight: ", "less than or equal to 1, got 1.5"],
-        ),
-        (
-            _set("recipes.mini.inference.mask_threshold", {"mini_ade_36": 0.5}),
-            ["'inference.mask_threshold' needs a 'default'"],
-        ),
-        (
-            _set("recipes.mini.clip.architecture.patch", 8),
-            ["recipes.mini.clip.architecture.patch", "did you mean 'patch_size'"],
-        ),
-        (
-            _set("recipes.mini.datasets.source", "dowload"),
-            ["recipes.mini.datasets.source", "generate | download | local:<...>"],
-        ),
-        (_set("recipes.mini.datasets.train", "coco"), ["'train: coco' names no benchmark"]),
-        (_set("recipes.mini.grids", ["componets"]), ["did you mean 'components'"]),
-        (
-            _set("ablations.components.vary", {"segmenter.training.step": [1]}),
-            ["ablations.components.vary", "segmenter.training.step", "did you mean 'steps'"],
-        ),
-        (
-            _set("ablations.components.vary", {"inference.replace_ratio": [0.1, 7]}),
-            ["ablations.components.vary", "replace_ratio", "got 7"],
-        ),
-        (
-            _set("ablations.components.fixed", {"segmenter.training.step": 1}),
-            ["ablations.components.fixed", "segmenter.training.step", "did you mean 'steps'"],
-        ),
-        (
-            _set("ablations.components.fixed", {"clip_finetune.contextual_shift": False}),
-            ["'clip_finetune.contextual_shift' is both fixed and varied"],
-        ),
-        (_set("ablations.components.benchmarks", ["mini_ade_35"]), ["did you mean 'mini_ade_36'"]),
+        ("ablation", {}, "ablation: unknown key, did you mean 'ablations'"),
+        ("recipe", "vitl41", "recipe: 'vitl41' is unknown, did you mean 'vitl14'"),
+        ("seed", "zero", "recipes.mini.seed: .*integer.*'zero'"),
+        ("inference.clip_weight", 1.5, "clip_weight: .*less than or equal to 1, got 1.5"),
+        ("inference.mask_threshold", {"mini_ade_36": 0.5}, "mask_threshold' needs a 'default'"),
+        ("clip.architecture.patch", 8, "clip.architecture.patch.*did you mean 'patch_size'"),
+        ("datasets.source", "dowload", "datasets.source.*generate . download . local:<...>"),
+        ("datasets.train", "coco", "'train: coco' names no benchmark"),
+        ("grids", ["componets"], "did you mean 'components'"),
+        (f"{GRID}.vary", {"segmenter.training.step": [1]}, f"{GRID}.vary.*step.*mean 'steps'"),
+        (f"{GRID}.vary", {"inference.replace_ratio": [7]}, f"{GRID}.vary.*replace_ratio.*got 7"),
+        (f"{GRID}.fixed", {"segmenter.training.step": 1}, f"{GRID}.fixed.*step.*mean 'steps'"),
+        (f"{GRID}.fixed", {"clip_finetune.contextual_shift": False}, "is both fixed and varied"),
+        (f"{GRID}.benchmarks", ["mini_ade_35"], "did you mean 'mini_ade_36'"),
+        ("seed", 2**32, "recipes.mini.seed: .*less than 4294967296"),
+        ("ablations.repeated.seeds", [0, 2**32], "ablations.repeated.seeds.1"),
+        ("segmenter.augmentation.short_side", [160, 96], "160, 96.' must be in order"),
+        ("segmenter.augmentation.longest_side", 100, "not above 'longest_side: 100'"),
+        ("inference.short_side", 999, "greater than 'longest_side'"),
+        ("segmenter.mask_decoder.queries", 10**9, "queries.*10000"),
+        ("clip_finetune.batch_size", 10**12, "batch_size.*10000000"),
+        ("clip_finetune.learning_rate", float("inf"), "finite number"),
+        ("segmenter.mask_decoder.heads", 7, "'width: 64' is no multiple of 'heads: 7'"),
     ],
 )
-def test_a_mistake_is_named_with_what_is_allowed(document, change, words):
-    change(document)
-    with pytest.raises(InputError) as caught:
+def test_a_mistake_is_named_with_what_is_allowed(document, path, value, says):
+    *blocks, last = path.split(".")
+    here = document if path.startswith(("recipe", "ablation")) else document["recipes"]["mini"]
+    for block in blocks:
+        here = here[block]
+    here[last] = value
+    with pytest.raises(InputError, match=rf"^params\.yaml: (?s:.*){says}"):
         validate(document)
-    message = str(caught.value)
-    assert message.startswith("params.yaml: ")
-    assert message.count("\n") == 0
-    for word in words:
-        assert word in message
 
 
 def test_a_missing_key_is_named(document):
@@ -142,56 +116,7 @@ def test_a_missing_key_is_named(document):
     )
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (_set("recipes.mini.seed", 2**32), ["recipes.mini.seed", "less than 4294967296"]),
-        (_set("ablations.repeated.seeds", [0, 2**32]), ["ablations.repeated.seeds.1"]),
-        (_set("searches.settings.seed", -1), ["searches.settings.seed"]),
-        (
-            _set("recipes.mini.segmenter.augmentation.short_side", [160, 96]),
-            ["'short_side: [160, 96]' must be in order"],
-        ),
-        (
-            _set("recipes.mini.segmenter.augmentation.longest_side", 100),
-            ["not above 'longest_side: 100'"],
-        ),
-        (_set("recipes.mini.inference.short_side", 999), ["greater than 'longest_side'"]),
-        (_set("recipes.mini.segmenter.mask_decoder.queries", 10**9), ["queries", "10000"]),
-        (_set("recipes.mini.segmenter.backbone.depths", [2, 2, 18000, 2]), ["depths.2", "1000"]),
-        (_set("recipes.mini.clip_finetune.batch_size", 10**12), ["batch_size", "10000000"]),
-        (_set("recipes.mini.clip_finetune.learning_rate", float("inf")), ["finite number"]),
-        (
-            _set("recipes.mini.segmenter.mask_decoder.heads", 7),
-            ["'width: 64' is no multiple of 'heads: 7'"],
-        ),
-    ],
-)
-def test_impossible_and_absurd_sizes_are_refused(document, change, words):
-    change(document)
-    with pytest.raises(InputError) as caught:
-        validate(document)
-    for word in ["params.yaml: ", *words]:
-        assert word in str(caught.value)
-
-
-HOSTILE = [
-    "",
-    "a/b",
-    "..",
-    "../evil",
-    "/abs",
-    "a;touch x",
-    "$HOME",
-    "$(id)",
-    "a b",
-    "-n",
-    "é",
-    "a\n",
-]
-
-
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", ["", "a/b", "..", "a;touch x", "$(id)", "a b", "-n", "é", "a\n"])
 @pytest.mark.parametrize("table", ["recipes", "ablations", "searches", "benchmarks"])
 def test_names_that_a_shell_or_a_folder_would_take_for_something_else_are_refused(
     document, table, name
@@ -216,20 +141,13 @@ def test_names_of_the_alphabet_are_allowed(document):
 
 
 def test_a_recipe_says_only_what_differs(document):
+    inference = {"mask_threshold": {"voc_20b": None, "ade20k_150": 0.1}, "clip_weight": 0.5}
+    inference |= {"benchmarks": ["ade20k_150"], "replace_ratio": 0.1, "ensemble": "log"}
     document["recipes"]["mine"] = {
         "extends": "vitl14",
         "datasets": {"benchmarks": {"voc_20b": None}},
-        "clip": {
-            "source": "train",
-            "pretraining": document["recipes"]["mini"]["clip"]["pretraining"],
-        },
-        "inference": {
-            "benchmarks": ["ade20k_150"],
-            "mask_threshold": {"voc_20b": None, "ade20k_150": 0.1},
-            "clip_weight": 0.5,
-            "replace_ratio": 0.1,
-            "ensemble": "log",
-        },
+        "clip": {**document["recipes"]["mini"]["clip"], "source": "train"},
+        "inference": inference,
     }
     small = document["recipes"]["mini"]["clip"]["architecture"]
     document["recipes"]["mine"]["clip"]["architecture"] = {**small, "vision_layers": 24}
@@ -339,15 +257,12 @@ def test_aliases_are_allowed(tmp_path):
     ("architecture", "words"),
     [
         ("ViT-L/14", "no model 'ViT-L/14'; near it are ViT-L-14"),
-        ("ViT-B-61", "no model 'ViT-B-61'; near it are ViT-B-16"),
         ("ViT-B-16-SigLIP", "attention pooling"),
         ("EVA02-B-16", "of timm"),
         ("RN50", "ResNet"),
         ("coca_ViT-B-32", "CoCa"),
-        ("ViT-L-14-CLIPA", "mean over the patches"),
         ("nllb-clip-base", "facebook/nllb-200-distilled-600M of Hugging Face"),
         ("ViT-H-14-worldwide", "tokenizer is that of facebook/xlm-v-base"),
-        ("ViT-M-16-alt", "vision_cfg has ls_init_value"),
     ],
 )
 def test_a_clip_that_cannot_be_used_is_refused_with_the_reason(document, architecture, words):
@@ -367,29 +282,6 @@ def test_a_clip_from_a_file_says_what_its_weights_want(document):
         assert validate(document).recipes["vitl14"].clip.tag == tag
     clip["source"] = "open_clip:datacomp_xl_s13b_b90k"
     assert validate(document).recipes["vitl14"].clip.tag == "datacomp_xl_s13b_b90k"
-
-
-def test_overrides_come_as_text_and_are_typed(document, tmp_path):
-    frozen = tmp_path / "frozen.json"
-    frozen.write_text(json.dumps(document))
-    config = copy.deepcopy(document)
-    config["recipe"] = "vitl14"
-    config["recipes"]["vitl14"]["segmenter"]["training"] = {"steps": "7", "learning_rate": "1e-5"}
-    config["recipes"]["vitl14"]["inference"]["replace_layers"] = ["1", "3"]
-    params = select_params(config, frozen)
-    name, recipe = params.recipe, params.recipes[params.recipe]
-    assert name == "vitl14"
-    assert recipe.segmenter.training.steps == 7
-    assert recipe.segmenter.training.learning_rate == 1e-5
-    assert recipe.inference.replace_layers == [1, 3]
-
-
-def test_override_changes_one_key_of_a_copy(document):
-    mini = document["recipes"]["mini"]
-    before = mini["inference"]["clip_weight"]
-    changed = override(mini, "inference.clip_weight", 0.25)
-    assert Recipe.model_validate(changed).inference.clip_weight == 0.25
-    assert mini["inference"]["clip_weight"] == before != 0.25
 
 
 def test_a_run_keeps_the_parameters_it_began_with(tmp_path):

@@ -3,9 +3,6 @@
 import base64
 import json
 import re
-import subprocess
-import sys
-from html import unescape
 from io import BytesIO, StringIO
 from pathlib import Path
 
@@ -14,13 +11,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from raw_data import png, written
 
-from scan_core.datasets.index import BenchmarkIndex, Sample, Split
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
 from scan_core.params.classifiers import CLASSIFIERS
 from scan_core.params.metric_names import METRICS
-from scan_core.reporting.draw import DRAWN, draw_panels, draw_sheet
+from scan_core.reporting.draw import DRAWN, draw_panels
 from scan_core.reporting.figures import (
     confusion_figure,
     per_class_figure,
@@ -36,13 +33,11 @@ from scan_core.reporting.grids import (
     grid_values,
     load_grid,
 )
-from scan_core.reporting.report import WIDEST, finding, report_page
+from scan_core.reporting.report import finding, report_page
 from scan_core.reporting.results import load_curves, load_evaluations, load_per_class
 from scan_core.reporting.tables import (
-    PAPER_BENCHMARKS,
     Table,
     benchmark_metrics,
-    best_cells,
     detail_table,
     load_published,
     main_table,
@@ -127,14 +122,6 @@ def test_where_both_rules_agree_no_row_is_there_twice_with_one_benchmark_too(tmp
     assert list(table.cells) == ["classified by", "mini_ade_36"]
     assert list(table.cells["classified by"]) == list(CLASSIFIERS.values())
     assert "`miou_d2_v06`, the rule of the paper, gives the same values" in table.note
-    record = json.loads(path.read_text())
-    record["results"]["chance"]["miou_d2_v06"] = 0.01
-    path.write_text(json.dumps(record))
-    table = main_table(load_evaluations([path]))
-    assert table.cells.iloc[:, :2].to_numpy().tolist() == [
-        ["chance", "miou_d2_v06"],
-        *([name, "miou"] for name in CLASSIFIERS.values()),
-    ]
 
 
 def test_details_and_external_methods(tmp_path):
@@ -146,7 +133,6 @@ def test_details_and_external_methods(tmp_path):
     row = table.cells.set_index(["benchmark", "classified by"]).loc["voc_20b", "combined"]
     assert (row["classes"], row["images"]) == ("3", "120")
     assert (row["SG-IoU"], row["pAcc"], row["mIoU, unseen"]) == ("50.00", "75.00", "–")
-    assert cells(table, "voc_20b", "other (given predictions)")[2] == "30.00"
     table = main_table(results)
     assert cells(table, "other (given predictions)", "miou") == ["30.00", "–"]
     assert "other has none for ade20k_150" in table.note
@@ -155,12 +141,6 @@ def test_details_and_external_methods(tmp_path):
         **dict.fromkeys(("miou", "miou_d2_v06"), 25.0),
         **{"sg_iou": 50.0, "in_vocabulary_miou": 12.5, "clip_only_miou": 12.5},
     }
-
-
-def test_best_cells_ties_groups_and_where_all_are_equal():
-    table = pd.DataFrame([["a", "1.0", "2"], ["b", "1.0", "3"], ["c", "–", "3"]])
-    assert best_cells(table, 1).to_numpy().nonzero()[0].tolist() == [1, 2]
-    assert best_cells(table, 1, ["x", "x", np.nan]).to_numpy().nonzero()[0].tolist() == [1]
 
 
 @pytest.mark.parametrize(
@@ -180,42 +160,22 @@ def test_difference_to_the_papers_row_is_by_its_rule(tmp_path, architecture, met
     change = cells(table, f"ours − {method}", *["–"] * 4, "miou_d2_v06")
     assert change == ["–", expected, "–", "–", "–", "–"]
     first, second = table.cells.iloc[0], table.cells.iloc[1]
-    assert first["method"] == second["method"] == "ours (paper)"
     assert first.iloc[5:].tolist() == ["miou_d2_v06", "–", "15.00", "–", "–", "–", "25.00"]
     assert second.iloc[5:8].tolist() == ["miou", "–", "21.00"]
-    assert "PC459 120" in table.note
-    scored = scored_table(results)
-    assert scored.cells.columns[-1] == "PC459"
-    assert cells(scored, "**paper**", "–", "miou") == ["21.0"]
-    values = scored.cells["PC459"].astype(float)
-    assert (values.diff().dropna() <= 0).all()
-
-
-def test_published_numbers_stand_apart_from_other_benchmarks(tmp_path):
-    results = load_evaluations([evaluation(tmp_path, "mini_ade_36")])
-    table = published_table(results, "small")
-    assert len(table.cells) == len(load_published()) > 70
-    assert "not comparable" in table.markdown()
-    assert scored_table(results) is None
+    assert cells(scored_table(results), "**paper**", "–", "miou") == ["21.0"]
 
 
 def test_the_best_published_values_are_marked_and_doubtful_ones_are_not_among_them(tmp_path):
     published = load_published()
     assert set(published["reading"]) <= {"authors", "quoted", "second-hand", "doubtful"}
     assert published.loc[published["reading"] == "doubtful", "method"].tolist() == ["PCA-Seg L"]
-    table = published_table(load_evaluations([evaluation(tmp_path, "mini_ade_36")]), "small")
-    trusted = published[published["reading"] != "doubtful"]
-    for column in PAPER_BENCHMARKS.values():
-        values = trusted[column]
-        expected = set(trusted.index[values == values.max()])
-        if column == "PC459":
-            by_rule = values.dropna().groupby(trusted["PC459_rule"].str[:3])
-            expected = set(by_rule.idxmax()[["old", "new"]])
-        assert expected == set(np.flatnonzero(table.best[column])), column
+    results = load_evaluations([evaluation(tmp_path, "mini_ade_36")])
+    table = published_table(results, "small")
+    trusted = published[published["reading"] != "doubtful"]["A150"]
+    assert set(trusted.index[trusted == trusted.max()]) == set(np.flatnonzero(table.best["A150"]))
     assert "PCA-Seg L ‡" in set(table.cells["method"])
-    assert "†: second-hand. ‡: doubtful." in table.note
-    dino = published.set_index("method").loc["dinov3.seg", list(PAPER_BENCHMARKS.values())]
-    assert dino.astype(float).mean() == pytest.approx(50.44, abs=0.005), "the mean that it states"
+    assert "not comparable" in table.markdown()
+    assert scored_table(results) is None
 
 
 def test_the_formats_carry_the_cells():
@@ -225,15 +185,10 @@ def test_the_formats_carry_the_cells():
     assert read.to_numpy().tolist() == [["a_b|c", -1.5], ["d & <e>", 2.0]]
     assert re.search(r"\| a_b\\\|c +\| +−1\.50 \|", table.markdown())
     assert "**2.00**" in table.markdown()
-    latex = table.latex()
-    assert r"a\_b|c & $-$1.50 \\" in latex
-    assert r"d \& <e> & \bfseries 2.00 \\" in latex
-    assert r"\caption{A \& B. x $\pm$ 5 \%.}" in latex
-    html = table.html()
-    shown = [unescape(cell) for cell in re.findall("<td[^>]*>(.*?)</td>", html)]
-    assert shown == ["a_b|c", "−1.50", "d & <e>", "2.00"]
-    assert "<code>x</code> ± 5 %." in html
-    assert re.search(r"row1_col1 \{\s*font-weight: bold", html)
+    assert r"d \& <e> & \bfseries 2.00 \\" in table.latex()
+    assert r"\caption{A \& B. x $\pm$ 5 \%.}" in table.latex()
+    assert "d &amp; &lt;e&gt;" in table.html()
+    assert "<code>x</code> ± 5 %." in table.html()
 
 
 # Grids
@@ -257,16 +212,6 @@ def test_grid_over_seeds(tmp_path):
     assert by_metric.loc["sg_iou", last].tolist() == ["–", "–", "0"]
 
 
-def test_grid_of_one_seed_and_without_varied_keys(tmp_path):
-    one = grid_of(tmp_path / "one.csv", ["on"], [(0, "a", (v,), 0.4) for v in (True, False)])
-    (table,) = grid_tables(one)
-    assert table.cells.to_numpy().tolist() == [["on", "40.00"], ["off", "40.00"]]
-    assert "In %; one seed;" in table.note
-    rows = [(seed, "a", (), 0.4) for seed in range(3)]
-    (table,) = grid_tables(grid_of(tmp_path / "repeated.csv", [], rows))
-    assert table.cells.to_numpy().tolist() == [["40.00 ± 0.00"]]
-
-
 def test_the_recipes_own_setting_is_marked(tmp_path):
     key = ["inference.clip_weight"]
     rows = [(0, b, (v,), v / 2) for b in "ab" for v in (0.1, 0.2)]
@@ -274,9 +219,6 @@ def test_the_recipes_own_setting_is_marked(tmp_path):
     (table,) = grid_tables(grid)
     assert table.cells["ensemble weight of CLIP"].tolist() == ["0.1", f"0.2 {BASELINE}"]
     assert f"{BASELINE}: the recipe's own setting" in table.note
-    left, right = grid_figure(grid).axes
-    assert [line.get_xdata() for line in left.lines if len(line.get_xdata()) == 2][-1] == [0.2, 0.2]
-    assert right.get_ylabel() == "change from 0.2, percentage points"
     # Another value on each benchmark: the cells are marked, not the row.
     (table,) = grid_tables(grid_of(tmp_path / "w.csv", key, rows, own=[("a", 0.1), ("b", 0.2)]))
     assert table.cells.to_numpy().tolist() == [
@@ -288,22 +230,13 @@ def test_the_recipes_own_setting_is_marked(tmp_path):
 def test_curves_over_numbers_and_bars_over_the_rest(tmp_path):
     rows = [(s, "a", (v,), 0.4 + v / 10 + s / 100) for s in (0, 1) for v in (1, 0.5, 0)]
     left, right = grid_figure(grid_of(tmp_path / "curve.csv", ["w"], rows)).axes
-    assert left.get_xlabel() == "W"
     line, change = left.containers[0][0], right.containers[0][0]
     assert line.get_xdata() == pytest.approx([0, 0.5, 1])
     assert line.get_ydata() == pytest.approx([40.5, 45.5, 50.5])
     assert change.get_ydata() == pytest.approx([0, 5, 10])
-    # Every seed gains the same: no error bar is left, whatever lies between the seeds.
-    ends = [segment[:, 1] for segment in right.containers[0][2][0].get_segments()]
-    assert np.ptp(ends, axis=1) == pytest.approx([0, 0, 0], abs=1e-9)
     rows = [(0, b, (v,), 0.3) for b in "ab" for v in (True, False)]
     (axis,) = grid_figure(grid_of(tmp_path / "bars.csv", ["on"], rows)).axes
-    assert [label.get_text() for label in axis.get_xticklabels()] == ["a", "b"]
     assert [bar.get_height() for bar in axis.patches] == pytest.approx([30] * 4)
-    rows = [(0, "a", (v,), 0.3 + v / 1000) for v in (0.1, 0.5, 0.9)]
-    _, right = grid_figure(grid_of(tmp_path / "w.csv", ["w"], rows)).axes
-    low, high = right.get_ylim()
-    assert high - low >= 2, "noise of 0.08 points is not stretched over the axis"
 
 
 # What is refused
@@ -336,11 +269,8 @@ def test_evaluations_that_do_not_belong_together(tmp_path):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (("grid,seed", "grid,sead"), "no column 'seed'"),
         (("g,0,a,0.5", "g,0,a,half"), "varied values as JSON"),
-        (("g,0,a,0.5", "h,0,a,0.5"), "of several grids"),
         (("g,1,a", "g,0,a"), "has a row twice"),
-        (("0.100000,0.1", "10,0.1"), "no fraction"),
     ],
 )
 def test_damaged_grid(tmp_path, change, says):
@@ -352,14 +282,6 @@ def test_damaged_grid(tmp_path, change, says):
     path.write_text(changed)
     with pytest.raises(InputError, match=r"g\.csv.*" + says):
         load_grid(path)
-
-
-def test_damaged_curves(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    for text in ('{"loss": 1}', '{"step": 1, "loss": [1]}', '{"step": 1, "lo', "3"):
-        path.write_text(f'{{"step": 0, "loss": 2}}\n{text}\n')
-        with pytest.raises(InputError, match=r"metrics\.jsonl"):
-            load_curves(path)
 
 
 # Figures
@@ -382,26 +304,18 @@ def test_per_class_bars_are_sorted_and_coloured(tmp_path):
     (axis,) = figure.axes
     assert [label.get_text() for label in axis.get_yticklabels()] == ["sky", "sea", "kite"]
     assert [bar.get_width() for bar in axis.patches] == pytest.approx([90, 50, 20])
-    sky, sea, kite = (bar.get_facecolor() for bar in axis.patches)
-    assert sky == sea != kite
     assert "1 more without ground truth" in figure.get_suptitle()
-    (legend,) = figure.legends
-    texts = [text.get_text() for text in legend.get_texts()]
-    assert texts == ["seen: 2 classes, mean 70.0", "unseen: 1 classes, mean 20.0"]
 
 
-@pytest.mark.parametrize("number", [0, 46, 200])
-def test_figures_of_any_number_of_classes_are_written_and_repeat(tmp_path, number):
+@pytest.mark.parametrize("number", [0, 200])
+def test_figures_of_any_number_of_classes_repeat_to_the_byte(tmp_path, number):
     names = [f"class {i}" for i in range(number)]
     classes = pd.DataFrame({"name": names, "group": "all classes", "iou": 0.5})
     for folder in ("1", "2"):
-        figure = per_class_figure(classes, "many")
-        assert sum(len(axis.patches) for axis in figure.axes) == number
-        save_figure(figure, tmp_path / folder, "many")
+        save_figure(per_class_figure(classes, "many"), tmp_path / folder, "many")
     for suffix in ("png", "pdf", "svg"):
         once, again = (tmp_path / n / f"many.{suffix}" for n in "12")
         assert once.read_bytes() == again.read_bytes()
-    assert max(Image.open(tmp_path / "1/many.png").size) < 2000
 
 
 def test_seen_and_unseen_bars(tmp_path):
@@ -411,13 +325,8 @@ def test_seen_and_unseen_bars(tmp_path):
     ]
     results = load_evaluations(paths)
     figure = seen_unseen_figure(results)
-    first, second = figure.axes
-    heights = [bar.get_height() for bar in first.patches]
+    heights = [bar.get_height() for bar in figure.axes[0].patches]
     assert heights == pytest.approx([20, 20, 40, 30, 30, 60, 10, 10, 20])
-    assert [bar.get_height() for bar in second.patches] == pytest.approx([15, 15, 30])
-    (legend,) = figure.legends
-    texts = [text.get_text() for text in legend.get_texts()]
-    assert texts == ["all classes", "seen", "unseen", "chance"]
     assert finding(results) == (
         "Both classifiers combined reach a mean IoU of 35.0 %, averaged over 2 benchmarks (chance: "
         "17.5 %): 17.5 points more than CLIP alone (higher on 2 of 2), and 17.5 points more than "
@@ -446,26 +355,11 @@ def test_training_curves(tmp_path):
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     curves = load_curves(path)
     assert curves["loss"].to_dict() == {10: 2.9, 20: 9.0, 30: 2.7}
-    figure = training_figure(curves, "segmenter")
-    loss, validation, _ = figure.axes
-    labels = [axis.get_ylabel() for axis in figure.axes]
-    assert labels == ["loss", "validation, %", "learning rate"]
-    assert loss.get_xlim()[0] < 0, "a first point at step 0 is not cut"
+    _, validation, _ = training_figure(curves, "segmenter").axes
     assert validation.lines[0].get_ydata() == pytest.approx([30])
-    (axis,) = training_figure(pd.DataFrame({"loss": np.ones(1000)}), "long").axes
-    noise, mean = axis.lines
-    assert mean.get_ydata() == pytest.approx(np.ones(1000))
-    assert len(noise.get_ydata()) == 1000
-
-
-def test_reporting_needs_no_heavy_library():
-    script = (
-        "import sys, scan_core.reporting.report, scan_core.reporting.draw; print([m for m in "
-        "('torch', 'matplotlib.pyplot') if m in sys.modules])"
-    )
-    command = [sys.executable, "-c", script]
-    done = subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.strip() == "[]"
+    path.write_text('{"step": 1, "lo')
+    with pytest.raises(InputError, match=r"metrics\.jsonl"):
+        load_curves(path)
 
 
 # Pictures
@@ -475,27 +369,18 @@ def test_reporting_needs_no_heavy_library():
 def benchmark(tmp_path):
     """Five images of 24 x 16 pixels with vertical stripes of classes, and predictions of them."""
     stripes = [(0, 0), (0, 1), (2, 3, 3, 255), (0, 1, 2), (1, 1)]
-    samples = []
-    for number, values in enumerate(stripes):
-        label = np.repeat(np.array(values, np.uint8), 24 // len(values))[None].repeat(16, axis=0)
-        photo = np.full((16, 24, 3), 200, np.uint8)
-        save(tmp_path / f"labels/{number}.png", label)
-        save(tmp_path / f"images/{number}.png", photo)
-        samples.append(Sample(str(number), f"{number}.png", f"{number}.png", 24, 16))
-        for name in DRAWN:
-            save(tmp_path / f"predictions/{name}/{number}.png", np.where(label == 255, 0, label))
+    labels = {
+        str(number): np.repeat(np.array(values, np.uint8), 24 // len(values))[None].repeat(16, 0)
+        for number, values in enumerate(stripes)
+    }
+    for name in DRAWN:
+        for stem, label in labels.items():
+            png(tmp_path / f"predictions/{name}/{stem}.png", np.where(label == 255, 0, label))
     names = ("sky", "sea", "kite, toy", "boat")
-    split = Split("images", "labels", tuple(samples), {})
-    index = BenchmarkIndex("stripes", "coco_stuff", "stripes", names, 255, {"val": split})
-    index.save(tmp_path / "index.json")
     classes = {"names": names, "raw_ids": [0, 1, 2, 3], "seen": [True, True, False, True]}
     (tmp_path / "stripes.json").write_text(json.dumps(classes))
+    written(tmp_path, labels, load_class_list(str(tmp_path / "stripes.json")))
     return tmp_path
-
-
-def save(path: Path, pixels: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels.astype(np.uint8 if pixels.ndim == 3 else pixels.dtype)).save(path)
 
 
 def panels(folder: Path) -> tuple[np.ndarray, list[int]]:
@@ -507,63 +392,27 @@ def panels(folder: Path) -> tuple[np.ndarray, list[int]]:
         return np.asarray(picture.convert("L")), json.loads(picture.info["rows"])
 
 
-def test_panels_of_the_median_best_and_worst_image_with_mistakes_hatched(benchmark):
+def test_panels_of_the_median_best_and_worst_image_repeat_to_the_byte(benchmark):
     wrong = np.zeros((16, 24), np.uint16)
     for name in DRAWN:
-        save(benchmark / f"predictions/{name}/4.png", wrong)  # nothing is right
-    save(benchmark / "predictions/combined/3.png", wrong)  # a third is right
+        png(benchmark / f"predictions/{name}/4.png", wrong)  # nothing is right
+    png(benchmark / "predictions/combined/3.png", wrong)  # a third is right
     pixels, ends = panels(benchmark)
     assert len(ends) == 5
     assert ends[-1] <= pixels.shape[0]
-    # The worst image comes last: its truth is plain, its predictions are hatched all over.
-    tile, gap, top = 240, 12, ends[3] + 10
-    shares = [
-        (pixels[top : top + 140, gap + n * (tile + gap) :][:, 8 : tile - 8] < 60).mean()
-        for n in range(5)
-    ]
-    assert max(shares[:2]) < 0.05
-    assert min(shares[2:]) > 0.1
     repeated = (benchmark / "panels.png").read_bytes()
     panels(benchmark)
     assert (benchmark / "panels.png").read_bytes() == repeated
 
 
-def test_a_sheet_leaves_pixels_without_ground_truth_plain(benchmark):
-    draw_sheet(benchmark / "index.json", benchmark / "sheet.png")
-    with Image.open(benchmark / "sheet.png") as picture:
-        assert picture.info["benchmark"] == "stripes"
-        colors = np.asarray(picture.convert("HSV"))[..., 1]
-    # The third sample, below the first: image left, labels right, of which the last quarter is
-    # without ground truth.
-    rows = slice(12 + 30 + 12 + 160 + 12 + 10, 12 + 30 + 12 + 160 + 12 + 150)
-    labels = colors[rows, 12 + 240 + 12 : 12 + 2 * 240 + 12]
-    assert np.median(labels[:, :50]) > 40
-    assert labels[:, 190:230].max() < 10
-
-
-def test_predictions_among_more_classes_than_are_scored(benchmark):
-    record = json.loads((benchmark / "stripes.json").read_text())
-    (benchmark / "stripes.json").write_text(json.dumps(record | {"predict_with": "context_59"}))
-    for name in DRAWN:
-        save(benchmark / f"predictions/{name}/3.png", np.full((16, 24), 57, np.uint8))
-    panels(benchmark)
-
-
 def test_predictions_that_do_not_fit(benchmark):
     path = benchmark / "predictions/combined/3.png"
     for pixels, says in [(np.full((16, 24), 4), "holds the id 4"), (np.zeros((8, 24)), "shape")]:
-        save(path, pixels.astype(np.uint8))
+        png(path, pixels.astype(np.uint8))
         with pytest.raises(InputError, match=rf"combined/3\.png .*{says}"):
             panels(benchmark)
     path.unlink()  # an image without all predictions is not chosen
     assert len(panels(benchmark)[1]) == 4
-    for left in path.parent.iterdir():
-        left.unlink()
-    with pytest.raises(InputError, match="predictions of no image"):
-        panels(benchmark)
-    images = BenchmarkImages(benchmark / "index.json", "val")
-    with pytest.raises(InputError, match="class list mini_voc_10 10"):
-        draw_panels(images, load_class_list("mini_voc_10"), benchmark, benchmark / "panels.png")
 
 
 # The report
@@ -601,27 +450,17 @@ def test_the_report_needs_no_other_file_and_shows_each_image_in_its_size(tmp_pat
     }
     page = report_page(**arguments, origin="Written today.", note="Made by earlier code.")
     main, first = page.index("<table"), page.index("<img ")
-    assert page.index("<nav>") < page.index("Both classifiers combined") < main < first
-    assert first < page.index("<h2 ")
-    assert ">combined<" in page[main:first]
+    assert page.index("Both classifiers combined") < main < first < page.index("<h2 ")
     assert "Made by earlier code." in page[main:first]
-    assert "Written today." in page[main:first]
     assert not re.findall(r'(?:src|href)="(?!#|data:)', page)
-    anchors = set(re.findall(r' id="([^"]+)"', page))
-    assert set(re.findall(r'href="#([^"]+)"', page)) <= anchors
     assert "&lt;0&gt;" in page, "the recipe is text"
-    assert ">mini_coco_24</h3>" in page, "the benchmark of a sheet stands in it"
     images = re.findall(
         r'<img src="data:image/webp;base64,([^"]+)" width="(\d+)" height="(\d+)"', page
     )
     assert len(images) == page.count("<img ") == 1 + 7 + 2 + 1
     sizes = [Image.open(BytesIO(base64.b64decode(data))).size for data, _, _ in images]
     assert sizes == [(int(width), int(height)) for _, width, height in images]
-    # Of the panels the first row alone stands beside the main table.
-    assert sizes[0] == (WIDEST, round(310 * WIDEST / 1340))
     assert len(page) < 8_000_000
     (tmp_path / "figures/confusion_mini_voc_10.png").write_bytes(b"")
     with pytest.raises(InputError, match=r"confusion_mini_voc_10\.png cannot be read"):
         report_page(**arguments)
-    with pytest.raises(InputError, match="pictures of a benchmark"):
-        report_page(**arguments | {"pictures": {}})

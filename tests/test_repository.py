@@ -45,3 +45,13 @@ def test_contributing_names_files_that_are_there():
         for word in shlex.split(command.partition("  #")[0]):
             if word.startswith("tests/"):
                 assert (ROOT / word.partition("::")[0]).is_file(), command
+
+
+def test_promises_are_few_and_name_tests_that_are_there():
+    text = (ROOT / "docs/promises.md").read_text()
+    rows = re.findall(r"^\| (?!Promise|---)(.*)$", text, re.MULTILINE)
+    assert 20 < len(rows) <= 30
+    for row in rows:
+        named = re.findall(r"`(test_\w+\.py)`", row)
+        assert named, row
+        assert all((ROOT / "tests" / name).is_file() for name in named), row

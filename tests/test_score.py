@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from documented import ROOT
 from PIL import Image
+from raw_data import written
 
-from scan_core.datasets.index import BenchmarkIndex, Sample, Split
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
 from scan_core.evaluation.counts import confusion_matrix
@@ -45,22 +45,11 @@ def pairs():
 @pytest.fixture(scope="module")
 def benchmark(pairs, tmp_path_factory):
     folder = tmp_path_factory.mktemp("benchmark")
-    samples = []
-    for number, (truth, _) in enumerate(pairs):
-        stem = f"ADE_val_{number:08d}"
-        label = np.where(truth < 0, CLASSES.ignore_label, truth).astype(np.uint16)
-        Image.fromarray(label).save(folder / f"{stem}.png")
-        samples.append(Sample(stem, f"{stem}.jpg", f"{stem}.png", *label.shape[::-1]))
-    split = Split(".", ".", tuple(samples), {})
-    index = BenchmarkIndex(
-        "ade20k_847",
-        "ade20k_847",
-        CLASSES.name,
-        CLASSES.names,
-        CLASSES.ignore_label,
-        {"val": split},
-    )
-    index.save(folder / "index.json")
+    labels = {
+        f"ADE_val_{number:08d}": np.where(truth < 0, CLASSES.ignore_label, truth).astype(np.uint16)
+        for number, (truth, _) in enumerate(pairs)
+    }
+    written(folder, labels, CLASSES)
     return folder
 
 
@@ -95,37 +84,6 @@ def test_every_kind_of_file_gives_the_same_counts(benchmark, pairs, tmp_path):
     for ids, path in [*files.items(), ("training", tmp_path / "masks.json")]:
         counts = count_predictions(_images(benchmark), CLASSES, path, ids)
         np.testing.assert_array_equal(confusion_matrix(counts), expected)
-
-
-def test_the_metrics_are_those_of_torchmetrics_and_detectron2(benchmark, pairs, tmp_path):
-    """Their definitions written out over the pixels, not over a confusion matrix.
-
-    Jaccard index with ignored pixels, and accuracy, as torchmetrics has them; mean IoU over the
-    classes with ground truth, frequency-weighted IoU, mean and pixel accuracy as detectron2 has
-    them; and detectron2's older mean over the classes with ground truth or predictions.
-    """
-    folder = _write(tmp_path / "predicted", [prediction for _, prediction in pairs])
-    counts = count_predictions(_images(benchmark), CLASSES, folder, "training")
-    truth = np.concatenate([t[t >= 0] for t, _ in pairs])
-    predicted = np.concatenate([p[t >= 0] for t, p in pairs])
-    iou, accuracy, share = {}, {}, {}
-    for one in np.unique(truth):
-        intersection = ((truth == one) & (predicted == one)).sum()
-        union = ((truth == one) | (predicted == one)).sum()
-        iou[one], share[one] = intersection / union, (truth == one).mean()
-        accuracy[one] = intersection / (truth == one).sum()
-    either = np.union1d(truth, predicted)
-    assert len(either) > len(iou), "where all classes have ground truth the two rules agree"
-    numbers = metrics_of(counts, CLASSES)
-    expected = {
-        "miou": np.mean(list(iou.values())),
-        "miou_d2_v06": sum(iou.values()) / len(either),
-        "fwiou": sum(share[one] * iou[one] for one in iou),
-        "macc": np.mean(list(accuracy.values())),
-        "pacc": (truth == predicted).mean(),
-    }
-    for name, value in expected.items():
-        assert numbers[name] == pytest.approx(value, abs=1e-12), name
 
 
 def test_the_command_writes_what_evaluate_writes_and_shows_the_published_numbers(
@@ -249,15 +207,11 @@ def test_a_list_of_one_class_is_told(tmp_path, caplog):
     classes = replace(CLASSES, names=("thing",), raw_ids=(1,), seen=None, parents={})
     label = np.zeros((4, 5), np.uint8)
     label[0] = 255
-    Image.fromarray(label).save(tmp_path / "0.png")
-    split = Split(".", ".", (Sample("0", "0.jpg", "0.png", 5, 4),), {})
-    BenchmarkIndex("one", "folder", "one", ("thing",), 255, {"val": split}).save(
-        tmp_path / "index.json"
-    )
+    images = written(tmp_path, {"0": label}, classes)
     (tmp_path / "predicted").mkdir()
     Image.fromarray(np.zeros((4, 5), np.uint8)).save(tmp_path / "predicted/0.png")
     metrics = write_scores(
-        _images(tmp_path), classes, tmp_path / "predicted", "training", "x", "one", tmp_path / "out"
+        images, classes, tmp_path / "predicted", "training", "x", "one", tmp_path / "out"
     )
     assert metrics["miou"] == 1
     assert "has one class: every prediction is right" in caplog.text

@@ -7,11 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from parity_pack import image
-from PIL import Image
+from raw_data import written
 from small_models import small_scan
 
-from scan_core.datasets.index import BenchmarkIndex, Sample, Split
-from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
 from scan_core.evaluation.evaluator import evaluate
 from scan_core.evaluation.metrics import metrics_of
@@ -61,23 +59,16 @@ def scan(recipe):
 @pytest.fixture(scope="module")
 def benchmarks(tmp_path_factory):
     """Two images with random labels, scored by 20 classes and by 21."""
-    folder = tmp_path_factory.mktemp("benchmarks")
-    samples = []
-    for number, (height, width) in enumerate([(64, 90), (70, 64)]):
-        Image.fromarray(image(number, height, width).transpose(1, 2, 0)).save(
-            folder / f"{number}.png"
-        )
-        label = np.random.default_rng(number).integers(0, 20, (height, width), dtype=np.uint8)
-        Image.fromarray(label).save(folder / f"{number}.label.png")
-        samples.append(Sample(str(number), f"{number}.png", f"{number}.label.png", width, height))
-    splits = {"train": Split(".", ".", tuple(samples), {})}
-    found = {}
-    for name in ("voc_20", "voc_20b"):
-        classes = load_class_list(name)
-        index = BenchmarkIndex(name, "pascal_voc", name, classes.names, 255, splits)
-        index.save(folder / f"{name}.json")
-        found[name] = (BenchmarkImages(folder / f"{name}.json", "train"), classes)
-    return found
+    sizes = {"0": (64, 90), "1": (70, 64)}
+    photos = {stem: image(int(stem), *size).transpose(1, 2, 0) for stem, size in sizes.items()}
+    labels = {
+        stem: np.random.default_rng(int(stem)).integers(0, 20, size, dtype=np.uint8)
+        for stem, size in sizes.items()
+    }
+    return {
+        name: (written(tmp_path_factory.mktemp(name), labels, classes, photos, "train"), classes)
+        for name, classes in ((name, load_class_list(name)) for name in ("voc_20", "voc_20b"))
+    }
 
 
 def test_a_trial_has_the_number_of_an_evaluation(scan, recipe, benchmarks, monkeypatch):

@@ -11,10 +11,9 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from small_models import picture_of, tiny_scan
+from small_models import picture_of
 
 from scan_core.errors import InputError
-from scan_core.inference.scan import Scan
 from scan_core.storage.files import (
     atomic_folder,
     atomic_path,
@@ -24,7 +23,7 @@ from scan_core.storage.files import (
     write_json,
     write_text,
 )
-from scan_core.storage.images import check_image, image_size, read_image
+from scan_core.storage.images import check_image, read_image
 from scan_core.storage.weights import (
     copy_with_header,
     load_foreign,
@@ -152,22 +151,6 @@ def test_damaged_weights_are_named(tmp_path):
             load_state(state, "delete it")
 
 
-def test_a_header_without_a_key_is_one_message_with_the_file(tmp_path):
-    path = tmp_path / "model.safetensors"
-    tiny_scan().save(path)
-    tensors, header = load_tensors(path)
-    needed = ("architecture", "prompts", "seed", "defects", "test_settings")
-    changes = [{k: v for k, v in header.items() if k != key} for key in needed]
-    for key in ("architecture", "test_settings"):
-        part = dict(header[key])
-        part.popitem()
-        changes += [{**header, key: part}, {**header, key: None}]
-    for changed in changes:
-        save_tensors(path, tensors, changed)
-        with pytest.raises(InputError, match=r"model\.safetensors"):
-            Scan.from_checkpoint(path)
-
-
 @pytest.mark.parametrize(
     "prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", ""]
 )
@@ -178,13 +161,6 @@ def test_wrappers_of_training_frameworks_are_taken_off(tmp_path, prefix, suffix)
     path = tmp_path / f"model{suffix}"
     torch.save({"model": state}, path) if suffix == ".pt" else save_file(state, path)
     assert load_foreign(path).keys() == layer.state_dict().keys()
-
-
-def test_wrappers_inside_of_a_model_are_taken_off(tmp_path):
-    names = ("blocks.0._orig_mod.weight", "a._fsdp_wrapped_module.b", "my_module.weight")
-    torch.save(dict.fromkeys(names, torch.ones(1)), tmp_path / "model.pt")
-    found = load_foreign(tmp_path / "model.pt")
-    assert list(found) == ["blocks.0.weight", "a.b", "my_module.weight"]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -204,8 +180,6 @@ GREY = np.linspace(0, 1, 20 * 26, dtype=np.float32).reshape(20, 26)
         ("float.tif", GREY),
         ("sixteen.tif", (GREY * 65535).round().astype(np.uint16)),
         ("sixteen.png", (GREY * 65535).round().astype(np.uint16)),
-        ("sixteen.pgm", (GREY * 65535).round().astype(np.uint16)),
-        ("sixteen.jp2", (GREY * 65535).round().astype(np.uint16)),
         ("eight.tif", (GREY * 255).round().astype(np.uint8)),
     ],
 )
@@ -242,20 +216,6 @@ def test_an_unknown_range_is_refused_by_every_reader(tmp_path, pixels, says):
             read(path)
 
 
-@pytest.mark.parametrize("orientation", [3, 6])
-@pytest.mark.parametrize("suffix", [".tif", ".jpg", ".png"])
-def test_every_format_is_turned_once(tmp_path, orientation, suffix):
-    pixels = np.zeros((16, 24, 3), np.uint8)
-    pixels[:8, :12] = 255
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    path = tmp_path / f"photo{suffix}"
-    Image.fromarray(pixels).save(path, exif=exif)
-    expected = np.rot90(pixels, {3: 2, 6: -1}[orientation])
-    assert np.array_equal(read_image(path) > 128, expected > 128)
-    assert image_size(path) == expected.shape[1::-1]
-
-
 def test_a_jpeg_of_thousands_of_scans_is_refused_at_once(tmp_path):
     path = tmp_path / "scans.jpg"
     Image.fromarray(picture_of(400, 600)).save(path, progressive=True)
@@ -273,8 +233,7 @@ def test_a_jpeg_of_thousands_of_scans_is_refused_at_once(tmp_path):
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_damaged_images_are_named(tmp_path):
     """A few hundred damaged files of every format are read, or refused with their name."""
-    random, path, refused = np.random.default_rng(0), tmp_path / "damaged", 0
-    read = 0
+    random, path, refused, read = np.random.default_rng(0), tmp_path / "damaged", 0, 0
     for kind in ("JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP", "PPM", "TGA", "PCX", "JPEG2000"):
         saved = io.BytesIO()
         Image.fromarray(picture_of(20, 26)).save(saved, kind)

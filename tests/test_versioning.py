@@ -2,15 +2,13 @@
 
 import json
 import os
-import re
-import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from project import ROOT, Project, reduced
+from project import Project, reduced
 
 pytestmark = pytest.mark.slow
 WEIGHT = "recipes.mini.inference.clip_weight"
@@ -101,51 +99,6 @@ class Repository:
         return {path.name: path.read_bytes() for path in files}
 
 
-READER = """
-from pathlib import Path
-from scan_core.params.reading import read_params, validate
-recipes = validate(read_params(Path("params.yaml"))).recipes
-print("steps:", *(recipes[name].segmenter.training.steps for name in ("vitb16", "vitl14")))
-"""
-
-
-@pytest.fixture(scope="module")
-def shipped(tmp_path_factory) -> Repository:
-    """The parameters as they are shipped, and a stage that reads them and does nothing else."""
-    folder = tmp_path_factory.mktemp("shipped")
-    shutil.copy(ROOT / "params.yaml", folder)
-    (folder / "read.py").write_text(READER)
-    (folder / "dvc.yaml").write_text(
-        "stages: {read: {cmd: python read.py, deps: [read.py], params: [params.yaml: ]}}"
-    )
-    repository = Repository(folder)
-    repository.environment["PYTHONPATH"] = str(ROOT)
-    repository.run("git", "init", "--quiet")
-    repository.run("git", "config", "user.name", "A Person")
-    repository.run("git", "config", "user.email", "person@example.org")
-    repository.run("dvc", "init", "--quiet")
-    repository.run("git", "add", ".")
-    repository.run("git", "commit", "--quiet", "--message", "Parameters")
-    return repository
-
-
-@pytest.mark.parametrize(
-    ("settings", "steps"),
-    [
-        (["recipes.vitb16.segmenter.training.steps=9"], "9 9"),
-        (["++recipes.vitl14.segmenter.training.steps=9"], "120000 9"),
-    ],
-)
-def test_set_param_keeps_comments_and_reaches_recipes_that_extend(shipped, settings, steps):
-    options = [option for setting in settings for option in ("--set-param", setting)]
-    text = shipped.run("dvc", "exp", "run", *options)
-    assert f"steps: {steps}" in text, "recipes that extend another have its override"
-    before = (ROOT / "params.yaml").read_text()
-    written = (shipped.folder / "params.yaml").read_text()
-    assert re.findall("#.*", written) == re.findall("#.*", before)
-    shipped.run("git", "checkout", "--quiet", ".")
-
-
 @pytest.fixture(scope="module")
 def edited(tmp_path_factory) -> tuple[Repository, str]:
     """The workflow run by DVC, with an edit in the middle, and what DVC said."""
@@ -185,10 +138,8 @@ def test_an_edit_during_the_run_is_not_recorded(edited):
     (file,) = repository.results.glob("eval/*/mini_context_24-*/metrics.json")
     evaluated = json.loads(file.read_text())
     assert evaluated["settings"]["clip_weight"] == 1.0, "what the run began with"
-    if not (repository.folder / "dvc.lock").exists():
-        return
-    # `made` may have run before.
-    assert "clip_weight: 0.3" not in (repository.folder / "dvc.lock").read_text()
+    lock = repository.folder / "dvc.lock"
+    assert not lock.exists() or "clip_weight: 0.3" not in lock.read_text(), "`made` may have run"
 
 
 def test_only_leaves_and_numbers_are_kept(made):
@@ -221,23 +172,13 @@ def test_an_experiment_on_a_setting(made):
     assert made.metrics()["miou"] == pytest.approx(100 * in_grid, abs=1e-4)
     assert made.metrics() == made.metrics_of(made.experiment())
     changes = json.loads(made.run("dvc", "params", "diff", "--json"))
-    assert list(changes["params.yaml"]) == [WEIGHT]
-    assert (changes["params.yaml"][WEIGHT]["old"], changes["params.yaml"][WEIGHT]["new"]) == (
-        1.0,
-        0.1,
-    )
+    assert changes["params.yaml"] == {WEIGHT: {"old": 1.0, "new": 0.1}}
     changes = json.loads(made.run("dvc", "metrics", "diff", "--json"))
     shown = changes[f"results/mini/{METRICS}"]
     base, now = made.metrics_of("HEAD"), made.metrics()
-    assert shown
-    assert shown == {
-        key: {"old": base[key], "new": now[key], "diff": pytest.approx(now[key] - base[key])}
-        for key in now
-        if now[key] != base[key]
-    }
+    assert shown.keys() == {key for key in now if now[key] != base[key]} != set()
     shown = made.run("dvc", "metrics", "show").splitlines()
     assert len(shown) == 2, "a row for each benchmark"
-    assert max(map(len, shown)) < 160, "which a terminal has room for"
     made.run("dvc", "plots", "diff", "HEAD")
     page = (made.folder / "dvc_plots/index.html").read_text()
     assert "Training of the segmenter" in page
@@ -283,30 +224,3 @@ def test_a_clone_pulls_the_tables_and_computes_nothing(made, tmp_path):
     # Snakemake, which has made nothing here, does not take the pulled tables for other recipes'.
     clone.set(WEIGHT, 0.1)
     assert TRAINING in clone.run("snakemake", "-n", "--profile", "local", "tables")
-
-
-def test_a_server_that_speaks_s3_stores_and_gives_back(made, tmp_path, monkeypatch):
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    server = ThreadedMotoServer("127.0.0.1", port=0)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        address = f"http://{host}:{port}"
-        boto3.client("s3", endpoint_url=address).create_bucket(Bucket="lab")
-        clone = made.clone(tmp_path / "clone")
-        for repository in (made, clone):
-            repository.environment.update(
-                {k: v for k, v in os.environ.items() if k.startswith("AWS_")}
-            )
-            repository.run("dvc", "remote", "add", "--local", "s3", "s3://lab/scan")
-            repository.run("dvc", "remote", "modify", "--local", "s3", "endpointurl", address)
-        made.run("dvc", "push", "--remote", "s3")
-        clone.run("dvc", "pull", "--remote", "s3")
-    finally:
-        server.stop()
-    assert clone.tables() == made.tables()

@@ -6,9 +6,7 @@ import shutil
 import subprocess
 
 import pytest
-from project import MINI, REAL, Project, small
-
-from scan_core.params.data_names import world_folder
+from project import MINI, Project, small
 
 
 @pytest.fixture(scope="module")
@@ -24,22 +22,8 @@ def test_datasets_makes_every_benchmark(made):
     manifest = json.loads((made.folder / "results/mini/dataset_manifest.json").read_text())
     assert set(manifest["benchmarks"]) == set(MINI)
     for name in MINI:
-        folder = made.benchmark(name)
-        index = json.loads((folder / "index.json").read_text())
-        samples = index["splits"]["val"]["samples"]
-        assert 1 <= len(samples) <= 8
-        assert (folder / "sheet.png").stat().st_size > 10_000
-
-
-def test_a_second_call_does_nothing(made):
+        assert (made.benchmark(name) / "sheet.png").stat().st_size > 10_000
     assert made.jobs("datasets") == {}
-
-
-def test_a_copy_that_keeps_times_does_nothing_again(made, tmp_path):
-    """As `cp -a` and `rsync -a` make it; the documentation says so."""
-    copy = Project(tmp_path / "copy")
-    shutil.copytree(made.folder, copy.folder, symlinks=True, dirs_exist_ok=True)
-    assert copy.jobs("datasets") == {}
 
 
 def test_a_copy_with_other_times_does_nothing_again(made, tmp_path):
@@ -62,29 +46,6 @@ def test_a_project_with_linked_data_can_be_renamed(made, tmp_path):
     shutil.rmtree(copy.benchmark("mini_voc_10"))
     assert copy.snakemake("--profile", "local", "datasets").returncode == 0
     assert copy.jobs("datasets") == {}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("output", "remade"),
-    [
-        ("raw/coco-*/coco.json", {"generate_miniworld", "convert_benchmark"}),
-        ("benchmarks/mini_ade_36-*/labels", {"convert_benchmark"}),
-        ("benchmarks/mini_ade_87-*/images", {"convert_benchmark_with_images"}),
-        ("benchmarks/mini_context_24-*/index.json", {"convert_benchmark"}),
-        ("benchmarks/mini_voc_10-*/verification.json", set()),
-        ("benchmarks/mini_voc_10-*/sheet.png", set()),
-    ],
-)
-def test_deleting_an_output_remakes_only_that_and_what_follows(made, output, remade):
-    (path,) = (made.folder / "data/mini").glob(output)
-    kept = path.with_name("kept")
-    path.rename(kept)
-    assert made.jobs("datasets") == dict.fromkeys(
-        {*remade, "verify_dataset", "dataset_manifest", "datasets"}, 1
-    )
-    kept.rename(path)
-    assert made.jobs("datasets") == {}
 
 
 def test_a_deleted_output_is_made_again(made):
@@ -177,66 +138,9 @@ def test_the_profile_of_the_cluster_is_valid(made):
     assert ran.returncode == 0, ran.stdout
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--config", "recipe=vitl41"], "did you mean 'vitl14'"),
-        (
-            ["--config", "recipes={mini: {segmenter: {training: {stepz: 3}}}}"],
-            "recipes.mini.segmenter.training.stepz: unknown key, did you mean 'steps'",
-        ),
-    ],
-)
-def test_a_typo_stops_the_run_with_one_message(made, arguments, words):
-    ran = made.snakemake("-n", *arguments, "--", "datasets")
+def test_a_typo_stops_the_run_with_one_message(made):
+    typo = "recipes={mini: {segmenter: {training: {stepz: 3}}}}"
+    ran = made.snakemake("-n", "--config", typo, "--", "datasets")
     assert ran.returncode != 0
-    assert words in ran.stdout
+    assert "training.stepz: unknown key, did you mean 'steps'" in ran.stdout
     assert "Traceback" not in ran.stdout
-
-
-def test_a_broken_raw_file_fails_by_name_and_the_rest_is_kept(made, tmp_path):
-    project = Project(tmp_path)
-    shutil.copy(made.folder / "params.yaml", project.folder / "params.yaml")
-    target = str((project.benchmark("mini_ade_36") / "index.json").relative_to(tmp_path))
-    raw = project.folder / world_folder(project.recipe, "ade_challenge")
-    world = raw.relative_to(tmp_path) / "ade_challenge.json"
-    assert project.snakemake("--profile", "local", str(world)).returncode == 0
-    image = sorted((raw / "ADEChallengeData2016/images/validation").iterdir())[2]
-    whole = image.read_bytes()
-    image.write_bytes(whole[: len(whole) // 2])
-    ran = project.snakemake("--profile", "local", target)
-    assert ran.returncode != 0
-    assert image.name in ran.stdout
-    assert not (project.folder / target).exists()
-    assert not (project.folder / target).with_name("labels").exists()
-    image.write_bytes(whole)
-    assert project.snakemake("--profile", "local", target).returncode == 0
-
-
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real images are not at hand")
-def test_data_that_a_lab_already_has_is_used_where_it_lies(tmp_path):
-    project = Project(tmp_path)
-
-    def local(params):
-        params["recipe"] = "vitb16"
-        recipe = params["recipes"]["vitb16"]
-        datasets = recipe["datasets"]
-        datasets["source"] = f"local:{REAL}"
-        coco = {"format": "coco_stuff", "classes": "coco_stuff_171", "images": {"train": None}}
-        coco["captions"] = "classes"
-        ade = {"format": "ade20k_150", "classes": "ade20k_150", "images": {"val": 1}}
-        datasets["benchmarks"] = {"coco_stuff_171": coco, "ade20k_150": ade}
-        for name in ("vitb16", "vitl14"):  # which extends it
-            inference = params["recipes"][name]["inference"]
-            inference["benchmarks"] = ["ade20k_150"]
-            for key in ("mask_threshold", "clip_weight", "replace_ratio"):
-                inference[key] = 0.5
-            inference["ensemble"] = "geometric"
-
-    project.edit(local)
-    ran = project.snakemake("--profile", "local", "datasets")
-    assert ran.returncode == 0, ran.stdout
-    manifest = json.loads((project.folder / "results/vitb16/dataset_manifest.json").read_text())
-    assert manifest["source"] == f"local:{REAL}"
-    index = json.loads((project.benchmark("coco_stuff_171") / "index.json").read_text())
-    assert len(index["splits"]["train"]["samples"]) == 13

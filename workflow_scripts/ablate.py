@@ -1,6 +1,5 @@
 """Write the table of a grid from the evaluations of its cells."""
 
-import logging
 from pathlib import Path
 
 from scan_core.params.command_line import run
@@ -20,7 +19,6 @@ def ablate(grid: str, plan: Path, output: Path) -> None:
 
     rows, _ = load_frozen(plan)
     write_text(output, grid_csv(grid, rows))
-    logging.info("%s: %d rows", output, len(rows))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """CLIP's weights: trained on the miniature world's captions, from open_clip, or from a file."""
 
-import logging
 from pathlib import Path
 
 from scan_core.params.command_line import run as run_command
@@ -42,7 +41,6 @@ def clip_weights(
     made_by = provenance("clip_weights", code, part.model_dump())
     save_clip(output, clip, {"clip": part.clip.model_dump(), "seed": part.seed, **made_by})
     finish(work)
-    logging.info("made %s", output)
 
 
 if __name__ == "__main__":

@@ -42,13 +42,12 @@ def convert_benchmark(
 
     names = {split: own or split for split, _, own in (text.partition("=") for text in splits)}
     if format not in FORMATS or names.keys() - {"train", "val"}:
-        raise InputError(
-            f"--format {format} --splits {' '.join(splits)}: expected a format of "
-            f"{', '.join(FORMATS)}, and train, val, train=NAME or val=NAME"
+        expected = (
+            f"expected a format of {', '.join(FORMATS)}, and train, val, train=NAME or val=NAME"
         )
-    raw_format = FORMATS[format]
-    if format == "folder":
-        raw_format = folder_format(image_suffix, label_suffix)
+        raise InputError(f"--format {format} --splits {' '.join(splits)}: {expected}")
+    own = format == "folder"
+    raw_format = folder_format(image_suffix, label_suffix) if own else FORMATS[format]
     class_list = load_class_list(classes)
     conversion = Conversion(raw_format, class_list, workers, released_label_reduction)
     index = conversion.convert(raw_root, output, names, name)

@@ -1,6 +1,5 @@
 """Write the dataset manifest: archives or layouts with their hashes, benchmarks with theirs."""
 
-import logging
 from pathlib import Path
 
 from scan_core.params.command_line import run
@@ -24,9 +23,7 @@ def dataset_manifest(
         "raw": {path.stem: read_json(path) for path in records or []},
         "benchmarks": {name_of(path.parent.name): read_json(path) for path in verifications},
     }
-    digest = json_digest(contents)[:12]
-    write_json(output, {"hash": digest, **contents})
-    logging.info("dataset manifest %s: %d benchmarks", digest, len(verifications))
+    write_json(output, {"hash": json_digest(contents)[:12], **contents})
 
 
 if __name__ == "__main__":

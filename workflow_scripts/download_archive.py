@@ -1,6 +1,5 @@
 """Download one public archive, resuming where an earlier run broke off, and record its hash."""
 
-import logging
 from pathlib import Path
 
 from scan_core.params.command_line import run
@@ -18,9 +17,7 @@ def download_archive(archive: str, output: Path, record: Path, manual_folder: Pa
     """
     from scan_core.datasets.archives import archive_named, download
 
-    obtained = download(archive_named(archive), output, manual_folder)
-    write_json(record, obtained)
-    logging.info("%s: %d bytes, sha256 %s", archive, obtained["bytes"], obtained["sha256"])
+    write_json(record, download(archive_named(archive), output, manual_folder))
 
 
 if __name__ == "__main__":

@@ -6,19 +6,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tyro.conf import Positional
+
 from scan_core.errors import InputError
 from scan_core.params.command_line import run
 from scan_core.params.reading import SNAPSHOT_VARIABLE, snapshot_params
 from scan_core.storage.files import file_digest
 
 PARAMS = Path("params.yaml")
-CODE = (
-    *("Snakefile", "rules/*.smk", "workflow_scripts/*.py"),
-    *(f"scan_core/**/*.{kind}" for kind in ("py", "json", "csv")),
-)
+CODE = ["Snakefile", "rules/*.smk", "workflow_scripts/*.py"]
+CODE += [f"scan_core/**/*.{kind}" for kind in ("py", "json", "csv")]
 
 
-def dvc_tables(*targets: str) -> None:
+def dvc_tables(targets: Positional[list[str]]) -> None:
     """Run Snakemake with SNAKEMAKE_PROFILE (default: local) on a snapshot of params.yaml.
 
     DVC records the contents of params.yaml and of the code as they are when the stage has ended.
@@ -38,13 +38,11 @@ def dvc_tables(*targets: str) -> None:
     if status := process.wait():
         sys.exit(status if status > 0 else 128 - status)
     snapshot_now, code_now = _state()
-    changed = [str(PARAMS)] if snapshot_now != snapshot else []
-    changed += ["the code"] if code_now != code else []
+    changed = [str(PARAMS)] * (snapshot_now != snapshot) + ["the code"] * (code_now != code)
     if changed:
-        raise InputError(
-            f"{' and '.join(changed)} changed during the run. The results are those of before, and "
-            "DVC would record them as those of now, so nothing is recorded. Run `dvc repro` again."
-        )
+        what = f"{' and '.join(changed)} changed during the run. The results are those of before"
+        why = "DVC would record them as those of now, so nothing is recorded"
+        raise InputError(f"{what}, and {why}. Run `dvc repro` again.")
 
 
 def _check_place() -> None:

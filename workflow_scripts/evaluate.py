@@ -35,11 +35,9 @@ def evaluate(
     from scan_core.vocabulary.classes import load_class_list
 
     made_by = weights_made_by(model) if model else {}
-    about = {
-        **{"recipe": recipe, "variant": variant, "benchmark": benchmark},
-        **made_by,
-        "code": {**made_by.get("code", {}), **dict(one.split("=", 1) for one in code)},
-    }
+    codes = {**made_by.get("code", {}), **dict(one.split("=", 1) for one in code)}
+    about = {"recipe": recipe, "variant": variant, "benchmark": benchmark}
+    about |= {**made_by, "code": codes}
     class_list = load_class_list(classes)
     metrics = write_evaluation(output_folder, merge_shards(shards), class_list, about)
     logging.info("%s: mIoU %.4f", benchmark, metrics["miou"])

@@ -12,7 +12,6 @@ def evaluate_shard(
     index: Path,
     classes: str,
     output: Path,
-    split: Literal["train", "val"] = "val",
     settings: Path | None = None,
     benchmark: str | None = None,
     shard: int = 0,
@@ -34,7 +33,6 @@ def evaluate_shard(
         index: of the benchmark.
         classes: class list it is scored by.
         output: counts, a .npz file to write.
-        split: of the benchmark.
         settings: JSON file of test-time settings (default: those that a released model holds).
         benchmark: without --settings: take the released model's settings for this one.
         shard: number of this shard, from 0.
@@ -60,19 +58,14 @@ def evaluate_shard(
     from scan_core.vocabulary.classes import load_class_list
 
     wanted = EvaluationSettings.read(settings) if settings else None
-    scan = Scan.from_checkpoint(
-        model,
-        wanted.table() if wanted else None,
-        device=chosen_device(device),
-        text_cache=text_cache,
-    )
+    table = wanted.table() if wanted else None
+    scan = Scan.from_checkpoint(model, table, device=chosen_device(device), text_cache=text_cache)
     wanted = wanted or EvaluationSettings.of_classifiers(scan.settings_table.of(benchmark))
-    images, class_list = BenchmarkImages(index, split), load_class_list(classes)
+    images, class_list = BenchmarkImages(index, "val"), load_class_list(classes)
     first, last = (number * len(images) // shards for number in (shard, shard + 1))
     drawn = 0 if predictions is None else min(last - first, most_predictions or last)
-    store = CountStore(
-        evaluated or output.parent / "evaluated", store_identity(model, images, class_list, code)
-    )
+    identity = store_identity(model, images, class_list, code)
+    store = CountStore(evaluated or output.parent / "evaluated", identity)
     counts, timing = evaluate_shard(
         scan, images, class_list, wanted, range(first, last), store, chance, drawn, workers
     )

@@ -1,6 +1,5 @@
 """Extract one archive into the raw data and record what it was and how many files it held."""
 
-import logging
 from pathlib import Path
 
 from scan_core.params.command_line import run
@@ -24,7 +23,6 @@ def extract_archive(name: str, archive: Path, record: Path, raw_root: Path, outp
     files = extract(archive, raw_root / archive_named(name).extract_to)
     known = {key: download.get(key) for key in ("name", "url", "bytes", "sha256")}
     write_json(output, {**known, "members": files})
-    logging.info("%s: %d files in place", name, files)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Draw the figures of a recipe, each as PNG, PDF and SVG."""
 
-import logging
 from pathlib import Path
 
 from scan_core.params.command_line import run
@@ -24,43 +23,31 @@ def figures(
             per_class_BENCHMARK_METHOD.
         curves: name of each training and its metrics.jsonl: curves_NAME, and its numbers as CSV.
     """
-    from scan_core.reporting.figures import (
-        confusion_figure,
-        per_class_figure,
-        save_figure,
-        seen_unseen_figure,
-        training_figure,
-    )
+    from scan_core.reporting import figures as draw
+    from scan_core.reporting import results as read
     from scan_core.reporting.grids import grid_figure, load_grid
-    from scan_core.reporting.results import (
-        load_confusion,
-        load_curves,
-        load_evaluations,
-        load_per_class,
-    )
     from scan_core.storage.files import write_text
 
-    results = load_evaluations(evaluation, given)
-    drawn = {"seen_unseen": seen_unseen_figure(results)}
+    results = read.load_evaluations(evaluation, given)
+    drawn = {"seen_unseen": draw.seen_unseen_figure(results)}
     for path, name in zip(evaluation, results["benchmark"].cat.categories, strict=False):
-        classes = load_per_class(path.with_name("per_class.csv"))
-        counts = load_confusion(path.with_name("confusion.npz"))
-        drawn[f"per_class_{name}"] = per_class_figure(classes, name)
-        drawn[f"confusion_{name}"] = confusion_figure(counts, classes, name)
+        classes = read.load_per_class(path.with_name("per_class.csv"))
+        counts = read.load_confusion(path.with_name("confusion.npz"))
+        drawn[f"per_class_{name}"] = draw.per_class_figure(classes, name)
+        drawn[f"confusion_{name}"] = draw.confusion_figure(counts, classes, name)
     for path in given:
-        method, name = load_evaluations([path])[["recipe", "benchmark"]].iloc[0]
-        classes = load_per_class(path.with_name("per_class.csv"))
-        drawn[f"per_class_{name}_{method}"] = per_class_figure(classes, name, method)
+        method, name = read.load_evaluations([path])[["recipe", "benchmark"]].iloc[0]
+        classes = read.load_per_class(path.with_name("per_class.csv"))
+        drawn[f"per_class_{name}_{method}"] = draw.per_class_figure(classes, name, method)
     for grid in map(load_grid, ablation):
         drawn[f"ablation_{grid.name}"] = grid_figure(grid)
     for name, path in curves.items():
-        values = load_curves(path)
-        drawn[f"curves_{name}"] = training_figure(values, name)
+        values = read.load_curves(path)
+        drawn[f"curves_{name}"] = draw.training_figure(values, name)
         table = values.to_csv(float_format="%.6g", lineterminator="\n")
         write_text(output_folder / f"curves_{name}.csv", table)
     for name, figure in drawn.items():
-        save_figure(figure, output_folder, name)
-    logging.info("%d figures in %s", len(drawn), output_folder)
+        draw.save_figure(figure, output_folder, name)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Fine-tune CLIP's image encoder on masked crops and their nouns, with contextual shift."""
 
-import logging
 from pathlib import Path
 
 from scan_core.params.command_line import run as run_command
@@ -54,7 +53,6 @@ def finetune_clip(
         made_by = provenance("finetune_clip", code, part.model_dump())
         save_clip(output, scan.network.clip, {"clip": part.clip.model_dump(), **made_by})
         finish(work)
-        logging.info("made %s", output)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """One model of three parts: the segmenter, the fine-tuned CLIP, the CLIP before fine-tuning."""
 
-import logging
 from pathlib import Path
 
 from scan_core.params.command_line import run
@@ -42,7 +41,6 @@ def fuse_weights(
     data = {"data": file_digest(index)} if index else {}
     header = {**weights_header(part), **made_by, **data}
     save_network(output, scan.network, header)
-    logging.info("made %s", output)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Draw the miniature world in the raw layout of one of the real datasets."""
 
-import logging
 from pathlib import Path
 from typing import Literal
 
@@ -31,9 +30,7 @@ def generate_miniworld(
     from scan_core.datasets.miniworld.raw_layouts import generate
 
     numbers = {split: int(number) for split, number in (text.split("=") for text in images)}
-    record = generate(layout, raw_root, seed, image_size, numbers, workers)
-    write_json(output, record)
-    logging.info("%s: images %s", layout, record["images"])
+    write_json(output, generate(layout, raw_root, seed, image_size, numbers, workers))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 """Merge mined shards of mask–noun pairs, and count the pairs."""
 
-import json
 import logging
 from pathlib import Path
 
 from scan_core.params.command_line import run
-from scan_core.storage.files import write_text
+from scan_core.storage.files import write_json
 
 
 def mine_mask_text_pairs(shards: list[Path], output: Path, statistics: Path) -> None:
@@ -19,11 +18,9 @@ def mine_mask_text_pairs(shards: list[Path], output: Path, statistics: Path) -> 
     from scan_core.training.mining import merge_pairs
 
     counts = merge_pairs(shards, output)
-    write_text(statistics, json.dumps(counts, indent=1) + "\n")
-    logging.info(
-        "%d pairs of %d nouns in %d images; OVSeg's on COCO, one caption: 442,117 of 12,000",
-        *(counts[key] for key in ("pairs", "nouns", "images")),
-    )
+    write_json(statistics, counts)
+    text = "%d pairs of %d nouns in %d images; OVSeg's on COCO, one caption: 442,117 of 12,000"
+    logging.info(text, counts["pairs"], counts["nouns"], counts["images"])
 
 
 if __name__ == "__main__":

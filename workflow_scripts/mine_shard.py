@@ -1,9 +1,7 @@
 """Mine mask–noun pairs of some images: which proposal shows which noun of an image's captions."""
 
-import logging
 from pathlib import Path
 
-from scan_core.errors import InputError
 from scan_core.params.command_line import run
 from scan_core.params.recipe_part import read_part
 
@@ -18,7 +16,6 @@ def mine_shard(
     shard: int = 0,
     shards: int = 1,
     workers: int = 1,
-    device: str = "auto",
 ) -> None:
     """Mine mask–noun pairs of some images: which proposal shows which noun of an image's captions.
 
@@ -32,7 +29,6 @@ def mine_shard(
         shard: number of this shard, from 0.
         shards: number of shards.
         workers: threads that read images.
-        device: auto, cpu or cuda.
     """
     from scan_core.datasets.captions import training_captions
     from scan_core.datasets.loading import BenchmarkImages
@@ -41,20 +37,14 @@ def mine_shard(
     from scan_core.training import mining
 
     part = read_part(recipe_part)
-    if part.clip_finetune is None:
-        raise InputError("--recipe-part: this stage needs the key 'clip_finetune'")
+    assert part.clip_finetune is not None  # it is a part of this stage's recipe
     settings = part.clip_finetune.pairs
     images = BenchmarkImages(index, "train")
-    captioned = mining.Captioned(
-        images,
-        training_captions(captions, images),
-        settings.captions_per_image,
-        settings.images,
-    )
+    said = training_captions(captions, images)
+    captioned = mining.Captioned(images, said, settings.captions_per_image, settings.images)
     numbers = captioned.numbers(shard, shards)
-    scan = assemble(part, clip, segmenter, device=chosen_device(device))
+    scan = assemble(part, clip, segmenter, device=chosen_device("auto"))
     mining.mine_shard(scan, captioned, numbers, settings.proposals, workers, output)
-    logging.info("%d images are mined", len(numbers))
 
 
 if __name__ == "__main__":

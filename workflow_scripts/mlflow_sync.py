@@ -1,6 +1,5 @@
 """Record a recipe's runs in MLflow, each once."""
 
-import logging
 from pathlib import Path
 
 from scan_core.errors import InputError
@@ -27,11 +26,9 @@ def mlflow_sync(results: Path, output: Path) -> None:
         try:
             record["runs"] = sync(described)
         except STORE_ERRORS as error:
-            raise InputError(
-                f"the runs are not recorded in {shown_uri()} ({reason(error)}). Everything else is "
-                "made. Run again, or set SCAN_TRACKING=off to do without"
-            ) from None
-        logging.info("%d runs are in %s", len(record["runs"]), shown_uri())
+            failed = f"the runs are not recorded in {shown_uri()} ({reason(error)})"
+            remedy = "Everything else is made. Run again, or set SCAN_TRACKING=off to do without"
+            raise InputError(f"{failed}. {remedy}") from None
     write_json(output, record)
 
 

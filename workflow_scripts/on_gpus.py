@@ -5,18 +5,17 @@ command. A GPU is free again when the command and all that it started have ended
 """
 
 import fcntl
-import logging
 import os
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from tyro.conf import Positional
 
 from scan_core.errors import InputError
 from scan_core.params.command_line import run
-
-_POLL = 0.5
 
 
 def on_gpus(count: Positional[int], command: Positional[list[str]]) -> None:
@@ -28,14 +27,11 @@ def on_gpus(count: Positional[int], command: Positional[list[str]]) -> None:
     """
     devices = visible_gpus()
     if len(devices) < count:
-        raise InputError(
-            f"{count} GPUs are asked for, and there are {len(devices)}; ask for fewer in "
-            "local/profile.yaml"
-        )
-    while len(taken := _taken(devices, count)) < count:
-        time.sleep(_POLL)
+        have = f"{count} GPUs are asked for, and there are {len(devices)}"
+        raise InputError(f"{have}; ask for fewer in local/profile.yaml")
+    while not (taken := _taken(devices, count)):
+        time.sleep(0.5)
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(taken)
-    logging.info("on GPU %s", ", ".join(taken))
     os.execvp(command[0], command)
 
 
@@ -47,29 +43,19 @@ def visible_gpus() -> list[str]:
     return [path.name.removeprefix("nvidia") for path in sorted(Path("/dev").glob("nvidia[0-9]*"))]
 
 
-def _taken(devices: list[str], count: int) -> list[str]:
+def _taken(devices: list[str], count: int) -> dict[str, IO[str]]:
     """Lock this number of devices, or none, so that two waiting commands never block each other."""
-    taken: list[str] = []
-    descriptors = []
+    taken: dict[str, IO[str]] = {}
     for device in devices:
-        name = f"scan-gpu-{os.getuid()}-{device}.lock"
-        descriptor = os.open(Path(tempfile.gettempdir(), name), os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(descriptor)
-            continue
-        descriptors.append(descriptor)
-        taken.append(device)
+        lock = Path(tempfile.gettempdir(), f"scan-gpu-{os.getuid()}-{device}.lock").open("a")  # noqa: SIM115
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            taken[device] = lock
         if len(taken) == count:
-            break
-    if len(taken) < count:
-        for descriptor in descriptors:
-            os.close(descriptor)
-        return []
-    for descriptor in descriptors:
-        os.set_inheritable(descriptor, True)  # the command keeps the lock
-    return taken
+            for held in taken.values():
+                os.set_inheritable(held.fileno(), True)  # the command keeps the lock
+            return taken
+    return {}  # and the files are closed, which frees the devices
 
 
 if __name__ == "__main__":

@@ -1,19 +1,19 @@
 """The small CLIP that comes with the package, in half precision, with its card."""
 
-import logging
 from pathlib import Path
 
 from scan_core.params.command_line import run
 
+_SEGMENTS = 2000  # freshly drawn ones that it is tested on
 
-def package_clip(clip: Path, output: Path, card: Path, segments: int = 2000) -> None:
+
+def package_clip(clip: Path, output: Path, card: Path) -> None:
     """The small CLIP that comes with the package, in half precision, with its card.
 
     Args:
         clip: weights from clip_weights.
         output: .safetensors file to write.
         card: .md file to write.
-        segments: number of freshly drawn segments that it is tested on.
     """
     from scan_core.models.checkpoints import load_strict
     from scan_core.models.clip import build_clip, tokenizer_for
@@ -29,11 +29,10 @@ def package_clip(clip: Path, output: Path, card: Path, segments: int = 2000) -> 
     save_packaged(output, tensors, header, tokens)
     packed = build_clip(architecture)
     load_strict(packed, load_packaged(output)[0], str(output))
-    shares = packaged_clip.zero_shot_accuracy(packed, tokenizer, segments)
-    accuracy = {"number": segments, **shares}
+    shares = packaged_clip.zero_shot_accuracy(packed, tokenizer, _SEGMENTS)
+    accuracy = {"number": _SEGMENTS, **shares}
     save_packaged(output, tensors, {**header, "accuracy": accuracy}, tokens)
     write_text(card, packaged_clip.card(packed, header, accuracy, len(tokens)))
-    logging.info("%s", accuracy)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,7 @@ from scan_core.params.reading import SNAPSHOT_VARIABLE, read_params, validate
 
 
 def print_plan(
-    params: Path,
-    snakefile: Path = Path("Snakefile"),
-    profile: Path = Path("slurm/profile.yaml"),
+    params: Path, snakefile: Path = Path("Snakefile"), profile: Path = Path("slurm/profile.yaml")
 ) -> None:
     """Say what a recipe takes before it is run: jobs, steps, GPU hours, disk, and what to fetch.
 
@@ -35,8 +33,7 @@ def _jobs(params: Path, snakefile: Path) -> dict[str, tuple[int, int]]:
             [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "rules", *option,
              "--cores", "1", "--snakefile", str(snakefile), "all"],
             env={**os.environ, SNAPSHOT_VARIABLE: str(params.absolute())},
-            capture_output=True,
-            text=True,
+            capture_output=True, text=True,
         )  # fmt: skip
         if ran.returncode:
             raise InputError(f"Snakemake cannot plan this: {ran.stderr}{ran.stdout}")

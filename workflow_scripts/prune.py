@@ -26,12 +26,10 @@ def prune(*, yes: bool = False) -> None:
     for recipe in params.recipes:
         for path in _outputs(recipe):
             used.update([path, *path.parents])
-    roots = {Path(recipe.datasets.root) for recipe in params.recipes.values()}
-    places = [*Path("results").glob("stages/*/*"), *Path("results").glob("*/eval/*")]
-    places += [*Path("results").glob("*/eval/*/*"), *Path("results").glob("*/predictions/*/*")]
-    places += [
-        path for root in roots for kind in ("benchmarks", "raw") for path in root.glob(f"{kind}/*")
-    ]
+    places = {*Path("results").glob("stages/*/*"), *Path("results").glob("*/predictions/*/*")}
+    places |= {*Path("results").glob("*/eval/*"), *Path("results").glob("*/eval/*/*")}
+    for root in {Path(recipe.datasets.root) for recipe in params.recipes.values()}:
+        places |= {*root.glob("benchmarks/*"), *root.glob("raw/*")}
     unused = [path for path in places if _VARIANT.fullmatch(path.name) and path not in used]
     unused = [path for path in unused if not set(path.parents) & set(unused)]
     sizes = {path: _size(path) for path in sorted(unused)}

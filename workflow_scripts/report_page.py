@@ -1,7 +1,6 @@
 """Write one HTML page of all tables, figures and images of a recipe."""
 
 import json
-import logging
 from datetime import date
 from pathlib import Path
 
@@ -19,7 +18,6 @@ def report_page(
     ablation: list[Path] = [],  # noqa: B006
     given: list[Path] = [],  # noqa: B006
     timings: Path | None = None,
-    note: str = "",
 ) -> None:
     """Write one HTML page of all tables, figures and images of a recipe.
 
@@ -34,7 +32,6 @@ def report_page(
         ablation: CSV of each grid.
         given: metrics.json of predictions of other models.
         timings: folder of Snakemake's benchmark files.
-        note: what readers must know of all results, below the main table.
     """
     from scan_core.params.frozen_recipe import load_frozen
     from scan_core.params.provenance import code_note, imported_note
@@ -43,21 +40,20 @@ def report_page(
     from scan_core.reporting.results import load_evaluations
     from scan_core.storage.files import write_text
 
-    recipe, _ = load_frozen(recipe_file)
-    note = " ".join(filter(None, [note, imported_note(evaluation), code_note(evaluation)]))
+    document, _ = load_frozen(recipe_file)
+    recipe = document["recipes"][document["recipe"]]
     page = report_page(
         load_evaluations(evaluation, given),
         [load_grid(path) for path in ablation],
         architecture,
-        json.dumps(recipe["recipes"][recipe["recipe"]], indent=1, ensure_ascii=False),
+        json.dumps(recipe, indent=1, ensure_ascii=False),
         figures,
         pictures={path.stem: path for path in pictures},
         sheets=sheets,
         origin=origin(date.today(), timings),
-        note=note,
+        note=f"{imported_note(evaluation)} {code_note(evaluation)}".strip(),
     )
     write_text(output, page)
-    logging.info("%s: %.1f MB", output, len(page) / 1e6)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,11 +13,6 @@ from typing import Literal
 
 from scan_core.errors import InputError
 from scan_core.params.command_line import run
-
-_POLL = 2.0
-_REPORT = 60.0
-# An outage of SLURM's controller that is waited for.
-_OUTAGE = 300.0
 
 
 def resume(how: Literal["wait", "cancel"], /) -> None:
@@ -34,29 +30,22 @@ def resume(how: Literal["wait", "cancel"], /) -> None:
     folder = Path.cwd().resolve()
     for process, words in _processes(folder):
         # Snakemakes that jobs start for themselves are given a `--mode`.
-        if "snakemake" in map(_program, words[:3]) and "--mode" not in words:
-            raise InputError(
-                f"Snakemake still runs in {folder} (process {process}): there is nothing "
-                "to resume. If it is to be restarted, end it first, by Ctrl-C once."
-            )
+        if "snakemake" in [Path(word).name for word in words[:3]] and "--mode" not in words:
+            running = f"Snakemake still runs in {folder} (process {process}): nothing to resume"
+            raise InputError(f"{running}. To restart it, end it first, by Ctrl-C once.")
     if how == "cancel":
         if jobs := _jobs(folder):
             logging.info("cancelling the jobs %s", ", ".join(jobs))
             subprocess.run(["scancel", *jobs], check=True)
         for process in _local(folder):
-            logging.info("ending the process %d", process)
             os.kill(process, signal.SIGTERM)
-    reported = -_REPORT
+    told = None
     while left := [*_jobs(folder), *map(str, _local(folder))]:
-        if time.monotonic() - reported > _REPORT:
-            reported = time.monotonic()
+        if left != told:
             logging.info("waiting for %s, left behind in %s", ", ".join(left), folder)
-        time.sleep(_POLL)
+        told = left
+        time.sleep(2)
     subprocess.run(["snakemake", "--cores", "1", "--unlock"], check=True, stdout=sys.stderr)
-
-
-def _program(word: str) -> str:
-    return Path(word).name
 
 
 def _processes(folder: Path) -> Iterator[tuple[int, list[str]]]:
@@ -86,17 +75,11 @@ def _local(folder: Path) -> list[int]:
 def _jobs(folder: Path) -> list[str]:
     """The numbers of the jobs that Snakemake submitted from a folder; none without SLURM."""
     command = ["squeue", "--noheader", "--me", "--format=%i|%k|%Z"]
-    give_up = time.monotonic() + _OUTAGE
-    while True:
-        try:
-            answer = subprocess.run(command, capture_output=True, text=True)
-        except FileNotFoundError:
-            return []
-        if answer.returncode == 0:
-            break
-        if time.monotonic() > give_up:
-            raise InputError(f"SLURM does not answer: {answer.stderr.strip()}")
-        time.sleep(_POLL)
+    if shutil.which(command[0]) is None:
+        return []
+    answer = subprocess.run(command, capture_output=True, text=True)
+    if answer.returncode:
+        raise InputError(f"SLURM does not answer, try again: {answer.stderr.strip()}")
     found = (line.split("|", 2) for line in answer.stdout.splitlines())
     # So Snakemake's executor comments what it submits; a person's own jobs have other comments.
     return [

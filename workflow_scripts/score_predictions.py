@@ -23,14 +23,9 @@ def score_predictions(
     from scan_core.evaluation.results import write_scores
     from scan_core.vocabulary.classes import load_class_list
 
+    images, class_list = BenchmarkImages(index, "val"), load_class_list(classes)
     metrics = write_scores(
-        BenchmarkImages(index, "val"),
-        load_class_list(classes),
-        predictions,
-        "training",
-        method,
-        benchmark,
-        output_folder,
+        images, class_list, predictions, "training", method, benchmark, output_folder
     )
     logging.info("%s: mIoU %.4f", benchmark, metrics["miou"])
 

@@ -1,6 +1,5 @@
 """Search test-time settings on the benchmarks' `train` splits, with Optuna."""
 
-import logging
 from pathlib import Path
 
 from scan_core.params.command_line import run
@@ -18,7 +17,6 @@ def search_settings(
     output_folder: Path,
     code: str = "",
     memory_gb: float = 8.0,
-    device: str = "auto",
 ) -> None:
     """Search test-time settings on the benchmarks' `train` splits, with Optuna.
 
@@ -38,7 +36,6 @@ def search_settings(
         output_folder: for trials.csv, best.yaml, best_per_benchmark.yaml and the figure.
         code: names the code: other code, other search.
         memory_gb: most to keep.
-        device: auto, cpu, cuda.
     """
     from scan_core.datasets.loading import BenchmarkImages
     from scan_core.inference.devices import chosen_device
@@ -52,7 +49,7 @@ def search_settings(
 
     asked = Search.model_validate_json(search.read_text(encoding="utf-8"))
     whole = Recipe.model_validate_json(recipe_file.read_text(encoding="utf-8"))
-    scan = Scan.from_checkpoint(model, settings_table(whole), device=chosen_device(device))
+    scan = Scan.from_checkpoint(model, settings_table(whole), device=chosen_device("auto"))
     searched = {
         name: (BenchmarkImages(index, "train"), load_class_list(listed))
         for name, index, listed in zip(benchmarks, indexes, classes, strict=True)
@@ -60,9 +57,7 @@ def search_settings(
     score = encode_benchmarks(scan, asked, whole, searched, memory_gb * 1e9)
     name = identity(asked, whole, searched, model, code)
     study = run_study(asked, score, work / "optuna.db", name)
-    (own,) = score([{}])
-    write_report(asked, study, own, recipe, output_folder)
-    logging.info("best of %d trials: %.4f", len(study.trials), study.best_value)
+    write_report(asked, study, score([{}])[0], recipe, output_folder)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Show what a grid evaluates, without running anything: a row for each cell and benchmark."""
 
 import json
-import logging
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -57,15 +56,12 @@ def show_grid(
     if csv:
         table.to_csv(sys.stdout, index=False, lineterminator="\n")
     else:
-        table = table.drop(
-            columns=[key.rpartition(".")[2] for key in ablation.vary], errors="ignore"
-        )
+        varied = [key.rpartition(".")[2] for key in ablation.vary]
+        table = table.drop(columns=varied, errors="ignore")
         same = [column for column in table if table[column].nunique() == 1 and len(table) > 1]
         for column in same:
             print(f"{column}: {table[column].iloc[0]}")
         print(f"\n{table.drop(columns=same).to_markdown(index=False, disable_numparse=True)}")
-    benchmarks = table["benchmark"].nunique()
-    logging.info("%d cells on %d benchmarks", len(table) // benchmarks, benchmarks)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Make the tables of a recipe from its evaluations and grids."""
 
-import logging
 from pathlib import Path
 
 from scan_core.params.command_line import run
@@ -14,7 +13,6 @@ def tables(
     metrics_folder: Path,
     ablation: list[Path] = [],  # noqa: B006
     given: list[Path] = [],  # noqa: B006
-    note: str = "",
 ) -> None:
     """Make the tables of a recipe from its evaluations and grids.
 
@@ -28,44 +26,35 @@ def tables(
         metrics_folder: for a JSON file of each benchmark's metrics, which `dvc metrics show` lists.
         ablation: CSV of each grid.
         given: metrics.json of predictions of other models, of each method and benchmark.
-        note: what readers must know of all results, below each table.
     """
     from scan_core.errors import InputError
     from scan_core.params.frozen_recipe import load_frozen
     from scan_core.params.provenance import code_note, imported_note
-    from scan_core.reporting.grids import grid_tables, grid_values, load_grid
+    from scan_core.reporting import grids
+    from scan_core.reporting import tables as made
     from scan_core.reporting.results import load_evaluations
-    from scan_core.reporting.tables import (
-        benchmark_metrics,
-        combined_table,
-        detail_table,
-        main_table,
-        published_table,
-        write_tables,
-    )
     from scan_core.storage.files import write_text
 
     recipe, text = load_frozen(recipe_file)
-    note = " ".join(filter(None, [note, imported_note(evaluation), code_note(evaluation)]))
+    note = f"{imported_note(evaluation)} {code_note(evaluation)}".strip()
     results = load_evaluations(evaluation, given)
     if (found := results["recipe"].iloc[0]) != recipe["recipe"]:
         raise InputError(f"the evaluations are of {found}, expected {recipe['recipe']}")
     for name, table in {
-        "main": main_table(results),
-        "details": detail_table(results),
-        "published": published_table(results, architecture),
+        "main": made.main_table(results),
+        "details": made.detail_table(results),
+        "published": made.published_table(results, architecture),
     }.items():
         write_text(output_folder / f"{name}.csv", table.csv())
-        write_tables([table.with_note(note)], output_folder, name)
-    write_text(output_folder / "combined.csv", combined_table(results).csv())
+        made.write_tables([table.with_note(note)], output_folder, name)
+    write_text(output_folder / "combined.csv", made.combined_table(results).csv())
     write_text(output_folder / "recipe.json", text)
-    for grid in map(load_grid, ablation):
-        write_text(output_folder / f"ablation_{grid.name}.csv", grid_values(grid))
-        of_grid = [table.with_note(note) for table in grid_tables(grid)]
-        write_tables(of_grid, output_folder, f"ablation_{grid.name}")
-    for benchmark, metrics in benchmark_metrics(results).items():
+    for grid in map(grids.load_grid, ablation):
+        write_text(output_folder / f"ablation_{grid.name}.csv", grids.grid_values(grid))
+        of_grid = [table.with_note(note) for table in grids.grid_tables(grid)]
+        made.write_tables(of_grid, output_folder, f"ablation_{grid.name}")
+    for benchmark, metrics in made.benchmark_metrics(results).items():
         write_text(metrics_folder / f"{benchmark}.json", metrics)
-    logging.info("tables of %d benchmarks and %d grids", len(evaluation), len(ablation))
 
 
 if __name__ == "__main__":

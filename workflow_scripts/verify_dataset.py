@@ -31,13 +31,9 @@ def verify_dataset(
     draw_sheet(index, sheet)
     write_json(report, found)
     for name, split in found["splits"].items():
-        logging.info(
-            "%s: %d images, %d classes absent, %.1f %% of the pixels without a label",
-            name,
-            split["images"],
-            len(split["absent"]),
-            100 * split["ignored_share"],
-        )
+        absent, unlabelled = len(split["absent"]), 100 * split["ignored_share"]
+        text = "%s: %d images, %d classes absent, %.1f %% of the pixels without a label"
+        logging.info(text, name, split["images"], absent, unlabelled)
 
 
 if __name__ == "__main__":

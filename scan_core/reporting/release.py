@@ -14,8 +14,10 @@ from ruamel.yaml import YAML
 from safetensors import SafetensorError, safe_open
 
 from scan_core.errors import InputError
+from scan_core.params.frozen_recipe import load_frozen
 from scan_core.params.schema.recipe import Recipe
 from scan_core.params.settings import settings_table
+from scan_core.reporting.results import load_evaluations
 from scan_core.reporting.tables import main_table
 from scan_core.storage.files import file_digest, read_json, write_text
 from scan_core.storage.weights import copy_with_header
@@ -24,12 +26,8 @@ WEIGHTS, CARD, RECIPE = "model.safetensors", "README.md", "params.yaml"
 MANIFEST, CHECKSUMS = "dataset_manifest.json", "SHA256SUMS"
 
 
-def write_release(
-    model: Path,
-    document: Mapping[str, Any],
-    manifest: Path,
-    results: pd.DataFrame,
-    folder: Path,
+def release(
+    model: Path, recipe_file: Path, manifest: Path, evaluation: list[Path], output_folder: Path
 ) -> None:
     """Put a release together. Every file is a copy of its own: nothing else shares its bytes.
 
@@ -38,10 +36,10 @@ def write_release(
 
     Args:
         model: made by `fuse_weights`.
-        document: the resolved recipe, in the form of `params.yaml`.
+        recipe_file: the recipe, as the workflow freezes it.
         manifest: of the recipe's datasets.
-        results: of the model, see `load_evaluations`.
-        folder: where to write, each file atomically.
+        evaluation: metrics.json of each benchmark, all of this model.
+        output_folder: where to write, each file atomically.
 
     Raises:
         InputError: the model or the manifest cannot be read.
@@ -55,24 +53,28 @@ def write_release(
             f"{model} is no checkpoint of this project ({type(error).__name__}: {error}); "
             "make it again"
         ) from None
+    document, _ = load_frozen(recipe_file)
     recipe = document["recipes"][document["recipe"]]
     header["test_settings"] = settings_table(Recipe.model_validate(recipe)).as_dict()
-    copy_with_header(model, folder / WEIGHTS, header)
-    data = read_json(manifest)
-    write_text(folder / MANIFEST, manifest.read_text(encoding="utf-8"))
-    write_text(folder / RECIPE, as_yaml(document))
+    copy_with_header(model, output_folder / WEIGHTS, header)
+    data, results = read_json(manifest), load_evaluations(evaluation)
+    write_text(output_folder / MANIFEST, manifest.read_text(encoding="utf-8"))
+    write_text(output_folder / RECIPE, as_yaml(document))
     parameters = sum(math.prod(shape) for shape in shapes)
     try:
-        digest = file_digest(folder / WEIGHTS)
+        digest = file_digest(output_folder / WEIGHTS)
         card = model_card(document, header, parameters, digest, data, results)
     except (ValueError, KeyError, TypeError, UndefinedError) as error:
         raise InputError(
             f"{manifest} or the header of {model} is damaged ({type(error).__name__}: {error}); "
             "delete it, and it is made again"
         ) from None
-    write_text(folder / CARD, card)
-    sums = [f"{file_digest(folder / name)}  {name}\n" for name in (WEIGHTS, CARD, RECIPE, MANIFEST)]
-    write_text(folder / CHECKSUMS, "".join(sums))
+    write_text(output_folder / CARD, card)
+    sums = [
+        f"{file_digest(output_folder / name)}  {name}\n"
+        for name in (WEIGHTS, CARD, RECIPE, MANIFEST)
+    ]
+    write_text(output_folder / CHECKSUMS, "".join(sums))
 
 
 def as_yaml(document: Mapping[str, Any]) -> str:
