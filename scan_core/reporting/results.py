@@ -54,8 +54,9 @@ def load_evaluations(paths: Iterable[Path], external: Iterable[Path] = ()) -> pd
 
     Returns:
         columns recipe, variant, benchmark, class_count, images, classifier (a key of the results),
-        name (of the classifier or method, for people), external, and the metrics. Benchmark and
-        name are categories in the order in which tables show them.
+        name (of the classifier or method, for people), external, imported (whether weights come
+        from a file), and the metrics. Benchmark and name are categories in the order in which
+        tables show them.
 
     Raises:
         InputError: damaged, a benchmark that is there twice, or results of several models.
@@ -192,7 +193,7 @@ def as_fractions(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
 def _load_evaluation(path: Path) -> pd.DataFrame:
     record = read_json(path, "evaluate again")
     try:
-        about = {key: record[key] for key in _ABOUT}
+        about = {key: record[key] for key in _ABOUT} | {"imported": bool(record.get("imported"))}
         rows = [
             about | {"classifier": classifier} | {name: numbers[name] for name in METRICS}
             for classifier, numbers in record["results"].items()
