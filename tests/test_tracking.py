@@ -18,6 +18,7 @@ from project import ROOT
 from tracked_results import BENCHMARKS, STAGES, curve, numbers, points, settings, write_results
 
 from scan_core.params.reading import read_params
+from scan_core.params.recipe_part import clip_part, write_part
 from scan_core.params.schema.recipe import Recipe
 from scan_core.tracking import store
 
@@ -329,8 +330,6 @@ _TRAINING = textwrap.dedent("""
 
 
 def _training(folder: Path, uri: str | None, run: str) -> subprocess.Popen:
-    from scan_core.params.recipe_part import clip_part, write_part
-
     part = write_part(clip_part(Recipe.model_validate(settings())), folder / "parts")
     (folder / "curves").write_text(curve())
     return subprocess.Popen(
@@ -383,6 +382,30 @@ def test_a_server_that_fails_holds_no_training_up(server, tmp_path, fault):
             assert direct.points(run, name) == points(name)
         assert begun is None or run.info.run_id == begun.info.run_id
         assert run.info.status == "FINISHED"
+
+
+def test_a_recorded_training_has_the_same_result_to_the_bit(server, tmp_path):
+    """The real script, with and without."""
+    document = settings()
+    document["clip"]["source"] = "train"
+    document["clip"]["pretraining"].update(
+        images=24, cutouts=8, steps=12, cutout_steps=4, batch_size=8, warmup_steps=1
+    )
+    part = write_part(clip_part(Recipe.model_validate(document)), tmp_path / "parts")
+    workspace = Workspace(tmp_path, f"http://127.0.0.1:{server}")
+    for when in ("off", "live"):
+        folder = tmp_path / when
+        subprocess.run(
+            [
+                *(sys.executable, "-m", "workflow_scripts.clip_weights", "--recipe-part", part),
+                *("--output", folder / "clip.safetensors", "--metrics", folder / "metrics.jsonl"),
+                *("--work", folder / "work", "--run", f"bits/clip/{when}"),
+            ],
+            cwd=tmp_path, env={**workspace.environment, "SCAN_TRACKING": when}, check=True,
+        )  # fmt: skip
+    for file in ("clip.safetensors", "metrics.jsonl"):
+        assert (tmp_path / "off" / file).read_bytes() == (tmp_path / "live" / file).read_bytes()
+    assert list(workspace.runs("bits")) == ["clip/live"]
 
 
 def test_trainings_that_start_together_share_a_new_store(tmp_path):

@@ -7,6 +7,8 @@ list of files can miss one, or name one too many. Comments, docstrings and layou
 import ast
 import hashlib
 import json
+import os
+import platform
 import subprocess
 from collections.abc import Collection, Iterable, Mapping
 from functools import cache
@@ -115,7 +117,7 @@ def weights_made_by(weights: Path) -> dict[str, dict[str, Any]]:
 def provenance(
     script: str, code: str, part: Mapping[str, Any], *made_from: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The recipe part, code, versions and git commit, for the header of weights.
+    """The recipe part, code, versions, git commit and machine, for the header of weights.
 
     Args:
         script: that makes them.
@@ -131,7 +133,17 @@ def provenance(
         "code": {**known, script: code},
         "versions": {name: version(name) for name in _PACKAGES},
         "commit": checked_out_commit(),
+        **machine(),
     }
+
+
+def machine() -> dict[str, str]:
+    """The processor and the number of threads of this process, by which sums are rounded."""
+    import torch  # whoever makes weights has it; the Snakefile does without
+
+    cpu = f"{platform.machine()}, {os.cpu_count()} cores"
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    return {"machine": gpu or cpu, "threads": str(torch.get_num_threads())}
 
 
 def checked_out_commit() -> str | None:

@@ -163,13 +163,3 @@ def file_digest(path: Path) -> str:
 def json_digest(value: Any) -> str:
     """SHA-256 of a value as JSON with sorted keys, 64 hexadecimal digits."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def folder_fingerprint(path: Path) -> str:
-    """Digest of names, sizes and modification times of a folder's files, or of one file's.
-
-    No file is read; folders inside the folder are left out.
-    """
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    stats = [(file.name, file.stat()) for file in files if file.is_file()]
-    return json_digest([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])

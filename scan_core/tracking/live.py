@@ -6,7 +6,6 @@ store, but for a few seconds at its end. `sync` adds afterwards what is missing.
 
 import logging
 import os
-import platform
 import queue
 import threading
 import time
@@ -15,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from scan_core.params.provenance import machine
 from scan_core.params.recipe_part import read_part
 from scan_core.tracking.store import open_store, origin, reason, shown_uri, when
 
@@ -98,7 +98,6 @@ class _LiveRun:
     """A run of the store that a training logs to."""
 
     def __init__(self, run: str, part: Path, resumed: bool) -> None:
-        import torch
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
         from scan_core.tracking.runs import training_run
@@ -115,8 +114,7 @@ class _LiveRun:
             self.known = set(recorded_points(self.client, begun[0]))
             self.client.update_run(self.run_id, status="RUNNING")
         else:
-            where = {"machine": platform.node(), "threads": str(torch.get_num_threads())}
-            described = training_run(stage, variant, read_part(part).model_dump(), where)
+            described = training_run(stage, variant, read_part(part).model_dump(), machine())
             self.run_id = begin(self.client, experiment, recipe, described, time.time())
             self.known = set()
         self.monitor = SystemMetricsMonitor(self.run_id, resume_logging=bool(self.known))
