@@ -40,7 +40,7 @@ STAGES = Path("results/stages")
 _OF_SEGMENTER = {"clip": clip_part, "segmenter": segmenter_part, "model": model_part}
 _OF_MINER = {"miner": segmenter_part, "pairs": pairs_part, "finetuned_clip": model_part}
 # Blocks of a recipe that no stage of a grid depends on: all cells share the data.
-_SHARED = ("datasets", "grids", "inference.benchmarks")
+_SHARED = ("datasets", "diagnosis", "grids", "inference.benchmarks")
 _PACKAGED = Path(__file__).parents[1] / "models/packaged"
 
 
