@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 
 from benchmarks.machine import described, print_table, seconds
-from scan_core.command.freed_memory import keep_freed_memory
 from scan_core.inference.scan import Scan
 from scan_core.models.clip import encode_images
 from scan_core.models.preprocessing import backbone_input
+from scan_core.params.command_line import keep_freed_memory
 from scan_core.params.reading import read_params, validate
 
 SIZE, CROPS = (640, 853), 16

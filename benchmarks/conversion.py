@@ -23,7 +23,7 @@ import numpy as np
 import scipy.io
 from PIL import Image
 
-from scan_core.datasets.conversion import convert
+from scan_core.datasets.conversion import Conversion
 from scan_core.datasets.formats import FORMATS
 from scan_core.vocabulary.classes import load_class_list
 
@@ -124,7 +124,9 @@ def converted(format_name: str, root: Path, output: Path) -> float:
     """Images/s of a conversion in one process."""
     classes = load_class_list(SIZES[format_name][0])
     start = time.perf_counter()
-    index = convert(FORMATS[format_name], classes, root, output, ["val"], 1, "benchmark")
+    index = Conversion(FORMATS[format_name], classes).convert(
+        root, output, {"val": "val"}, "benchmark"
+    )
     return len(index.splits["val"].samples) / (time.perf_counter() - start)
 
 

@@ -24,15 +24,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.machine import described, print_table, product_rate, seconds
 from benchmarks.public_libraries import PublicLibraries
-from scan_core.command.freed_memory import keep_freed_memory
 from scan_core.inference.class_map import class_maps
-from scan_core.inference.image_features import CropSetting, ImageFeatures
-from scan_core.inference.precision import stored_dtype, tensor_float
+from scan_core.inference.devices import stored_dtype, tensor_float
+from scan_core.inference.image_features import CropSetting, ImageFeatures, ImageViews, View
 from scan_core.inference.scan import Scan
-from scan_core.inference.views import ImageViews, View
 from scan_core.models.cpu_linear import ConvolutionalLinear
 from scan_core.models.crops import MaskedCrops, masked_crops
-from scan_core.models.preprocessing import backbone_input, clip_view
+from scan_core.models.preprocessing import backbone_input, resize_for_clip
+from scan_core.params.command_line import keep_freed_memory
 from scan_core.params.reading import read_params, validate
 from scan_core.params.schema.recipe import Recipe
 from scan_core.params.settings import Precision, TestSettings
@@ -84,7 +83,7 @@ class Bench:
             rows.append((name, seconds(work, self.device), counter.get_total_flops()))
 
         pixels = backbone_input([self.image])
-        small = clip_view([self.image], network.original_clip.input, as_released=False)
+        small = resize_for_clip([self.image], network.original_clip.input, as_released=False)
         with ConvolutionalLinear(network), tensor_float(self.precision):
             stage("backbone and decoders", lambda: network.proposal_network(pixels))
             stage("frozen CLIP, whole image", lambda: network.view(small))
@@ -109,7 +108,7 @@ class Bench:
         return rows, replace(image_features, peaks=peaks, crop_features=seen)
 
     def _describe(self, crops: MaskedCrops, cls: Tensor, setting: CropSetting) -> Tensor:
-        return self.scan.image_encoder.describe(crops, cls, [setting], 100, 0)[0]
+        return self.scan.image_encoder.encode_crops(crops, cls, [setting], 100, 0)[0]
 
     @torch.inference_mode()
     def combine(

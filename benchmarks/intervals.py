@@ -19,6 +19,7 @@ import torch
 from scan_core.evaluation.confusion import count_pixels
 from scan_core.evaluation.counts import ImageCounts, image_counts, save_counts
 from scan_core.evaluation.intervals import RESAMPLES, intervals, resampled
+from scan_core.params.command_line import run
 from scan_core.vocabulary.classes import load_class_list
 
 SETTINGS = 30
@@ -74,7 +75,7 @@ def seconds_to_count(classes: int, sparse: bool, repeats: int = 50) -> float:
 
 
 def main() -> None:
-    """Measure, and print."""
+    """Measure what counting an image costs, and intervals for the paper's benchmarks."""
     for name in ("ade20k_847", "voc_20"):
         whole, sparse = (
             1000 * seconds_to_count(len(load_class_list(name)), s) for s in (False, True)
@@ -91,4 +92,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

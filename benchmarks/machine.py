@@ -6,7 +6,7 @@ from datetime import date
 
 import torch
 
-from scan_core.models.processor import about_processor
+from scan_core.models.cpu_linear import about_processor
 
 
 def described(device: torch.device) -> str:

@@ -296,3 +296,43 @@ def files_of_search(file):
     return lambda wildcards: [
         f"{FOLDERS[n]}/{file}" for n in benchmarks_of_search(wildcards.search)
     ]
+
+
+def recorded(cells, grids, figures, every_seed=False, report=None):
+    """A file of what there is to record in MLflow: `Results` in scan_core/tracking/runs.py."""
+    rule_of = {
+        "clip": "clip_weights",
+        "segmenter": "train_segmenter",
+        "finetuned_clip": "finetune_clip",
+    }
+    trainings = sorted(
+        {(stage, cell.names[stage]) for cell in cells for stage in rule_of}
+    )
+    tables = f"{RESULTS}/ablations/every_seed" if every_seed else f"{RESULTS}/ablations"
+    return handed(
+        {
+            "recipe": RECIPE_NAME,
+            "settings": RECIPE.model_dump(),
+            "manifest": f"{RESULTS}/dataset_manifest.json",
+            "trainings": [
+                {
+                    "stage": stage,
+                    "variant": variant,
+                    "weights": result(stage, variant),
+                    "curves": f"{STAGES}/{stage}/{variant}/metrics.jsonl",
+                    "timing": f"{TIMINGS}/{rule_of[stage]}/{variant}.tsv",
+                    "benchmark": None if stage == "clip" else RECIPE.datasets.train,
+                }
+                for stage, variant in trainings
+            ],
+            "grids": [
+                {
+                    "table": f"{tables}/{grid}.csv",
+                    "figure": f"{figures}{grid}.png",
+                    "every_seed": every_seed,
+                }
+                for grid in grids
+            ],
+            "report": report,
+        }
+    )

@@ -17,16 +17,14 @@ PATHS = dict.fromkeys(
 )
 os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, PATHS)))
 
-from scan_core.datasets.download.archives import (
-    ARCHIVES,
-    BACKBONE_ARCHIVES,
-    FORMAT_ARCHIVES,
-)
+from scan_core.datasets.archives import ARCHIVES, BACKBONE_ARCHIVES
+from scan_core.datasets.formats import FORMATS
 from scan_core.errors import InputError
 from scan_core.params.data_names import (
     WORLD_LAYOUTS,
     benchmark_folder,
     caption_file,
+    conversion_options,
     name_of,
     predictions_of,
     raw_folder,

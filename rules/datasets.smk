@@ -120,13 +120,17 @@ rule convert_benchmark:
         folder=subpath(output.index, parent=True),
         classes=lambda wildcards: of_benchmark(wildcards).classes,
         splits=splits,
+        options=lambda wildcards: conversion_options(
+            RECIPE, name_of(wildcards.benchmark)
+        ),
+        captions=told_captions,
     message:
         "Converting {wildcards.benchmark}"
     shell:
         "python -m workflow_scripts.convert_benchmark --format {params.format:q}"
         " --raw-root {params.raw:q} --classes {params.classes:q}"
         " --name {params.name:q} --splits {params.splits:q} --workers {threads}"
-        " --output {params.folder:q} 2> {log:q}"
+        " {params.options:q} {params.captions:q} --output {params.folder:q} 2> {log:q}"
         f" # code {code('convert_benchmark')}"
 
 

@@ -17,7 +17,9 @@ def records_of(names):
     """What must have been extracted or generated before these benchmarks can be converted."""
     formats = {BENCHMARKS[n].format for n in names if raw_root(RECIPE, n) is None}
     if SOURCE == "download":
-        archives = dict.fromkeys(a for f in sorted(formats) for a in FORMAT_ARCHIVES[f])
+        archives = dict.fromkeys(
+            a for f in sorted(formats) for a in FORMATS[f].archives
+        )
         return [f"{RAW}/extracted/{archive}.json" for archive in archives]
     layouts = [WORLD_LAYOUTS[name] for name in sorted(formats)]
     return [f"{WORLDS[layout]}/{layout}.json" for layout in layouts]
@@ -47,6 +49,13 @@ def splits(wildcards):
     """The splits of a benchmark that the recipe converts, as `split=name in the raw data`."""
     benchmark = of_benchmark(wildcards)
     return [f"{s}={benchmark.split_names.get(s, s)}" for s in benchmark.images]
+
+
+def told_captions(wildcards):
+    """The option for the captions that the training images must fit."""
+    is_trained_on = name_of(wildcards.benchmark) == RECIPE.datasets.train
+    captions = caption_file(RECIPE)[0] if is_trained_on else None
+    return ["--captions", captions] if captions else []
 
 
 def expected_images(wildcards):

@@ -3,7 +3,7 @@
 Nothing depends on these leaves, and their names do not say what made them: `recipe` does, an input.
 """
 
-from scan_core.tracking.place import failures, target
+from scan_core.tracking.store import target
 
 GRID_TABLES = [f"{RESULTS}/ablations/{grid}.csv" for grid in GRIDS_OF_RECIPE]
 PICTURES = [f"{RESULTS}/qualitative/{name}.png" for name in EVALUATED]
@@ -11,39 +11,52 @@ PICTURES = [f"{RESULTS}/qualitative/{name}.png" for name in EVALUATED]
 ARCHITECTURE = (
     RECIPE.clip.architecture if isinstance(RECIPE.clip.architecture, str) else "small"
 )
-# Where what is recorded lies, for the recorder.
-RECORDED = {
-    "evaluations": {name: evaluation(MAIN_MODEL, name) for name in EVALUATED},
+REPORTED = {
+    "variant": MAIN_MODEL,
+    "weights": f"{RESULTS}/release/model.safetensors",
+    "evaluations": dict(zip(EVALUATED, of_every_benchmark("metrics.json"))),
+    "per_class": dict(zip(EVALUATED, of_every_benchmark("per_class.csv"))),
     "predictions": {
         method: {
-            name: f"{RESULTS}/predictions/{method}/{folder}"
+            name: f"{RESULTS}/predictions/{method}/{folder}/metrics.json"
             for name, (_, folder) in of_method.items()
         }
         for method, of_method in GIVEN.items()
     },
+    "artifacts": {
+        "tables": [f"{RESULTS}/tables"],
+        "figures": [f"{RESULTS}/figures"],
+        "pictures": PICTURES,
+    },
 }
-
-# Record in MLflow -> what is recorded, the grids, and the option of the script: everything of the recipe,
-# or every grid with all its seeds.
+# Record in MLflow -> its inputs, and what is recorded: everything of the recipe, or every grid with
+# all its seeds.
+OF_RECIPE = [MAIN, *cells_of_grids(GRIDS_OF_RECIPE, False)]
+OF_GRIDS = cells_of_grids(GRIDS_FOR_RECIPE, True)
 RECORDS = {
     "mlflow": (
-        records_of_trainings([MAIN, *cells_of_grids(GRIDS_OF_RECIPE, False)])
+        records_of_trainings(OF_RECIPE)
         + of_every_benchmark("metrics.json", "per_class.csv")
-        + of_every_given("metrics.json", "per_class.csv")
+        + of_every_given("metrics.json")
         + [f"{RESULTS}/{leaf}" for leaf in ("tables", "figures", "release")]
         + [*GRID_TABLES, *PICTURES],
-        handed({grid: GRIDS[grid].model_dump() for grid in GRIDS_OF_RECIPE}),
-        "--report",
+        recorded(
+            OF_RECIPE, GRIDS_OF_RECIPE, f"{RESULTS}/figures/ablation_", report=REPORTED
+        ),
     ),
     "mlflow_ablations": (
-        records_of_trainings(cells_of_grids(GRIDS_FOR_RECIPE, True))
+        records_of_trainings(OF_GRIDS)
         + [
             f"{RESULTS}/ablations/every_seed/{g}.{kind}"
             for g in GRIDS_FOR_RECIPE
             for kind in ("csv", "png")
         ],
-        handed({grid: GRIDS[grid].model_dump() for grid in GRIDS_FOR_RECIPE}),
-        "--every-seed",
+        recorded(
+            OF_GRIDS,
+            GRIDS_FOR_RECIPE,
+            f"{RESULTS}/ablations/every_seed/",
+            every_seed=True,
+        ),
     ),
 }
 
@@ -254,20 +267,13 @@ rule mlflow_sync:
     conda:
         ENVIRONMENT
     params:
-        name=RECIPE_NAME,
-        recipe=handed(RECIPE.model_dump()),
-        grids=lambda wildcards: RECORDS[wildcards.record][1],
-        folders=handed(RECORDED),
-        results=subpath(input.manifest, parent=True),
+        results=lambda wildcards: RECORDS[wildcards.record][1],
         store=target(),
-        failures=lambda wildcards: failures(Path(f"{RESULTS}/{wildcards.record}.json")),
-        report=lambda wildcards: RECORDS[wildcards.record][2],
     message:
         "Recording the runs in MLflow ({wildcards.record})"
     shell:
-        "python -m workflow_scripts.mlflow_sync {params.report:q} --name {params.name:q}"
-        " --recipe {params.recipe:q} --grids {params.grids:q} --results {params.results:q}"
-        " --folders {params.folders:q} --failures {params.failures:q} --output {output:q} 2> {log:q}"
+        "python -m workflow_scripts.mlflow_sync --results {params.results:q} --output {output:q}"
+        " 2> {log:q}"
         f"{of_leaf('mlflow_sync')}"
 
 

@@ -163,7 +163,7 @@ rule finetune_clip:
         " --clip {input.clip:q} --pairs {input.pairs:q} --index {input.index:q}"
         " --devices {resources.devices:q} --nodes {resources.nodes:q} --workers {resources.workers:q}"
         " --work {params.work:q}/work --output {output.clip:q} --metrics {output.metrics:q}"
-        " --run {resources.experiment:q}/clip_finetune/{wildcards.finetuned_clip:q}"
+        " --run {resources.experiment:q}/finetuned_clip/{wildcards.finetuned_clip:q}"
         f" --code {code('finetune_clip')}"
         " 2> {log:q}"
 

@@ -1,5 +1,7 @@
 """Errors that a person can act on."""
 
+from collections.abc import Sequence
+
 
 class InputError(ValueError):
     """Bad input: a parameter, a file or an archive is not what it has to be.
@@ -9,5 +11,8 @@ class InputError(ValueError):
     """
 
 
-class DiskFullError(InputError):
-    """A file could not be written for want of space; every further one would fail as well."""
+def first_of(problems: Sequence[str], shown: int = 5) -> str:
+    """The first of many problems, a line each, and how many more there are."""
+    lines = [f"  {problem}" for problem in problems[:shown]]
+    more = len(problems) - shown
+    return "\n".join(lines + ([f"  and {more} more"] if more > 0 else []))

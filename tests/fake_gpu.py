@@ -24,10 +24,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from scan_core.inference.image_features import CropSetting, ImageEncoder
 from scan_core.models.build import architecture_of, build_network
 from scan_core.models.crops import MaskedCrops
-from scan_core.models.preprocessing import backbone_input, clip_view
+from scan_core.models.preprocessing import backbone_input, resize_for_clip
 from scan_core.models.scan import ScanNetwork, class_logits
 from scan_core.params.reading import read_params, validate
-from scan_core.params.schema.released_defects import ReleasedDefects
+from scan_core.params.schema.recipe import ReleasedDefects
 from scan_core.training import criterion
 from scan_core.training.clip_finetune import shifted_image_features
 from scan_core.training.clip_pretrain import multi_positive_loss
@@ -69,7 +69,7 @@ def segmenter(network: ScanNetwork):
     targets = [Target(torch.zeros(2, dtype=torch.int64, device=GPU), masks)] * 2
 
     def step() -> Tensor:
-        view = clip_view(images, network.original_clip.input, False)
+        view = resize_for_clip(images, network.original_clip.input, False)
         logits, proposals = network(backbone_input(images), view, text, 100.0)
         draws = draw_points(
             lambda shape: torch.rand(shape, device=GPU), len(logits), 2, 4, 50, 3, 0.75
@@ -117,7 +117,7 @@ def inference(network: ScanNetwork):
     def step() -> Tensor:
         ((seen, cls),) = encoder.propose([image])
         assert seen.masks().device.type == "cuda"
-        (features,) = encoder.describe(crops, cls, [setting], len(seen.embeddings), 0)
+        (features,) = encoder.encode_crops(crops, cls, [setting], len(seen.embeddings), 0)
         inside = class_logits(seen.embeddings, text, 100.0)
         return inside.float().sum() + class_logits(features, text, 100.0).sum()
 

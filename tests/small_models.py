@@ -7,7 +7,7 @@ from parity_pack import ARCHITECTURE, image, tiny_network
 
 from scan_core.inference.scan import Scan
 from scan_core.models.clip import tokenizer_for
-from scan_core.params.schema.released_defects import ReleasedDefects
+from scan_core.params.schema.recipe import ReleasedDefects
 from scan_core.params.settings import SettingsTable, TestSettings
 
 

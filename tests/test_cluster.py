@@ -30,7 +30,7 @@ from gpu_stubs import Stubs, overlap
 from project import BENCHMARKS
 from ruamel.yaml import YAML
 
-from scan_core.storage.tensors import load_tensors
+from scan_core.storage.weights import load_tensors
 
 # Seconds that anything may take on a machine that has other things to do, too.
 PATIENCE = 180

@@ -1,158 +1,254 @@
-"""Converters: exact, restartable, and plain about what is wrong with a file."""
+"""Converters: right labels, files that belong together, and what is said of those that do not."""
 
+import json
 import os
-import pickle
-import shutil
-import signal
-import subprocess
-import sys
-import time
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.io
 from PIL import Image
+from project import ROOT
+from raw_data import ade_file, converted, photo, png, stripes, write_ade
+from ruamel.yaml import YAML
 
-from scan_core.datasets.conversion import convert
-from scan_core.datasets.formats import FORMATS
-from scan_core.datasets.index import load_index
+from scan_core.datasets.captions import load_captions, training_captions
+from scan_core.datasets.formats import FORMATS, folder_format
+from scan_core.datasets.index import Sample, SampleTable, load_index
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.datasets.verification import verify
 from scan_core.errors import InputError
-from scan_core.storage.images import read_label
-from scan_core.storage.safe_pickle import load_plain_pickle
-from scan_core.vocabulary.classes import load_class_list
+from scan_core.params.needed_files import class_lists
+from scan_core.params.reading import validate
+from scan_core.training.mining import caption_nouns
 
-ROOT = Path(__file__).parents[1]
-
-
-def photo(path: Path, width: int = 24, height: int = 16) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-    Image.fromarray(pixels).save(path, quality=90)
+VOC = "VOCdevkit/VOC2012"
 
 
-def png(path: Path, pixels: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
+def keys(images):
+    return [images.stem(number) for number in range(len(images))]
 
 
-def labels(*values: int) -> np.ndarray:
-    """16 x 24 pixels in vertical stripes of the values."""
-    return np.repeat(np.array(values, np.uint8), 24 // len(values))[None].repeat(16, axis=0)
+def own_classes(folder, *raw_ids):
+    path = folder / "classes.json"
+    names = ["road", "traffic light", "car"][: len(raw_ids)]
+    path.write_text(json.dumps({"names": names, "raw_ids": raw_ids}))
+    return path
 
 
-def run(name, classes, raw, output, splits=("val",), workers=1):
-    return convert(
-        FORMATS[name], load_class_list(classes), raw, output, splits, workers, "benchmark"
-    )
-
-
-def read(output: Path, index, split: str = "val", number: int = 0) -> np.ndarray:
-    chosen = index.splits[split]
-    with Image.open(output / chosen.label_root / chosen.samples[number].label) as file:
-        return np.asarray(file)
-
-
-@pytest.fixture
-def ade(tmp_path):
-    """Four images of the scene-parsing challenge."""
-    raw = tmp_path / "raw"
-    for number in range(1, 5):
-        stem = f"ADE_val_{number:08d}"
-        photo(raw / f"ADEChallengeData2016/images/validation/{stem}.jpg")
-        png(raw / f"ADEChallengeData2016/annotations/validation/{stem}.png", labels(0, 1, 150))
-    return raw
-
-
-def ade_file(raw: Path, number: int, kind: str) -> Path:
-    folder, suffix = {"image": ("images", "jpg"), "label": ("annotations", "png")}[kind]
-    return raw / f"ADEChallengeData2016/{folder}/validation/ADE_val_{number:08d}.{suffix}"
+# Formats
 
 
 def test_coco_stuff(tmp_path):
-    raw, output = tmp_path / "raw", tmp_path / "out"
+    raw = tmp_path / "raw"
     for stem, values in (("a", (0, 12, 181, 11)), ("b", (255, 255, 90, 11)), ("c", (0, 0, 1, 1))):
         photo(raw / f"coco/train2017/{stem}.jpg")
-        png(raw / f"coco/stuffthingmaps/train2017/{stem}.png", labels(*values))
+        png(raw / f"coco/stuffthingmaps/train2017/{stem}.png", stripes(*values))
     photo(raw / "coco/train2017/without_map.jpg")
-    index = run("coco_stuff", "coco_stuff_171", raw, output, ["train"])
-    assert read(output, index, "train")[0, ::6].tolist() == [0, 11, 170, 255]
-    split = index.splits["train"]
-    assert [sample.stem for sample in split.samples] == ["a", "c"]
+    images = converted("coco_stuff", "coco_stuff_171", raw, tmp_path / "out", "train")
+    assert images.label(0)[0, ::6].tolist() == [0, 11, 170, -1]
+    split = load_index(tmp_path / "out/index.json").splits["train"]
+    assert keys(images) == ["a", "c"]
     assert set(split.skipped) == {"b"}
-    assert split.listed == 3  # what the expected number of images is compared with: the maps
-    assert load_index(output / "index.json") == index
+    with pytest.raises(InputError, match="'train' lists 3 images, expected 4"):  # maps are missing
+        verify(tmp_path / "out/index.json", {"train": 4}, workers=1)
 
 
-def test_ade20k_150(ade, tmp_path):
-    index = run("ade20k_150", "ade20k_150", ade, tmp_path / "out", workers=2)
-    assert read(tmp_path / "out", index)[0, ::8].tolist() == [255, 0, 149]
-    assert len(index.splits["val"].samples) == 4
+def test_ade20k_150(tmp_path):
+    raw = write_ade(tmp_path / "raw")
+    images = converted("ade20k_150", "ade20k_150", raw, tmp_path / "out", workers=2)
+    assert images.label(3)[0, ::8].tolist() == [-1, 0, 149]
+    with pytest.raises(InputError, match="'context_459' has the raw id 459"):
+        converted("ade20k_150", "context_459", raw, tmp_path / "out")
 
 
-def test_ade20k_847_is_resized_and_read_by_its_index(tmp_path):
-    raw, output = tmp_path / "raw", tmp_path / "out"
-    folder = "ADE20K_2021_17_01/images/ADE/validation/a/b"
-    photo(raw / folder / "ADE_val_1.jpg", 1201, 800)
-    coded = np.zeros((800, 1201, 3), np.uint8)
-    coded[:, :600] = (2978 // 256 * 10, 2978 % 256, 7)  # wall
-    coded[:, 600:] = (3 * 10, 200, 0)  # a class of the release that is not among the 847
-    png(raw / folder / "ADE_val_1_seg.png", coded)
-    photo(raw / folder / "ADE_train_1.jpg")
-    index_file = raw / "ADE20K_2021_17_01/index_ade20k.pkl"
-    names = np.array(["ADE_val_1.jpg", "ADE_train_1.jpg"])
-    index_file.write_bytes(pickle.dumps({"folder": [folder, folder], "filename": names}))
-    index = run("ade20k_847", "ade20k_847", raw, output)
-    (sample,) = index.splits["val"].samples
-    assert (sample.width, sample.height) == (769, 512)
-    label = read(output, index)
-    assert label.dtype == np.uint16
-    assert set(np.unique(label).tolist()) == {0, 65535}
-    with Image.open(output / index.splits["val"].image_root / sample.image) as image:
-        assert image.size == (769, 512)
+@pytest.mark.parametrize("released", [False, True])
+def test_ade20k_847_is_reduced(tmp_path, released):
+    """By the middle of each step, or as the release's OpenCV does by its first pixel."""
+    raw = tmp_path / "raw"
+    folder = raw / "ADE20K_2021_17_01/images/ADE/validation/a"
+    photo(folder / "ADE_val_1.jpg", 1201, 800)
+    photo(folder / "ADE_frame_1.jpg")  # of another split
+    columns = np.random.default_rng(0).integers(0, 2, (800, 1201))
+    wall = np.array([2978 // 256 * 10, 2978 % 256, 7], np.uint8)
+    other = np.array([3 * 10, 200, 0], np.uint8)  # of the release, not among the 847
+    png(folder / "ADE_val_1_seg.png", np.where(columns[..., None] == 1, wall, other))
+    images = converted(
+        "ade20k_847", "ade20k_847", raw, tmp_path / "out", released_label_reduction=released
+    )
+    assert keys(images) == ["ADE_val_1"]
+    assert images.image(0).shape == (512, 769, 3)
+    shift = 0 if released else 0.5
+    y, x = (
+        np.floor((np.arange(n) + shift) * m / n).astype(int) for n, m in ((512, 800), (769, 1201))
+    )
+    assert np.array_equal(images.label(0) == 0, columns[y[:, None], x] == 1)
 
 
 @pytest.mark.parametrize("palette", [False, True])
 def test_voc_with_and_without_background(tmp_path, palette):
-    raw = tmp_path / "raw/VOCdevkit/VOC2012"
-    photo(raw / "JPEGImages/x.jpg")
-    path = raw / "SegmentationClassAug/x.png"
-    path.parent.mkdir(parents=True)
-    label = Image.fromarray(labels(0, 1, 20, 255))
+    root = tmp_path / f"raw/{VOC}"
+    photo(root / "JPEGImages/x.PNG")
+    (root / "SegmentationClassAug").mkdir()
+    label = Image.fromarray(stripes(0, 1, 20, 255))
     if palette:
         label.putpalette(bytes(range(256)) * 3)
-    label.save(path)
-    (raw / "ImageSets/Segmentation").mkdir(parents=True)
-    (raw / "ImageSets/Segmentation/val.txt").write_text("x\n")
-    for classes, background in (("voc_20", 255), ("voc_20b", 20)):
-        output = tmp_path / classes
-        index = run("pascal_voc", classes, tmp_path / "raw", output)
-        assert read(output, index)[0, ::6].tolist() == [background, 0, 19, 255]
+    label.save(root / "SegmentationClassAug/x.png")
+    (root / "ImageSets/Segmentation").mkdir(parents=True)
+    (root / "ImageSets/Segmentation/val.txt").write_text("x\n")
+    for classes, background in (("voc_20", -1), ("voc_20b", 20)):
+        images = converted("pascal_voc", classes, tmp_path / "raw", tmp_path / classes)
+        assert images.label(0)[0, ::6].tolist() == [background, 0, 19, -1]
+        assert images.file_name(0) == "x.PNG"
 
 
 def test_context_of_59_and_459(tmp_path):
     raw = tmp_path / "raw/VOCdevkit/VOC2010"
-    values = np.array([[0, 1, 2, 459]], np.uint16).repeat(16, 0).repeat(6, 1)
     (raw / "trainval").mkdir(parents=True)
-    for stem in ("x", "y"):
+    for stem in ("x", "y", "never_labelled"):
         photo(raw / f"JPEGImages/{stem}.jpg")
-        scipy.io.savemat(raw / f"trainval/{stem}.mat", {"LabelMap": values})
+    for stem in ("x", "y"):
+        label = {"LabelMap": stripes(0, 1, 2, 459)}
+        scipy.io.savemat(raw / f"trainval/{stem}.mat", label, do_compression=True)
     (raw / "ImageSets/Main").mkdir(parents=True)
     (raw / "ImageSets/Main/val.txt").write_text("x\ny\nnever_labelled\n")
-    full = run("pascal_context", "context_459", tmp_path / "raw", tmp_path / "459")
-    assert read(tmp_path / "459", full)[0, ::6].tolist() == [65535, 0, 1, 458]
-    part = run("pascal_context", "context_59", tmp_path / "raw", tmp_path / "59")
-    assert read(tmp_path / "59", part)[0, ::6].tolist() == [255, 255, 0, 255]
-    assert part.splits["val"].listed == 3
-    assert set(part.splits["val"].skipped) == {"never_labelled"}
-    (raw / "trainval/y.mat").write_bytes((raw / "trainval/y.mat").read_bytes()[:150])
-    with pytest.raises(InputError, match=r"y\.mat is corrupt"):
-        run("pascal_context", "context_59", tmp_path / "raw", tmp_path / "59")
+    for classes, expected in (("context_459", [-1, 0, 1, 458]), ("context_59", [-1, -1, 0, -1])):
+        images = converted("pascal_context", classes, tmp_path / "raw", tmp_path / classes)
+        assert images.label(0)[0, ::6].tolist() == expected
+        skipped = load_index(tmp_path / classes / "index.json").splits["val"].skipped
+        assert set(skipped) == {"never_labelled"}
+    whole = (raw / "trainval/y.mat").read_bytes()
+    for damaged in (whole[:150], whole[:-3], b"MATLAB 7.3 MAT-file".ljust(124) + b"\0\2IM"):
+        (raw / "trainval/y.mat").write_bytes(damaged)
+        with pytest.raises(InputError, match=r"1 of 2 images .*\n.*y\.mat is corrupt"):
+            converted("pascal_context", "context_59", tmp_path / "raw", tmp_path / "59")
     (raw / "trainval/y.mat").unlink()
-    with pytest.raises(InputError, match="labels are missing"):
-        run("pascal_context", "context_59", tmp_path / "raw", tmp_path / "59")
+    with pytest.raises(InputError, match=r"y\.jpg has no label"):
+        converted("pascal_context", "context_59", tmp_path / "raw", tmp_path / "59")
+
+
+def test_suffixes_of_other_benchmarks(tmp_path):
+    """As Cityscapes names its files; values are mapped by the class list."""
+    raw = tmp_path / "raw"
+    photo(raw / "images/val/ulm/ulm_1_leftImg8bit.png")
+    png(raw / "labels/val/ulm/ulm_1_gtFine_labelIds.png", stripes(7, 26))
+    png(raw / "labels/val/ulm/ulm_1_gtFine_color.png", stripes(1))
+    cityscapes = folder_format("_leftImg8bit.png", "_gtFine_labelIds.png")
+    images = converted(cityscapes, own_classes(tmp_path, 7, 26), raw, tmp_path / "out")
+    assert keys(images) == ["ulm/ulm_1"]
+    assert images.label(0)[0, ::12].tolist() == [0, 1]
+
+
+# What belongs together
+
+
+def own(raw, split, name, *values, suffix=".jpg"):
+    photo(raw / "images" / split / f"{name}{suffix}")
+    png(raw / "labels" / split / f"{name}.png", stripes(*values))
+
+
+def test_a_folder_for_each_split_with_any_names(tmp_path):
+    raw, classes = tmp_path / "raw", own_classes(tmp_path, 7, 300)
+    own(raw, "day1", "a.b", 7, 300, 255, 0)
+    own(raw, "day1", "left/c", 7, suffix=".PNG")
+    own(raw, "day1", "right/c", 300, suffix=".jpeg")
+    images = converted("folder", classes, raw, tmp_path / "out", "train", own="day1")
+    assert keys(images) == ["a.b", "left/c", "right/c"]
+    assert images.label(0)[0, ::6].tolist() == [0, 1, -1, -1]
+    assert images.file_name(1) == "left/c.PNG"
+    assert images.label(2).max() == images.label(2).min() == 1
+
+
+@pytest.mark.parametrize("kind", ["folder", "coco_stuff", "ade20k_847"])
+def test_links_to_folders_are_followed_but_not_in_circles(tmp_path, kind):
+    layouts = {
+        "folder": ("images/val", "labels/val", ".jpg", ".png"),
+        "coco_stuff": ("coco/val2017", "coco/stuffthingmaps/val2017", ".jpg", ".png"),
+        "ade20k_847": (*["ADE20K_2021_17_01/images/ADE/validation"] * 2, ".jpg", "_seg.png"),
+    }
+    *roots, image_suffix, label_suffix = layouts[kind]
+    images, labels = (tmp_path / "raw" / root for root in roots)
+    values = np.stack([stripes(1, 2)] * 3, -1) if kind == "ade20k_847" else stripes(1, 2)
+    photo(images / f"here/ADE_val_1{image_suffix}")
+    png(labels / f"here/ADE_val_1{label_suffix}", values)
+    for root, suffix, write in ((images, image_suffix, photo), (labels, label_suffix, None)):
+        elsewhere = tmp_path / "disk" / root.name / suffix
+        path = elsewhere / f"ADE_val_2{suffix}"
+        write(path) if write else png(path, values)
+        (root / f"there{suffix}").unlink(missing_ok=True)
+        (root / "there").exists() or (root / "there").symlink_to(elsewhere)
+        if kind == "ade20k_847" and not write:
+            (root / "there2").symlink_to(elsewhere)
+        (root / "here/circle").exists() or (root / "here/circle").symlink_to(root)
+    assert len(FORMATS[kind].list_split(tmp_path / "raw", "val").pairs) == 2
+
+
+def test_listed_names_are_taken_exactly_and_only_images_suffixes_are_cut(tmp_path):
+    raw, classes = tmp_path / "raw", own_classes(tmp_path, 7)
+    for name in ("London_2004.01.12_a", "two", "three.jpg", "one two"):
+        own(raw, "", name, 7)
+    (raw / "val.txt").write_text("\ufefftwo.jpg\nLondon_2004.01.12_a\n\nthree.jpg\none two\n")
+    images = converted("folder", classes, raw, tmp_path / "out")
+    assert keys(images) == ["two", "London_2004.01.12_a", "three.jpg", "one two"]
+    (raw / "val.txt").write_text("two\nLondon_2004.01.12_a.png\ntwo.jpg\nfour\n../x\n")
+    with pytest.raises(InputError) as caught:
+        FORMATS["folder"].list_split(raw, "val")
+    for words in ("lists two 2 times", "names four, which has neither", "names ../x, which has"):
+        assert words in str(caught.value)
+    (raw / "val.txt").unlink()
+    assert len(converted("folder", classes, raw, tmp_path / "all")) == 4
+
+
+def test_files_that_are_alone_or_double_are_told_at_once(tmp_path):
+    raw = tmp_path / "raw"
+    with pytest.raises(InputError, match=r"raw/images and .*raw/labels: no such folder"):
+        FORMATS["folder"].list_split(raw, "val")
+    own(raw, "val", "right", 7)
+    (raw / "images/val/._right.jpg").write_bytes(b"what macOS leaves")
+    (raw / "images/val/alone.jpg").touch()
+    (raw / "labels/val/lonely.png").touch()
+    with pytest.raises(InputError, match=r"(?s)lonely\.png has no image in.*alone\.jpg has no lab"):
+        FORMATS["folder"].list_split(raw, "val")
+    (raw / "images/val/right.bmp").touch()
+    with pytest.raises(InputError, match=r"right\.bmp and .*right\.jpg have the same name"):
+        FORMATS["folder"].list_split(raw, "val")
+    (raw / "images/val" / os.fsdecode(b"latin-\xe9.jpg")).touch()
+    (raw / "images/val/right.bmp").unlink()
+    with pytest.raises(InputError, match="the file's name is not UTF-8"):
+        FORMATS["folder"].list_split(raw, "val")
+
+
+def test_captions_belong_to_the_image_of_their_whole_path(tmp_path):
+    raw, path = tmp_path / "raw", tmp_path / "captions.json"
+    own(raw, "train", "seqA/0", 7, 300)
+    own(raw, "train", "seqB/0", 300, 0)
+    classes = own_classes(tmp_path, 7, 300)
+    images = converted("folder", classes, raw, tmp_path / "out", "train")
+
+    def told(*names):
+        document = {
+            "images": [{"id": n, "file_name": name} for n, name in enumerate(names)],
+            "annotations": [
+                {"image_id": n, "caption": f" of {name}"} for n, name in enumerate(names)
+            ],
+        }
+        path.write_text(json.dumps(document))
+        return load_captions(path, keys(images))
+
+    of_both = {"seqA/0": ["of seqA/0.jpg"], "seqB/0": ["of seqB/0.png"]}
+    assert told("seqA/0.jpg", "seqB/0.png", "seqC/0.jpg") == of_both
+    with pytest.raises(InputError, match=r"none of the 2 training images: the images are seqA/0"):
+        told("0.jpg")
+    nouns = {
+        key: [caption_nouns(text) for text in texts]
+        for key, texts in training_captions("classes", images).items()
+    }
+    assert nouns == {"seqA/0": [["road", "traffic light"]], "seqB/0": [["traffic light"]]}
+
+
+# Bad files
 
 
 def _truncate(path: Path) -> None:
@@ -162,310 +258,159 @@ def _truncate(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda raw: ade_file(raw, 2, "label").unlink(), "has no label in"),
+        (lambda raw: ade_file(raw, 2, "label").unlink(), "has no label"),
         (lambda raw: ade_file(raw, 2, "image").unlink(), "has no image in"),
         (lambda raw: photo(ade_file(raw, 2, "image"), 25, 16), "is 25x16 pixels, but its label"),
-        (lambda raw: png(ade_file(raw, 2, "label"), labels(0, 151)), "label value 151 is out of"),
-        (lambda raw: _truncate(ade_file(raw, 2, "image")), "is damaged"),
-        (lambda raw: _truncate(ade_file(raw, 2, "label")), "is damaged"),
-        (lambda raw: ade_file(raw, 2, "label").write_text("<html>"), "is no image"),
+        (lambda raw: png(ade_file(raw, 2, "label"), stripes(0, 151)), "label value 151 is out of"),
+        (lambda raw: _truncate(ade_file(raw, 2, "image")), r"jpg"),
+        (lambda raw: _truncate(ade_file(raw, 2, "label")), r"png"),
+        (lambda raw: ade_file(raw, 2, "label").write_text("<html>"), r"png"),
         (lambda raw: png(ade_file(raw, 2, "label"), np.zeros((16, 24, 3), np.uint8)), "one value"),
     ],
 )
-def test_a_bad_file_is_named_and_the_others_are_kept(ade, tmp_path, damage, words):
-    good = {kind: ade_file(ade, 2, kind).read_bytes() for kind in ("image", "label")}
-    damage(ade)
-    output = tmp_path / "out"
+def test_a_bad_file_is_named_and_nothing_is_made_of_the_others(tmp_path, damage, words):
+    raw, output = write_ade(tmp_path / "raw"), tmp_path / "out"
+    damage(raw)
     with pytest.raises(InputError, match=words) as caught:
-        run("ade20k_150", "ade20k_150", ade, output)
+        converted("ade20k_150", "ade20k_150", raw, output)
     assert "ADE_val_00000002" in str(caught.value)
-    assert not (output / "labels").exists()
-    assert not (output / "index.json").exists()
-    for kind, content in good.items():
-        ade_file(ade, 2, kind).write_bytes(content)
-    index = run("ade20k_150", "ade20k_150", ade, output)
-    assert len(index.splits["val"].samples) == 4
-    assert not (output / "partial").exists()
+    assert not output.exists() or not list(output.iterdir())
 
 
-def test_a_class_list_of_another_format_is_refused(ade, tmp_path):
-    with pytest.raises(InputError, match=r"'context_459' has the raw id 459"):
-        run("ade20k_150", "context_459", ade, tmp_path / "out")
-
-
-def test_a_killed_conversion_continues(tmp_path):
-    raw, output = tmp_path / "raw", tmp_path / "out"
-    for number in range(600):
-        photo(ade_file(raw, number, "image"), 320, 240)
-        png(ade_file(raw, number, "label"), np.full((240, 320), number % 151, np.uint8))
-    command = [
-        sys.executable, "-m", "workflow_scripts.convert_benchmark",
-        "--format", "ade20k_150", "--raw-root", str(raw),
-        "--classes", "ade20k_150", "--name", "b", "--splits", "val", "--output", str(output),
-    ]  # fmt: skip
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
-    finished = output / "partial/labels/val"
-    deadline = time.monotonic() + 30
-    while not finished.is_dir() or len(list(finished.glob("ADE*"))) < 20:
-        assert process.poll() is None, "ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    kept = {path.name: path.stat().st_mtime_ns for path in finished.glob("ADE*")}
-    assert not (output / "index.json").exists()
-    assert 20 <= len(kept) < 600
-    (finished / f".{os.uname().nodename}-{process.pid}-0.tmp.png").write_bytes(b"cut off")
-    subprocess.run(command, cwd=ROOT, check=True, stderr=subprocess.DEVNULL)
-    done = output / "labels/val"
-    assert len(list(done.iterdir())) == 600
-    # What is noted as done is not even looked at; the one that was being noted is made again.
-    again = [name for name, at in kept.items() if (done / name).stat().st_mtime_ns != at]
-    assert len(again) <= 1
-
-
-def test_other_projects_find_the_benchmark_of_the_same_data_made(ade, tmp_path):
-    output = tmp_path / "out"
-    first = run("ade20k_150", "ade20k_150", ade, output)
-    stamps = {path: path.stat().st_mtime_ns for path in output.rglob("*")}
-    assert run("ade20k_150", "ade20k_150", ade, output) == first
-    assert {path: path.stat().st_mtime_ns for path in output.rglob("*")} == stamps
-    png(ade_file(ade, 1, "label"), labels(2, 2, 2))
-    assert run("ade20k_150", "ade20k_150", ade, output) != first
-
-
-@pytest.mark.parametrize("kind", ["label", "image"])
-def test_a_single_bit_is_noticed_when_it_is_read(ade, tmp_path, kind):
-    output = tmp_path / "out"
-    split = run("ade20k_150", "ade20k_150", ade, output).splits["val"]
-    images = BenchmarkImages(output / "index.json", "val")
-    read_one = images.label if kind == "label" else images.image
-    read_one(0)
-    root = output / (split.label_root if kind == "label" else split.image_root)
-    path = root / getattr(split.samples[0], kind)
-    for position in range(0, path.stat().st_size, 7):
-        whole = path.read_bytes()
-        flipped = bytearray(whole)
-        flipped[position] ^= 1 << position % 8
-        path.write_bytes(flipped)
-        with pytest.raises(InputError, match=f"{path.name} cannot be read: it is not the file"):
+def test_what_is_not_the_file_that_was_converted_is_told_when_it_is_read(tmp_path):
+    raw, output = write_ade(tmp_path / "raw"), tmp_path / "out"
+    images = converted("ade20k_150", "ade20k_150", raw, output)
+    label = output / "labels/val/ADE_val_00000001.png"
+    flipped = bytearray(label.read_bytes())
+    flipped[-20] ^= 1
+    label.write_bytes(flipped)
+    Image.new("RGB", (24, 16)).save(ade_file(raw, 1, "image"))
+    for read_one in (images.image, images.label):
+        with pytest.raises(InputError, match=r"is not the file that .*folder to convert it again"):
             read_one(0)
-        path.write_bytes(whole)
-    read_one(0)
-
-
-def test_a_single_bit_of_an_index_is_noticed(ade, tmp_path):
-    run("ade20k_150", "ade20k_150", ade, tmp_path / "out")
-    path = tmp_path / "out/index.json"
-    whole = path.read_bytes()
-    for position in range(0, len(whole), 5):
-        flipped = bytearray(whole)
-        flipped[position] ^= 1 << position % 8
-        path.write_bytes(flipped)
-        with pytest.raises(InputError, match="delete it to have it made again"):
-            load_index(path)
-
-
-def test_a_project_whose_data_is_a_link_can_be_renamed(ade, tmp_path, monkeypatch):
-    (tmp_path / "scratch").mkdir()
-    project = tmp_path / "project"
-    project.mkdir()
-    (project / "data").symlink_to(tmp_path / "scratch")
-    ade.rename(tmp_path / "scratch/raw")
-    monkeypatch.chdir(project)
-    run("ade20k_150", "ade20k_150", Path("data/raw"), Path("data/benchmarks/b"))
-    monkeypatch.chdir(tmp_path)
-    project.rename(tmp_path / "renamed")
-    BenchmarkImages(tmp_path / "renamed/data/benchmarks/b/index.json", "val").image(0)
-
-
-def test_leftovers_of_other_raw_data_are_not_used(ade, tmp_path):
-    output = tmp_path / "out"
-    _truncate(ade_file(ade, 4, "image"))
-    with pytest.raises(InputError):
-        run("ade20k_150", "ade20k_150", ade, output)
-    for number in range(1, 5):
-        photo(ade_file(ade, number, "image"))
-        png(ade_file(ade, number, "label"), labels(2, 2, 2))
-    index = run("ade20k_150", "ade20k_150", ade, output)
-    assert np.unique(read(output, index)).tolist() == [1]
-
-
-def test_verification_finds_what_changed_afterwards(ade, tmp_path):
-    output = tmp_path / "out"
-    run("ade20k_150", "ade20k_150", ade, output)
-    report = verify(output / "index.json", {"val": 4}, workers=1)
-    counted = report["splits"]["val"]
-    assert counted["images"] == 4
-    assert counted["pixels"]["wall"] == counted["pixels"]["flag"] == 4 * 16 * 8
-    assert len(counted["absent"]) == 148
-    with pytest.raises(InputError, match="lists 4 images, expected 5"):
-        verify(output / "index.json", {"val": 5}, workers=1)
-    label = output / "labels/val/ADE_val_00000003.png"
-    png(label, labels(3, 200))
-    with pytest.raises(InputError, match="value 200 is no class"):
-        verify(output / "index.json", {}, workers=1)
-    png(label, labels(3, 3)[:8])
-    with pytest.raises(InputError, match="is 24x8 and"):
-        verify(output / "index.json", {}, workers=1)
     label.unlink()
-    with pytest.raises(InputError, match=r"ADE_val_00000003\.png does not exist"):
-        verify(output / "index.json", {}, workers=1)
-
-
-class _Attack:
-    def __reduce__(self):
-        return os.system, ("touch attacked",)
-
-
-def test_a_malicious_index_is_refused_without_running_it(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    path = tmp_path / "index_ade20k.pkl"
-    path.write_bytes(pickle.dumps({"folder": _Attack()}))
-    with pytest.raises(InputError, match="refused"):
-        load_plain_pickle(path)
-    assert not (tmp_path / "attacked").exists()
-    path.write_bytes(b"\x80\x04no pickle")
-    with pytest.raises(InputError, match="index_ade20k"):
-        load_plain_pickle(path)
-
-
-@pytest.mark.parametrize("folder", ["../../etc", "/etc"])
-def test_an_index_cannot_point_outside(tmp_path, folder):
-    index = tmp_path / "raw/ADE20K_2021_17_01/index_ade20k.pkl"
-    index.parent.mkdir(parents=True)
-    index.write_bytes(pickle.dumps({"folder": [folder], "filename": ["ADE_val_1.jpg"]}))
-    with pytest.raises(InputError, match="outside the raw data"):
-        run("ade20k_847", "ade20k_847", tmp_path / "raw", tmp_path / "out")
-
-
-def test_images_are_found_from_the_index_wherever_it_is_read(ade, tmp_path):
-    output = tmp_path / "out"
-    index = run("ade20k_150", "ade20k_150", ade, output)
-    split = index.splits["val"]
-    assert (output / split.image_root / split.samples[0].image).is_file()
-    shutil.rmtree(ade)
-    assert load_index(output / "index.json") == index
-
-
-def test_a_flipped_byte_is_never_a_different_label(ade, tmp_path):
-    path = ade_file(ade, 2, "label")
-    png(path, np.random.default_rng(0).integers(0, 151, (16, 24), np.uint8))
-    good, found = path.read_bytes(), np.asarray(Image.open(path))
-    for position in range(len(good)):
-        damaged = bytearray(good)
-        damaged[position] ^= 1
-        path.write_bytes(damaged)
-        try:
-            assert np.array_equal(read_label(path), found), position
-        except InputError:
-            continue
-
-
-@pytest.mark.parametrize(
-    "content", ["flipped", b"MATLAB 7.3 MAT-file".ljust(124) + b"\0\2IM" + bytes(400)]
-)
-def test_a_damaged_mat_file_does_not_stop_the_others(tmp_path, content):
-    raw = tmp_path / "raw/VOCdevkit/VOC2010"
-    (raw / "trainval").mkdir(parents=True)
-    (raw / "ImageSets/Main").mkdir(parents=True)
-    (raw / "ImageSets/Main/val.txt").write_text("x\ny\n")
-    for stem in ("x", "y"):
-        photo(raw / f"JPEGImages/{stem}.jpg")
-        label = {"LabelMap": labels(1, 2).astype(np.uint16)}
-        scipy.io.savemat(raw / f"trainval/{stem}.mat", label, do_compression=True)
-    damaged = bytearray((raw / "trainval/x.mat").read_bytes())
-    damaged[-3] ^= 9  # in the checksum of the compressed matrix
-    (raw / "trainval/x.mat").write_bytes(damaged if content == "flipped" else content)
-    with pytest.raises(InputError, match=r"1 of 2 images .*\n.*x\.mat is corrupt"):
-        run("pascal_context", "context_59", tmp_path / "raw", tmp_path / "out")
-    assert (tmp_path / "out/partial/labels/val/y.png").is_file()
-
-
-def test_missing_pixel_maps_of_coco_are_noticed(tmp_path):
-    raw, output = tmp_path / "raw", tmp_path / "out"
-    for stem in ("a", "b", "c"):
-        photo(raw / f"coco/train2017/{stem}.jpg")
-    png(raw / "coco/stuffthingmaps/train2017/a.png", labels(0, 1))
-    run("coco_stuff", "coco_stuff_171", raw, output, ["train"])
-    with pytest.raises(InputError, match="'train' lists 1 images, expected 3"):
-        verify(output / "index.json", {"train": 3}, workers=1)
-
-
-@pytest.mark.parametrize(
-    ("lines", "words"),
-    [("x\n../../x\n", "is a path, not an image name"), ("x\nx\n", "lists x 2 times")],
-)
-def test_a_list_names_each_image_once_and_none_outside(tmp_path, lines, words):
-    raw = tmp_path / "raw/VOCdevkit/VOC2012"
-    for root in (raw / "JPEGImages", raw.parent):
-        photo(root / "x.jpg")
-    for root in (raw / "SegmentationClassAug", raw.parent):
-        png(root / "x.png", labels(1, 2))
-    (raw / "ImageSets/Segmentation").mkdir(parents=True)
-    (raw / "ImageSets/Segmentation/val.txt").write_text(lines)
-    with pytest.raises(InputError, match=words):
-        run("pascal_voc", "voc_20", tmp_path / "raw", tmp_path / "out")
-
-
-def test_images_of_a_few_pixels_are_checked_too(tmp_path):
-    raw = tmp_path / "raw"
-    photo(ade_file(raw, 1, "image"), 5, 9)
-    png(ade_file(raw, 1, "label"), np.ones((9, 5), np.uint8))
-    index = run("ade20k_150", "ade20k_150", raw, tmp_path / "out")
-    assert index.splits["val"].samples[0].width == 5
-
-
-def test_a_finished_file_without_content_is_made_again(ade, tmp_path):
-    output = tmp_path / "out"
-    good = ade_file(ade, 4, "image").read_bytes()
-    stamp = ade_file(ade, 4, "image").stat().st_mtime_ns
-    ade_file(ade, 4, "image").write_bytes(bytes(len(good)))
-    os.utime(ade_file(ade, 4, "image"), ns=(stamp, stamp))
-    with pytest.raises(InputError, match="ADE_val_00000004"):
-        run("ade20k_150", "ade20k_150", ade, output)
-    ade_file(ade, 4, "image").write_bytes(good)
-    os.utime(ade_file(ade, 4, "image"), ns=(stamp, stamp))
-    (output / "partial/labels/val/ADE_val_00000001.png").write_bytes(b"")
-    index = run("ade20k_150", "ade20k_150", ade, output)
-    assert read(output, index)[0, ::8].tolist() == [255, 0, 149]
-
-
-def test_images_are_found_from_a_linked_output_folder(ade, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "scratch/deep").mkdir(parents=True)
-    (tmp_path / "benchmarks").symlink_to(tmp_path / "scratch/deep")
-    output = Path("benchmarks/b")
-    split = run("ade20k_150", "ade20k_150", ade.relative_to(tmp_path), output).splits["val"]
-    assert not Path(split.image_root).is_absolute()
-    assert (output / split.image_root / split.samples[0].image).is_file()
-
-
-def test_verification_names_the_split_the_type_and_the_file_that_is_wrong(ade, tmp_path):
-    output = tmp_path / "out"
-    run("ade20k_150", "ade20k_150", ade, output)
-    with pytest.raises(InputError, match="split 'train' is missing"):
-        verify(output / "index.json", {"train": 4, "val": 4}, workers=1)
-    label = output / "labels/val/ADE_val_00000003.png"
-    good = label.read_bytes()
-    png(label, np.full((16, 24), 300, np.uint16))
-    with pytest.raises(InputError, match="holds uint16, expected values up to 255"):
-        verify(output / "index.json", {}, workers=1)
-    label.write_bytes(good)
-    ade_file(ade, 3, "image").write_text("<html>")
-    with pytest.raises(InputError, match=r"ADE_val_00000003\.jpg is no image"):
-        verify(output / "index.json", {}, workers=1)
-
-
-@pytest.mark.parametrize("protocol", [2, 4, 5])
-def test_an_index_of_any_pickle_protocol_is_read(tmp_path, protocol):
-    path = tmp_path / "index_ade20k.pkl"
-    path.write_bytes(pickle.dumps({"objectPresence": np.eye(3)}, protocol=protocol))
-    assert np.array_equal(load_plain_pickle(path)["objectPresence"], np.eye(3))
+    with pytest.raises(InputError, match=r"does not exist.*folder to convert it again"):
+        images.label(0)
+    assert converted("ade20k_150", "ade20k_150", raw, output).label(0).max() == 149
 
 
 def test_an_empty_split_is_refused(tmp_path):
     for folder in ("train2017", "stuffthingmaps/train2017"):
         (tmp_path / "raw/coco" / folder).mkdir(parents=True)
     with pytest.raises(InputError, match="'train' has no labelled image in"):
-        run("coco_stuff", "coco_stuff_171", tmp_path / "raw", tmp_path / "out", ["train"])
+        converted("coco_stuff", "coco_stuff_171", tmp_path / "raw", tmp_path / "out", "train")
+
+
+# Verification and index
+
+
+def test_verification_counts_and_finds_what_changed_afterwards(tmp_path):
+    raw, output = write_ade(tmp_path / "raw"), tmp_path / "out"
+    converted("ade20k_150", "ade20k_150", raw, output)
+    counted = verify(output / "index.json", {"val": 4}, workers=2)["splits"]["val"]
+    assert counted["images"] == 4
+    assert counted["pixels"]["wall"] == counted["pixels"]["flag"] == 4 * 16 * 8
+    assert len(counted["absent"]) == 148
+    label = output / "labels/val/ADE_val_00000003.png"
+    good = label.read_bytes()
+    for change, expected, words in (
+        (lambda: None, {"val": 5}, "lists 4 images, expected 5"),
+        (lambda: None, {"train": 4}, "split 'train' is missing"),
+        (lambda: png(label, stripes(3, 200)), {}, "value 200 is no class"),
+        (lambda: png(label, stripes(3, 3)[:8]), {}, "is 24x8 and"),
+        (lambda: png(label, stripes(300)), {}, "holds uint16, expected values up to 255"),
+        (label.unlink, {}, r"ADE_val_00000003\.png"),
+        (lambda: ade_file(raw, 3, "image").write_text("<html>"), {}, r"ADE_val_00000003\.jpg"),
+    ):
+        change()
+        with pytest.raises(InputError, match=words):
+            verify(output / "index.json", expected, workers=1)
+        label.write_bytes(good)
+
+
+@pytest.mark.parametrize("values", [(9, 9), (9, 1)])
+def test_a_benchmark_without_labels_does_not_pass_verification(tmp_path, values):
+    pixels = np.full((160, 240), values[0], np.uint8)
+    pixels[0, :8] = values[1]  # a thousandth of a fifth
+    photo(tmp_path / "raw/images/val/one.jpg", 240, 160)
+    png(tmp_path / "raw/labels/val/one.png", pixels)
+    converted("folder", own_classes(tmp_path, 1, 2), tmp_path / "raw", tmp_path / "out")
+    path = tmp_path / "out/index.json"
+    with pytest.raises(InputError, match=r"split 'val': 0\.0\d+% of the pixels have a label"):
+        verify(path, {}, workers=1)
+    index = load_index(path)
+    replace(index, splits={"val": replace(index.splits["val"], samples=())}).save(path)
+    with pytest.raises(InputError, match="split 'val' has no image"):
+        verify(path, {}, workers=1)
+
+
+def test_a_project_whose_data_is_a_link_can_be_renamed(tmp_path, monkeypatch):
+    write_ade(tmp_path / "scratch/deep/raw")
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "data").symlink_to(tmp_path / "scratch/deep")
+    monkeypatch.chdir(project)
+    converted("ade20k_150", "ade20k_150", Path("data/raw"), Path("data/benchmarks/b"))
+    monkeypatch.chdir(tmp_path)
+    project.rename(tmp_path / "renamed")
+    BenchmarkImages(tmp_path / "renamed/data/benchmarks/b/index.json", "val").image(0)
+
+
+def test_samples_as_columns_are_the_samples(tmp_path):
+    samples = [Sample(f"ü/{n}", f"ü/{n}.jpg", "x.png", n, 2, "0" * 64) for n in range(25_000)]
+    table = SampleTable(samples)
+    assert list(table) == samples
+    assert list(table[9_999:10_002]) == samples[9_999:10_002]
+    index = tmp_path / "index.json"
+    raw = write_ade(tmp_path / "raw")
+    converted("ade20k_150", "ade20k_150", raw, tmp_path)
+    for damage in (lambda text: text[:-4], lambda text: re.sub(r' +{"stem.*\n', "", text, count=1)):
+        whole = index.read_text()
+        index.write_text(damage(whole))
+        with pytest.raises(InputError, match="delete it to have it made again"):
+            load_index(index)
+        index.write_text(whole)
+
+
+# Entries of one's own in params.yaml
+
+
+def _recipe(**entry):
+    document = YAML(typ="safe").load(ROOT / "params.yaml")
+    datasets = document["recipes"]["mini"]["datasets"]
+    datasets["benchmarks"]["own"] = entry
+    datasets["train"] = "own"
+    return validate(document).recipes["mini"]
+
+
+OWN = {"format": "folder", "classes": "mini_voc_10", "images": {"train": None, "val": None}}
+
+
+def test_everything_that_is_missing_is_told_in_one_message(tmp_path):
+    recipe = _recipe(
+        **{**OWN, "classes": "of_mine"}, raw=f"{tmp_path}/raw", captions=f"{tmp_path}/said.json"
+    )
+    with pytest.raises(InputError) as caught:
+        class_lists(recipe)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith(f"datasets.benchmarks.own.raw: {tmp_path}/raw/images is missing")
+    assert lines[1].startswith(f"datasets.benchmarks.own.captions: {tmp_path}/said.json is missing")
+    assert "Without captions write 'classes'" in lines[1]
+    assert lines[2].startswith("datasets.benchmarks.own.classes: class list 'of_mine' is unknown")
+    (tmp_path / "raw/images").mkdir(parents=True)
+    there = _recipe(**OWN, raw=f"{tmp_path}/raw", captions="classes")
+    assert len(class_lists(there)["own"]) == 10
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"raw": "own/raw"}, "captions' must be given"),
+        ({"captions": "classes"}, "'format: folder' needs 'raw'"),
+        ({"raw": "own/raw", "split_names": {"train": "day"}, "images": {"val": 3}}, "split_names"),
+    ],
+)
+def test_entries_that_do_not_fit_are_refused(entry, message):
+    with pytest.raises(InputError, match=message):
+        _recipe(**{**OWN, **entry})

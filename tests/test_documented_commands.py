@@ -49,7 +49,10 @@ ELSEWHERE = {
         "test_tracking.py::test_the_page_lists_the_runs_of_an_ablation_with_their_metrics",
 }  # fmt: skip
 # Commands that no test runs: their programs are asked whether they have the options.
-HELP = r"dvc (exp apply|exp show|metrics show|repro --no-run-cache).*|mlflow (server|gc).*"
+HELP = (
+    r"dvc (exp apply|exp show|metrics show|repro --no-run-cache).*"
+    r"|mlflow (server|gc|models serve).*"
+)
 
 _ALL = [(page.name, command) for page in PAGES for command in commands(page) + mentioned(page)]
 _OF = {

@@ -13,7 +13,7 @@ from documented import ROOT
 ALLOWED = {
     "segmenter": {},
     "fine_tuning": {"keys.to(": 1},
-    "inference": {"draw_keys(": 2},
+    "inference": {"random_ranks(": 2},
 }
 
 

@@ -12,7 +12,7 @@ _PAGES = 2**30 // 4096
 _PROGRAM = """
 import resource
 import torch
-from scan_core.command.freed_memory import keep_freed_memory
+from scan_core.params.command_line import keep_freed_memory
 
 told = keep_freed_memory()
 for _ in range(16):

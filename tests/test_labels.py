@@ -1,29 +1,20 @@
 """Label maps and images of one's own: any bit depth, any value, any orientation, any ending."""
 
 import json
-import os
-import signal
 import struct
 import zlib
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import scipy.io
 from PIL import Image
-from test_conversion import labels, photo, png
+from raw_data import converted, photo, png, stripes
 
-from scan_core.datasets.conversion import convert
 from scan_core.datasets.formats import FORMATS
-from scan_core.datasets.index import load_index
-from scan_core.datasets.loading import BenchmarkImages
 from scan_core.datasets.verification import verify
 from scan_core.errors import InputError
 from scan_core.reporting.draw import draw_sheet
 from scan_core.storage.images import read_image, read_label
-from scan_core.vocabulary.classes import load_class_list
-
-FOLDERS = ("images/validation", "annotations/validation")
 
 
 def own_list(folder, *raw_ids):
@@ -34,17 +25,15 @@ def own_list(folder, *raw_ids):
 
 
 def own_data(folder, image="one.jpg", size=(24, 16)):
-    """The places of an image and its label in the layout of the guide."""
-    images, annotations = (folder / "raw/ADEChallengeData2016" / part for part in FOLDERS)
-    photo(images / image, *size)
-    annotations.mkdir(parents=True, exist_ok=True)
-    return images / image, annotations / f"{images.joinpath(image).stem}.png"
+    """The places of an image and its label."""
+    path = folder / "raw/images/val" / image
+    photo(path, *size)
+    (folder / "raw/labels/val").mkdir(parents=True, exist_ok=True)
+    return path, folder / f"raw/labels/val/{path.stem}.png"
 
 
-def converted(folder, classes, workers=1):
-    raw_format, chosen = FORMATS["ade20k_150"], load_class_list(str(classes))
-    convert(raw_format, chosen, folder / "raw", folder / "out", ["val"], workers, "own")
-    return BenchmarkImages(folder / "out/index.json", "val")
+def opened(folder, *raw_ids):
+    return converted("folder", own_list(folder, *raw_ids), folder / "raw", folder / "out")
 
 
 def grey_png(path, values, bits):
@@ -73,7 +62,7 @@ def test_values_are_read_as_they_stand_at_every_depth(tmp_path, bits, palette):
     else:
         grey_png(label, values, bits)
     assert np.array_equal(read_label(label), values)
-    images = converted(tmp_path, own_list(tmp_path, *range(1, min(2**bits, 200))))
+    images = opened(tmp_path, *range(1, min(2**bits, 200)))
     known = (values > 0) & (values < 200)
     assert np.array_equal(images.label(0), np.where(known, values.astype(int) - 1, -1))
 
@@ -83,33 +72,8 @@ def test_sixteen_bits_and_any_number_are_ones_own_choice(tmp_path):
     _, label = own_data(tmp_path)
     values = np.array([0, 255, 200, 1, 60_000, 151], np.uint16).repeat(4)[None].repeat(16, axis=0)
     png(label, values)
-    images = converted(tmp_path, own_list(tmp_path, 200, 60_000))
+    images = opened(tmp_path, 200, 60_000)
     assert images.label(0)[0, ::4].tolist() == [-1, -1, 0, -1, 1, -1]
-    with pytest.raises(InputError, match=r"label value 151 is out of range|value 200 is out of"):
-        converted(tmp_path, "ade20k_150")
-
-
-@pytest.mark.parametrize("values", [(9, 9), (9, 1)])
-def test_a_benchmark_without_labels_does_not_pass_verification(tmp_path, values):
-    for number in range(4):
-        _, label = own_data(tmp_path, f"{number}.jpg", (240, 160))
-        pixels = np.full((160, 240), values[0], np.uint8)
-        pixels[0, :8] = values[1]  # a thousandth of a fifth
-        png(label, pixels)
-    converted(tmp_path, own_list(tmp_path, 1, 2))
-    with pytest.raises(InputError, match=r"split 'val': 0\.0\d+% of the pixels have a label"):
-        verify(tmp_path / "out/index.json", {}, workers=1)
-
-
-def test_a_benchmark_without_an_image_does_not_pass_verification(tmp_path):
-    _, label = own_data(tmp_path)
-    png(label, labels(1, 2))
-    converted(tmp_path, own_list(tmp_path, 1, 2))
-    path = tmp_path / "out/index.json"
-    index = load_index(path)
-    replace(index, splits={"val": replace(index.splits["val"], samples=())}).save(path)
-    with pytest.raises(InputError, match="split 'val' has no image"):
-        verify(path, {}, workers=1)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -122,7 +86,7 @@ def test_orientation_is_applied_once_by_every_reader(tmp_path, orientation):
     Image.fromarray(pixels).save(image, quality=95, exif=exif)
     upright = read_image(image)[..., 0] > 128
     png(label, np.where(upright, 1, 2).astype(np.uint8))
-    images = converted(tmp_path, own_list(tmp_path, 1, 2))
+    images = opened(tmp_path, 1, 2)
     assert np.array_equal(images.image(0)[..., 0] > 128, upright)
     assert np.array_equal(images.label(0) == 0, upright)
     verify(tmp_path / "out/index.json", {"val": 1}, workers=1)
@@ -130,73 +94,26 @@ def test_orientation_is_applied_once_by_every_reader(tmp_path, orientation):
     if orientation >= 5:
         png(label, np.ones((16, 24), np.uint8))
         with pytest.raises(InputError, match=f"EXIF orientation {orientation}, which is applied"):
-            converted(tmp_path, own_list(tmp_path, 1, 2))
+            opened(tmp_path, 1, 2)
 
 
 @pytest.mark.parametrize("name", ["one.jpeg", "one.JPG", "one.png", "one.webp", "one.Tiff"])
 def test_images_may_be_of_any_kind(tmp_path, name):
     image, label = own_data(tmp_path, name)
-    png(label, labels(1, 2))
+    png(label, stripes(1, 2))
     (image.parent / "._one.jpg").write_bytes(b"what macOS leaves")
-    images = converted(tmp_path, own_list(tmp_path, 1, 2))
+    images = opened(tmp_path, 1, 2)
     assert images.file_name(0) == name
     assert images.image(0).shape == (16, 24, 3)
     photo(image.with_suffix(".bmp"))
     with pytest.raises(InputError, match=r"one\.\w+ and .*one\.\w+ have the same name"):
-        converted(tmp_path, own_list(tmp_path, 1, 2))
-
-
-def test_listed_images_may_be_of_any_kind(tmp_path):
-    raw = tmp_path / "raw/VOCdevkit/VOC2012"
-    photo(raw / "JPEGImages/x.PNG")
-    png(raw / "SegmentationClass/x.png", labels(1, 2))
-    (raw / "ImageSets/Segmentation").mkdir(parents=True)
-    (raw / "ImageSets/Segmentation/val.txt").write_text("x\n")
-    chosen = load_class_list("voc_20")
-    convert(FORMATS["pascal_voc"], chosen, tmp_path / "raw", tmp_path / "out", ["val"], 1, "b")
-    assert BenchmarkImages(tmp_path / "out/index.json", "val").file_name(0) == "x.PNG"
-
-
-def test_one_bad_image_is_one_message(tmp_path):
-    """Names of bytes or of great length, bombs and pipes; what is good is made."""
-    made = {}
-    for name in ("good", "bomb", "pipe", os.fsdecode(b"latin-\xe9"), "long" * 61):
-        made[name], label = own_data(tmp_path, f"{name}.jpg")
-        png(label, labels(1, 2))
-    Image.new("L", (20_000, 20_000)).save(made["bomb"], quality=1)
-    made["pipe"].unlink()
-    os.mkfifo(made["pipe"])
-    with pytest.raises(InputError, match="3 of 5 images") as refusal:
-        converted(tmp_path, own_list(tmp_path, 1, 2), workers=2)
-    for words in ("bomb.jpg has", "pipe.jpg is no image", "latin-\\xe9.jpg: the file's name"):
-        assert words.replace("\\xe9", "\\udce9") in str(refusal.value)
-    finished = {path.stem for path in (tmp_path / "out/partial/labels/val").iterdir()}
-    assert finished == {"good", "long" * 61}
-
-
-def _dies(path):
-    if "deadly" in path.name:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return read_label(path)
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_file_that_ends_the_process_is_named(tmp_path, workers):
-    for number in range(12):
-        _, label = own_data(tmp_path, f"{'deadly' if number == 5 else 'good'}{number}.jpg")
-        png(label, labels(1, 2))
-    raw_format = replace(FORMATS["ade20k_150"], decode=_dies)
-    classes = load_class_list(str(own_list(tmp_path, 1, 2)))
-    out = tmp_path / "out"
-    with pytest.raises(InputError, match=r"1 of 12 images .*\n.*deadly5\.png .*died"):
-        convert(raw_format, classes, tmp_path / "raw", out, ["val"], workers, "own")
-    assert len(list((out / "partial/labels/val").glob("good*.png"))) == 11
+        opened(tmp_path, 1, 2)
 
 
 def test_malformed_mat_files_are_named(tmp_path):
     """Bytes of a good file, changed at random, end in a label or in a message."""
     good = tmp_path / "good.mat"
-    scipy.io.savemat(good, {"LabelMap": labels(1, 2).astype(np.uint16)})
+    scipy.io.savemat(good, {"LabelMap": stripes(1, 2).astype(np.uint16)})
     content, random = good.read_bytes(), np.random.default_rng(0)
     bad = tmp_path / "bad.mat"
     told = []
@@ -216,6 +133,6 @@ def test_malformed_mat_files_are_named(tmp_path):
 def test_a_picture_of_one_row_is_drawn(tmp_path):
     _, label = own_data(tmp_path, size=(900, 1))
     png(label, np.ones((1, 900), np.uint8))
-    converted(tmp_path, own_list(tmp_path, 1, 2))
+    opened(tmp_path, 1, 2)
     draw_sheet(tmp_path / "out/index.json", tmp_path / "sheet.png")
     assert Image.open(tmp_path / "sheet.png").width > 100

@@ -14,8 +14,8 @@ from scan_core.datasets.miniworld.raw_layouts import generate
 from scan_core.datasets.miniworld.scenes import draw_scene
 from scan_core.datasets.miniworld.shapes import landmark
 from scan_core.datasets.miniworld.textures import texture
-from scan_core.models.clip_towers import ClipInput
 from scan_core.models.crops import masked_crops
+from scan_core.models.preprocessing import ClipInput
 from scan_core.vocabulary.classes import load_class_list
 
 LAYOUTS = ("coco", "ade_challenge", "ade_full", "voc2012", "voc2010")

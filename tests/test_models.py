@@ -24,15 +24,15 @@ from scan_core.models.clip import (
     encode_images,
     encode_images_each_way,
     encode_texts,
+    encode_whole_images,
     run_block,
     tokenizer_for,
-    view_whole_images,
 )
-from scan_core.models.contextual_shift import ContextualShift, choose_tokens, draw_keys
+from scan_core.models.contextual_shift import ContextualShift, choose_tokens, random_ranks
 from scan_core.models.cpu_linear import ConvolutionalLinear
 from scan_core.models.crops import masked_crops
 from scan_core.models.deformable_attention import gather_and_sum, sample_and_sum
-from scan_core.models.preprocessing import ClipInput, clip_view
+from scan_core.models.preprocessing import ClipInput, resize_for_clip
 from scan_core.models.semantic_integration import EmbeddingEncoderLayer
 from scan_core.models.swin import SwinBackbone
 from scan_core.models.text_features import TextEncoder
@@ -40,7 +40,7 @@ from scan_core.params.clips import clip_models, unusable
 from scan_core.params.grid import changed
 from scan_core.params.reading import read_params, validate
 from scan_core.params.schema.clip import Clip, ClipArchitecture
-from scan_core.storage.tensors import save_tensors
+from scan_core.storage.weights import save_tensors
 from scan_core.training.clip_source import obtain_clip
 from scan_core.training.criterion import PointDraws, SetCriterion, Target, draw_points
 from scan_core.training.segmenter import build_adamw
@@ -100,7 +100,7 @@ def test_clip_towers_equal_open_clip(dimensions):
     images = torch.randn(5, 3, size, size)
     expected = theirs.encode_image(images)
     torch.testing.assert_close(encode_images(clip.visual, images), expected, rtol=0, atol=2e-6)
-    view = view_whole_images(clip.visual, images, [1])
+    view = encode_whole_images(clip.visual, images, [1])
     torch.testing.assert_close(view.feature, expected, rtol=0, atol=2e-6)
     assert view.cls.shape[0] == dimensions["vision_layers"] + 1
 
@@ -299,7 +299,7 @@ def test_drawn_tokens():
     """The right number, of the background only, fewer within more, whatever else is drawn."""
     torch.manual_seed(0)
     background = torch.rand(30, 49) < torch.linspace(0, 1, 30)[:, None]
-    keys = draw_keys(seed=1, image_key=2, layer=3, crops=30, tokens=49)
+    keys = random_ranks(seed=1, image_key=2, layer=3, crops=30, tokens=49)
     before = torch.zeros_like(background)
     for ratio in (0.0, 0.05, 0.15, 0.5, 1.0):
         chosen = choose_tokens(background, keys, ratio)
@@ -310,8 +310,8 @@ def test_drawn_tokens():
     assert torch.equal(
         choose_tokens(background[4:9], keys[4:9], 0.5), choose_tokens(background, keys, 0.5)[4:9]
     )
-    assert not torch.equal(keys, draw_keys(seed=1, image_key=2, layer=4, crops=30, tokens=49))
-    assert not torch.equal(keys, draw_keys(seed=1, image_key=3, layer=3, crops=30, tokens=49))
+    assert not torch.equal(keys, random_ranks(seed=1, image_key=2, layer=4, crops=30, tokens=49))
+    assert not torch.equal(keys, random_ranks(seed=1, image_key=3, layer=3, crops=30, tokens=49))
 
 
 @pytest.mark.parametrize("read", [gather_and_sum, sample_and_sum])
@@ -534,8 +534,8 @@ def test_clip_is_shown_images_as_its_weights_want_them(tag, activation, mean, mo
     everywhere = torch.ones(1, 24, 24, dtype=torch.bool)
     view = copy.deepcopy(clip.visual).input
     for shown in (
-        clip_view([image], view, False),
-        clip_view([image], view, True)[..., :12, :12],
+        resize_for_clip([image], view, False),
+        resize_for_clip([image], view, True)[..., :12, :12],
         masked_crops(image, everywhere, view).images,
     ):
         assert shown.abs().max() < 0.01, "the mean colour is nothing"

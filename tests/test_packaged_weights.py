@@ -13,7 +13,7 @@ from scan_core.models.text_features import TextEncoder
 from scan_core.params.reading import read_params, validate
 from scan_core.params.schema.clip import ClipArchitecture
 from scan_core.training.packaged_clip import tokens_of_the_world, zero_shot_accuracy
-from scan_core.vocabulary.prompts import prompt_templates
+from scan_core.vocabulary.classes import prompt_templates
 
 ROOT = Path(__file__).parents[1]
 

@@ -9,19 +9,17 @@ from parity_pack import image, tiny_network
 from small_models import settings
 from torch.nn import functional as F
 
-from scan_core.inference.class_map import class_maps, class_scores
-from scan_core.inference.ensemble import combine_scores
+from scan_core.inference.class_map import class_maps, class_scores, combine_scores
 from scan_core.inference.image_features import CropSetting, ImageEncoder
-from scan_core.models.clip import embed_patches, view_whole_images
-from scan_core.models.clip_towers import ClipInput
+from scan_core.models.clip import embed_patches, encode_whole_images
 from scan_core.models.contextual_shift import background_patches, replaced_counts
 from scan_core.models.cpu_linear import ConvolutionalLinear
 from scan_core.models.crops import masked_crops
-from scan_core.models.preprocessing import backbone_input, clip_view
+from scan_core.models.preprocessing import ClipInput, backbone_input, resize_for_clip
 from scan_core.models.scan import class_logits
 from scan_core.models.text_features import TextEncoder
-from scan_core.params.schema.released_defects import ReleasedDefects
-from scan_core.vocabulary.prompts import prompt_templates
+from scan_core.params.schema.recipe import ReleasedDefects
+from scan_core.vocabulary.classes import prompt_templates
 
 FINE, LOGITS, MARGIN = 3e-5, 1e-4, 2e-4  # recommended with the numbers
 OUTPUT = (137, 213)
@@ -37,9 +35,11 @@ class Run:
         self.image_encoder = ImageEncoder(self.network, 0, defects)
         self.image = torch.from_numpy(image(11, 110, 171))
         self.pixels = backbone_input([self.image])
-        self.clip_input = clip_view([self.image], ClipInput(224), as_released=True)
+        self.clip_input = resize_for_clip([self.image], ClipInput(224), as_released=True)
         with ConvolutionalLinear():
-            self.view = view_whole_images(self.network.original_clip, self.clip_input, range(1, 7))
+            self.view = encode_whole_images(
+                self.network.original_clip, self.clip_input, range(1, 7)
+            )
             self.maps = self.network.proposal_network.backbone(self.pixels)
             self.features = self.network.proposal_network.pixel_decoder(self.maps)
             self.proposals = self.network.proposal_network.mask_decoder(self.features, True)
@@ -57,7 +57,7 @@ class Run:
         random.seed(self.settings["rseed"])
         with ConvolutionalLinear():
             crops = self.crop_setting(ratio)
-            return self.image_encoder.describe(self.crops, self.cls, [crops], 100, 0)[0]
+            return self.image_encoder.encode_crops(self.crops, self.cls, [crops], 100, 0)[0]
 
     def crop_setting(self, ratio):
         return CropSetting(self.settings["thr"], 1.0, ratio, tuple(self.settings["layers"]))

@@ -11,12 +11,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from scan_core.models.checkpoints import load_strict
-from scan_core.models.clip import build_clip, encode_texts, view_whole_images
-from scan_core.models.clip_towers import ClipInput
+from scan_core.models.clip import build_clip, encode_texts, encode_whole_images
 from scan_core.models.contextual_shift import background_patches, replaced_counts
 from scan_core.models.cpu_linear import ConvolutionalLinear
 from scan_core.models.dropout import SampleDropout
-from scan_core.models.preprocessing import backbone_input, clip_view, normalise
+from scan_core.models.preprocessing import ClipInput, backbone_input, normalise, resize_for_clip
 from scan_core.models.released_names import FINETUNED_CLIP, SCAN, to_ours, to_theirs
 from scan_core.models.text_features import TextEncoder
 from scan_core.training.clip_finetune import shifted_image_features
@@ -24,7 +23,7 @@ from scan_core.training.clip_pretrain import contrastive_loss
 from scan_core.training.criterion import PointDraws, SetCriterion, Target
 from scan_core.training.loop import optimizer_step
 from scan_core.training.segmenter import build_adamw, decayed_and_not, warmup_poly
-from scan_core.vocabulary.prompts import prompt_templates
+from scan_core.vocabulary.classes import prompt_templates
 
 POINTS, OUTPUTS, MASKS = 256, 5, 7
 RELEASED_ORDER = (4, 0, 1, 2, 3)  # the last output first, then the auxiliary ones
@@ -56,7 +55,7 @@ class Run:
         with ConvolutionalLinear():
             logits, proposals = self.network(
                 backbone_input(self.images),
-                clip_view(self.images, ClipInput(224), True),
+                resize_for_clip(self.images, ClipInput(224), True),
                 self.text,
                 100,
             )
@@ -226,7 +225,7 @@ def test_clip_fine_tuning(pack):
     pack.check("clipft.draws_k", drawn.repeat(3), stage, 0)
     random.seed(17)
     with ConvolutionalLinear():
-        view = view_whole_images(original, whole)
+        view = encode_whole_images(original, whole)
         for block in range(7):
             pack.check(f"clipft.orig.{block}_cls_token", view.cls[block][None], stage, 3e-5)
         pack.check("clipft.orig.final_cls_token", view.feature, stage, 3e-5)

@@ -12,17 +12,14 @@ from project import ROOT
 from small_models import NAMES, SETTINGS, VIEW, picture_of, settings, tiny_scan
 
 from scan_core.errors import InputError
-from scan_core.inference.class_map import class_maps, class_scores
-from scan_core.inference.ensemble import combine_scores
+from scan_core.inference.class_map import class_maps, class_scores, combine_scores
 from scan_core.inference.scan import Scan
 from scan_core.models.checkpoints import save_network
-from scan_core.models.clip_towers import ClipInput
 from scan_core.models.crops import masked_crops
-from scan_core.models.preprocessing import read_image, resized_shape
+from scan_core.models.preprocessing import ClipInput, read_image, resized_shape
 from scan_core.params.reading import override, read_params, validate
-from scan_core.params.resolution import resolve_settings, settings_table
 from scan_core.params.schema.recipe import Recipe
-from scan_core.params.settings import SettingsTable, TestSettings
+from scan_core.params.settings import SettingsTable, TestSettings, resolve_settings, settings_table
 
 
 @pytest.fixture(scope="module")

@@ -1,96 +1,138 @@
-"""Results of a recipe as the workflow leaves them, small, for what is made from them."""
+"""Results of a recipe as the workflow leaves them, small, and what the rule says of them."""
 
-import csv
+import itertools
 import json
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 from PIL import Image
+from project import ROOT
+from safetensors.numpy import save_file
 
-from scan_core.params.grid import STAGES, cell_of, cells_of, rows_of
 from scan_core.params.metric_names import METRICS
 from scan_core.params.reading import override, read_params
-from scan_core.params.schema.grids import Ablation
 from scan_core.params.schema.recipe import Recipe
-from scan_core.reporting.grids import grid_csv
 
-ROOT = Path(__file__).parents[1]
 BENCHMARKS = ["mini_ade_36", "mini_voc_10b"]
 STEPS = range(10, 310, 10)
+STAGES = ("clip", "segmenter", "finetuned_clip")
 
 
-def mini_recipe() -> Recipe:
+def settings() -> dict:
     document = read_params(ROOT / "params.yaml")["recipes"]["mini"]
     document = override(document, "inference.benchmarks", BENCHMARKS)
-    return Recipe.model_validate(override(document, "grids", ["weight"]))
+    return Recipe.model_validate(document).model_dump()
 
 
-def weight_grid(*weights: float) -> Ablation:
-    return Ablation(vary={"inference.clip_weight": list(weights)}, seeds=[0, 1])
-
-
-def curve(offset: float = 0.0) -> str:
+def curve() -> str:
     """The record of a training."""
-    rows = [{"step": s, "loss": 8 / s + offset, "learning_rate": 1e-3 - 1e-6 * s} for s in STEPS]
+    rows = [{"step": s, "loss": 8 / s, "learning_rate": 1e-3 - 1e-6 * s} for s in STEPS]
     rows.append({"step": STEPS[-1], "validation_miou": 0.25})
     return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def points(name: str) -> dict[int, float]:
+    rows = [json.loads(line) for line in curve().splitlines()]
+    return {row["step"]: row[name] for row in rows if name in row}
 
 
 def numbers(miou: float) -> dict[str, float]:
     return {name: round(miou * (1 - number / 20), 6) for number, name in enumerate(METRICS)}
 
 
-def write_results(results: Path, grid: Ablation, model: Path | None) -> None:
-    """Everything that `mlflow_sync` reads.
+def write_results(folder: Path, weights: tuple[float, ...], model: Path | None) -> Path:
+    """Everything that `mlflow_sync` reads; the file that says what there is.
 
     Args:
-        results: folder of the recipe.
-        grid: from `weight_grid`.
-        model: a checkpoint, to be linked to.
+        folder: of the project.
+        weights: of CLIP, that a grid varies, with two seeds.
+        model: a checkpoint, for the report; None: without the report.
     """
-    recipe = mini_recipe()
+    results = folder / "results/mini"
     splits = {"train": {"images": 60}, "val": {"images": 8}}
     benchmarks = {name: {"splits": splits} for name in ("mini_coco_24", *BENCHMARKS)}
-    manifest = {"hash": "0123456789ab", "benchmarks": benchmarks}
-    _write(results / "dataset_manifest.json", json.dumps(manifest))
-    stages = results.parents[1] / STAGES
-    for cell in cells_of(recipe, grid):
-        for stage in ("clip", "segmenter", "finetuned_clip"):
-            _write(stages / stage / cell.names[stage] / "metrics.jsonl", curve(cell.seed))
-        _write(
-            results / f"timings/train_segmenter/{cell.names['segmenter']}.tsv",
-            "s\th:m:s\tmax_rss\tmean_load\n90.5\t0:01:30\t1599.02\t144.75\n",
-        )
-    if model is not None and not (link := results / "release/model.safetensors").exists():
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(model)
-    rows = []
-    for row in rows_of(recipe, grid):
-        place = results / f"eval/{row['model']}/{row['benchmark']}/evaluation.json"
-        known = json.loads(place.read_text()) if place.exists() else {}
-        miou = 0.2 + 0.1 * row["values"]["inference.clip_weight"] + 0.01 * row["seed"]
-        _write(place, json.dumps({**known, row["key"]: {"metrics": numbers(miou)}}))
-        rows.append({**row, "evaluation": str(place)})
-    _write(results / "ablations/every_seed/weight.csv", grid_csv("weight", rows))
-    model_name = cell_of(recipe).names["model"]
+    manifest = results / "dataset_manifest.json"
+    _write(manifest, json.dumps({"hash": "0123456789ab", "benchmarks": benchmarks}))
+    trainings = [_training(folder, stage, seed) for stage in STAGES for seed in (0, 1)]
+    table, figure = results / "ablations/every_seed/weight.csv", results / "weight.png"
+    _picture(figure)
+    cells = itertools.product(weights, (0, 1), BENCHMARKS)
+    rows = [
+        {"grid": "weight", "seed": seed, "benchmark": name, "inference.clip_weight": weight}
+        | numbers(0.2 + 0.1 * weight + 0.01 * seed)
+        | {"baseline": "false"}
+        for weight, seed, name in cells
+    ]
+    table.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(rows).to_csv(table, index=False)
+    document = {
+        "recipe": "mini",
+        "settings": settings(),
+        "manifest": str(manifest),
+        "trainings": trainings,
+        "grids": [{"table": str(table), "figure": str(figure), "every_seed": True}],
+        "report": _report(results, model) if model else None,
+    }
+    path = folder / "runs.json"
+    _write(path, json.dumps(document))
+    return path
+
+
+def _training(folder: Path, stage: str, seed: int) -> dict:
+    variant = f"seed={seed}-0a1b2c3d"
+    made = folder / "results/stages" / stage / variant
+    _write(made / "metrics.jsonl", curve())
+    header = {
+        "recipe_part": {"seed": seed, "clip": {"source": "train"}, "segmenter": None},
+        "versions": {"torch": "2.5.1"},
+        "commit": "c0ffee",
+    }
+    save_file({"a": np.ones(1)}, made / "weights.safetensors", {"scan": json.dumps(header)})
+    timing = folder / f"results/mini/timings/{stage}/{variant}.tsv"
+    _write(timing, "s\th:m:s\tmax_rss\tmean_load\n90.5\t0:01:30\t1599.02\t144.75\n")
+    return {
+        "stage": stage,
+        "variant": variant,
+        "weights": str(made / "weights.safetensors"),
+        "curves": str(made / "metrics.jsonl"),
+        "timing": str(timing),
+        "benchmark": None if stage == "clip" else "mini_coco_24",
+    }
+
+
+def _report(results: Path, model: Path) -> dict:
+    evaluations, per_class, pictures = {}, {}, []
     for benchmark in BENCHMARKS:
-        folder = Path(folders(results)["evaluations"][benchmark])
-        ways = {"combined": 0.3, "in_vocabulary": 0.2, "clip_only": 0.25, "chance": 0.01}
-        about = {"recipe": "mini", "variant": model_name, "benchmark": benchmark, "class_count": 2}
-        ways = {way: numbers(value) for way, value in ways.items()}
-        _write(folder / "metrics.json", json.dumps({**about, "images": 8, "results": ways}))
-        with (folder / "per_class.csv").open("w") as file:
-            csv.writer(file).writerows([["id", "name", "seen", "iou"], [0, "sky", "true", 0.5]])
-        for kind in ("qualitative", "figures"):
-            (results / kind).mkdir(exist_ok=True)
-            Image.new("RGB", (40, 30), "red").save(results / kind / f"{benchmark}.png")
+        folder = results / f"eval/seed=0-0a1b2c3d/{benchmark}-4e5f6a7b"
+        scores = {"combined": 0.3, "in_vocabulary": 0.2, "clip_only": 0.25, "chance": 0.01}
+        about = {"recipe": "mini", "variant": "seed=0-0a1b2c3d", "benchmark": benchmark}
+        about |= {"class_count": 2, "images": 8, "timing": {"seconds": 4.5}}
+        by_classifier = {name: numbers(value) for name, value in scores.items()}
+        _write(folder / "metrics.json", json.dumps({**about, "results": by_classifier}))
+        _write(folder / "per_class.csv", "id,name,seen,iou\n0,sky,true,0.5\n1,sea,false,\n")
+        evaluations[benchmark] = str(folder / "metrics.json")
+        per_class[benchmark] = str(folder / "per_class.csv")
+        pictures.append(str(results / f"qualitative/{benchmark}.png"))
+        _picture(Path(pictures[-1]))
     _write(results / "tables/main.md", "# Mean IoU\n")
+    given = results / "predictions/catseg/metrics.json"
+    about = {"recipe": "catseg", "variant": "catseg", "benchmark": BENCHMARKS[0]}
+    about["timing"] = {"seconds": 1.0}
+    _write(given, json.dumps({**about, "results": {"combined": numbers(0.35)}}))
+    return {
+        "variant": "seed=0-0a1b2c3d",
+        "weights": str(model),
+        "evaluations": evaluations,
+        "predictions": {"catseg": {BENCHMARKS[0]: str(given)}},
+        "per_class": per_class,
+        "artifacts": {"pictures": pictures, "tables": [str(results / "tables")]},
+    }
 
 
-def folders(results: Path) -> dict:
-    """Where `write_results` puts evaluations, and predictions of other models."""
-    model = cell_of(mini_recipe()).names["model"]
-    evaluations = {name: f"{results}/eval/{model}/{name}" for name in BENCHMARKS}
-    return {"evaluations": evaluations, "predictions": {}}
+def _picture(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (40, 30), "red").save(path)
 
 
 def _write(path: Path, text: str) -> None:

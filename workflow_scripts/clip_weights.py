@@ -3,11 +3,11 @@
 import logging
 from pathlib import Path
 
-from scan_core.command.following import followed
 from scan_core.params.command_line import run as run_command
 from scan_core.params.provenance import provenance
 from scan_core.params.recipe_part import read_part
 from scan_core.storage.files import write_text
+from scan_core.tracking.live import live_run
 
 
 def clip_weights(
@@ -36,8 +36,8 @@ def clip_weights(
 
     part = read_part(recipe_part)
     fabric = launch_fabric("32-true", devices="1", nodes=1)
-    with followed(run, recipe_part, work):
-        clip, record = obtain_clip(fabric, part.clip, part.seed, work, workers)
+    with live_run(run, recipe_part, work) as live:
+        clip, record = obtain_clip(fabric, part.clip, part.seed, work, workers, live)
     write_text(metrics, "" if record is None else record.read_text(encoding="utf-8"))
     made_by = provenance("clip_weights", code, part.model_dump())
     save_clip(output, clip, {"clip": part.clip.model_dump(), "seed": part.seed, **made_by})

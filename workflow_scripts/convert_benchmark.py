@@ -1,57 +1,62 @@
 """Convert raw data into a benchmark: label maps of training ids, and an index of its images."""
 
-import argparse
 import logging
 from pathlib import Path
 
-from scan_core.command.command_line import run
-from scan_core.datasets.conversion import convert
-from scan_core.datasets.formats import FORMATS
-from scan_core.vocabulary.classes import load_class_list
+from scan_core.params.command_line import run
 
 
-def _split(text: str) -> tuple[str, str]:
-    split, _, name = text.partition("=")
-    if split not in ("train", "val"):
-        raise argparse.ArgumentTypeError(f"'{text}': expected train, val, train=NAME or val=NAME")
-    return split, name or split
+def convert_benchmark(
+    format: str,
+    raw_root: Path,
+    classes: str,
+    name: str,
+    splits: list[str],
+    output: Path,
+    image_suffix: str | None = None,
+    label_suffix: str = ".png",
+    captions: Path | None = None,
+    released_label_reduction: bool = False,
+    workers: int = 1,
+) -> None:
+    """Convert raw data into a benchmark: label maps of training ids, and an index of its images.
 
+    Args:
+        format: raw layout.
+        raw_root: root of the raw data.
+        classes: class list: a built-in name, or the path of a .json file.
+        name: of the benchmark.
+        splits: train, val, or val=NAME where the raw data calls the split NAME.
+        output: folder of the benchmark.
+        image_suffix: for the format `folder`, what follows an image's name.
+        label_suffix: for the format `folder`, what follows a label's name.
+        captions: file of captions that must fit the images of `train`.
+        released_label_reduction: reduce label maps by the release's nearest-neighbour rule.
+        workers: threads.
+    """
+    from scan_core.datasets.captions import load_captions
+    from scan_core.datasets.conversion import Conversion
+    from scan_core.datasets.formats import FORMATS, folder_format
+    from scan_core.errors import InputError
+    from scan_core.vocabulary.classes import load_class_list
 
-def parser() -> argparse.ArgumentParser:
-    """Build the command line."""
-    result = argparse.ArgumentParser(description=__doc__)
-    result.add_argument("--format", choices=list(FORMATS), required=True, help="raw layout")
-    result.add_argument("--raw-root", type=Path, required=True, help="root of the raw data")
-    result.add_argument("--classes", required=True, help="built-in name, or path of a .json")
-    result.add_argument("--name", required=True, help="name of the benchmark")
-    result.add_argument(
-        "--splits",
-        nargs="+",
-        type=_split,
-        metavar="SPLIT",
-        required=True,
-        help="train, val, or val=NAME where the raw data calls the split NAME",
-    )
-    result.add_argument("--workers", type=int, default=1, help="processes (default: 1)")
-    result.add_argument("--output", type=Path, required=True, help="folder of the benchmark")
-    return result
-
-
-def main(arguments: argparse.Namespace) -> None:
-    """Convert every image of the splits."""
-    classes = load_class_list(arguments.classes)
-    index = convert(
-        FORMATS[arguments.format],
-        classes,
-        arguments.raw_root,
-        arguments.output,
-        dict(arguments.splits),
-        arguments.workers,
-        arguments.name,
-    )
-    images = {name: len(split.samples) for name, split in index.splits.items()}
-    logging.info("%s: %d classes, images: %s", arguments.name, len(classes), images)
+    names = {split: own or split for split, _, own in (text.partition("=") for text in splits)}
+    if format not in FORMATS or names.keys() - {"train", "val"}:
+        raise InputError(
+            f"--format {format} --splits {' '.join(splits)}: expected a format of "
+            f"{', '.join(FORMATS)}, and train, val, train=NAME or val=NAME"
+        )
+    raw_format = FORMATS[format]
+    if format == "folder":
+        raw_format = folder_format(image_suffix, label_suffix)
+    class_list = load_class_list(classes)
+    conversion = Conversion(raw_format, class_list, workers, released_label_reduction)
+    index = conversion.convert(raw_root, output, names, name)
+    if captions is not None:
+        load_captions(captions, (sample.stem for sample in index.splits["train"].samples))
+    images = {split: len(converted.samples) for split, converted in index.splits.items()}
+    logging.info("%s: %d classes, images: %s", name, len(class_list), images)
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    run(convert_benchmark)

@@ -1,30 +1,33 @@
 """Write the dataset manifest: archives or layouts with their hashes, benchmarks with theirs."""
 
-import argparse
 import logging
 from pathlib import Path
 
-from scan_core.command.command_line import run
-from scan_core.datasets.manifest import write_manifest
+from scan_core.params.command_line import run
+from scan_core.params.data_names import name_of
+from scan_core.storage.files import json_digest, read_json, write_json
 
 
-def parser() -> argparse.ArgumentParser:
-    """Build the command line."""
-    result = argparse.ArgumentParser(description=__doc__)
-    result.add_argument("--source", required=True, help="datasets.source of the recipe")
-    result.add_argument("--records", nargs="*", type=Path, default=[], help="raw data records")
-    result.add_argument("--verifications", nargs="+", type=Path, required=True)
-    result.add_argument("--output", type=Path, required=True, help="the manifest to write")
-    return result
+def dataset_manifest(
+    source: str, verifications: list[Path], output: Path, records: list[Path] | None = None
+) -> None:
+    """Write the dataset manifest: archives or layouts with their hashes, benchmarks with theirs.
 
-
-def main(arguments: argparse.Namespace) -> None:
-    """Write the manifest and log its hash."""
-    digest = write_manifest(
-        arguments.source, arguments.records, arguments.verifications, arguments.output
-    )
-    logging.info("dataset manifest %s: %d benchmarks", digest, len(arguments.verifications))
+    Args:
+        source: `datasets.source` of the recipe.
+        verifications: verification.json of each benchmark.
+        output: JSON file to write.
+        records: a JSON file for each extracted archive or generated layout.
+    """
+    contents = {
+        "source": source,
+        "raw": {path.stem: read_json(path) for path in records or []},
+        "benchmarks": {name_of(path.parent.name): read_json(path) for path in verifications},
+    }
+    digest = json_digest(contents)[:12]
+    write_json(output, {"hash": digest, **contents})
+    logging.info("dataset manifest %s: %d benchmarks", digest, len(verifications))
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    run(dataset_manifest)

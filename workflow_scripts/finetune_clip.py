@@ -3,11 +3,11 @@
 import logging
 from pathlib import Path
 
-from scan_core.command.following import followed
 from scan_core.params.command_line import run as run_command
 from scan_core.params.provenance import provenance
 from scan_core.params.recipe_part import read_part
 from scan_core.storage.files import write_text
+from scan_core.tracking.live import live_run
 
 
 def finetune_clip(
@@ -45,9 +45,9 @@ def finetune_clip(
     from scan_core.training.loop import finish
 
     part = read_part(recipe_part)
-    with followed(run, recipe_part, work):
+    with live_run(run, recipe_part, work) as live:
         scan, record, is_first = clip_finetune.finetune_clip(
-            part, clip, pairs, index, work, devices, nodes, workers
+            part, clip, pairs, index, work, devices, nodes, workers, live
         )
     if is_first:
         write_text(metrics, record.read_text(encoding="utf-8"))

@@ -10,9 +10,8 @@ from benchmarks.machine import seconds, wait_for
 from benchmarks.training_step import TrainingStep
 from scan_core.inference.class_map import class_maps
 from scan_core.inference.scan import Scan
-from scan_core.params.resolution import resolve_settings
 from scan_core.params.schema.recipe import Recipe
-from scan_core.params.settings import Precision
+from scan_core.params.settings import Precision, resolve_settings
 
 CLASSES = 150
 _LEAST = 3.0  # seconds that a speed is measured for

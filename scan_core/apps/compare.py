@@ -1,5 +1,6 @@
 """Compare two evaluations of one benchmark: is the difference more than chance?"""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +73,7 @@ def compare(
     print(f"\nIoU of the classes that gain and lose most, %\n\n{_table('class', rows)}")
 
 
-def _table(what: str, rows: list[tuple[object, ...]]) -> str:
+def _table(what: str, rows: Sequence[tuple[object, ...]]) -> str:
     table = pd.DataFrame(rows, columns=[what, "A", "B", "B − A", "low", "high"])
     excludes_zero = (table["low"] > 0) | (table["high"] < 0)
     numbers = (100 * table.set_index(what)).round(2)

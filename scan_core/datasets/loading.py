@@ -38,13 +38,12 @@ class BenchmarkImages:
         return len(self._split.samples)
 
     def stem(self, number: int) -> str:
-        """The name of an image, unique within the split."""
+        """The key of an image, see `pairing`: its path without suffix, unique within the split."""
         return self._split.samples[number].stem
 
     def file_name(self, number: int) -> str:
-        """The name of an image with the suffix of its file, unique within the split."""
-        sample = self._split.samples[number]
-        return sample.stem + Path(sample.image).suffix
+        """The path of an image's file below the folder of its split."""
+        return self._split.samples[number].image
 
     def check(self, number: int) -> None:
         """Compare the files of an image with the index, without decoding them.

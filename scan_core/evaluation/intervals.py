@@ -64,8 +64,10 @@ def differences(
     for metric, first in metrics[0].items():
         second = metrics[1][metric]
         bounds = interval(values[0][metric] - values[1][metric])
-        missing = first is None or second is None or bounds is None
-        found[metric] = None if missing else [first - second, *bounds]
+        if first is None or second is None or bounds is None:
+            found[metric] = None
+        else:
+            found[metric] = [first - second, *bounds]
     return found
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from scan_core.datasets.loading import BenchmarkImages
+from scan_core.datasets.pairing import known_key
 from scan_core.errors import InputError
 from scan_core.evaluation.counts import ImageCounts, confusion_matrix, image_counts
 from scan_core.storage.files import read_text, write_text
@@ -201,7 +202,7 @@ def _mask_reader(path: Path, stems: set[str]) -> Reader:
     text = read_text(path)
     try:
         for result in json.loads(text):
-            masks[_stem_of(result["file_name"], stems)].append(result)
+            masks[known_key(str(result["file_name"]), stems)].append(result)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"predictions {path} are damaged ({type(error).__name__}: {error}); expected a list of "
@@ -229,14 +230,6 @@ def _mask_reader(path: Path, stems: set[str]) -> Reader:
         return label
 
     return read
-
-
-def _stem_of(file_name: str, stems: set[str]) -> str | None:
-    """The image that a file name means, with or without folders before it and a suffix."""
-    parts = PurePath(str(file_name)).parts
-    names = ["/".join(parts[first:]) for first in range(len(parts))]
-    whole_and_cut = (form for name in names for form in (name, name.rpartition(".")[0]))
-    return next((form for form in whole_and_cut if form in stems), None)
 
 
 def _decoded(

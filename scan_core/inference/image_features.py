@@ -26,12 +26,12 @@ from scan_core.models.contextual_shift import (
     background_patches,
     choose_tokens,
     choose_tokens_as_released,
-    draw_keys,
-    layers_in_reach,
+    effective_layers,
+    random_ranks,
 )
 from scan_core.models.cpu_linear import ConvolutionalLinear
 from scan_core.models.crops import MaskedCrops, masked_crops
-from scan_core.models.preprocessing import backbone_input, clip_view, padded_size
+from scan_core.models.preprocessing import backbone_input, padded_size, resize_for_clip
 from scan_core.models.scan import ScanNetwork
 from scan_core.params.schema.recipe import ReleasedDefects
 from scan_core.params.settings import Precision, TestSettings
@@ -218,7 +218,9 @@ class ImageEncoder:
             for each image its features, and its [CLS] tokens (blocks + 1, 1, D).
         """
         view: WholeImageTokens = self.network.view(
-            clip_view(images, self.network.original_clip.input, self.defects.nearest_padded_view)
+            resize_for_clip(
+                images, self.network.original_clip.input, self.defects.nearest_padded_view
+            )
         )
         proposals = self.network.proposal_network(backbone_input(images))
         embeddings = self.network.embed(proposals, view)[-1]
@@ -253,8 +255,8 @@ class ImageEncoder:
                     "the released model does not survive; set 'fail_without_masks: false'"
                 )
             of_crops = [s for s in settings if s.crops == key_of_crops]
-            described = self.describe(crops, cls, of_crops, len(masks), key)
-            features.update(zip(of_crops, described, strict=True))
+            encoded = self.encode_crops(crops, cls, of_crops, len(masks), key)
+            features.update(zip(of_crops, encoded, strict=True))
         peaks = masks.flatten(1).amax(1)
         return replace(image_features, peaks=peaks, crop_features=features, cls=cls)
 
@@ -280,7 +282,7 @@ class ImageEncoder:
             image = image.to(self.device)
             crops = masked_crops(image, segments, self.visual.input, setting.expansion)
             key, cls = pixel_key(image), image_features.cls
-            (features,) = self.describe(crops, cls, [setting], len(segments), key)
+            (features,) = self.encode_crops(crops, cls, [setting], len(segments), key)
         return replace(
             image_features,
             mask_logits=image_features.mask_logits[:0],
@@ -289,7 +291,7 @@ class ImageEncoder:
             crop_features={setting: features},
         )
 
-    def describe(
+    def encode_crops(
         self,
         crops: MaskedCrops,
         cls: Tensor,
@@ -326,7 +328,7 @@ class ImageEncoder:
         return features
 
     def _layers(self, setting: CropSetting) -> list[int]:
-        return layers_in_reach(setting.replace_layers, len(blocks(self.visual)))
+        return effective_layers(setting.replace_layers, len(blocks(self.visual)))
 
     def shift(
         self, crops: MaskedCrops, cls: Tensor, setting: CropSetting, queries: int, key: int
@@ -341,7 +343,7 @@ class ImageEncoder:
             return ContextualShift(chosen, cls)
         tokens = background.shape[1]
         keys = {
-            layer: draw_keys(self.seed, key, layer, queries, tokens).to(self.device)
+            layer: random_ranks(self.seed, key, layer, queries, tokens).to(self.device)
             for layer in layers
         }
         return ContextualShift(

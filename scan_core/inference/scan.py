@@ -36,7 +36,7 @@ from scan_core.models.text_features import TextEncoder
 from scan_core.params.schema.recipe import Recipe, ReleasedDefects
 from scan_core.params.settings import SettingsTable, TestSettings, settings_table
 from scan_core.storage.images import ImageLike, read_image
-from scan_core.vocabulary.prompts import prompt_templates
+from scan_core.vocabulary.classes import prompt_templates
 
 
 @dataclass(frozen=True)

@@ -263,7 +263,7 @@ def _unchanged(number: int, tokens: Tensor) -> Tensor:
     return tokens
 
 
-def view_whole_images(
+def encode_whole_images(
     visual: VisionTransformer, images: Tensor, patch_layers: Iterable[int] = ()
 ) -> WholeImageTokens:
     """All [CLS] tokens of whole images, and the patch tokens of some blocks.

@@ -43,7 +43,7 @@ def replaced_counts(background: Tensor, ratio: float | Tensor) -> Tensor:
     return (background.sum(1).double() * ratio).floor().long()
 
 
-def draw_keys(seed: int, image_key: int, layer: int, crops: int, tokens: int) -> Tensor:
+def random_ranks(seed: int, image_key: int, layer: int, crops: int, tokens: int) -> Tensor:
     """Random numbers that order the tokens of an image's crops.
 
     They depend on nothing but the arguments: not on the device, on other images, on how many
@@ -137,6 +137,6 @@ class ContextualShift:
         return ContextualShift({layer: c[crops] for layer, c in self.chosen.items()}, cls)
 
 
-def layers_in_reach(layers: Sequence[int], blocks: int) -> list[int]:
+def effective_layers(layers: Sequence[int], blocks: int) -> list[int]:
     """The replace layers that have an effect: after the last block nothing reads patch tokens."""
     return sorted(layer for layer in set(layers) if layer < blocks)

@@ -96,17 +96,17 @@ def sample_and_sum(
     queries = pixels.shape[1]
     summed = values.new_zeros(batch * heads, depth, queries)
     maps = values.permute(0, 2, 3, 1).flatten(0, 1).split([h * w for h, w in sizes], dim=2)
-    for level, ((height, width), flat) in enumerate(zip(sizes, maps, strict=True)):
-        # To grid_sample the borders of the map are -1 and 1.
+    by_level = zip(sizes, maps, pixels.unbind(3), weights.unbind(3), strict=True)
+    for (height, width), flat, places, shares in by_level:
+        # To grid_sample the borders of the map are -1 and 1. Points before queries: a sum over
+        # points is then a sum of long rows.
         extent = constant((width, height), values.device)
-        grid = (pixels[:, :, :, level] + 0.5) * (2 / extent) - 1
+        grid = (places.permute(0, 2, 3, 1, 4) + 0.5) * (2 / extent) - 1
         samples = F.grid_sample(
-            flat.unflatten(2, (height, width)),
-            grid.transpose(1, 2).flatten(0, 1),
-            align_corners=False,
+            flat.unflatten(2, (height, width)), grid.flatten(0, 1), align_corners=False
         )
-        factors = weights[:, :, :, level].transpose(1, 2).flatten(0, 1)
-        summed = summed + (samples * factors[:, None]).sum(-1)
+        factors = shares.permute(0, 2, 3, 1).flatten(0, 1)
+        summed = summed + (samples * factors[:, None]).sum(2)
     return summed.view(batch, heads * depth, queries).transpose(1, 2)
 
 

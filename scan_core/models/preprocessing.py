@@ -72,7 +72,7 @@ def backbone_input(images: Sequence[Tensor]) -> Tensor:
     return _normalised_and_padded(images, PIXEL_MEAN, PIXEL_STD)
 
 
-def clip_view(images: Sequence[Tensor], clip_input: ClipInput, as_released: bool) -> Tensor:
+def resize_for_clip(images: Sequence[Tensor], clip_input: ClipInput, as_released: bool) -> Tensor:
     """Whole images as the frozen CLIP takes them.
 
     The released model pads the normalised images to the largest of the batch, and shrinks them,

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scan_core.models.backbone import Backbone
-from scan_core.models.clip import WholeImageTokens, view_whole_images
+from scan_core.models.clip import WholeImageTokens, encode_whole_images
 from scan_core.models.mask_decoder import MaskDecoder, Proposals
 from scan_core.models.pixel_decoder import PixelDecoder
 from scan_core.models.semantic_integration import SemanticIntegration
@@ -99,11 +99,11 @@ class ScanNetwork(nn.Module):
         """The frozen CLIP's view of whole images.
 
         Args:
-            clip_images: (B, 3, S, S), from `images.clip_view`.
+            clip_images: (B, 3, S, S), from `images.resize_for_clip`.
         """
         layers = self.semantic_integration.clip_layers if self.semantic_integration else ()
         with torch.no_grad():
-            return view_whole_images(self.original_clip, clip_images, layers)
+            return encode_whole_images(self.original_clip, clip_images, layers)
 
     def embed(self, proposals: Proposals, view: WholeImageTokens) -> Tensor:
         """The embeddings that are compared to class names.

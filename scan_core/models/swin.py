@@ -200,16 +200,24 @@ class WindowAttention(nn.Module):
         Returns:
             (B * windows, N, C).
         """
+        projections = (self.q_proj, self.k_proj, self.v_proj)
         bias = self.relative_position_bias().to(x.dtype)
         if apart is not None:
             bias = bias + apart[:, None].to(x.dtype)
-            if len(x) != len(bias):
+        if bias.requires_grad and x.device.type == "cpu":
+            # Fewer operators; and PyTorch's own attention is slow for a bias that has a gradient.
+            weight = torch.cat([project.weight for project in projections])
+            offset = torch.cat([project.bias for project in projections])
+            split = F.linear(x, weight, offset).unflatten(-1, (3, self.heads, -1))
+            q, k, v = split.permute(2, 0, 3, 1, 4).unbind()
+            scores = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)
+            weights = (scores.unflatten(0, (-1, len(bias))) + bias).softmax(-1).flatten(0, 1)
+            attended = weights @ v
+        else:
+            q, k, v = (split_heads(project(x), self.heads) for project in projections)
+            if len(bias) > 1:
                 bias = bias.repeat(len(x) // len(bias), 1, 1, 1)
-        q, k, v = (
-            split_heads(project(x), self.heads)
-            for project in (self.q_proj, self.k_proj, self.v_proj)
-        )
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return self.o_proj(merge_heads(attended))
 
 

@@ -75,10 +75,23 @@ def benchmark_folder(recipe: Recipe, benchmark: str) -> str:
     elif raw == "generate":
         raw = Path(raw_folder(recipe, benchmark)).name
     made_of = [
-        *(one.format, one.images, one.split_names, raw),
+        *(one.format, one.images, one.split_names, raw, conversion_options(recipe, benchmark)),
         *(classes.names, classes.raw_ids, classes.built_in),
     ]
     return f"{recipe.datasets.root}/benchmarks/{benchmark}-{short_hash(made_of)}"
+
+
+def conversion_options(recipe: Recipe, benchmark: str) -> list[str]:
+    """Options of a benchmark's conversion that few need."""
+    one = recipe.datasets.benchmarks[benchmark]
+    options = []
+    if one.format == "folder":
+        options += ["--label-suffix", one.label_suffix]
+        options += ["--image-suffix", one.image_suffix] if one.image_suffix else []
+    as_released = recipe.faithful or recipe.datasets.released_label_reduction
+    if as_released and one.format == "ade20k_847":
+        options.append("--released-label-reduction")
+    return options
 
 
 def caption_file(recipe: Recipe) -> tuple[str | None, str | None]:

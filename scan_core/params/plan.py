@@ -12,7 +12,8 @@ from typing import NamedTuple
 from ruamel.yaml import YAML
 from tabulate import tabulate  # type: ignore[import-untyped]
 
-from scan_core.datasets.download.archives import ARCHIVES, BACKBONE_ARCHIVES, FORMAT_ARCHIVES
+from scan_core.datasets.archives import ARCHIVES, BACKBONE_ARCHIVES
+from scan_core.datasets.formats import FORMATS
 from scan_core.errors import InputError
 from scan_core.params.grid import Cell, cell_of, cells_of, rows_of
 from scan_core.params.schema.grids import Params
@@ -252,7 +253,7 @@ def _archives(recipe: Recipe) -> list[str]:
     names: dict[str, None] = {}
     if recipe.datasets.source == "download":
         for benchmark in recipe.datasets.benchmarks.values():
-            names.update(dict.fromkeys(FORMAT_ARCHIVES[benchmark.format]))
+            names.update(dict.fromkeys(FORMATS[benchmark.format].archives))
     backbone = recipe.segmenter.backbone.weights
     if backbone.startswith("download:"):
         names[BACKBONE_ARCHIVES[backbone.removeprefix("download:")]] = None

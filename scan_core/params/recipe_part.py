@@ -11,8 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from scan_core.errors import InputError
-from scan_core.params.schema.clip import Clip
-from scan_core.params.schema.clip_finetune import ClipFinetune
+from scan_core.params.schema.clip import Clip, ClipFinetune
 from scan_core.params.schema.fields import Block
 from scan_core.params.schema.recipe import Recipe, ReleasedDefects
 from scan_core.params.schema.segmenter import Segmenter

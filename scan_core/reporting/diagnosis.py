@@ -30,10 +30,10 @@ _KINDS = {"proposals": "proposals that match a segment", "pixels": "pixels"}
 _COLORS = dict(zip(("in_vocabulary", "clip_only", "combined"), PALETTE, strict=False))
 EXPLAINED = (
     "One part of the model after the other is replaced by the truth. First each proposal is "
-    "classified by whichever of the two classifiers is nearer to its right class; then classes that "
-    "the image does not have are left out; then each proposal gets its right class, and only its "
-    "mask may be wrong. What remains to 100 % is lost by the masks. Apart from these, the true "
-    "segments are classified, so that recognition alone can be wrong. Black lines are 95 % "
+    "classified by whichever of the two classifiers is nearer to its right class; then classes "
+    "that the image does not have are left out; then each proposal gets its right class, and only "
+    "its mask may be wrong. What remains to 100 % is lost by the masks. Apart from these, the "
+    "true segments are classified, so that recognition alone can be wrong. Black lines are 95 % "
     "intervals over the images."
 )
 CALIBRATED = (

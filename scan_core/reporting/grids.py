@@ -133,7 +133,11 @@ def load_grid(path: Path) -> Grid:
     Raises:
         InputError: damaged, or a row is there twice.
     """
-    rows = as_fractions(path, read_table(path, _FIXED, METRICS))
+    # A table of an earlier version lacks the metrics that are newer than it.
+    needed = ("grid", "seed", "benchmark", *_SHOWN, "baseline")
+    rows = read_table(path, needed, METRICS)
+    newer = [metric for metric in METRICS if metric not in rows]
+    rows = as_fractions(path, rows.assign(**dict.fromkeys(newer, np.nan)))
     keys = [str(column) for column in rows if column not in _FIXED]
     if rows["grid"].nunique() > 1 or rows.duplicated([*keys, "benchmark", "seed"]).any():
         raise InputError(f"{path} is of several grids, or has a row twice; make it again")

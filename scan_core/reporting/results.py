@@ -103,7 +103,8 @@ def read_table(path: Path, columns: Iterable[str], numbers: Iterable[str]) -> pd
             raise ValueError(f"no column '{missing[0]}'")
         if frame.empty:
             raise ValueError("no rows")
-        return frame.assign(**{n: frame[n].replace("", "nan").astype(float) for n in numbers})
+        found = [number for number in numbers if number in frame]
+        return frame.assign(**{n: frame[n].replace("", "nan").astype(float) for n in found})
     except ValueError as error:
         raise InputError(f"{path} is damaged ({error}); make it again") from None
 

@@ -164,6 +164,16 @@ def rounded(value: float, decimals: int = 2) -> str:
     return MISSING if np.isnan(value) else f"{value:.{decimals}f}"
 
 
+def with_interval(value: float | None, bounds: Sequence[float] | None) -> str:
+    """A fraction in %, with its interval if there is one; a dash where it does not exist."""
+    if value is None or np.isnan(value):
+        return MISSING
+    if bounds is None or np.isnan(bounds[0]):
+        return rounded(100 * value, 1)
+    low, high = (rounded(100 * bound, 1) for bound in bounds)
+    return f"{rounded(100 * value, 1)} [{low}, {high}]"
+
+
 def best_cells(cells: pd.DataFrame, words: int, groups: Any = None) -> pd.DataFrame:
     """Which cells hold the largest number of their column, as shown; none where all are equal.
 

@@ -1,1 +1,1 @@
-"""Files: written whole, locked, and read without running anything in them."""
+"""Files: written whole, and read without running anything in them."""

@@ -1,345 +1,327 @@
-"""What there is to compare: trainings, models, evaluations and grids, as runs with numbers.
+"""What a run is: trainings, models, evaluations and grids, with numbers, curves and files.
 
-Runs are described here from the files of the results and recorded by `scan_core.tracking`.
+The rule `mlflow_sync` says which files there are (`Results`); `sync` records what they hold.
 """
 
-import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import BaseModel
+from safetensors import safe_open
 
-from scan_core.errors import InputError
-from scan_core.params.classifiers import CLASSIFIERS
-from scan_core.params.grid import STAGES, Cell, cell_of, cells_of
 from scan_core.params.metric_names import METRICS
-from scan_core.params.recipe_part import RecipePart
-from scan_core.params.schema.grids import Ablation
-from scan_core.params.schema.recipe import Recipe
-from scan_core.reporting.grids import grid_tables, load_grid
-from scan_core.reporting.results import load_curves, load_evaluations
-from scan_core.storage.files import read_text
-from scan_core.tracking.datasets import DataUse, Manifest
+from scan_core.storage.files import file_digest, json_digest, read_json, read_text
 
-# Stage of a training -> the stage whose variants it makes, the folder of these, and its rule.
-TRAININGS = {
-    "clip": ("clip", "clip", "clip_weights"),
-    "segmenter": ("segmenter", "segmenter", "train_segmenter"),
-    "clip_finetune": ("finetuned_clip", "finetuned_clip", "finetune_clip"),
+_DESCRIPTIONS = {
+    "clip": "Training of the small CLIP on captioned images, or its download",
+    "segmenter": "Training of the segmenter, with CLIP frozen",
+    "finetuned_clip": "Fine-tuning of CLIP with the contextual shift on mined mask-noun pairs",
+    "model": "Segmenter and CLIPs in one file, for `mlflow.pyfunc.load_model`",
+    "evaluation": "The recipe's model with its own settings on every benchmark, and the report",
+    "predictions": "Predictions of another model, scored as our own are",
+    "grid": "Ablation grid; its children are the cells and seeds",
+    "cell": "One combination of a grid's values, with one seed",
 }
-# Way of classifying -> what stands between benchmark and metric in a number's name.
-_WAYS = {"combined": "", **{way: f"{way}/" for way in CLASSIFIERS if way != "combined"}}
+
+
+class Training(BaseModel):
+    """Files of a training; `benchmark` is the one whose training split was used."""
+
+    stage: str
+    variant: str
+    weights: Path
+    curves: Path
+    timing: Path
+    benchmark: str | None
+
+
+class Grid(BaseModel):
+    """Files of a grid."""
+
+    table: Path
+    figure: Path
+    every_seed: bool
+
+
+class Report(BaseModel):
+    """Files of the recipe's own evaluation: `metrics.json` and CSV of classes by benchmark.
+
+    `predictions` of other models are `metrics.json` by method and benchmark, `artifacts` files or
+    folders by their folder in MLflow.
+    """
+
+    variant: str
+    weights: Path
+    evaluations: dict[str, Path]
+    per_class: dict[str, Path]
+    predictions: dict[str, dict[str, Path]]
+    artifacts: dict[str, list[Path]]
+
+
+class Results(BaseModel):
+    """What the rule hands over, as JSON."""
+
+    recipe: str
+    settings: dict[str, Any]  # the whole recipe
+    manifest: Path
+    trainings: list[Training]
+    grids: list[Grid]
+    report: Report | None = None
 
 
 @dataclass(frozen=True)
 class Run:
-    """One thing that was done, and its numbers.
+    """One thing that was done, and what came of it.
 
     Attributes:
-        key: names it within its recipe, for ever.
-        name: what people read.
-        tags: such as stage, variant, seed.
+        stage: kind of run, a key of `_DESCRIPTIONS`.
+        key: names it within its recipe.
+        tags: such as variant, seed, versions.
         params: flat.
-        metrics: flat; metrics of benchmarks are fractions and named `<benchmark>/<metric>`.
-        curves: quantity -> step -> value.
-        files: path within the run -> file.
-        texts: path within the run -> contents.
+        metrics: flat; those of benchmarks are fractions, named `<benchmark>/<metric>`.
+        curves: (quantity, step) -> value.
+        tables: path in MLflow -> CSV file.
+        artifacts: folder in MLflow -> files, or folders of files.
+        documents: path in MLflow -> JSON.
         model: a checkpoint for `Scan.from_checkpoint`.
-        model_of: key of the run whose model the metrics are of.
-        data: what it was made with.
-        resources: a record of time and memory, if there is one.
+        model_of: key of the run whose model was evaluated.
+        data: benchmark -> split that was used.
+        ended: seconds since the epoch; None: unknown.
+        seconds: that it took.
         children: runs below this one.
     """
 
+    stage: str
     key: str
-    name: str
-    tags: Mapping[str, str]
-    params: Mapping[str, str]
+    tags: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
-    curves: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
-    files: Mapping[str, Path] = field(default_factory=dict)
-    texts: Mapping[str, str] = field(default_factory=dict)
+    curves: Mapping[tuple[str, int], float] = field(default_factory=dict)
+    tables: Mapping[str, Path] = field(default_factory=dict)
+    artifacts: Mapping[str, Sequence[Path]] = field(default_factory=dict)
+    documents: Mapping[str, Any] = field(default_factory=dict)
     model: Path | None = None
     model_of: str | None = None
-    data: tuple[DataUse, ...] = ()
-    resources: Path | None = None
+    data: Mapping[str, str] = field(default_factory=dict)
+    ended: float | None = None
+    seconds: float = 0.0
     children: tuple["Run", ...] = ()
 
-    def identity(self) -> str:
-        """A hash of what was to be done: 16 hexadecimal digits."""
-        return _hash([self.key, self.params])
+    @property
+    def name(self) -> str:
+        """For people; a cell's is its parameters."""
+        if self.stage == "cell":
+            return " ".join(f"{key.rpartition('.')[2]}={v}" for key, v in self.params.items())
+        return f"{self.stage} {self.tags.get('variant') or self.tags['grid']}"
 
-    def fingerprint(self) -> str:
-        """A hash of everything that is recorded: 16 hexadecimal digits."""
-        files = {path: _file_hash(file) for path, file in self.files.items()}
-        model = None if self.model is None else _file_hash(self.model)
-        resources = sorted(self.measured().items())
-        parts = [self.key, self.name, self.tags, self.params, self.metrics, self.curves, files]
-        data = [asdict(use) for use in self.data]
-        return _hash([*parts, self.texts, model, resources, data, self.model_of])
+    @property
+    def all_tags(self) -> dict[str, str]:
+        """The tags with stage and description."""
+        description = {"mlflow.note.content": _DESCRIPTIONS[self.stage]}
+        return {"stage": self.stage, **description, **self.tags}
 
-    def measured(self) -> dict[str, float]:
-        """Time and memory that it took, as Snakemake measured them; nothing where it did not."""
-        if self.resources is None or not self.resources.is_file():
-            return {}
-        header, *rows = (line.split("\t") for line in read_text(self.resources).splitlines())
-        if not rows:
-            return {}
-        columns = dict(zip(header, rows[-1], strict=False))
-        wanted = {"s": "seconds", "max_rss": "memory_mib", "mean_load": "cpu_percent"}
-        found = {}
-        for column, name in wanted.items():
-            try:
-                found[f"system/job/{name}"] = float(columns[column])
-            except (KeyError, ValueError):
-                continue  # a job that was too short to be measured
-        return found
+    def files(self) -> Iterator[tuple[str, Path]]:
+        """Folder in MLflow and file, of all artifacts."""
+        for folder, paths in self.artifacts.items():
+            for path in paths:
+                inside = sorted(path.iterdir()) if path.is_dir() else [path]
+                yield from ((folder, p) for p in inside if p.suffix in (".csv", ".md", ".png"))
+
+    def digest(self) -> str:
+        """Of everything that is recorded, without the children."""
+        curves = [[*key, value] for key, value in self.curves.items()]
+        files = [*self.tables.values(), *(file for _, file in self.files())]
+        if self.model:
+            files.append(self.model)
+        content = [self.key, self.all_tags, self.params, self.metrics, curves]
+        about = [self.documents, self.data, self.ended, self.seconds]
+        return json_digest([content, about, [file_digest(file) for file in files]])
 
 
-def training_run(stage: str, variant: str, part: RecipePart) -> Run:
-    """A training, before it has any numbers.
+def training_run(stage: str, variant: str, part: Mapping[str, Any], tags: Mapping[str, str]) -> Run:
+    """A training without results.
 
     Args:
-        stage: one of `TRAININGS`.
-        variant: that it makes.
         part: of the recipe, that it depends on.
     """
-    return Run(
-        key=f"{stage}/{variant}",
-        name=f"{stage} {variant}",
-        tags={"stage": stage, "variant": variant, "seed": str(part.seed)},
-        params=flat(part.model_dump(exclude_none=True)),
-    )
+    tags = {"variant": variant, "seed": str(part.get("seed")), **tags}
+    return Run(stage, f"{stage}/{variant}", tags, flat(part))
 
 
-def runs_of(
-    recipe: Recipe,
-    grids: Mapping[str, Ablation],
-    results: Path,
-    folders: Mapping[str, Any],
-    with_report: bool,
-    every_seed: bool = False,
-) -> list[Run]:
-    """Everything of a recipe that was made.
-
-    Args:
-        recipe: with its seed.
-        grids: name -> a grid that was made.
-        results: folder of the recipe.
-        folders: of its model's `evaluations` (by benchmark) and of the `predictions` of others (by
-            method and benchmark).
-        with_report: whether tables, figures and pictures were made, and are to be recorded.
-        every_seed: the grids with all their seeds, instead of the recipe's own alone.
+def runs_of(results: Results) -> list[Run]:
+    """All runs of a recipe.
 
     Raises:
-        InputError: a file that is missing or damaged, or a grid's table of other settings.
+        InputError: a file is missing or damaged.
     """
-    manifest = Manifest(results / "dataset_manifest.json")
-    main = cell_of(recipe)
-    cells = [main] if with_report else []
-    for grid in grids.values():
-        cells += _cells(recipe, grid, every_seed)
-    runs = _trainings(cells, results, manifest)
-    if with_report:
-        runs += [_model(main, results), _evaluation(main, results, folders, manifest)]
-        runs += _predictions(recipe, folders["predictions"], manifest)
-    runs += [
-        _grid(recipe, name, grid, results, every_seed, manifest) for name, grid in grids.items()
-    ]
-    return [_with_tags(run, {"dataset_manifest": manifest.digest}) for run in runs]
+    # CLIP's weights may be downloaded: then there are no curves.
+    runs = [_training(files) for files in results.trainings if files.curves.stat().st_size]
+    if report := results.report:
+        runs += [_model(report, results), _evaluation(report, results)]
+        for method, paths in report.predictions.items():
+            key, metrics, data = (
+                f"predictions/{method}",
+                _scores(paths)[0],
+                dict.fromkeys(paths, "val"),
+            )
+            runs.append(Run("predictions", key, {"variant": method}, metrics=metrics, data=data))
+    return runs + [_grid(grid, results) for grid in results.grids]
 
 
 def flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Key path -> value as text, of nested mappings."""
+    """Key path -> value as text, of nested mappings, without values that are null."""
     found: dict[str, str] = {}
     for key, value in document.items():
-        path = f"{prefix}{key}"
         if isinstance(value, Mapping):
-            found |= flat(value, f"{path}.")
-        else:
-            found[path] = value if isinstance(value, str) else json.dumps(value)
+            found |= flat(value, f"{prefix}{key}.")
+        elif value is not None:
+            found[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value)
     return found
 
 
-def _trainings(cells: Iterable[Cell], results: Path, manifest: Manifest) -> list[Run]:
-    runs = {}
-    for cell in cells:
-        for stage, (made, folder, rule) in TRAININGS.items():
-            variant = cell.names[made]
-            run = training_run(stage, variant, cell.part(made))
-            record = results.parents[1] / STAGES / folder / variant / "metrics.jsonl"
-            if run.key in runs or not read_text(record):
-                continue  # CLIP's weights are not always trained here
-            # CLIP is trained on captioned images of their own, which are no benchmark.
-            trained_on = [] if stage == "clip" else [cell.recipe.datasets.train]
-            runs[run.key] = replace(
-                run,
-                data=manifest.uses(trained_on, "train"),
-                curves=_curves(record),
-                resources=results / "timings" / rule / f"{variant}.tsv",
-            )
-    return list(runs.values())
-
-
-def _curves(record: Path) -> dict[str, dict[int, float]]:
-    return {str(name): dict(of.dropna().items()) for name, of in load_curves(record).items()}
-
-
-def _model(cell: Cell, results: Path) -> Run:
-    variant = cell.names["model"]
-    return Run(
-        key=f"model/{variant}",
-        name=f"model {variant}",
-        tags={"stage": "model", "variant": variant, "seed": str(cell.seed)},
-        params=flat(cell.part("model").model_dump(exclude_none=True)),
-        model=results / "release" / "model.safetensors",
+def _training(files: Training) -> Run:
+    header = _header(files.weights)
+    rows = [json.loads(line) for line in read_text(files.curves).splitlines()]
+    measured, ended = _measured(files.timing)
+    part, tags = header.get("recipe_part", {}), _origin_tags(header)
+    return replace(
+        training_run(files.stage, files.variant, part, tags),
+        metrics=measured,
+        curves={(n, row["step"]): v for row in rows for n, v in row.items() if n != "step"},
+        data={files.benchmark: "train"} if files.benchmark else {},
+        ended=ended,
+        seconds=measured.get("system/job/seconds", 0.0),
     )
 
 
-def _evaluation(cell: Cell, results: Path, folders: Mapping[str, Any], manifest: Manifest) -> Run:
-    """The recipe's headline: its own settings on every benchmark, with the whole report."""
-    variant = cell.names["model"]
-    of_benchmark = {name: Path(folder) for name, folder in folders["evaluations"].items()}
-    benchmarks = list(of_benchmark)
-    metrics, files = {}, {}
-    found = load_evaluations(folder / "metrics.json" for folder in of_benchmark.values())
-    for row in found.to_dict("records"):
-        for metric in METRICS:
-            metrics[f"{row['benchmark']}/{_WAYS[row['classifier']]}{metric}"] = row[metric]
-    for name, folder in of_benchmark.items():
-        files[f"per_class/{name}.csv"] = folder / "per_class.csv"
-        files[f"pictures/{name}.png"] = results / "qualitative" / f"{name}.png"
-    for kind, suffixes in {"tables": (".csv", ".md"), "figures": (".png",)}.items():
-        for path in sorted((results / kind).iterdir()):
-            if path.suffix in suffixes:
-                files[f"{kind}/{path.name}"] = path
+def _model(report: Report, results: Results) -> Run:
+    header = _header(report.weights)
+    tags = {"variant": report.variant, "seed": str(results.settings["seed"])}
     return Run(
-        key=f"evaluation/{variant}",
-        name=f"evaluation {variant}",
-        tags={"stage": "evaluation", "variant": variant, "seed": str(cell.seed)},
-        params=flat(cell.recipe.model_dump()),
-        metrics=_numbers(metrics),
-        model_of=f"model/{variant}",
-        data=manifest.uses(benchmarks, "val"),
-        files=files,
-        texts={"recipe.json": json.dumps(cell.recipe.model_dump(), indent=1)},
+        "model",
+        f"model/{report.variant}",
+        tags | _origin_tags(header),
+        flat(header.get("recipe_part", {})),
+        model=report.weights,
     )
 
 
-def _predictions(
-    recipe: Recipe, folders: Mapping[str, Mapping[str, str]], manifest: Manifest
-) -> list[Run]:
-    """Predictions of other models, each model a run of its own."""
-    runs = []
-    for method, of_method in folders.items():
-        places = {benchmark: Path(folder) for benchmark, folder in of_method.items()}
-        metrics = {
-            f"{row['benchmark']}/{metric}": row[metric]
-            for row in load_evaluations(folder / "metrics.json" for folder in places.values())
-            .query("classifier == 'combined'")
-            .to_dict("records")
-            for metric in METRICS
-        }
-        runs.append(
-            Run(
-                key=f"predictions/{method}",
-                name=f"predictions {method}",
-                tags={"stage": "predictions", "variant": method},
-                params={"predictions": recipe.predictions[method]},
-                metrics=_numbers(metrics),
-                data=manifest.uses(list(of_method), "val"),
-                files={f"per_class/{b}.csv": f / "per_class.csv" for b, f in places.items()},
-            )
-        )
-    return runs
+def _evaluation(report: Report, results: Results) -> Run:
+    """The recipe's own settings on every benchmark, with the whole report."""
+    metrics, times = _scores(report.evaluations)
+    return Run(
+        "evaluation",
+        f"evaluation/{report.variant}",
+        {"variant": report.variant, "seed": str(results.settings["seed"])},
+        flat(results.settings),
+        metrics | times,
+        tables={f"per_class/{name}.json": path for name, path in report.per_class.items()},
+        artifacts=report.artifacts,
+        documents={"recipe.json": results.settings},
+        model_of=f"model/{report.variant}",
+        data=dict.fromkeys(report.evaluations, "val"),
+        ended=max(path.stat().st_mtime for path in report.evaluations.values()),
+        seconds=sum(times.values()),
+    )
 
 
-def _cells(recipe: Recipe, grid: Ablation, every_seed: bool) -> list[Cell]:
-    return [c for c in cells_of(recipe, grid) if every_seed or c.seed == recipe.seed]
-
-
-def _grid(
-    recipe: Recipe,
-    grid_name: str,
-    ablation: Ablation,
-    results: Path,
-    every_seed: bool,
-    manifest: Manifest,
-) -> Run:
+def _grid(files: Grid, results: Results) -> Run:
     """A parent, and a child for every cell and seed."""
-    folder = results / "ablations" / ("every_seed" if every_seed else "")
-    table = folder / f"{grid_name}.csv"
-    grid = load_grid(table)
-    name = f"{grid.name}, every seed" if every_seed else grid.name
-    group = "every_seed" if every_seed else "grid"
-    benchmarks = list(grid.rows["benchmark"].cat.categories)
+    rows = pd.read_csv(files.table, dtype=str, keep_default_na=False)
+    rows[list(METRICS)] = rows[list(METRICS)].replace("", "nan").astype(float)
+    keys = [str(name) for name in rows if "." in str(name)]  # paths of the recipe
+    grid = rows["grid"].iloc[0]
+    key = f"every_seed/{grid}" if files.every_seed else f"grid/{grid}"
+    tags = {"grid": f"{grid}, every seed" if files.every_seed else grid}
     children = []
-    for cell in _cells(recipe, ablation, every_seed):
-        values = {k: v if isinstance(v, str) else json.dumps(v) for k, v in cell.values.items()}
-        rows = grid.rows[grid.rows["seed"] == cell.seed]
-        if grid.keys == list(values):
-            rows = rows[(rows[grid.keys] == pd.Series(values, dtype=object)).all(axis=1)]
-        if len(rows) != len(benchmarks):
-            raise InputError(f"{table} is of other settings than the grid; make it again")
-        metrics = {
-            f"{row['benchmark']}/{metric}": row[metric]
-            for row in rows.to_dict("records")
-            for metric in METRICS
-        }
-        spoken = [f"{key.rsplit('.', 1)[-1]}={value}" for key, value in values.items()]
+    for group, of_cell in rows.groupby([*keys, "seed"], sort=False):
+        *values, seed = map(str, group)
         children.append(
             Run(
-                key=f"{group}/{grid.name}/{json.dumps([*cell.values.values()])}/{cell.seed}",
-                name=" ".join([*spoken, f"seed={cell.seed}"]),
-                tags={
-                    "stage": "cell",
-                    "grid": name,
-                    "variant": cell.names["model"],
-                    "seed": str(cell.seed),
-                },
-                params=flat(cell.recipe.model_dump()),
-                metrics=_numbers(metrics),
-                data=manifest.uses(benchmarks, "val"),
+                "cell",
+                f"{key}/{' '.join(values)}/{seed}",
+                {**tags, "seed": seed},
+                dict(zip(keys, map(_plain, values), strict=True)) | {"seed": seed},
+                _named(of_cell.set_index("benchmark")[list(METRICS)]),
+                data=dict.fromkeys(of_cell["benchmark"], "val"),
             )
         )
-    tables = "\n".join(one.markdown() for one in grid_tables(grid))
-    drawn = (table.with_suffix(".png"), results / "figures" / f"ablation_{grid.name}.png")
-    figure = next((path for path in drawn if path.is_file()), None)
     return Run(
-        key=f"{group}/{grid.name}",
-        name=f"grid {name}",
-        tags={"stage": "grid", "grid": name},
-        params=flat(ablation.model_dump(include={"vary", "seeds"})),
-        files={table.name: table, **({figure.name: figure} if figure else {})},
-        texts={
-            f"{grid.name}.md": tables,
-            "recipe.json": json.dumps(recipe.model_dump(), indent=1),
-        },
+        "grid",
+        key,
+        tags,
+        {f"vary.{name}": f"[{', '.join(rows[name].unique())}]" for name in keys},
+        tables={f"{grid}.json": files.table},
+        artifacts={"": [files.figure]},
+        documents={"recipe.json": results.settings},
         children=tuple(children),
     )
 
 
-def _with_tags(run: Run, tags: Mapping[str, str]) -> Run:
-    children = tuple(_with_tags(child, tags) for child in run.children)
-    return replace(run, tags={**run.tags, **tags}, children=children)
+def _plain(value: str) -> str:
+    """JSON as text: a string without its quotation marks."""
+    parsed = json.loads(value)
+    return parsed if isinstance(parsed, str) else json.dumps(parsed)
 
 
-def _numbers(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Without metrics that do not exist (NaN)."""
-    return {name: value for name, value in metrics.items() if not math.isnan(value)}
+def _scores(paths: Mapping[str, Path]) -> tuple[dict[str, float], dict[str, float]]:
+    """Metrics of every benchmark and their means, and the seconds that evaluations took."""
+    records = {name: read_json(path, "evaluate again") for name, path in paths.items()}
+    times = {
+        f"{name}/seconds": float(record["timing"]["seconds"]) for name, record in records.items()
+    }
+    frames: dict[str, dict[str, dict[str, float]]] = {}
+    for name, record in records.items():
+        for classifier, numbers in record["results"].items():
+            frames.setdefault(classifier, {})[name] = numbers
+    metrics: dict[str, float] = {}
+    for classifier, scores in frames.items():
+        prefix = "" if classifier == "combined" else f"{classifier}/"
+        metrics |= _named(pd.DataFrame(scores).T, prefix)
+    return metrics, times
 
 
-def _hash(contents: Any) -> str:
-    return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()[:16]
+def _named(scores: pd.DataFrame, prefix: str = "") -> dict[str, float]:
+    """`<benchmark>/<prefix><metric>` -> value, with the mean over the benchmarks, without NaN.
+
+    Args:
+        scores: a row for each benchmark, a column for each metric.
+    """
+    scores = scores.astype(float)
+    scores.loc["mean"] = scores.mean()
+    return {
+        f"{benchmark}/{prefix}{metric}": value
+        for benchmark, row in scores.to_dict("index").items()
+        for metric, value in row.items()
+        if not math.isnan(value)
+    }
 
 
-def _file_hash(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+def _measured(timing: Path) -> tuple[dict[str, float], float | None]:
+    """Time and memory of a job as Snakemake measured them, and when it ended, if it is known."""
+    if not timing.is_file():
+        return {}, None
+    last = pd.read_csv(timing, sep="\t", na_values=["-", "NA"]).iloc[-1]
+    names = {"s": "seconds", "max_rss": "memory_mib", "mean_load": "cpu_percent"}
+    values = {f"system/job/{name}": float(last[column]) for column, name in names.items()}
+    known = {name: value for name, value in values.items() if not math.isnan(value)}
+    return known, timing.stat().st_mtime
+
+
+def _header(weights: Path) -> dict[str, Any]:
+    with safe_open(weights, "numpy") as file:
+        header: dict[str, Any] = json.loads((file.metadata() or {}).get("scan", "{}"))
+    return header
+
+
+def _origin_tags(header: Mapping[str, Any]) -> dict[str, str]:
+    """Where weights come from, of the header's record: versions, commit, machine, threads."""
+    tags = {f"version.{name}": str(v) for name, v in header.get("versions", {}).items()}
+    if commit := header.get("commit"):
+        tags |= {"git_commit": commit, "mlflow.source.git.commit": commit}
+    return tags | {key: str(header[key]) for key in ("machine", "threads") if key in header}

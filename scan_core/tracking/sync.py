@@ -1,209 +1,245 @@
-"""Results that are complete, recorded once each.
+"""Record the runs of a recipe in MLflow, each once.
 
-A result that did not change is not written again; one that did replaces its run; a run that a
-training began is completed. So the newest is right, and nothing is listed twice.
+A run whose results have not changed is left alone; another one is deleted and written again. What a
+training has recorded while it ran is completed.
 """
 
-import math
+import json
+import logging
+import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+import time
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mlflow.entities import Metric, RunTag
+import mlflow
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelInput, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from requests import RequestException
+from sqlalchemy.exc import SQLAlchemyError
 
 from scan_core.errors import InputError
-from scan_core.tracking.registry import alias, input_models, logged_model, register
-from scan_core.tracking.runs import Run
-from scan_core.tracking.store import FINGERPRINT, IDENTITY, PARENT, Store, locked, milliseconds
+from scan_core.storage.files import json_digest, read_json
+from scan_core.tracking.runs import Results, Run, runs_of
+from scan_core.tracking.store import open_store, origin, user, workspace
 
+STORE_ERRORS = (MlflowException, RequestException, SQLAlchemyError)
+KEY, ORIGIN, DIGEST, PARENT = "scan.key", "scan.origin", "scan.digest", "mlflow.parentRunId"
 _MODEL_PACKAGES = (
     *("numpy", "open_clip_torch", "pillow", "pydantic", "requests", "ruamel.yaml"),
     *("safetensors", "scipy", "torch", "torchvision", "tqdm"),
 )
 
 
-def sync(recipe: str, runs: Iterable[Run]) -> dict[str, str]:
-    """Record runs that are complete, each once.
-
-    Args:
-        recipe: its name.
-        runs: from `runs_of`.
+def sync(results: Results) -> dict[str, str]:
+    """Record what is not recorded yet.
 
     Returns:
         key of each run -> its id in the store.
 
     Raises:
-        InputError: a file of the results is missing.
-        MlflowException, RequestException, SQLAlchemyError, OSError: the store does not answer.
+        InputError: a file of the results is missing or damaged.
+        STORE_ERRORS: the store does not answer.
     """
-    with locked("sync"):
-        store = Store(recipe)
-        existing = store.runs()
-        recorded: dict[str, str] = {}
-        for run in runs:
-            _record(store, run, existing, recorded)
-            store.save_views(run)
-    return recorded
+    runs = runs_of(results)
+    client, experiment = open_store(results.recipe)
+    synchronisation = _Sync(client, experiment, results)
+    for run in runs:
+        synchronisation.record(run)
+    return synchronisation.recorded
 
 
-def _record(
-    store: Store,
-    run: Run,
-    existing: dict[str, list[Any]],
-    recorded: dict[str, str],
-    parent: str | None = None,
-) -> None:
-    candidates = existing.pop(run.key, [])
-    fingerprint = run.fingerprint()
-    model = _model_of(store, run, recorded)
-    kept = next((c for c in candidates if _is_complete(store, c, fingerprint, model)), None)
-    if kept is None:
-        begun = next((c for c in candidates if _is_begun(store, c, run)), None)
-        run_id = _complete(store, run, begun, fingerprint, parent, model)
-    else:
-        run_id = kept.info.run_id
-        if parent is not None and kept.data.tags.get(PARENT) != parent:
-            store.client.set_tag(run_id, PARENT, parent)
-    for other in candidates:
-        if other.info.run_id != run_id:
-            store.delete(other)
-    recorded[run.key] = run_id
-    if run.model is not None and (own := logged_model(store.client.get_run(run_id))):
-        register(store.client, store.recipe, run_id, own, alias(store.origin, store.workspace))
-    for child in run.children:
-        _record(store, child, existing, recorded, run_id)
-    if run.children:  # cells that the grid no longer has
-        for key in [key for key in existing if key.startswith(f"{run.key}/")]:
-            for old in existing.pop(key):
-                store.delete(old)
-
-
-def _is_complete(store: Store, candidate: Any, fingerprint: str, model: str | None) -> bool:
-    """Whether a run of the store has everything, and is of the model that is there now."""
-    if candidate.data.tags.get(FINGERPRINT) != fingerprint:
-        return False
-    # What a search finds does not hold the models that were evaluated.
-    return model is None or model in input_models(store.client.get_run(candidate.info.run_id))
-
-
-def _model_of(store: Store, run: Run, recorded: dict[str, str]) -> str | None:
-    """Id of the logged model that a run's metrics are of."""
-    if run.model_of is None or run.model_of not in recorded:
-        return None
-    return logged_model(store.client.get_run(recorded[run.model_of]))
-
-
-def _is_begun(store: Store, candidate: Any, run: Run) -> bool:
-    """Whether a run of the store is this one, unfinished: nothing in it differs from the record."""
-    tags = candidate.data.tags
-    if FINGERPRINT in tags or tags.get(IDENTITY) != run.identity():
-        return False
-    expected = _points(run)
-    return all(
-        point in expected and _same(expected[point], value)
-        for point, value in store.points(candidate).items()
-    )
-
-
-def _complete(
-    store: Store,
-    run: Run,
-    begun: Any | None,
-    fingerprint: str,
-    parent: str | None,
-    model: str | None,
+def begin(
+    client: MlflowClient, experiment: str, recipe: str, run: Run, start: float, parent: str = ""
 ) -> str:
-    """Write a run, or what is missing of one that was begun; its id."""
-    measured = run.measured()
-    if begun is None:
-        end = milliseconds(run.resources.stat().st_mtime if run.resources and measured else None)
-        start = end - round(1000 * measured.get("system/job/seconds", 0))
-        run_id, there = store.begin(run, start, parent), {}
-    else:
-        run_id, there = begun.info.run_id, store.points(begun)
-        start = begun.info.start_time
-        end = begun.info.end_time or milliseconds()
-    last = max((step for _, step in _points(run)), default=0) or 1
-    store.log_data(run_id, run.data, model)
-    digests = {use.benchmark: use.digest for use in run.data}
-    metrics = [
-        _metric(name, value, start + (end - start) * step // last, step, model, digests)
-        for (name, step), value in _points(run).items()
-        if (name, step) not in there
-    ]
-    store.log(run_id, [*metrics, *(Metric(name, v, end, 0) for name, v in measured.items())])
-    if run.files or run.texts:
-        with tempfile.TemporaryDirectory() as folder:
-            _lay_out(run, Path(folder))
-            store.client.log_artifacts(run_id, folder)
-    if run.model is not None:
-        _log_model(store, run_id, run.model)
-    # The tags last: a run without the fingerprint is one to be completed.
-    tags = {**run.tags, FINGERPRINT: fingerprint}
-    store.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
-    store.client.set_terminated(run_id, "FINISHED", end)
-    return run_id
+    """Create a run with its parameters and without numbers.
+
+    Args:
+        start: seconds since the epoch.
+        parent: id of the run above it.
+
+    Returns:
+        its id.
+    """
+    tags = {
+        **run.all_tags,
+        **{"recipe": recipe, KEY: run.key, ORIGIN: origin(), "mlflow.user": user()},
+        **{"mlflow.source.type": "PROJECT", "mlflow.source.name": "scan-pipeline"},
+        **({"workspace": workspace()} if workspace() else {}),
+        **({PARENT: parent} if parent else {}),
+    }
+    made = client.create_run(experiment, round(1000 * start), tags, run.name)
+    client.log_batch(made.info.run_id, params=[Param(k, v) for k, v in run.params.items()])
+    return str(made.info.run_id)
 
 
-def _metric(
-    name: str, value: float, time: int, step: int, model: str | None, digests: dict[str, str]
-) -> Metric:
-    """A number, with the model and the data that it is of, as far as its name tells."""
-    benchmark = name.partition("/")[0]
-    if benchmark not in digests:
-        return Metric(name, value, time, step)
-    return Metric(name, value, time, step, model, benchmark, digests[benchmark])
+def recorded_points(client: MlflowClient, run: Any) -> dict[tuple[str, int], float]:
+    """(quantity, step) -> value of what a run of the store has; without the system's metrics."""
+    return {
+        (point.key, point.step): point.value
+        for name in run.data.metrics
+        if not name.startswith("system/")
+        for point in client.get_metric_history(run.info.run_id, name)
+    }
 
 
-def _points(run: Run) -> dict[tuple[str, int], float]:
-    points = {(name, 0): value for name, value in run.metrics.items()}
-    for name, curve in run.curves.items():
-        points |= {(name, step): value for step, value in curve.items()}
-    return points
+class _Sync:
+    """Runs of a recipe in the store."""
 
+    def __init__(self, client: MlflowClient, experiment: str, results: Results) -> None:
+        self.client, self.experiment, self.results = client, experiment, results
+        self.manifest = read_json(results.manifest, "make it again")
+        self.recorded: dict[str, str] = {}
+        self.existing: dict[str, list[Any]] = {}
+        wanted = f"tags.`{ORIGIN}` = '{origin()}'"
+        for run in mlflow.search_runs([experiment], wanted, output_format="list"):
+            self.existing.setdefault(run.data.tags[KEY], []).append(run)
 
-def _lay_out(run: Run, folder: Path) -> None:
-    for path, file in run.files.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+    def record(self, run: Run, parent: str = "") -> None:
+        """Record a run and its children."""
+        model = self._model_of(run)
+        tags = {"dataset_manifest": str(self.manifest["hash"])}
+        digest = json_digest([run.digest(), tags, model])
+        candidates = self.existing.pop(run.key, [])
+        kept = next((c for c in candidates if c.data.tags.get(DIGEST) == digest), None)
+        if kept is None:
+            kept = next((c for c in candidates if self._was_live(c, run)), None)
+            run_id = self._write(run, kept, parent, model, {**tags, DIGEST: digest})
+        else:
+            run_id = kept.info.run_id
+            if parent and kept.data.tags.get(PARENT) != parent:
+                self.client.set_tag(run_id, PARENT, parent)
+        self.recorded[run.key] = run_id
+        if run.model:
+            self._set_alias(run_id)
+        for child in run.children:
+            self.record(child, run_id)
+        stale = [c for c in candidates if c.info.run_id != run_id]
+        if run.children:  # cells that the grid no longer has
+            for key in [key for key in self.existing if key.startswith(f"{run.key}/")]:
+                stale += self.existing.pop(key)
+        for old in stale:
+            self._delete(old)
+
+    def _model_of(self, run: Run) -> str | None:
+        """Id of the logged model that a run evaluates."""
+        return self._logged_model(self.recorded[run.model_of]) if run.model_of else None
+
+    def _logged_model(self, run_id: str) -> str | None:
+        outputs = self.client.get_run(run_id).outputs
+        return outputs.model_outputs[0].model_id if outputs and outputs.model_outputs else None
+
+    def _was_live(self, candidate: Any, run: Run) -> bool:
+        """Whether a run was begun by a training whose result this is."""
+        if DIGEST in candidate.data.tags:
+            return False
+        points = recorded_points(self.client, candidate)
+        return all(run.curves.get(key) == value for key, value in points.items())
+
+    def _write(
+        self, run: Run, begun: Any, parent: str, model: str | None, tags: Mapping[str, str]
+    ) -> str:
+        """Write a run, or what is missing of one that was begun; its id."""
+        client, end = self.client, run.ended or time.time()
+        if begun is None:
+            start, there = end - run.seconds, {}
+            run_id = begin(client, self.experiment, self.results.recipe, run, start, parent)
+        else:
+            run_id, there = begun.info.run_id, recorded_points(client, begun)
+            start = begun.info.start_time / 1000
+        inputs = [self._dataset(name, split) for name, split in run.data.items()]
+        client.log_inputs(run_id, inputs, [LoggedModelInput(model)] if model else [])
+        last = max((step for _, step in run.curves), default=0) or 1
+        missing = [(*key, value) for key, value in run.curves.items() if key not in there]
+        metrics = [
+            Metric(name, value, round(1000 * (start + (end - start) * step / last)), step)
+            for name, step, value in missing
+        ]
+        for name, value in run.metrics.items():
+            benchmark = name.partition("/")[0]
+            about = (model, benchmark, self.manifest["hash"]) if benchmark in run.data else ()
+            metrics.append(Metric(name, value, round(1000 * end), 0, *about))
+        client.log_batch(run_id, metrics=metrics)
+        for path, table in run.tables.items():
+            client.log_table(run_id, pd.read_csv(table), path)
+        for folder, file in run.files():
+            client.log_artifact(run_id, str(file), folder or None)
+        for path, document in run.documents.items():
+            client.log_dict(run_id, document, path)
+        if run.model:
+            self._log_model(run_id, run.model)
+        # The digest comes last: a run without it is written again.
+        every = {**run.all_tags, **tags}
+        client.log_batch(run_id, tags=[RunTag(key, value) for key, value in every.items()])
+        client.set_terminated(run_id, "FINISHED", round(1000 * end))
+        return run_id
+
+    def _dataset(self, benchmark: str, split: str) -> DatasetInput:
         try:
-            shutil.copyfile(file, folder / path)
-        except FileNotFoundError:
-            raise InputError(f"{file} does not exist; make it again") from None
-    for path, text in run.texts.items():
-        (folder / path).write_text(text, encoding="utf-8")
-
-
-def _log_model(store: Store, run_id: str, checkpoint: Path) -> None:
-    import mlflow
-    from mlflow.models import ModelSignature
-    from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Schema
-
-    package = Path(__file__).parents[1]
-    takes = Schema([ColSpec(AnyType(), "image"), ColSpec(Array(DataType.string), "class_names")])
-    mlflow.set_tracking_uri(store.uri)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        mlflow.start_run(run_id=run_id, log_system_metrics=False),
-    ):
-        code = shutil.copytree(
-            package,
-            Path(folder) / package.name,
-            ignore=shutil.ignore_patterns("__pycache__", "*.safetensors"),
+            splits = self.manifest["benchmarks"][benchmark]["splits"]
+            profile = {"images": {name: about["images"] for name, about in splits.items()}}
+        except (KeyError, TypeError):
+            raise InputError(f"{self.results.manifest} lacks {benchmark}; make it again") from None
+        dataset = Dataset(
+            name=benchmark,
+            digest=self.manifest["hash"],
+            source_type="local",
+            source=json.dumps({"uri": str(self.results.manifest)}),
+            profile=json.dumps(profile),
         )
-        mlflow.pyfunc.log_model(
-            name="scan",
-            loader_module="scan_core.tracking.pyfunc",
-            data_path=str(checkpoint),
-            code_paths=[str(code)],
-            pip_requirements=[
-                f"{name}=={version(name).partition('+')[0]}" for name in _MODEL_PACKAGES
-            ],
-            signature=ModelSignature(inputs=takes),
+        context = "training" if split == "train" else "evaluation"
+        return DatasetInput(
+            dataset, [InputTag("mlflow.data.context", context), InputTag("split", split)]
         )
 
+    def _log_model(self, run_id: str, checkpoint: Path) -> None:
+        """Log and register a model with its code and requirements."""
+        from mlflow.models import ModelSignature
+        from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Schema
 
-def _same(first: float, second: float) -> bool:
-    return first == second or (math.isnan(first) and math.isnan(second))
+        package = Path(__file__).parents[1]
+        names = ColSpec(Array(DataType.string), "class_names")
+        with tempfile.TemporaryDirectory() as folder:
+            ignored = shutil.ignore_patterns("__pycache__", "*.safetensors")
+            code = shutil.copytree(package, Path(folder) / package.name, ignore=ignored)
+            os.environ["MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"] = "false"
+            with mlflow.start_run(run_id):
+                mlflow.pyfunc.log_model(
+                    name="scan",
+                    loader_module="scan_core.tracking.pyfunc",
+                    data_path=str(checkpoint),
+                    code_paths=[str(code)],
+                    pip_requirements=[
+                        f"{name}=={version(name).partition('+')[0]}" for name in _MODEL_PACKAGES
+                    ],
+                    signature=ModelSignature(inputs=Schema([ColSpec(AnyType(), "image"), names])),
+                    registered_model_name=self._registered,
+                )
+
+    @property
+    def _registered(self) -> str:
+        return f"scan-{self.results.recipe}"
+
+    def _set_alias(self, run_id: str) -> None:
+        """Let the alias `current`, in a shared store `current-<origin>`, point to a run's model."""
+        alias = f"current-{origin()}" if workspace() else "current"
+        versions = self.client.search_model_versions(f"run_id = '{run_id}'")
+        known = self.client.get_registered_model(self._registered).aliases.get(alias)
+        if versions and known != versions[0].version:
+            self.client.set_registered_model_alias(self._registered, alias, versions[0].version)
+
+    def _delete(self, run: Any) -> None:
+        """Delete a run that another one has replaced, and the model that it logged."""
+        run_id = run.info.run_id
+        self.client.delete_run(run_id)
+        if run.data.tags["stage"] == "model":
+            for old in self.client.search_model_versions(f"run_id = '{run_id}'"):
+                self.client.delete_model_version(old.name, old.version)
+            if model := self._logged_model(run_id):
+                self.client.delete_logged_model(model)
+        logging.info("%s is replaced", run.info.run_name)

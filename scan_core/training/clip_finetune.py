@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
+from open_clip import CLIP
+from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
@@ -19,20 +21,19 @@ from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
 from scan_core.inference.assembly import assemble
 from scan_core.inference.scan import Scan
-from scan_core.models.clip import blocks, encode_images, view_whole_images
-from scan_core.models.clip_towers import CLIP, ClipInput, VisionTransformer
+from scan_core.models.clip import blocks, encode_images, encode_whole_images
 from scan_core.models.contextual_shift import (
     ContextualShift,
     background_patches,
     choose_tokens,
     choose_tokens_as_released,
-    layers_in_reach,
+    effective_layers,
 )
 from scan_core.models.crops import masked_crops
-from scan_core.models.preprocessing import clip_view, resize
+from scan_core.models.preprocessing import ClipInput, resize, resize_for_clip
 from scan_core.params.provenance import package_hash
 from scan_core.params.recipe_part import RecipePart, as_text
-from scan_core.params.schema.clip_finetune import ClipFinetune
+from scan_core.params.schema.clip import ClipFinetune
 from scan_core.storage.files import file_digest
 from scan_core.training.batches import MicroBatches, augmentation_stream, read_steps, seeded
 from scan_core.training.clip_pretrain import (
@@ -83,7 +84,6 @@ def finetune_clip(
     if settings is None:
         raise InputError("--recipe-part: this stage needs the key 'clip_finetune'")
     fabric = launch_fabric(settings.precision, devices, nodes)
-    fabric.seed_everything(part.seed)
     scan = assemble(part, clip_file)
     scan.network.to(fabric.device)
     images = BenchmarkImages(index_file, "train")
@@ -225,7 +225,7 @@ class _Crops(Dataset[CropBatch]):
     def _read(self, row: int, number: int) -> tuple[Tensor, Tensor]:
         if row not in self.current or self.current[row][0] != number:
             image = resize(self.images.image(number), *self.sides)
-            self.current[row] = (number, image, clip_view([image], self.clip_input, False))
+            self.current[row] = (number, image, resize_for_clip([image], self.clip_input, False))
         return self.current[row][1:]
 
 
@@ -391,9 +391,9 @@ def shifted_image_features(
         (N, E) of unit length.
     """
     with torch.no_grad():
-        cls = view_whole_images(original, images).cls
+        cls = encode_whole_images(original, images).cls
     background = background_patches(masks, clip.visual.patch_size)
-    within = layers_in_reach(layers, len(blocks(clip.visual)))
+    within = effective_layers(layers, len(blocks(clip.visual)))
     if generators is None:
         chosen = {layer: choose_tokens_as_released(background, ratio) for layer in within}
     elif within:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from open_clip import CLIP
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import AdamW
@@ -23,13 +24,12 @@ from scan_core.models.clip import (
     encode_images,
     encode_texts,
 )
-from scan_core.models.clip_towers import CLIP
 from scan_core.models.preprocessing import normalise
 from scan_core.params.provenance import package_hash
 from scan_core.params.schema.clip import Clip, ClipPretraining
 from scan_core.training.batches import MicroBatches, augmentation_stream, sample_at
 from scan_core.training.loop import LoopSettings, Record, Task, train
-from scan_core.vocabulary.prompts import prompt_templates
+from scan_core.vocabulary.classes import prompt_templates
 
 _log = logging.getLogger(__name__)
 # Weights of the losses for a picture's names: noun, with colour, with pattern too.

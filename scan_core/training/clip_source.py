@@ -4,11 +4,11 @@ from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
+from open_clip import CLIP
 
 from scan_core.errors import InputError
 from scan_core.models.checkpoints import load_strict
 from scan_core.models.clip import build_clip, pretrained_config, tokenizer_for
-from scan_core.models.clip_towers import CLIP
 from scan_core.models.packaged.files import load_packaged, packaged_file
 from scan_core.params.schema.clip import Clip, ClipArchitecture
 from scan_core.storage.weights import load_foreign

@@ -14,6 +14,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 
 from scan_core.errors import InputError
 from scan_core.models.mask_decoder import Proposals
@@ -95,7 +96,7 @@ def important_points(logits: Tensor, draws: PointDraws, points: int) -> Tensor:
     important = points - draws.random.shape[2]
     flat = draws.candidates.flatten(0, 1)
     uncertainty = -sample(logits.flatten(0, 1)[:, None], flat)[:, 0].abs()
-    chosen = uncertainty.topk(important, dim=1).indices
+    chosen = uncertainty.topk(important, dim=1, sorted=False).indices
     taken = flat.gather(1, chosen[..., None].expand(-1, -1, 2))
     return torch.cat((taken.view(outputs, masks, important, 2), draws.random), dim=2)
 
@@ -159,29 +160,24 @@ def match(
         mask_weight: weight of the mean binary cross-entropy at the points.
         dice_weight: weight of the dice loss.
     """
-    outputs, _, queries, _ = logits.shape
-    sets = points.shape[0]
-    count = points.shape[2]
-    features = sample(mask_features, points.transpose(0, 1).flatten(1, 2))
-    features = features.unflatten(2, (sets, count)).permute(2, 0, 1, 3)
-    at_points = mask_embeddings @ features
-    costs = []
-    for index, target in enumerate(targets):
-        truth = sample(
-            target.masks[None].to(mask_features.dtype), points[:, index].flatten(0, 1)[None]
-        )[0]
-        truth = truth.unflatten(1, (sets, count)).permute(1, 2, 0)
-        x = at_points[:, index]
-        # softplus(x) − x·t is the binary cross-entropy; only the second part depends on both.
-        cross_entropy = (F.softplus(x).sum(-1, keepdim=True) - x @ truth) / count
-        probability = x.sigmoid()
-        overlap = 2 * probability @ truth
-        total = probability.sum(-1, keepdim=True) + truth.sum(1)[:, None]
-        dice = 1 - (overlap + 1) / (total + 1)
-        classes = -logits[:, index].softmax(-1)[..., target.classes]
-        cost = class_weight * classes + mask_weight * cross_entropy + dice_weight * dice
-        costs.append(cost.flatten())
-    on_cpu = torch.cat(costs).cpu().numpy()
+    outputs, images, queries, _ = logits.shape
+    sets, _, count, _ = points.shape
+    flat = points.transpose(0, 1).flatten(1, 2)
+    features = sample(mask_features, flat).unflatten(2, (sets, count)).permute(2, 0, 1, 3)
+    x = mask_embeddings @ features
+    # Images with fewer masks than others are padded.
+    classes = pad_sequence([target.classes for target in targets], batch_first=True)
+    masks = pad_sequence([target.masks for target in targets], batch_first=True)
+    truth = sample(masks.to(x.dtype), flat).unflatten(2, (sets, count)).permute(2, 0, 3, 1)
+    # softplus(x) − x·t is the binary cross-entropy; only the second part depends on both.
+    cross_entropy = (F.softplus(x).sum(-1, keepdim=True) - x @ truth) / count
+    probability = x.sigmoid()
+    total = probability.sum(-1, keepdim=True) + truth.sum(2, keepdim=True)
+    dice = 1 - (2 * probability @ truth + 1) / (total + 1)
+    chosen = classes[None, :, None].expand(outputs, -1, queries, -1)
+    likely = logits.softmax(-1).gather(-1, chosen)
+    cost = mask_weight * cross_entropy + dice_weight * dice - class_weight * likely
+    on_cpu = cost.cpu().numpy()
     # Do not stop here: the other processes would wait for this one.
     is_finite = bool(np.isfinite(on_cpu).all())
     if not is_finite:
@@ -190,18 +186,16 @@ def match(
     sizes = [len(target.classes) for target in targets]
     rows = np.empty((outputs, sum(sizes)), np.int64)
     columns = np.empty_like(rows)
-    read = written = 0
-    for size in sizes:
-        block = on_cpu[read : read + outputs * queries * size].reshape(outputs, queries, size)
-        read += block.size
+    written = 0
+    for image, size in enumerate(sizes):
         for output in range(outputs):
-            pairs = linear_sum_assignment(block[output])
+            pairs = linear_sum_assignment(on_cpu[output, image, :, :size])
             rows[output, written : written + size] = pairs[0]
             columns[output, written : written + size] = pairs[1] + written
         written += size
-    images = np.repeat(np.arange(len(sizes)), sizes)
+    image_of = np.repeat(np.arange(images), sizes)
     # One copy, which does not block.
-    together = torch.from_numpy(np.concatenate((images[None], rows, columns)))
+    together = torch.from_numpy(np.concatenate((image_of[None], rows, columns)))
     if logits.is_cuda:
         together = together.pin_memory()
     together = together.to(logits.device, non_blocking=True)

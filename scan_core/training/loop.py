@@ -288,7 +288,7 @@ def optimizer_step(
         group["lr"] = learning_rate
     norm = None
     if gradient_clip is not None:
-        norm = nn.utils.clip_grad_norm_(parameters, gradient_clip)
+        norm = nn.utils.clip_grad_norm_(parameters, gradient_clip, foreach=True)
     optimizer.step()
     optimizer.zero_grad()
     return norm

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from open_clip import CLIP
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -12,10 +13,9 @@ from scan_core.datasets.miniworld.captions import captioned_cutouts, scene_capti
 from scan_core.datasets.miniworld.concepts import COLORS, CONCEPTS, LANDMARKS, SHAPES, STUFF
 from scan_core.datasets.miniworld.scenes import draw_scene
 from scan_core.models.clip import Tokenizer, encode_images
-from scan_core.models.clip_towers import CLIP
 from scan_core.models.preprocessing import normalise
 from scan_core.models.text_features import TextEncoder
-from scan_core.vocabulary.prompts import prompt_templates
+from scan_core.vocabulary.classes import prompt_templates
 
 _SCENES = 400  # whose captions have all words that captions can have
 # No training draws with this seed.

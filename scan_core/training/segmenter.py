@@ -21,7 +21,7 @@ from scan_core.inference.class_map import class_maps
 from scan_core.inference.scan import Scan
 from scan_core.models.checkpoints import import_foreign
 from scan_core.models.dropout import sample_noise
-from scan_core.models.preprocessing import backbone_input, clip_view
+from scan_core.models.preprocessing import backbone_input, resize_for_clip
 from scan_core.params.provenance import package_hash
 from scan_core.params.recipe_part import RecipePart, as_text
 from scan_core.params.schema.segmenter import Augmentation, Segmenter
@@ -259,7 +259,7 @@ class SegmenterTask(Task):
         device, images, labels = self.fabric.device, batch.images, batch.labels
         without_padding = [i[:, :h, :w] for i, (h, w) in zip(images, batch.sizes, strict=True)]
         as_released = self.scan.defects.nearest_padded_view
-        view = clip_view(
+        view = resize_for_clip(
             list(images) if as_released else without_padding,
             self.scan.network.original_clip.input,
             as_released,

@@ -101,11 +101,9 @@ def generate(
     writer.finish(staging, records)
     digest = _hash_of_files(staging / writer.folder)
     final = raw_root / writer.folder
-    # Another project that shares the folder may be reading what it has drawn: the very same stays.
-    if not final.is_dir() or _hash_of_files(final) != digest:
-        shutil.rmtree(final, ignore_errors=True)
-        final.parent.mkdir(parents=True, exist_ok=True)
-        (staging / writer.folder).replace(final)
+    shutil.rmtree(final, ignore_errors=True)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    (staging / writer.folder).replace(final)
     shutil.rmtree(staging)
     return {
         "layout": layout,

@@ -35,6 +35,11 @@ class Benchmark(Block):
     """Folder of its raw data, which is only read; `null`: the recipe's."""
     split_names: dict[Split, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
     """What the raw data calls a split, where that is another name: `{val: test}`."""
+    image_suffix: Annotated[str, Field(min_length=1)] | None = None
+    """For `folder`: what follows the name that an image shares with its label, such as
+    `_leftImg8bit.png`; `null`: the suffix of any image."""
+    label_suffix: Annotated[str, Field(min_length=1)] = ".png"
+    """For `folder`: likewise of a label, such as `_gtFine_labelIds.png`."""
     captions: Annotated[str, Field(min_length=1)] | None = None
     """Captions of the `train` images, on whose nouns CLIP is fine-tuned: a JSON like COCO's, or
     `classes` for the names of each image's classes; `null`: those of COCO beside the raw data."""
@@ -56,6 +61,9 @@ class Datasets(Block):
     layouts that are already on disk (they are only read)."""
     root: Annotated[str, Field(min_length=1)]
     """Folder for archives, raw data and converted benchmarks. Recipes may share it."""
+    released_label_reduction: bool = False
+    """`true`: label maps of `ade20k_847` are reduced by the release's nearest-neighbour rule,
+    floor(x · s), instead of floor((x + ½) · s); `faithful: true` sets it."""
     miniworld: Miniworld | None = None
     """Size of the generated world; `null` unless `source` is `generate`."""
     train: Name

@@ -1,1 +1,0 @@
-"""What every command line shares, and what commands leave behind."""

@@ -1,1 +1,0 @@
-"""Archives: where they are, how they are fetched and unpacked."""

@@ -1,3 +1,0 @@
-"""Moved."""
-
-from scan_core.models.clip import ConvStem as ConvStem

@@ -1,3 +1,0 @@
-"""Moved."""
-
-from scan_core.models.cpu_linear import about_processor as about_processor

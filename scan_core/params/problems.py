@@ -1,3 +1,0 @@
-"""Moved."""
-
-from scan_core.params.reading import nested_blocks as nested_blocks

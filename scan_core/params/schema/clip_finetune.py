@@ -1,3 +1,0 @@
-"""Moved."""
-
-from scan_core.params.schema.clip import ClipFinetune as ClipFinetune

@@ -1,3 +1,0 @@
-"""Moved."""
-
-from scan_core.params.schema.grids import Params as Params

@@ -1,3 +1,0 @@
-"""Moved to `files`."""
-
-from scan_core.storage.files import read_arrays as load_arrays  # noqa: F401

@@ -1,3 +1,0 @@
-"""Moved to `files`."""
-
-from scan_core.storage.files import folder_fingerprint as listing  # noqa: F401

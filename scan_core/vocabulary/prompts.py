@@ -1,3 +1,0 @@
-"""Moved."""
-
-from scan_core.vocabulary.classes import prompt_templates as prompt_templates

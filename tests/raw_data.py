@@ -1,0 +1,52 @@
+"""Small raw data: photos, label maps, and the four images of a challenge."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from scan_core.datasets.conversion import Conversion
+from scan_core.datasets.formats import FORMATS, RawFormat
+from scan_core.datasets.loading import BenchmarkImages
+from scan_core.vocabulary.classes import load_class_list
+
+
+def photo(path: Path, width: int = 24, height: int = 16) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def png(path: Path, pixels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def stripes(*values: int) -> np.ndarray:
+    """16 x 24 pixels in vertical stripes of the values."""
+    kind = np.uint8 if max(values) < 256 else np.uint16
+    return np.repeat(np.array(values, kind), 24 // len(values))[None].repeat(16, axis=0)
+
+
+def ade_file(raw: Path, number: int, kind: str) -> Path:
+    folder, suffix = {"image": ("images", "jpg"), "label": ("annotations", "png")}[kind]
+    return raw / f"ADEChallengeData2016/{folder}/validation/ADE_val_{number:08d}.{suffix}"
+
+
+def write_ade(raw: Path) -> Path:
+    """Four images of the scene-parsing challenge, of values 0, 1 and 150."""
+    for number in range(1, 5):
+        photo(ade_file(raw, number, "image"))
+        png(ade_file(raw, number, "label"), stripes(0, 1, 150))
+    return raw
+
+
+def converted(
+    raw_format: str | RawFormat, classes: str | Path, raw: Path, output: Path, split: str = "val",
+    own: str | None = None, **options,
+) -> BenchmarkImages:  # fmt: skip
+    """A split, converted and opened."""
+    chosen = FORMATS[raw_format] if isinstance(raw_format, str) else raw_format
+    conversion = Conversion(chosen, load_class_list(str(classes)), **options)
+    conversion.convert(raw, output, {split: own or split}, "benchmark")
+    return BenchmarkImages(output / "index.json", split)
