@@ -181,7 +181,7 @@ rule dataset_manifest:
     input:
         records=records_of(USED),
         verifications=[f"{FOLDERS[name]}/verification.json" for name in USED],
-        recipe=RECIPE_FILE,
+        benchmarks=MANIFEST_FILE,
     output:
         f"{RESULTS}/dataset_manifest.json",
     log:

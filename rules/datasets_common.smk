@@ -73,6 +73,11 @@ def reading_threads(wildcards):
     return 1 if None not in counts and sum(counts) < 1000 else 4
 
 
+# What the manifest depends on, an input of that leaf.
+MANIFEST_FILE = leaf_input(
+    f"{RECIPE_NAME}/manifest", SOURCE, reads=[FOLDERS[name] for name in USED]
+)
+
 if workflow.is_main_process and SOURCE == "download":
     for name in dict.fromkeys(Path(record).stem for record in records_of(USED)):
         archive = ARCHIVES[name]

@@ -128,6 +128,7 @@ def main() -> None:
     """Trace one part, and print what it would wait for."""
     gc.disable()
     recipe = validate(read_params(PARAMS)).recipes["mini"]
+    network = build_network(architecture_of(recipe.segmenter, recipe.clip)).train()
     autocast = torch.cuda.amp.common
     with (
         mock.patch.object(autocast, "amp_definitely_not_available", return_value=False),
@@ -135,8 +136,7 @@ def main() -> None:
         FakeTensorMode(allow_non_fake_inputs=True),
         torch.autocast("cuda", torch.bfloat16),
     ):
-        with GPU:
-            network = build_network(architecture_of(recipe.segmenter, recipe.clip)).train()
+        network = network.to_empty(device=GPU)
         step = {"segmenter": segmenter, "fine_tuning": fine_tuning, "inference": inference}[
             sys.argv[1]
         ](network)

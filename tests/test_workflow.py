@@ -223,6 +223,7 @@ def test_data_that_a_lab_already_has_is_used_where_it_lies(tmp_path):
         datasets = recipe["datasets"]
         datasets["source"] = f"local:{REAL}"
         coco = {"format": "coco_stuff", "classes": "coco_stuff_171", "images": {"train": None}}
+        coco["captions"] = "classes"
         ade = {"format": "ade20k_150", "classes": "ade20k_150", "images": {"val": 1}}
         datasets["benchmarks"] = {"coco_stuff_171": coco, "ade20k_150": ade}
         for name in ("vitb16", "vitl14"):  # which extends it
