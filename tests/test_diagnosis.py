@@ -9,6 +9,7 @@ import torch
 from scipy.sparse import csr_array
 from small_models import NAMES, SETTINGS, picture_of, tiny_scan
 
+from scan_core.errors import InputError
 from scan_core.evaluation import diagnosis as module
 from scan_core.evaluation.calibration import (
     BINS,
@@ -33,6 +34,13 @@ from scan_core.evaluation.evaluator import CountStore, evaluate
 from scan_core.evaluation.ladder import LADDER, STEPS, TRUE_MASKS, write_diagnosis
 from scan_core.evaluation.metrics import metrics_of
 from scan_core.inference.class_map import class_maps
+from scan_core.reporting.diagnosis import (
+    calibration_figure,
+    ladder_figure,
+    ladder_table,
+    load_diagnosis,
+)
+from scan_core.tracking.runs import _diagnosed
 from scan_core.vocabulary.classes import load_class_list
 
 CLASSES = replace(
@@ -153,6 +161,29 @@ def test_a_model_is_diagnosed(tmp_path):
     for rung in record["ladder"]:
         low, high = rung["intervals"]["miou"]
         assert low <= rung["metrics"]["miou"] <= high or rung["metrics"]["miou"] in (0, 1)
+
+    drawn = load_diagnosis(tmp_path / "diagnosis.json")
+    axes = ladder_figure(drawn).axes
+    assert [axis.get_ylabel().split("\n")[1] for axis in axes] == ["all classes", "seen", "unseen"]
+    gains = [text.get_text().split("\n") for text in axes[0].texts]
+    written = [float(gain[1].replace("−", "-")) for gain in gains if len(gain) == 2]
+    assert written == pytest.approx([100 * step for step in steps], abs=0.051)
+    assert len(calibration_figure(drawn).axes) == 6
+    table = ladder_table([drawn])
+    assert list(table.cells)[1:] == ["five"]
+    assert table.cells["five"].str.contains("[", regex=False).all()
+    (tmp_path / "diagnosis.json").write_text("{}")
+    with pytest.raises(InputError, match="is no diagnosis"):
+        load_diagnosis(tmp_path / "diagnosis.json")
+    numbers = _diagnosed({"five": _kept(tmp_path, drawn)})
+    assert numbers["five/diagnosis/as_it_is/miou"] == metrics["as_it_is"]["miou"]
+    assert 0 <= numbers["five/calibration/combined/pixels/all/ece"] <= 1
+
+
+def _kept(folder, record):
+    path = folder / "again.json"
+    path.write_text(json.dumps(record))
+    return path
 
 
 def test_parts_that_are_joined_are_the_whole_and_are_kept(tmp_path, monkeypatch):

@@ -37,6 +37,7 @@ def tables(
     from scan_core.reporting.results import load_evaluations
     from scan_core.reporting.tables import (
         benchmark_metrics,
+        claim_table,
         combined_table,
         detail_table,
         main_table,
@@ -53,6 +54,7 @@ def tables(
     for name, table in {
         "main": main_table(results),
         "details": detail_table(results),
+        "claims": claim_table(results),
         "published": published_table(results, architecture),
     }.items():
         write_text(output_folder / f"{name}.csv", table.csv())

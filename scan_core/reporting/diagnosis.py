@@ -1,7 +1,6 @@
 """What a diagnosis shows: the ladder, and how well calibrated the classifiers are."""
 
-from collections.abc import Mapping
-from html import escape
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +77,7 @@ def ladder_figure(record: Mapping[str, Any]) -> Figure:
             gain = "" if alone else f"\n{value - base:+.1f}".replace("-", "−")
             top = max(value, np.nan_to_num(high))
             axis.text(place, top + 1.5, f"{value:.1f}{gain}", ha="center", va="bottom", fontsize=9)
-            before = value
+            before = before if number >= len(rungs) else value
         last = len(rungs)
         axis.bar(last, before, 0.62, color="#DDDDDD")
         axis.bar(last, 100 - before, 0.62, before, color=_GAINS[3])
@@ -127,7 +126,7 @@ def calibration_figure(record: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def ladder_table(records: list[dict[str, Any]]) -> Table:
+def ladder_table(records: Sequence[Mapping[str, Any]]) -> Table:
     """A row for each rung, a column for each benchmark: mIoU with its interval."""
     columns = {
         record["benchmark"]: {
@@ -144,8 +143,3 @@ def ladder_table(records: list[dict[str, Any]]) -> Table:
         words=1,
         note=f"mIoU in %, with its 95 % interval over the images. Images: {images}.",
     )
-
-
-def diagnosis_html(record: Mapping[str, Any]) -> str:
-    """The sentence of a diagnosis."""
-    return f'<p class="lead">{escape(record["sentence"])}</p>'
