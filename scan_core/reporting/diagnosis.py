@@ -116,7 +116,8 @@ def calibration_figure(record: Mapping[str, Any]) -> Figure:
             )  # fmt: skip
         classes = "all classes" if group == "all" else f"{group} classes"
         axis.set_title(f"{_KINDS[kind]},\n{classes}", fontsize=9)
-        axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xlabel="confidence", ylabel="accuracy")
+        axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.27), xlabel="confidence", ylabel="accuracy")
+        axis.set_yticks(np.linspace(0, 1, 6))
         axis.set_aspect("equal")
         axis.grid()
         legend = axis.legend(fontsize=6.5, loc="upper left", handletextpad=0.2)

@@ -252,7 +252,8 @@ def claim_table(results: pd.DataFrame) -> Table:
         f"{one:+.1f} [{lower:+.1f}, {upper:+.1f}]".replace("-", _MINUS)
         for one, lower, upper in zip(gain, low, high, strict=True)
     ]
-    verdict = np.where(low > 0, "yes", np.where(high < 0, "no, worse", "cannot be told"))
+    unclear = np.where((low == 0) & (high == 0), "the same", "cannot be told")
+    verdict = np.where(low > 0, "yes", np.where(high < 0, "no, worse", unclear))
     table = pd.DataFrame(
         {
             "benchmark": parts["benchmark"].astype(str),
