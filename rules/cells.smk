@@ -21,6 +21,12 @@ for name in GRIDS_OF_RECIPE:
             f"'{GRIDS[name].recipe}'"
         )
 
+def result(stage, variant):
+    """The file that a stage makes."""
+    file = {"pairs": "pairs.jsonl", "finetuned_clip": "clip.safetensors"}
+    return f"{STAGES}/{stage}/{variant}/{file.get(stage, f'{stage}.safetensors')}"
+
+
 MAIN = cell_of(RECIPE)
 MAIN_MODEL = MAIN.names["model"]
 for name in list(GRIDS_FOR_RECIPE):
@@ -45,13 +51,31 @@ for cells in CELLS.values():
 USED_AS = {
     stage: {} for stage in ("clip", "segmenter", "pairs", "finetuned_clip", "model")
 }
-for role in MAIN.names:
-    for cell in MODELS.values():
+# The same for what comes from files, by the place of the result below the folder of stages.
+IMPORTED = {}
+for cell in MODELS.values():
+    for role, variant in cell.names.items():
         stage = "segmenter" if role == "miner" else role
-        USED_AS[stage][cell.names[role]] = (cell, role)
+        if cell.imported(role):
+            place = Path(result(stage, variant)).relative_to(STAGES).with_suffix("")
+            IMPORTED[str(place)] = (cell, role)
+        else:
+            USED_AS[stage][variant] = (cell, role)
 CLIP_IS_DOWNLOADED = any(
     cell.part("clip").clip.source.startswith("open_clip:") for cell in MODELS.values()
 )
+
+
+def part_of_imported(wildcards):
+    """The architecture that weights from a file have to fit, as a file."""
+    cell, stage = IMPORTED[wildcards.imported]
+    return handed(cell.part(stage).model_dump())
+
+
+def file_of_imported(wildcards):
+    """Kind and path of the file of weights."""
+    cell, stage = IMPORTED[wildcards.imported]
+    return ":".join(cell.imported(stage))
 
 
 def part_file(stage):
@@ -77,18 +101,10 @@ def made_by(stage, of, role=None):
     )
 
 
-def result(stage, variant):
-    """The file that a stage makes."""
-    file = {"pairs": "pairs.jsonl", "finetuned_clip": "clip.safetensors"}
-    return f"{STAGES}/{stage}/{variant}/{file.get(stage, f'{stage}.safetensors')}"
-
-
-def records_of_trainings(cells):
+def records_of_trainings(cells, stages=("clip", "segmenter", "finetuned_clip")):
     """The curves of every training that cells come from."""
-    stages = ("clip", "segmenter", "finetuned_clip")
-    return sorted(
-        {f"{STAGES}/{s}/{c.names[s]}/metrics.jsonl" for c in cells for s in stages}
-    )
+    trained = {(s, c.names[s]) for c in cells for s in stages if not c.imported(s)}
+    return [f"{STAGES}/{s}/{variant}/metrics.jsonl" for s, variant in sorted(trained)]
 
 
 def cells_of_grids(grids, every_seed):
@@ -106,7 +122,7 @@ def training_threads(stage):
     return lambda wildcards: (
         8
         if RECIPE.datasets.source != "generate"
-        else 2 if wildcards[stage] == MAIN.names[stage] else 1
+        else 2 if wildcards[stage] == MAIN.names.get(stage) else 1
     )
 
 
@@ -129,9 +145,19 @@ def shards_of_pairs(wildcards):
     return [f"{STAGES}/pairs/{wildcards.pairs}/shards/{n}.jsonl" for n in shards]
 
 
-TRAINING = FOLDERS[RECIPE.datasets.train]
 CAPTIONS, OWN_CAPTIONS = caption_file(RECIPE)
 BACKBONE_SOURCE = RECIPE.segmenter.backbone.weights
+
+
+def segmenter_recipe(wildcards):
+    """The segmenter's block of the recipe that a variant is trained with."""
+    cell, role = USED_AS["segmenter"][wildcards.segmenter]
+    return (cell.mining_recipe if role == "miner" else cell.recipe).segmenter
+
+
+def index_of_model(wildcards):
+    """The index of the images that a model was trained on; none where all comes from files."""
+    return f"{TRAINING}/index.json" if MODELS[wildcards.model].recipe.trains else []
 
 
 def backbone_file(wildcards):
@@ -306,7 +332,7 @@ def recorded(cells, grids, figures, every_seed=False, report=None):
         "finetuned_clip": "finetune_clip",
     }
     trainings = sorted(
-        {(stage, cell.names[stage]) for cell in cells for stage in rule_of}
+        {(s, c.names[s]) for c in cells for s in rule_of if not c.imported(s)}
     )
     tables = f"{RESULTS}/ablations/every_seed" if every_seed else f"{RESULTS}/ablations"
     return handed(

@@ -18,13 +18,14 @@ PATHS = dict.fromkeys(
 os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, PATHS)))
 
 from scan_core.datasets.archives import ARCHIVES, BACKBONE_ARCHIVES
-from scan_core.datasets.formats import FORMATS
+from scan_core.datasets.formats import archives_of
 from scan_core.errors import InputError
 from scan_core.params.data_names import (
     WORLD_LAYOUTS,
     benchmark_folder,
     caption_file,
     conversion_options,
+    images_of,
     name_of,
     predictions_of,
     raw_folder,
@@ -34,7 +35,14 @@ from scan_core.params.data_names import (
     world_images,
 )
 from scan_core.params.frozen_recipe import as_input, resolved_recipe
-from scan_core.params.grid import STAGES, benchmarks_of, cell_of, cells_of, check_grid
+from scan_core.params.grid import (
+    STAGES,
+    benchmarks_of,
+    cell_of,
+    cells_of,
+    check_grid,
+    trained_stages,
+)
 from scan_core.params.needed_files import (
     CLASS_NAMES,
     RAW_FOLDERS,
@@ -68,7 +76,8 @@ configfile: PARAMS_SNAPSHOT
 try:
     PARAMS = select_params(config, PARAMS_SNAPSHOT)
     RECIPE_NAME, RECIPE = PARAMS.recipe, PARAMS.recipes[PARAMS.recipe]
-    CLASS_LISTS = class_lists(RECIPE)
+    TRAINED = trained_stages(RECIPE, map(PARAMS.ablations.get, RECIPE.grids))
+    CLASS_LISTS = class_lists(RECIPE, TRAINED)
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
@@ -78,10 +87,13 @@ LOGS = f"logs/{RECIPE_NAME}"
 TIMINGS = f"{RESULTS}/timings"
 DATA = RECIPE.datasets.root
 BENCHMARKS = RECIPE.datasets.benchmarks
-USED = used_benchmarks(RECIPE)
+TRAINS = bool(TRAINED)
+USED = used_benchmarks(RECIPE, TRAINS)
 # Benchmark -> the folder of what it is converted to, and that folder's name.
-FOLDERS = {name: benchmark_folder(RECIPE, name) for name in BENCHMARKS}
+FOLDERS = {name: benchmark_folder(RECIPE, name, TRAINS) for name in BENCHMARKS}
 VARIANTS = {name: Path(folder).name for name, folder in FOLDERS.items()}
+# The training benchmark with its `train` split, which only trainings ask for.
+TRAINING = benchmark_folder(RECIPE, RECIPE.datasets.train, trains=True)
 
 
 def code(script, leaf=False):
@@ -100,6 +112,12 @@ def of_leaf(script):
 def of_benchmark(wildcards):
     """The benchmark of a job, as the recipe describes it."""
     return BENCHMARKS[name_of(wildcards.benchmark)]
+
+
+def images_of_variant(wildcards):
+    """The splits of a job's benchmark, and how many images each must list."""
+    trains = TRAINS or wildcards.benchmark == Path(TRAINING).name
+    return images_of(RECIPE, name_of(wildcards.benchmark), trains)
 
 
 def one_of(names):

@@ -106,7 +106,7 @@ rule convert_benchmark:
     benchmark:
         f"{TIMINGS}/convert_benchmark/{{benchmark}}.tsv"
     wildcard_constraints:
-        benchmark=one_of(VARIANTS[name] for name in set(BENCHMARKS) - set(WITH_IMAGES)),
+        benchmark=one_of(b for b in CONVERTED if name_of(b) not in WITH_IMAGES),
     conda:
         ENVIRONMENT
     threads: reading_threads
@@ -141,7 +141,7 @@ use rule convert_benchmark as convert_benchmark_with_images with:
         labels=directory(f"{DATA}/benchmarks/{{benchmark}}/labels"),
         index=f"{DATA}/benchmarks/{{benchmark}}/index.json",
     wildcard_constraints:
-        benchmark=one_of(VARIANTS[name] for name in WITH_IMAGES),
+        benchmark=one_of(b for b in CONVERTED if name_of(b) in WITH_IMAGES),
 
 
 rule verify_dataset:

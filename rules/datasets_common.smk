@@ -9,18 +9,22 @@ WORLDS = (
     if SOURCE == "generate"
     else {}
 )
+# The folders' names of all benchmarks that any target may ask for.
+CONVERTED = {*VARIANTS.values(), Path(TRAINING).name}
 # Benchmarks whose images are copied: the raw ones are larger than the benchmark's definition.
 WITH_IMAGES = [name for name, b in BENCHMARKS.items() if b.format == "ade20k_847"]
 
 
-def records_of(names):
+def records_of(names, trains=TRAINS):
     """What must have been extracted or generated before these benchmarks can be converted."""
-    formats = {BENCHMARKS[n].format for n in names if raw_root(RECIPE, n) is None}
+    made = [n for n in names if raw_root(RECIPE, n) is None]
     if SOURCE == "download":
-        archives = dict.fromkeys(
-            a for f in sorted(formats) for a in FORMATS[f].archives
-        )
+        splits = {BENCHMARKS[n].format: set() for n in sorted(made)}
+        for name in made:
+            splits[BENCHMARKS[name].format] |= images_of(RECIPE, name, trains).keys()
+        archives = archives_of(splits)
         return [f"{RAW}/extracted/{archive}.json" for archive in archives]
+    formats = {BENCHMARKS[n].format for n in made}
     layouts = [WORLD_LAYOUTS[name] for name in sorted(formats)]
     return [f"{WORLDS[layout]}/{layout}.json" for layout in layouts]
 
@@ -34,7 +38,7 @@ def raw_data(wildcards):
     own = raw_root(RECIPE, name)
     if own is not None:
         return ancient(str(own / RAW_FOLDERS[BENCHMARKS[name].format]))
-    return records_of([name])
+    return records_of([name], "train" in images_of_variant(wildcards))
 
 
 def converted_files():
@@ -47,20 +51,21 @@ def converted_files():
 
 def splits(wildcards):
     """The splits of a benchmark that the recipe converts, as `split=name in the raw data`."""
-    benchmark = of_benchmark(wildcards)
-    return [f"{s}={benchmark.split_names.get(s, s)}" for s in benchmark.images]
+    names = of_benchmark(wildcards).split_names
+    return [f"{s}={names.get(s, s)}" for s in images_of_variant(wildcards)]
 
 
 def told_captions(wildcards):
     """The option for the captions that the training images must fit."""
-    is_trained_on = name_of(wildcards.benchmark) == RECIPE.datasets.train
-    captions = caption_file(RECIPE)[0] if is_trained_on else None
+    is_trained_on = wildcards.benchmark == Path(TRAINING).name
+    is_read = is_trained_on and "finetuned_clip" in TRAINED
+    captions = caption_file(RECIPE)[0] if is_read else None
     return ["--captions", captions] if captions else []
 
 
 def expected_images(wildcards):
     """How many images each split must list, as `split=number`; unchecked splits are left out."""
-    counts = of_benchmark(wildcards).images
+    counts = images_of_variant(wildcards)
     return [f"{split}={n}" for split, n in counts.items() if n is not None]
 
 
@@ -69,7 +74,7 @@ def reading_threads(wildcards):
 
     So small benchmarks are made side by side.
     """
-    counts = of_benchmark(wildcards).images.values()
+    counts = images_of_variant(wildcards).values()
     return 1 if None not in counts and sum(counts) < 1000 else 4
 
 

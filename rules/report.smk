@@ -11,6 +11,13 @@ PICTURES = [f"{RESULTS}/qualitative/{name}.png" for name in EVALUATED]
 ARCHITECTURE = (
     RECIPE.clip.architecture if isinstance(RECIPE.clip.architecture, str) else "small"
 )
+# Name of each training of the recipe's model -> its record.
+CURVES = {
+    {"finetuned_clip": "clip_finetune"}.get(stage, stage): record
+    for stage in ("segmenter", "finetuned_clip")
+    for record in records_of_trainings([MAIN], [stage])
+}
+CURVES_OPTION = " --curves {params.curves:q}" if CURVES else ""
 REPORTED = {
     "variant": MAIN_MODEL,
     "weights": f"{RESULTS}/release/model.safetensors",
@@ -105,8 +112,7 @@ rule figures:
         of_given_classes=of_every_given("per_class.csv"),
         grids=GRID_TABLES,
         diagnoses=DIAGNOSES,
-        segmenter=f"{STAGES}/segmenter/{MAIN.names['segmenter']}/metrics.jsonl",
-        finetuned=f"{STAGES}/finetuned_clip/{MAIN.names['finetuned_clip']}/metrics.jsonl",
+        curves=list(CURVES.values()),
     output:
         report(
             directory(f"{RESULTS}/figures"),
@@ -122,13 +128,15 @@ rule figures:
     localrule: True
     conda:
         ENVIRONMENT
+    params:
+        curves=[word for pair in CURVES.items() for word in pair],
     message:
         "Drawing the figures"
     shell:
         "python -m workflow_scripts.figures --evaluation {input.metrics:q}"
         " --ablation {input.grids:q} --given {input.given:q}"
         " --diagnosis {input.diagnoses:q}"
-        " --curves segmenter {input.segmenter:q} clip_finetune {input.finetuned:q}"
+        f"{CURVES_OPTION}"
         " --output-folder {output:q} 2> {log:q}"
         f"{of_leaf('figures')}"
 

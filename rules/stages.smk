@@ -35,6 +35,33 @@ rule clip_weights:
         " 2> {log:q}"
 
 
+# Weights from a file, in place of those that a stage would make. The name of the result has the
+# file's content; where the file lies does not count.
+rule import_weights:
+    output:
+        f"{STAGES}/{{imported}}.safetensors",
+    log:
+        f"{LOGS}/import_weights/{{imported}}.log",
+    benchmark:
+        f"{TIMINGS}/import_weights/{{imported}}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        weights=file_of_imported,
+        mem_mb=16000,
+        runtime=30,
+    params:
+        recipe=part_of_imported,
+        stage=lambda wildcards: wildcards.imported.partition("/")[0],
+    message:
+        "Importing weights from {resources.weights} ({wildcards.imported})"
+    shell:
+        "python -m workflow_scripts.import_weights --stage {params.stage:q}"
+        " --recipe-part {params.recipe:q} --checkpoint {resources.weights:q} --output {output:q}"
+        f" --code {code('import_weights')}"
+        " 2> {log:q}"
+
+
 rule train_segmenter:
     input:
         clip=made_by("clip", "segmenter"),
@@ -55,6 +82,8 @@ rule train_segmenter:
     threads: training_threads("segmenter")
     resources:
         **TRAINING_PROCESSES,
+        # No parameter: the content of the file is in the variant's name, its place does not count.
+        initial=lambda wildcards: segmenter_recipe(wildcards).initial_weights,
         mem_mb=64000,
         runtime=4320,
     params:
@@ -69,7 +98,7 @@ rule train_segmenter:
         "{resources.launcher} python -m workflow_scripts.train_segmenter --recipe-part {params.recipe:q}"
         " --clip {input.clip:q} {params.backbone:q} --index {input.index:q}"
         " --devices {resources.devices:q} --nodes {resources.nodes:q} --workers {resources.workers:q}"
-        " --micro-batches {resources.micro_batches:q}"
+        " --micro-batches {resources.micro_batches:q} --initial-weights {resources.initial:q}"
         " --work {params.work:q}/work --output {output.segmenter:q} --metrics {output.metrics:q}"
         " --run {resources.experiment:q}/segmenter/{wildcards.segmenter:q}"
         f" --code {code('train_segmenter')}"
@@ -83,7 +112,7 @@ rule mine_shard:
         index=f"{TRAINING}/index.json",
         # What made the images that are mined, and their captions. Those of one's own nothing makes,
         # so they must be there before anything starts.
-        raw=records_of([RECIPE.datasets.train]),
+        raw=records_of([RECIPE.datasets.train], trains=True),
         captions=ancient(CAPTIONS) if OWN_CAPTIONS else [],
     output:
         f"{STAGES}/pairs/{{pairs}}/shards/{{shard}}.jsonl",
@@ -173,7 +202,7 @@ rule fuse_weights:
         clip=made_by("clip", "model"),
         segmenter=made_by("segmenter", "model"),
         finetuned=made_by("finetuned_clip", "model"),
-        index=f"{TRAINING}/index.json",
+        index=index_of_model,
     output:
         f"{STAGES}/model/{{model}}/model.safetensors",
     log:
@@ -187,12 +216,15 @@ rule fuse_weights:
         runtime=30,
     params:
         recipe=part_file("model"),
+        index=lambda wildcards, input: (
+            ["--index", str(input.index)] if input.index else []
+        ),
     message:
         "Putting the model together ({wildcards.model})"
     shell:
         "python -m workflow_scripts.fuse_weights --recipe-part {params.recipe:q}"
         " --clip {input.clip:q} --segmenter {input.segmenter:q} --finetuned {input.finetuned:q}"
-        " --index {input.index:q} --output {output:q}"
+        " {params.index:q} --output {output:q}"
         f" --code {code('fuse_weights')}"
         " 2> {log:q}"
 

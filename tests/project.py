@@ -63,9 +63,12 @@ class Project:
         yaml.dump(params, self.folder / "params.yaml")
 
     @property
+    def params(self):
+        return validate(read_params(self.folder / "params.yaml"))
+
+    @property
     def recipe(self):
-        params = validate(read_params(self.folder / "params.yaml"))
-        return params.recipes[params.recipe]
+        return self.params.recipes[self.params.recipe]
 
     def stage(self, stage: str) -> Path:
         """Where the recipe's own variant of a stage lies."""

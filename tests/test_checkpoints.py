@@ -14,6 +14,7 @@ from parity_pack import ARCHITECTURE, image, named_weights, released_keys, tiny_
 from PIL import Image
 
 from scan_core.apps import segment
+from scan_core.apps.model import ModelOptions
 from scan_core.errors import InputError
 from scan_core.models.build import build_network
 from scan_core.models.checkpoints import (
@@ -267,7 +268,7 @@ def test_the_command_line_imports_what_segment_takes(tmp_path):
     torch.save(finetuned, tmp_path / "CS_CLIP.pt")
     run = subprocess.run(
         [
-            *(sys.executable, "-m", "workflow_scripts.import_released_checkpoint"),
+            *(sys.executable, "-m", "workflow_scripts.import_weights"),
             *("--params", tmp_path / "params.yaml", "--recipe", "mini"),
             "--checkpoint",
             *(f"scan:{tmp_path}/SCAN.pth", f"finetuned_clip:{tmp_path}/CS_CLIP.pt"),
@@ -283,10 +284,10 @@ def test_the_command_line_imports_what_segment_takes(tmp_path):
     assert float(loaded.clip.logit_scale) == 3.0
     assert _equal(loaded.proposal_network, network.proposal_network)
     Image.fromarray(image(3, 64, 80).transpose(1, 2, 0)).save(tmp_path / "photo.png")
-    options = ["--checkpoint", tmp_path / "model.safetensors", "--params", tmp_path / "params.yaml"]
-    options += ["--recipe", "mini", "--classes", "sea, sand", "--out", tmp_path / "out"]
-    words = [str(word) for word in (tmp_path / "photo.png", *options)]
-    segment.main(segment.parser().parse_args(words))
+    model = ModelOptions(
+        tmp_path / "model.safetensors", params=tmp_path / "params.yaml", recipe="mini"
+    )
+    segment.segment((str(tmp_path / "photo.png"),), "sea, sand", tmp_path / "out", model=model)
     record = json.loads((tmp_path / "out/photo.json").read_text())
     assert record["settings"]["clip_weight"] == recipe["inference"]["clip_weight"]["default"]
     assert sum(found["area"] for found in record["segments"]) == 64 * 80

@@ -129,6 +129,44 @@ def test_context_of_59_and_459(tmp_path):
         converted("pascal_context", "context_59", tmp_path / "raw", tmp_path / "59")
 
 
+@pytest.mark.parametrize(
+    ("benchmark", "classes", "images", "labels", "suffix"),
+    [
+        ("coco_stuff", "coco_stuff_171", "coco/val2017",
+         "coco/stuffthingmaps_detectron2/val2017", "png"),
+        ("ade20k_150", "ade20k_150", "ADEChallengeData2016/images/validation",
+         "ADEChallengeData2016/annotations_detectron2/validation", "png"),
+        ("ade20k_847", "ade20k_847", "ADE20K_2021_17_01/images_detectron2/validation",
+         "ADE20K_2021_17_01/annotations_detectron2/validation", "tif"),
+        ("pascal_voc", "voc_20", f"{VOC}/JPEGImages", f"{VOC}/annotations_detectron2/val", "png"),
+        ("pascal_voc", "voc_20", f"{VOC}/images_detectron2/val",
+         f"{VOC}/annotations_ovs/val", "png"),
+        ("pascal_context", "context_59", "VOCdevkit/VOC2010/JPEGImages",
+         "VOCdevkit/VOC2010/annotations_detectron2/pc59_val", "png"),
+        ("pascal_context", "context_459", "VOCdevkit/VOC2010/images",
+         "VOCdevkit/VOC2010/annotations_detectron2_ovs/pc459_val", "tif"),
+    ],
+)  # fmt: skip
+def test_label_maps_that_detectron2s_users_have_prepared_are_taken_as_they_are(
+    tmp_path, benchmark, classes, images, labels, suffix
+):
+    raw = tmp_path / "raw"
+    photo(raw / images / "x.jpg")
+    photo(raw / images / "without_label.jpg")
+    (raw / labels).mkdir(parents=True, exist_ok=True)
+    ignored, kind = (255, np.uint8) if suffix == "png" else (65535, np.uint16)
+    values = stripes(0, 1, 19, 2).astype(kind)
+    values[values == 2] = ignored
+    Image.fromarray(values).save(raw / labels / f"x.{suffix}")
+    found = converted(benchmark, classes, raw, tmp_path / "out")
+    assert keys(found) == ["x"]
+    assert found.label(0)[0, ::6].tolist() == [0, 1, 19, -1]
+    values[0, 0] = ignored - 1
+    Image.fromarray(values).save(raw / labels / f"x.{suffix}")
+    with pytest.raises(InputError, match=f"label value {ignored - 1} is no training id"):
+        converted(benchmark, classes, raw, tmp_path / "out")
+
+
 def test_suffixes_of_other_benchmarks(tmp_path):
     """As Cityscapes names its files; values are mapped by the class list."""
     raw = tmp_path / "raw"

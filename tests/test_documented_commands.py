@@ -15,6 +15,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
+import torch
 from documented import PAGES, ROOT, arguments, code_blocks, commands, mentioned
 from project import Project, reduced
 from small_models import picture_of, tiny_scan
@@ -98,6 +99,9 @@ def test_a_script_takes_these_arguments(command, monkeypatch):
 def project(tmp_path_factory):
     project = Project(tmp_path_factory.mktemp("documented"))
     project.edit(reduced)
+    (project.folder / "weights").mkdir()
+    for published in ("SCAN.pth", "CS_CLIP.pt"):
+        torch.save({}, project.folder / "weights" / published)
     return project
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from scan_core.errors import InputError
-from scan_core.params.data_names import benchmark_folder, known
+from scan_core.params.data_names import benchmark_folder
 from scan_core.params.grid import cell_of, cells_of, changed, check_grid, rows_of
+from scan_core.params.own_files import known
 from scan_core.params.reading import override, read_params, validate
 from scan_core.params.schema.grids import Ablation
 from scan_core.params.schema.recipe import Recipe
@@ -24,7 +25,7 @@ PAIRS = [
     (name, recipe)
     for name, grid in GRIDS.items()
     for recipe in PARAMS.recipes
-    if grid.recipe in (None, recipe)
+    if grid.recipe in (None, recipe) and not PARAMS.recipes[recipe].imported
 ]
 
 
@@ -153,7 +154,7 @@ def test_variants_are_named_by_what_makes_them(tmp_path, monkeypatch):
         file.write_text(content)
         known.cache_clear()
         monkeypatch.setenv("SCAN_OWN_FILES", "")
-        of_file = grid({"clip.source": [f"file:{file}"]}, fixed={"clip.pretrained": "openai"})
+        of_file = grid({"clip.source": [f"clip:{file}"]}, fixed={"clip.pretrained": "openai"})
         names.append(cells_of(PARAMS.recipes["vitb16"], of_file)[0].names)
     assert all(names[0][stage] != names[1][stage] for stage in own)
 

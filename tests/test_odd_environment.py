@@ -79,4 +79,4 @@ except InputError as error:
     )
     assert ran.returncode == 0, ran.stderr
     assert "open_clip:laion2b_s34b_b79k cannot be fetched" in ran.stdout
-    assert "use 'file:<path>'" in ran.stdout
+    assert "use 'clip:<path>'" in ran.stdout

@@ -26,7 +26,7 @@ def document():
 def test_the_shipped_file_is_valid_and_runs_mini(document):
     params = validate(document)
     assert params.recipe == "mini"
-    assert set(params.recipes) == {"mini", "vitb16", "vitl14"}
+    assert set(params.recipes) == {"mini", "vitb16", "vitl14", "vitl14_released", "vitl14_fused"}
 
 
 def test_paper_recipes_hold_the_released_settings(document):
@@ -231,9 +231,8 @@ def test_a_recipe_says_only_what_differs(document):
             "ensemble": "log",
         },
     }
-    document["recipes"]["mine"]["clip"]["architecture"] = document["recipes"]["mini"]["clip"][
-        "architecture"
-    ]
+    small = document["recipes"]["mini"]["clip"]["architecture"]
+    document["recipes"]["mine"]["clip"]["architecture"] = {**small, "vision_layers": 24}
     recipes = validate(document).recipes
     mine, vitl14, vitb16 = recipes["mine"], recipes["vitl14"], recipes["vitb16"]
     assert mine.segmenter == vitl14.segmenter, "inherited over two steps"
@@ -360,7 +359,7 @@ def test_a_clip_that_cannot_be_used_is_refused_with_the_reason(document, archite
 
 def test_a_clip_from_a_file_says_what_its_weights_want(document):
     clip = document["recipes"]["vitl14"]["clip"]
-    clip["source"] = "file:ViT-L-14.pt"
+    clip["source"] = "clip:ViT-L-14.pt"
     with pytest.raises(InputError, match=r"vitl14.clip: 'pretrained' must name open_clip's tag"):
         validate(document)
     for pretrained, tag in (("openai", "openai"), ("none", None)):

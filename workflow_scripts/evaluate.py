@@ -31,12 +31,14 @@ def evaluate(
         code: hashes of the code, SCRIPT=HASH.
     """
     from scan_core.evaluation.results import merge_shards, write_evaluation
-    from scan_core.params.provenance import code_of
+    from scan_core.params.provenance import weights_made_by
     from scan_core.vocabulary.classes import load_class_list
 
+    made_by = weights_made_by(model) if model else {}
     about = {
         **{"recipe": recipe, "variant": variant, "benchmark": benchmark},
-        "code": {**(code_of(model) if model else {}), **dict(one.split("=", 1) for one in code)},
+        **made_by,
+        "code": {**made_by.get("code", {}), **dict(one.split("=", 1) for one in code)},
     }
     class_list = load_class_list(classes)
     metrics = write_evaluation(output_folder, merge_shards(shards), class_list, about)

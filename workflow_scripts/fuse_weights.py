@@ -13,8 +13,8 @@ def fuse_weights(
     clip: Path,
     segmenter: Path,
     finetuned: Path,
-    index: Path,
     output: Path,
+    index: Path | None = None,
     code: str = "",
 ) -> None:
     """One model of three parts: the segmenter, the fine-tuned CLIP, the CLIP before fine-tuning.
@@ -24,8 +24,8 @@ def fuse_weights(
         clip: weights from clip_weights.
         segmenter: weights from train_segmenter.
         finetuned: weights from finetune_clip.
-        index: of the training benchmark.
         output: .safetensors file to write.
+        index: of the training benchmark, unless all weights come from files.
         code: hash of the code, for the record.
     """
     from scan_core.inference.assembly import assemble, weights_header
@@ -39,7 +39,8 @@ def fuse_weights(
     load_strict(scan.network.clip, tensors, str(finetuned))
     headers = (load_tensors(clip)[1], load_tensors(segmenter)[1], tuned)
     made_by = provenance("fuse_weights", code, part.model_dump(), *headers)
-    header = {**weights_header(part), **made_by, "data": file_digest(index)}
+    data = {"data": file_digest(index)} if index else {}
+    header = {**weights_header(part), **made_by, **data}
     save_network(output, scan.network, header)
     logging.info("made %s", output)
 

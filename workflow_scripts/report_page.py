@@ -39,7 +39,7 @@ def report_page(
         note: what readers must know of all results, below the main table.
     """
     from scan_core.params.frozen_recipe import load_frozen
-    from scan_core.params.provenance import code_note
+    from scan_core.params.provenance import code_note, imported_note
     from scan_core.reporting.diagnosis import load_diagnosis
     from scan_core.reporting.grids import load_grid
     from scan_core.reporting.report import origin, report_page
@@ -47,7 +47,7 @@ def report_page(
     from scan_core.storage.files import write_text
 
     recipe, _ = load_frozen(recipe_file)
-    note = f"{note} {code_note(evaluation)}".strip()
+    note = " ".join(filter(None, [note, imported_note(evaluation), code_note(evaluation)]))
     page = report_page(
         load_evaluations(evaluation, given),
         [load_grid(path) for path in ablation],

@@ -32,7 +32,7 @@ def tables(
     """
     from scan_core.errors import InputError
     from scan_core.params.frozen_recipe import load_frozen
-    from scan_core.params.provenance import code_note
+    from scan_core.params.provenance import code_note, imported_note
     from scan_core.reporting.grids import grid_tables, grid_values, load_grid
     from scan_core.reporting.results import load_evaluations
     from scan_core.reporting.tables import (
@@ -47,7 +47,7 @@ def tables(
     from scan_core.storage.files import write_text
 
     recipe, text = load_frozen(recipe_file)
-    note = f"{note} {code_note(evaluation)}".strip()
+    note = " ".join(filter(None, [note, imported_note(evaluation), code_note(evaluation)]))
     results = load_evaluations(evaluation, given)
     if (found := results["recipe"].iloc[0]) != recipe["recipe"]:
         raise InputError(f"the evaluations are of {found}, expected {recipe['recipe']}")

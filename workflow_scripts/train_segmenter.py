@@ -18,6 +18,7 @@ def train_segmenter(
     metrics: Path,
     work: Path,
     backbone: Path | None = None,
+    initial_weights: str = "none",
     run: str | None = None,
     code: str = "",
     devices: str = "auto",
@@ -35,6 +36,7 @@ def train_segmenter(
         metrics: record of the training to write.
         work: folder for checkpoints; the same command continues from them.
         backbone: ImageNet weights of Swin.
+        initial_weights: KIND:FILE of weights to start from, or none.
         run: name in MLflow, RECIPE/STAGE/VARIANT; see SCAN_TRACKING.
         code: hash of the code, for the record.
         devices: per node: a number, or `auto`.
@@ -50,8 +52,9 @@ def train_segmenter(
     part = read_part(recipe_part)
     with live_run(run, recipe_part, work) as live:
         scan, record, is_first = segmenter.train_segmenter(
-            part, clip, backbone, index, work, devices, nodes, workers, micro_batches, live
-        )
+            part, clip, backbone, index, work, devices, nodes, workers, micro_batches, live,
+            initial_weights,
+        )  # fmt: skip
     if is_first:
         write_text(metrics, record.read_text(encoding="utf-8"))
         header = {**header_of(part), **provenance("train_segmenter", code, part.model_dump())}

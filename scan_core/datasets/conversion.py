@@ -16,6 +16,7 @@ from tqdm import tqdm
 from scan_core.datasets.formats import RawFormat
 from scan_core.datasets.index import BenchmarkIndex, Sample, SampleTable, Split
 from scan_core.datasets.pairing import RawPair, RawSplit
+from scan_core.datasets.prepared import prepared_split, read_prepared
 from scan_core.datasets.reading_ahead import read_ahead
 from scan_core.errors import InputError, first_of
 from scan_core.storage.files import atomic_folder, file_digest
@@ -60,7 +61,14 @@ class Conversion:
             InputError: the raw data is incomplete, damaged, or out of range; names the files.
         """
         self._check_vocabulary()
-        raws = {split: self.raw_format.list_split(raw_root, own) for split, own in splits.items()}
+        raws = {}
+        prepared = set()
+        for split, own in splits.items():
+            if found := prepared_split(self.classes, raw_root, own):
+                raws[split] = found
+                prepared.add(split)
+            else:
+                raws[split] = self.raw_format.list_split(raw_root, own)
         for split, raw in raws.items():
             if not raw.pairs:
                 raise InputError(f"the split '{split}' has no labelled image in {raw.image_root}")
@@ -68,7 +76,9 @@ class Conversion:
         with ExitStack() as stack:
             made = {kind: stack.enter_context(atomic_folder(output / kind)) for kind in kinds}
             converted = {
-                split: self._split(raw, {kind: made[kind] / split for kind in kinds}, split)
+                split: self._split(
+                    raw, {kind: made[kind] / split for kind in kinds}, split, split in prepared
+                )
                 for split, raw in raws.items()
             }
             # An index must never describe label maps that it was not written for.
@@ -106,13 +116,13 @@ class Conversion:
         return raw.image_root if raw_root.is_absolute() else _way(output, raw.image_root)
 
     def _split(
-        self, raw: RawSplit, folders: Mapping[str, Path], split: str
+        self, raw: RawSplit, folders: Mapping[str, Path], split: str, prepared: bool
     ) -> tuple[SampleTable, dict[str, str]]:
         """The samples, and why others are skipped; all problems are raised in one error."""
 
         def work(pair: RawPair) -> Sample | InputError | None:
             try:
-                return self._converted(raw.image_root, pair, folders)
+                return self._converted(raw.image_root, pair, folders, prepared)
             except InputError as error:
                 return error
 
@@ -141,10 +151,13 @@ class Conversion:
         return samples, skipped
 
     def _converted(
-        self, image_root: Path, pair: RawPair, folders: Mapping[str, Path]
+        self, image_root: Path, pair: RawPair, folders: Mapping[str, Path], prepared: bool
     ) -> Sample | None:
         """Convert one image; None: it has no label."""
-        label = self._training_ids(self.raw_format.decode(pair.label), pair.label)
+        if prepared:
+            label = read_prepared(pair.label, self.classes)
+        else:
+            label = self._training_ids(self.raw_format.decode(pair.label), pair.label)
         height, width = label.shape
         image = image_root / pair.image
         _check_image(image, pair.label, (width, height))

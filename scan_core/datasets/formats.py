@@ -1,7 +1,7 @@
 """The raw formats, by the name that a recipe gives them: where they lie, and how they are read."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -213,3 +213,19 @@ FORMATS = {
         folder_format(),
     )
 }
+# Archives that only one split is read from; the captions are those of images to train on.
+_OF_SPLIT = {"train2017.zip": "train", "annotations_trainval2017.zip": "train"}
+
+
+def archives_of(splits: Mapping[str, Collection[str]]) -> list[str]:
+    """The archives that splits are read from.
+
+    Args:
+        splits: format -> `train`, `val`, or both.
+    """
+    return [
+        archive
+        for name, read in splits.items()
+        for archive in FORMATS[name].archives
+        if archive not in _OF_SPLIT or _OF_SPLIT[archive] in read
+    ]

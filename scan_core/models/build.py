@@ -25,14 +25,15 @@ def architecture_of(segmenter: Segmenter, clip: Clip) -> dict[str, Any]:
     architecture: dict[str, Any] = {
         part: getattr(segmenter, part).model_dump(exclude={"weights"}) for part in _PARTS
     }
-    architecture["clip"] = (
-        clip.architecture.model_dump()
-        if isinstance(clip.architecture, ClipArchitecture)
-        else clip.architecture
-    )
-    if isinstance(clip.architecture, str) and clip.tag:
-        architecture["clip_weights"] = pretrained_config(clip.architecture, clip.tag)
-    return architecture
+    return architecture | clip_architecture(clip)
+
+
+def clip_architecture(clip: Clip) -> dict[str, Any]:
+    """The part of it that is CLIP's."""
+    if isinstance(clip.architecture, ClipArchitecture):
+        return {"clip": clip.architecture.model_dump()}
+    weights = {"clip_weights": pretrained_config(clip.architecture, clip.tag)} if clip.tag else {}
+    return {"clip": clip.architecture, **weights}
 
 
 def build_backbone(name: str = "swin", **dimensions: Any) -> Backbone:

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from scan_core.errors import InputError
 from scan_core.models.build import build_network
+from scan_core.models.clip import build_clip
 from scan_core.models.released_names import (
     BACKBONE,
+    CLIP,
     FINETUNED_CLIP,
     PROPOSAL_NETWORK,
     SCAN,
@@ -21,14 +23,15 @@ from scan_core.models.released_names import (
     to_ours,
 )
 from scan_core.models.scan import ScanNetwork
+from scan_core.params.schema.fields import WEIGHTS_HOLD
 from scan_core.storage.weights import load_foreign, load_tensors, save_tensors
 
 _log = logging.getLogger(__name__)
 _SHOWN = 8
 
-# Kind of foreign checkpoint -> its names, which of our weights it has to bring, and the
+# Kind of checkpoint -> its names (None: ours), which of our weights it has to bring, and the
 # beginnings of the names that it may hold besides, which have no place in our network.
-KINDS: dict[str, tuple[Rules, tuple[str, ...], tuple[str, ...]]] = {
+KINDS: dict[str, tuple[Rules | None, tuple[str, ...], tuple[str, ...]]] = {
     "scan": (SCAN, ("",), ()),
     "mask2former": (
         PROPOSAL_NETWORK,
@@ -36,6 +39,9 @@ KINDS: dict[str, tuple[Rules, tuple[str, ...], tuple[str, ...]]] = {
         ("sem_seg_head.predictor.class_embed.",),
     ),
     "finetuned_clip": (FINETUNED_CLIP, ("clip.",), ()),
+    "clip": (CLIP, ("clip.",), ()),
+    "segmenter": (None, ("proposal_network.", "semantic_integration.", "no_object"), ()),
+    "model": (None, ("",), ()),
     "backbone": (
         BACKBONE,
         ("proposal_network.backbone.swin.",),
@@ -119,7 +125,7 @@ def load_network(path: Path) -> tuple[ScanNetwork, dict[str, Any]]:
     if "architecture" not in header:
         raise InputError(
             f"checkpoint {path} has no header of this project. A released or foreign one is "
-            "brought in by `python -m workflow_scripts.import_released_checkpoint`"
+            "brought in by `python -m workflow_scripts.import_weights`"
         )
     with complete_header(path):
         network = build_network(header["architecture"], device="meta")
@@ -176,7 +182,8 @@ def import_foreign(network: ScanNetwork, path: Path, kind: str) -> KeyReport:
         network: gets the weights; what the checkpoint does not have stays.
         path: see `checkpoint_io.load_foreign`.
         kind: `scan` (SCAN.pth, everything), `mask2former` (what it shares with Mask2Former),
-            `finetuned_clip` (CS_CLIP.pt) or `backbone` (ImageNet's Swin).
+            `finetuned_clip` (CS_CLIP.pt, or what open_clip saved), `backbone` (ImageNet's Swin);
+            of this project `clip`, `segmenter` or `model` (everything).
 
     Returns:
         what was loaded, and which weights stayed as they were.
@@ -186,21 +193,97 @@ def import_foreign(network: ScanNetwork, path: Path, kind: str) -> KeyReport:
     """
     if kind not in KINDS:
         raise InputError(f"kind of checkpoint '{kind}': expected {', '.join(KINDS)}")
-    rules, required, ignorable = KINDS[kind]
-    tensors, unknown = to_ours(load_foreign(path), rules)
-    strangers = [name for name in unknown if not name.startswith(ignorable or ("\0",))]
+    tensors, strangers = _by_our_names(path, kind)
     report = compare_keys(network, tensors)
-    lacking = _lacking(report.missing, required, kind)
-    refused = KeyReport(report.loaded, tuple(lacking), (*strangers, *report.extra), report.reshaped)
-    if refused.missing or refused.extra or refused.reshaped:
-        raise InputError(
-            f"{path} is no '{kind}' checkpoint for this network:\n  {refused}\n"
-            "Check the kind, and the recipe that the network was built from."
-        )
+    lacking = _lacking(report.missing, KINDS[kind][1], kind)
+    extra = (*strangers, *report.extra)
+    _refuse(KeyReport(report.loaded, tuple(lacking), extra, report.reshaped), path, kind)
     with torch.no_grad():
         network.load_state_dict(tensors, strict=False)
     _log.info("%s: %d tensors loaded, %d kept", path, report.loaded, len(report.missing))
     return report
+
+
+def stage_weights(
+    stage: str, path: Path, kind: str, architecture: Mapping[str, Any]
+) -> dict[str, Tensor]:
+    """The weights of one stage of the workflow, from a checkpoint that may hold more.
+
+    Args:
+        stage: `clip` (before fine-tuning), `segmenter`, or `finetuned_clip`.
+        path: of the checkpoint.
+        kind: see `import_foreign`.
+        architecture: see `build_network`; for a CLIP `clip` and `clip_weights` alone.
+
+    Returns:
+        float32 tensors by the names of the file that the stage writes.
+
+    Raises:
+        InputError: unreadable, or it does not fit.
+    """
+    if stage == "segmenter":
+        module: nn.Module = build_network(architecture, device="meta")
+    else:
+        with torch.device("meta"):
+            module = build_clip(architecture["clip"], architecture.get("clip_weights"))
+    tensors, strangers = _by_our_names(path, kind)
+    clip = {n.removeprefix("clip."): t for n, t in tensors.items() if n.startswith("clip.")}
+    if stage == "clip":
+        # The frozen tower, where the file has one; a fine-tuned CLIP's text tower is that of CLIP.
+        original = "original_clip."
+        clip |= {
+            f"visual.{n.removeprefix(original)}": t
+            for n, t in tensors.items()
+            if n.startswith(original)
+        }
+    of_clip = ("clip.", "original_clip.")
+    segmenter = {n: t for n, t in tensors.items() if not n.startswith(of_clip)}
+    chosen = segmenter if stage == "segmenter" else clip
+    report = compare_keys(module, chosen)
+    missing = [n for n in report.missing if stage != "segmenter" or not n.startswith(of_clip)]
+    extra = (*strangers, *report.extra)
+    _refuse(KeyReport(report.loaded, tuple(missing), extra, report.reshaped), path, kind)
+    return {name: tensor.float() for name, tensor in chosen.items()}
+
+
+def start_from(
+    network: ScanNetwork, path: Path, kind: str, architecture: Mapping[str, Any]
+) -> None:
+    """Put a checkpoint's segmenter into a network that is to be trained, and leave its CLIPs.
+
+    Args:
+        kind: `mask2former` (what it shares with Mask2Former), `scan`, `segmenter` or `model`.
+        architecture: of the network.
+
+    Raises:
+        InputError: unreadable, or it does not fit; the network is unchanged.
+    """
+    if kind == "mask2former":
+        import_foreign(network, path, kind)
+    else:
+        tensors = stage_weights("segmenter", path, kind, architecture)
+        network.load_state_dict(tensors, strict=False)
+
+
+def _by_our_names(path: Path, kind: str) -> tuple[dict[str, Tensor], list[str]]:
+    """Tensors by our names, and the names that are unknown and that the kind does not allow."""
+    rules, _, ignorable = KINDS[kind]
+    tensors = load_foreign(path)
+    if rules is None:
+        return tensors, []
+    if kind == "finetuned_clip" and not any(name.startswith("clip_model.") for name in tensors):
+        rules = CLIP  # as open_clip itself saves it
+    ours, unknown = to_ours(tensors, rules)
+    return ours, [name for name in unknown if not name.startswith(ignorable or ("\0",))]
+
+
+def _refuse(report: KeyReport, path: Path, kind: str) -> None:
+    if report.missing or report.extra or report.reshaped:
+        raise InputError(
+            f"{path} is no '{kind}' checkpoint for this network:\n  {report}\n"
+            f"Expected {WEIGHTS_HOLD.get(kind, kind)}. Check the kind, and the recipe: its "
+            "architecture must be that of the file."
+        )
 
 
 def _lacking(missing: Sequence[str], required: tuple[str, ...], kind: str) -> list[str]:

@@ -4,17 +4,15 @@ What the rules make of a recipe's keys has a hash of these keys in its folder's 
 person's own are known by their content (files) or by a listing of names, sizes and times (folders).
 """
 
-import json
-import os
 import re
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from scan_core.params.needed_files import RAW_FOLDERS, captions, given_predictions, raw_root
+from scan_core.params.own_files import known
 from scan_core.params.schema.recipe import Recipe
-from scan_core.storage.files import file_digest, json_digest
+from scan_core.storage.files import json_digest
 from scan_core.vocabulary.classes import DATA_FOLDER, load_class_list
 
 # The layout of the miniature world that each raw format is read from.
@@ -25,8 +23,6 @@ WORLD_LAYOUTS = {
     "pascal_voc": "voc2012",
     "pascal_context": "voc2010",
 }
-# What a run knows of a person's own files, for its jobs, whose processes read the workflow again.
-_KNOWN = "SCAN_OWN_FILES"
 
 
 def short_hash(value: Any) -> str:
@@ -65,9 +61,25 @@ def raw_folder(recipe: Recipe, benchmark: str) -> str:
     return f"{recipe.datasets.root}/raw"
 
 
-def benchmark_folder(recipe: Recipe, benchmark: str) -> str:
-    """The folder of a converted benchmark, `<root>/benchmarks/<name>-<hash>`."""
+def images_of(recipe: Recipe, benchmark: str, trains: bool) -> dict[str, int | None]:
+    """The splits of a benchmark that are converted, and how many images each must list.
+
+    Args:
+        trains: whether anything is trained; else the training benchmark needs no `train` split.
+    """
+    images = recipe.datasets.benchmarks[benchmark].images
+    needed = trains or benchmark != recipe.datasets.train
+    return {split: number for split, number in images.items() if needed or split != "train"}
+
+
+def benchmark_folder(recipe: Recipe, benchmark: str, trains: bool | None = None) -> str:
+    """The folder of a converted benchmark, `<root>/benchmarks/<name>-<hash>`.
+
+    Args:
+        trains: see `images_of`; None: whether the recipe itself does.
+    """
     one = recipe.datasets.benchmarks[benchmark]
+    images = images_of(recipe, benchmark, recipe.trains if trains is None else trains)
     classes = load_class_list(one.classes)
     raw: str | None = recipe.datasets.source
     if (own := raw_root(recipe, benchmark)) is not None:
@@ -75,7 +87,7 @@ def benchmark_folder(recipe: Recipe, benchmark: str) -> str:
     elif raw == "generate":
         raw = Path(raw_folder(recipe, benchmark)).name
     made_of = [
-        *(one.format, one.images, one.split_names, raw, conversion_options(recipe, benchmark)),
+        *(one.format, images, one.split_names, raw, conversion_options(recipe, benchmark)),
         *(classes.names, classes.raw_ids, classes.built_in),
     ]
     return f"{recipe.datasets.root}/benchmarks/{benchmark}-{short_hash(made_of)}"
@@ -123,44 +135,6 @@ def predictions_of(recipe: Recipe) -> dict[str, dict[str, tuple[str, str]]]:
             folder = f"{name}-{short_hash(made_of)}"
             found.setdefault(method, {})[name] = (str(path), folder)
     return found
-
-
-@cache
-def known(path: str) -> str | None:
-    """What a person's own file or folder holds, as a hash; None: it is not there.
-
-    A run looks once: its jobs find the answer in their environment.
-    """
-    answers: dict[str, str | None] = json.loads(os.environ.get(_KNOWN) or "{}")
-    if path not in answers:
-        place = Path(path)
-        is_folder = place.is_dir()
-        file = file_digest(place) if place.is_file() else None
-        answers[path] = json_digest(sorted(_listing(path))) if is_folder else file
-        os.environ[_KNOWN] = json.dumps(answers)
-    return answers[path]
-
-
-def _listing(folder: str) -> Iterator[tuple[str, int, int]]:
-    """Name, size and time of change of every file below a folder; links are followed."""
-    seen, waiting = set[tuple[int, int]](), [folder]
-    while waiting:
-        here = waiting.pop()
-        about = Path(here).stat()
-        if (about.st_dev, about.st_ino) in seen:
-            continue  # a link to a folder above
-        seen.add((about.st_dev, about.st_ino))
-        with os.scandir(here) as entries:
-            for entry in entries:
-                try:
-                    if entry.is_dir():
-                        waiting.append(entry.path)
-                    else:
-                        of_file = entry.stat()
-                        name = os.path.relpath(entry.path, folder)
-                        yield name, of_file.st_size, of_file.st_mtime_ns
-                except OSError:
-                    continue  # a link to nowhere
 
 
 @cache

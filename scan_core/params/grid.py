@@ -12,7 +12,7 @@ segmenters and nothing else.
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,11 +21,14 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from scan_core.errors import InputError
-from scan_core.params.data_names import benchmark_folder, caption_file, known, short_hash
+from scan_core.params.data_names import benchmark_folder, caption_file, short_hash
+from scan_core.params.own_files import known
 from scan_core.params.reading import override
 from scan_core.params.recipe_part import (
     RecipePart,
+    by_content,
     clip_part,
+    finetuned_clip_part,
     model_part,
     pairs_part,
     segmenter_part,
@@ -38,7 +41,12 @@ from scan_core.params.settings import resolve_settings
 STAGES = Path("results/stages")
 # Stage -> its part of a recipe. `miner` is the segmenter that proposes masks to fine-tune CLIP on.
 _OF_SEGMENTER = {"clip": clip_part, "segmenter": segmenter_part, "model": model_part}
-_OF_MINER = {"miner": segmenter_part, "pairs": pairs_part, "finetuned_clip": model_part}
+_OF_MINER = {
+    "miner": segmenter_part,
+    "pairs": pairs_part,
+    "finetuned_clip": finetuned_clip_part,
+}
+_PARTS = _OF_SEGMENTER | _OF_MINER
 # Blocks of a recipe that no stage of a grid depends on: all cells share the data.
 _SHARED = ("datasets", "diagnosis", "grids", "inference.benchmarks")
 _PACKAGED = Path(__file__).parents[1] / "models/packaged"
@@ -54,7 +62,8 @@ class Cell:
         fixed: key path -> value that all cells of the grid have.
         seed: of the training.
         names: stage -> the variant that the cell uses: `clip`, `segmenter`, `miner` (the segmenter
-            that proposes masks to fine-tune CLIP on), `pairs`, `finetuned_clip`, `model`.
+            that proposes masks to fine-tune CLIP on), `pairs`, `finetuned_clip`, `model`; without
+            the miner and the pairs where a fine-tuned CLIP comes from a file.
     """
 
     base: Recipe
@@ -78,6 +87,12 @@ class Cell:
         """What the model is made from, with the test-time settings of the recipe."""
         return self.recipe.model_copy(update={"inference": self.base.inference})
 
+    def imported(self, stage: str) -> tuple[str, str] | None:
+        """Kind and path of the file that a stage's weights come from; None: they are made."""
+        if stage in _OF_SEGMENTER:
+            return self.recipe.imported.get(stage)
+        return self.mining_recipe.imported.get("segmenter" if stage == "miner" else stage)
+
     def part(self, stage: str) -> RecipePart:
         """Of the recipe, what a stage depends on; see `names`."""
         if stage in _OF_SEGMENTER:
@@ -97,6 +112,7 @@ def cells_of(recipe: Recipe, grid: Ablation) -> list[Cell]:
         InputError: a key that no cell can differ in.
     """
     for key in (*grid.vary, *grid.fixed):
+        _refuse_without_training(recipe, grid, key)
         if any(key == shared or key.startswith(f"{shared}.") for shared in _SHARED):
             raise InputError(
                 f"'{key}' reaches neither a training nor a "
@@ -170,6 +186,21 @@ def check_grid(name: str, recipe: Recipe, grid: Ablation) -> None:
             )
 
 
+def trained_stages(recipe: Recipe, grids: Iterable[Ablation]) -> set[str]:
+    """The stages that the recipe or a cell of its grids trains on images of the benchmark.
+
+    Returns:
+        of `segmenter` and `finetuned_clip`.
+    """
+    keys = {"segmenter": "segmenter.source", "finetuned_clip": "clip_finetune.source"}
+    trained = keys.keys() - recipe.imported.keys()
+    for grid in grids:
+        for stage, key in keys.items():
+            if "train" in (grid.fixed.get(key), *grid.vary.get(key, ())):
+                trained.add(stage)
+    return trained
+
+
 def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     """A recipe with some keys replaced; blocks without such a key stay the same objects.
 
@@ -206,13 +237,27 @@ def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     return found
 
 
+def _refuse_without_training(recipe: Recipe, grid: Ablation, key: str) -> None:
+    """Refuse a key of a training that no cell does."""
+    block, _, rest = key.partition(".")
+    stage = {"segmenter": "segmenter", "clip_finetune": "finetuned_clip"}.get(block)
+    # Whether a model is tested with contextual shift is said where CLIP is fine-tuned.
+    if stage is None or rest in ("source", "contextual_shift"):
+        return
+    if stage not in trained_stages(recipe, [grid]):
+        raise InputError(
+            f"'{key}' belongs to a training that does not happen: '{block}.source' takes the "
+            f"weights from a file. Vary a key under 'inference', or '{block}.source' with 'train'"
+        )
+
+
 def _cells(
     recipe: Recipe,
     values: list[dict[str, Any]],
     fixed: Mapping[str, Any],
     seeds: list[int],
 ) -> list[Cell]:
-    data = Path(benchmark_folder(recipe, recipe.datasets.train)).name
+    data = Path(benchmark_folder(recipe, recipe.datasets.train, trains=True)).name
     captions = caption_file(recipe)[1]
     names: dict[str, dict[str, str]] = {}
     cells = []
@@ -241,25 +286,30 @@ def _variants(recipe: Recipe, mining: Recipe, data: str, captions: str | None) -
         made_of = [part.model_dump(exclude_defaults=True), _named_files(part), *reads]
         return f"seed={part.seed}-{short_hash(made_of)}"
 
-    clip, of_miner = name(clip_part(recipe)), name(clip_part(mining))
-    segmenter = name(segmenter_part(recipe), clip, data)
-    miner = name(segmenter_part(mining), of_miner, data)
-    pairs = name(pairs_part(mining), of_miner, miner, data, captions)
-    tuned = name(model_part(mining), of_miner, pairs, data)
-    return {
-        "clip": clip,
-        "segmenter": segmenter,
-        "miner": miner,
-        "pairs": pairs,
-        "finetuned_clip": tuned,
-        "model": name(model_part(recipe), clip, segmenter, tuned, data),
-    }
+    def of(stage: str, recipe: Recipe, *reads: Any) -> str:
+        part = _PARTS[stage](recipe)
+        if file := recipe.imported.get(stage):
+            made_of = [part.model_dump(exclude_defaults=True), by_content(":".join(file))]
+            return f"{file[0]}-{short_hash(made_of)}"
+        return name(part, *reads)
+
+    clip, of_miner = of("clip", recipe), of("clip", mining)
+    names = {"clip": clip, "segmenter": of("segmenter", recipe, clip, data)}
+    reads = [of_miner]
+    if "finetuned_clip" not in mining.imported:
+        names["miner"] = of("segmenter", mining, of_miner, data)
+        names["pairs"] = name(pairs_part(mining), of_miner, names["miner"], data, captions)
+        reads.append(names["pairs"])
+    names["finetuned_clip"] = of("finetuned_clip", mining, *reads, data)
+    made_of = [names[stage] for stage in ("clip", "segmenter", "finetuned_clip")]
+    of_data = [data] if recipe.trains else []
+    return {**names, "model": name(model_part(recipe), *made_of, *of_data)}
 
 
 def _named_files(part: RecipePart) -> list[str | None]:
     """What the files hold that a part names."""
-    sources = [part.clip.source, part.segmenter.backbone.weights if part.segmenter else ""]
-    files = [one.removeprefix("file:") for one in sources if one.startswith("file:")]
+    backbone = part.segmenter.backbone.weights if part.segmenter else ""
+    files = [backbone.removeprefix("file:")] if backbone.startswith("file:") else []
     if part.clip.source.startswith("packaged:"):
         files.append(f"{_PACKAGED}/{part.clip.source.removeprefix('packaged:')}.safetensors")
     return [known(file) for file in files]

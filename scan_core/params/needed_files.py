@@ -1,10 +1,11 @@
 """What a recipe needs and nothing in the workflow makes: looked for before anything runs."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from scan_core.errors import InputError
 from scan_core.params.schema.recipe import Recipe
+from scan_core.params.weights_files import weights_problems
 from scan_core.vocabulary.classes import ClassList, load_class_list
 
 # Where each raw format lies below the raw root.
@@ -20,13 +21,18 @@ RAW_FOLDERS = {
 CLASS_NAMES = "classes"
 
 
-def class_lists(recipe: Recipe) -> dict[str, ClassList]:
+def class_lists(
+    recipe: Recipe, trained: Collection[str] = ("segmenter", "finetuned_clip")
+) -> dict[str, ClassList]:
     """The class list of every benchmark, once everything that the recipe names is there.
+
+    Args:
+        trained: see `grid.trained_stages`.
 
     Raises:
         InputError: lists everything that is missing or wrong, a line each, with the key's path.
     """
-    problems = list(_missing(recipe))
+    problems = list(_missing(recipe, trained))
     lists = {}
     for name, benchmark in recipe.datasets.benchmarks.items():
         try:
@@ -38,13 +44,15 @@ def class_lists(recipe: Recipe) -> dict[str, ClassList]:
     return lists
 
 
-def used_benchmarks(recipe: Recipe) -> list[str]:
-    """The benchmark that is trained on, and those that are evaluated.
+def used_benchmarks(recipe: Recipe, trains: bool | None = None) -> list[str]:
+    """The benchmark that is trained on, if one is, and those that are evaluated.
 
     A recipe that extends another inherits its benchmarks; what nothing is made from need not be
     downloaded.
     """
-    return list(dict.fromkeys([recipe.datasets.train, *recipe.inference.benchmarks]))
+    trains = recipe.trains if trains is None else trains
+    training = [recipe.datasets.train] if trains else []
+    return list(dict.fromkeys([*training, *recipe.inference.benchmarks]))
 
 
 def raw_root(recipe: Recipe, benchmark: str) -> Path | None:
@@ -85,8 +93,8 @@ def given_predictions(recipe: Recipe) -> dict[str, dict[str, Path]]:
     return found
 
 
-def _missing(recipe: Recipe) -> Iterator[str]:
-    for name in used_benchmarks(recipe):
+def _missing(recipe: Recipe, trained: Collection[str]) -> Iterator[str]:
+    for name in used_benchmarks(recipe, bool(trained)):
         benchmark = recipe.datasets.benchmarks[name]
         root = raw_root(recipe, name)
         if root is None:
@@ -99,7 +107,7 @@ def _missing(recipe: Recipe) -> Iterator[str]:
                 f"in the layout {benchmark.format}"
             )
     path, made = captions(recipe)
-    if path is not None and not made and not path.is_file():
+    if "finetuned_clip" in trained and path is not None and not made and not path.is_file():
         yield (
             f"datasets.benchmarks.{recipe.datasets.train}.captions: {path} is missing; CLIP is "
             "fine-tuned on nouns of these captions. Without captions write 'classes'"
@@ -114,9 +122,8 @@ def _missing(recipe: Recipe) -> Iterator[str]:
                 f"'inference.benchmarks'; expected folders of label maps, or .json files, with the "
                 f"names {', '.join(recipe.inference.benchmarks)}"
             )
-    for key, source in (
-        ("segmenter.backbone.weights", recipe.segmenter.backbone.weights),
-        ("clip.source", recipe.clip.source),
-    ):
-        if source.startswith("file:") and not Path(source.removeprefix("file:")).is_file():
-            yield f"{key}: {source.removeprefix('file:')} is missing"
+    backbone = recipe.segmenter.backbone.weights
+    own = Path(backbone.removeprefix("file:"))
+    if "segmenter" in trained and backbone.startswith("file:") and not own.is_file():
+        yield f"segmenter.backbone.weights: {own} is missing"
+    yield from weights_problems(recipe)

@@ -4,7 +4,7 @@ GPU hours are an estimate: FLOP counts of the networks at the rate of a named GP
 is not counted but guessed stands here with its reason.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -13,9 +13,11 @@ from ruamel.yaml import YAML
 from tabulate import tabulate  # type: ignore[import-untyped]
 
 from scan_core.datasets.archives import ARCHIVES, BACKBONE_ARCHIVES
-from scan_core.datasets.formats import FORMATS
+from scan_core.datasets.formats import archives_of
 from scan_core.errors import InputError
-from scan_core.params.grid import Cell, cell_of, cells_of, rows_of
+from scan_core.params.data_names import images_of
+from scan_core.params.grid import Cell, cell_of, cells_of, rows_of, trained_stages
+from scan_core.params.needed_files import used_benchmarks
 from scan_core.params.schema.grids import Params
 from scan_core.params.schema.recipe import Recipe
 from scan_core.params.settings import TestSettings, settings_table
@@ -121,9 +123,12 @@ def plan(params: Params, gpus: Gpus, jobs: Mapping[str, tuple[int, int]]) -> str
         known = [hours, hours / gpus.count] if hours else ["–", "–"]
         work.append([rule, models, amount, ", ".join(sorted(tflop)), *known])
     header = ["rule", "models", "work", "precision", "GPU hours", f"hours on {gpus.count}"]
-    disk = list(_disk(recipe, cells))
+    trained = trained_stages(recipe, grids)
+    read = _read_images(recipe, trained)
+    archives = _archives(recipe, read, trained)
+    disk = list(_disk(recipe, cells, read, archives))
     disk.append(("together", sum(size for _, size in disk)))
-    by_hand = [(name, ARCHIVES[name].how_to_obtain) for name in _archives(recipe)]
+    by_hand = [(name, ARCHIVES[name].how_to_obtain) for name in archives]
     told = [f"{recipe.datasets.root}/manual/{name}: {how}" for name, how in by_hand if how]
     return "\n\n".join(
         [
@@ -136,7 +141,7 @@ def plan(params: Params, gpus: Gpus, jobs: Mapping[str, tuple[int, int]]) -> str
             "slurm/profile.yaml names the GPUs. Without an estimate (–): the recipe `mini`\nneeds "
             "no GPU, about eight minutes on two cores for everything.",
             _table(["disk, estimated", "GB"], disk),
-            f"Files of the data, about: {_files(recipe):,}",
+            f"Files of the data, about: {_files(recipe, read):,}",
             "\n  ".join(["To be obtained by hand:", *(told or ["nothing"])]),
         ]
     )
@@ -161,14 +166,16 @@ def _work(
     images = sum(one.steps * one.batch_size for one in trained)
     precision = _precision(recipe.segmenter.training.precision)
     steps = f"{sum(one.steps for one in trained):,} steps"
-    yield "train_segmenter", len(trained), steps, {precision: images * flops.training}
+    if trained:
+        yield "train_segmenter", len(trained), steps, {precision: images * flops.training}
 
     miners = [cell.mining_recipe for cell in _distinct(cells, "pairs")]
     mined = sum(map(_mined_images, miners))
     pairs = recipe.clip_finetune.pairs
     tflop = {_of_the_rest(pairs.precision): mined * flops.proposals}
     tflop[pairs.precision] = tflop.get(pairs.precision, 0) + mined * pairs.proposals * flops.crop
-    yield "mine_mask_text_pairs", len(miners), f"{mined:,} images", tflop
+    if miners:
+        yield "mine_mask_text_pairs", len(miners), f"{mined:,} images", tflop
 
     tuned = [cell.mining_recipe for cell in _distinct(cells, "finetuned_clip")]
     read = [_mined_images(one) * PAIRS_PER_IMAGE * one.clip_finetune.epochs for one in tuned]
@@ -177,7 +184,8 @@ def _work(
     precision = _precision(recipe.clip_finetune.precision)
     # A crop forwards and backwards, and the whole image forwards.
     tflop = {precision: sum(read) * 4 * flops.crop}
-    yield "finetune_clip", len(tuned), f"about {tuning_steps:,} steps", tflop
+    if tuned:
+        yield "finetune_clip", len(tuned), f"about {tuning_steps:,} steps", tflop
 
     images, passes, tflop = 0, 0, {}
     for (_, benchmark), settings in evaluated.items():
@@ -209,8 +217,9 @@ def _precision(of_fabric: str) -> str:
 
 
 def _distinct(cells: Sequence[Cell], stage: str) -> list[Cell]:
-    """A cell for each variant of a stage."""
-    return list({cell.names[stage]: cell for cell in cells}.values())
+    """A cell for each variant of a stage that is made, and not taken from a file."""
+    made = (cell for cell in cells if stage in cell.names and not cell.imported(stage))
+    return list({cell.names[stage]: cell for cell in made}.values())
 
 
 def _mined_images(recipe: Recipe) -> int:
@@ -218,28 +227,41 @@ def _mined_images(recipe: Recipe) -> int:
     return min(train, recipe.clip_finetune.pairs.images or train)
 
 
-def _files(recipe: Recipe) -> int:
+_Images = Mapping[str, Mapping[str, int | None]]
+
+
+def _read_images(recipe: Recipe, trained: Collection[str]) -> _Images:
+    """Benchmark -> the splits that are converted, and their images."""
+    names = used_benchmarks(recipe, bool(trained))
+    return {name: images_of(recipe, name, bool(trained)) for name in names}
+
+
+def _files(recipe: Recipe, read: _Images) -> int:
     """Image and label map of every raw image, once for each format, and what is converted."""
     raw: dict[str, int] = {}
     converted = 0
-    for benchmark in recipe.datasets.benchmarks.values():
-        images = sum(number or 0 for number in benchmark.images.values())
-        raw[benchmark.format] = max(raw.get(benchmark.format, 0), images)
-        converted += images * (2 if benchmark.format == "ade20k_847" else 1)
+    for name, splits in read.items():
+        kind = recipe.datasets.benchmarks[name].format
+        images = sum(number or 0 for number in splits.values())
+        raw[kind] = max(raw.get(kind, 0), images)
+        converted += images * (2 if kind == "ade20k_847" else 1)
     return 2 * sum(raw.values()) + converted
 
 
-def _disk(recipe: Recipe, cells: Sequence[Cell]) -> Iterator[tuple[str, float]]:
+def _disk(
+    recipe: Recipe, cells: Sequence[Cell], read: _Images, needed: Sequence[str]
+) -> Iterator[tuple[str, float]]:
     """What lies on the disk, and its 10⁹ bytes."""
-    archives = {name: ARCHIVES[name].approximate_gb for name in _archives(recipe)}
+    archives = {name: ARCHIVES[name].approximate_gb for name in needed}
     if archives:
         yield "archives (may be deleted once extracted)", sum(archives.values())
         unpacked = archives.keys() - set(BACKBONE_ARCHIVES.values())
         yield "extracted", sum(archives[name] for name in unpacked)
     converted = 0.0
-    for benchmark in recipe.datasets.benchmarks.values():
-        each = GB_PER_LABEL + (GB_PER_SMALLER_IMAGE if benchmark.format == "ade20k_847" else 0)
-        converted += each * sum(number or 0 for number in benchmark.images.values())
+    for name, splits in read.items():
+        is_copied = recipe.datasets.benchmarks[name].format == "ade20k_847"
+        each = GB_PER_LABEL + (GB_PER_SMALLER_IMAGE if is_copied else 0)
+        converted += each * sum(number or 0 for number in splits.values())
     yield "benchmarks", converted
     if sizes := GB.get(str(recipe.clip.architecture)):
         fused, beside, checkpoint = sizes
@@ -248,13 +270,16 @@ def _disk(recipe: Recipe, cells: Sequence[Cell]) -> Iterator[tuple[str, float]]:
         yield "checkpoints of trainings, while they run", checkpoint * segmenters
 
 
-def _archives(recipe: Recipe) -> list[str]:
+def _archives(recipe: Recipe, read: _Images, trained: Collection[str]) -> list[str]:
     """The archives that a recipe's data and backbone are made from."""
-    names: dict[str, None] = {}
+    names: list[str] = []
     if recipe.datasets.source == "download":
-        for benchmark in recipe.datasets.benchmarks.values():
-            names.update(dict.fromkeys(FORMATS[benchmark.format].archives))
+        splits: dict[str, set[str]] = {}
+        for name, of in read.items():
+            if recipe.datasets.benchmarks[name].raw is None:
+                splits.setdefault(recipe.datasets.benchmarks[name].format, set()).update(of)
+        names += archives_of(splits)
     backbone = recipe.segmenter.backbone.weights
-    if backbone.startswith("download:"):
-        names[BACKBONE_ARCHIVES[backbone.removeprefix("download:")]] = None
-    return list(names)
+    if "segmenter" in trained and backbone.startswith("download:"):
+        names.append(BACKBONE_ARCHIVES[backbone.removeprefix("download:")])
+    return names

@@ -69,11 +69,40 @@ def code_note(evaluations: Iterable[Path]) -> str:
     return f"Made by other code than the present of {named}." if scripts else ""
 
 
-def code_of(weights: Path) -> dict[str, str]:
-    """Script -> hash of the code, of all that has made a file of weights; read without PyTorch."""
+def imported_note(evaluations: Iterable[Path]) -> str:
+    """What to say of weights that were not trained here; empty where all were.
+
+    Args:
+        evaluations: `metrics.json` of each.
+    """
+    stages: dict[str, set[str]] = {}
+    for path in evaluations:
+        recorded = json.loads(path.read_text(encoding="utf-8")).get("imported", {})
+        for stage, file in recorded.items():
+            text = f"`{file['file']}` (`{file['kind']}`, SHA-256 `{file['sha256']}`)"
+            stages.setdefault(text, set()).add(_IMPORTED[stage])
+    said = "; ".join(f"{', '.join(sorted(of))}: {text}" for text, of in stages.items())
+    return f"Weights that come from a file: {said}." if said else ""
+
+
+_IMPORTED = {
+    "clip": "CLIP",
+    "segmenter": "segmenter",
+    "finetuned_clip": "fine-tuned CLIP",
+    "initial_weights": "start of the segmenter's training",
+}
+
+
+def weights_made_by(weights: Path) -> dict[str, dict[str, Any]]:
+    """What a file of weights was made by, read without PyTorch.
+
+    Returns:
+        `code`, script -> hash, and `imported`, stage -> kind, name and SHA-256 of a file.
+    """
     with weights.open("rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    return dict(json.loads(header["__metadata__"]["scan"]).get("code", {}))
+    about = json.loads(header["__metadata__"]["scan"])
+    return {key: dict(about[key]) for key in ("code", "imported") if key in about}
 
 
 def provenance(
@@ -85,10 +114,12 @@ def provenance(
         script: that makes them.
         code: hash of its code.
         part: of the recipe, that they depend on.
-        made_from: headers of the weights that it reads, whose code is kept.
+        made_from: headers of the weights that it reads, whose code and imported files are kept.
     """
     known = {name: of for header in made_from for name, of in header.get("code", {}).items()}
+    files = {name: of for header in made_from for name, of in header.get("imported", {}).items()}
     return {
+        **({"imported": files} if files else {}),
         "recipe_part": dict(part),
         "code": {**known, script: code},
         "versions": {name: version(name) for name in _PACKAGES},

@@ -11,8 +11,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from scan_core.errors import InputError
+from scan_core.params.own_files import known
 from scan_core.params.schema.clip import Clip, ClipFinetune
-from scan_core.params.schema.fields import Block
+from scan_core.params.schema.fields import Block, weights_file
 from scan_core.params.schema.recipe import Recipe, ReleasedDefects
 from scan_core.params.schema.segmenter import Segmenter
 from scan_core.storage.files import json_digest, write_text
@@ -71,16 +72,19 @@ def read_part(path: Path) -> RecipePart:
 
 def clip_part(recipe: Recipe) -> RecipePart:
     """For CLIP's weights: its source, architecture and pre-training; prompts are put in later."""
+    if "clip" in recipe.imported:
+        return _imported_part(recipe, "clip")
     neutral = recipe.clip.model_copy(update={"prompts": "vild"})
     if neutral.source != "train":
         neutral = neutral.model_copy(update={"pretraining": None})
-    no_defects = ReleasedDefects(**dict.fromkeys(ReleasedDefects.model_fields, False))
-    return _part(recipe, clip=neutral, defects=no_defects)
+    return _part(recipe, clip=neutral, defects=_NO_DEFECTS)
 
 
 def segmenter_part(recipe: Recipe) -> RecipePart:
-    """For the training of the segmenter."""
-    return _part(recipe, segmenter=recipe.segmenter)
+    """For the training of the segmenter, or for its weights from a file."""
+    if "segmenter" in recipe.imported:
+        return _imported_part(recipe, "segmenter")
+    return _part(recipe, segmenter=_segmenter(recipe))
 
 
 def pairs_part(recipe: Recipe) -> RecipePart:
@@ -102,19 +106,77 @@ def pairs_part(recipe: Recipe) -> RecipePart:
         "precision": "32-true",
     }
     tuning = recipe.clip_finetune.model_copy(update=neutral)
-    return _part(recipe, segmenter=recipe.segmenter, clip_finetune=tuning)
+    return _part(recipe, segmenter=_segmenter(recipe), clip_finetune=tuning)
+
+
+def finetuned_clip_part(recipe: Recipe) -> RecipePart:
+    """For fine-tuning CLIP on the pairs, or for a fine-tuned one from a file."""
+    if "finetuned_clip" in recipe.imported:
+        return _imported_part(recipe, "finetuned_clip")
+    return model_part(recipe)
 
 
 def model_part(recipe: Recipe) -> RecipePart:
-    """For fine-tuning CLIP on the pairs, and for the model of segmenter and CLIPs."""
-    return _part(recipe, segmenter=recipe.segmenter, clip_finetune=recipe.clip_finetune)
+    """For the model of segmenter and CLIPs."""
+    tuned_here = "finetuned_clip" not in recipe.imported
+    tuning = recipe.clip_finetune if tuned_here else None
+    return _part(recipe, segmenter=_segmenter(recipe), clip_finetune=tuning)
+
+
+_NO_DEFECTS = ReleasedDefects(**dict.fromkeys(ReleasedDefects.model_fields, False))
+
+
+def _imported_part(recipe: Recipe, stage: str) -> RecipePart:
+    """For weights from a file: the architecture that they have to fit, and nothing else."""
+    neutral = {"source": "clip:-", "prompts": "vild", "pretraining": None, "pretrained": "none"}
+    return RecipePart(
+        seed=0,
+        defects=_NO_DEFECTS,
+        clip=recipe.clip.model_copy(update=neutral),
+        segmenter=_segmenter(recipe) if stage == "segmenter" else None,
+        clip_finetune=None,
+    )
+
+
+def _segmenter(recipe: Recipe) -> Segmenter:
+    """With contents in place of the paths of weights, and neutral where no training reads it."""
+    segmenter = recipe.segmenter
+    source, initial = by_content(segmenter.source), by_content(segmenter.initial_weights)
+    values: dict[str, Any] = {"source": source, "initial_weights": initial}
+    if "segmenter" in recipe.imported:
+        values |= {name: _ones(getattr(segmenter, name)) for name in _OF_TRAINING}
+        values |= {"initial_weights": "none", "logit_scale": 1.0}
+        values["backbone"] = segmenter.backbone.model_copy(update={"weights": "none"})
+    return segmenter.model_copy(update=values)
+
+
+_OF_TRAINING = ("input", "loss", "augmentation", "training")
+
+
+def _ones(block: Block) -> Block:
+    """A block with 1 in place of every number."""
+
+    def neutral(value: Any) -> Any:
+        if isinstance(value, list):
+            return [1] * len(value)
+        return "32-true" if isinstance(value, str) else False if isinstance(value, bool) else 1
+
+    values = {key: neutral(value) for key, value in block.model_dump().items()}
+    return type(block).model_validate(values)
+
+
+def by_content(source: str) -> str:
+    """A source of weights with its file's digest in place of the path, which does not count."""
+    file = weights_file(source)
+    return f"{file[0]}:{known(file[1])}" if file else source
 
 
 def _part(recipe: Recipe, **blocks: Any) -> RecipePart:
+    clip = recipe.clip.model_copy(update={"source": by_content(recipe.clip.source)})
     values: dict[str, Any] = {
         "seed": recipe.seed,
         "defects": recipe.defects,
-        "clip": recipe.clip,
+        "clip": clip,
         "segmenter": None,
         "clip_finetune": None,
         **blocks,

@@ -106,6 +106,8 @@ def model_card(
     name = document["recipe"]
     recipe = document["recipes"][name]
     images = results.drop_duplicates("benchmark")
+    splits = data["benchmarks"].get(recipe["datasets"]["train"], {}).get("splits", {})
+    training = splits.get("train", {})
     counts = zip(images["benchmark"], images["images"], strict=True)
     folder = FileSystemLoader(Path(__file__).parent)
     card = Environment(loader=folder, undefined=StrictUndefined, keep_trailing_newline=True)
@@ -116,9 +118,7 @@ def model_card(
         weights=WEIGHTS,
         default_settings=json.dumps(header["test_settings"]["default"]),
         data=data,
-        training_images=data["benchmarks"][recipe["datasets"]["train"]]["splits"]["train"][
-            "images"
-        ],
+        training_images=training.get("images"),
         table=main_table(results).markdown(),
         images=", ".join(f"`{benchmark}` {count}" for benchmark, count in counts),
         parameters=parameters,

@@ -56,10 +56,10 @@ def load_evaluations(paths: Iterable[Path], external: Iterable[Path] = ()) -> pd
 
     Returns:
         columns recipe, variant, benchmark, class_count, images, classifier (a key of the results),
-        name (of the classifier or method, for people), external, and the metrics; of each metric
-        `_low` and `_high`, its interval over the images, and `_gain`, `_gain_low`, `_gain_high`,
-        how much the whole model is above the classifier. Benchmark and name are categories in the
-        order in which tables show them.
+        name (of the classifier or method, for people), external, imported (whether weights come
+        from a file), and the metrics; of each metric `_low` and `_high`, its interval over the
+        images, and `_gain`, `_gain_low`, `_gain_high`, how much the whole model is above the
+        classifier. Benchmark and name are categories in the order in which tables show them.
 
     Raises:
         InputError: damaged, a benchmark that is there twice, or results of several models.
@@ -212,7 +212,7 @@ def excludes_zero(low: Any, high: Any) -> Any:
 def _load_evaluation(path: Path) -> pd.DataFrame:
     record = read_json(path, "evaluate again")
     try:
-        about = {key: record[key] for key in _ABOUT}
+        about = {key: record[key] for key in _ABOUT} | {"imported": bool(record.get("imported"))}
         rows = [
             about
             | {"classifier": classifier}

@@ -341,7 +341,8 @@ def published_table(results: pd.DataFrame, architecture: str) -> Table:
 
     Our difference to the paper is by the paper's rule, `miou_d2_v06`, on every benchmark. The best
     published value of each column is marked, on PC459 that of each rule; doubtful ones are not
-    among them.
+    among them. With weights from a file the table also says whether we are within 0.1 points of
+    the paper's numbers, which are rounded to that.
 
     Args:
         results: see `load_evaluations`.
@@ -376,6 +377,8 @@ def published_table(results: pd.DataFrame, architecture: str) -> Table:
         if len(paper):
             above.insert(1, rows.loc[paper.index].drop(columns="reading"))
             above.insert(2, _difference(ours, paper.iloc[0]))
+            if ours["imported"].any():
+                above.insert(3, _agreement(ours, paper.iloc[0]))
     table = pd.concat([*above, rows], ignore_index=True)
     reading = table.pop("reading")
     trusted = reading.notna() & (reading != "doubtful")
@@ -450,8 +453,7 @@ def _by_rule(scored: pd.DataFrame, name: str, architecture: str) -> pd.DataFrame
 
 def _difference(ours: pd.DataFrame, paper: "pd.Series[Any]") -> pd.DataFrame:
     """Percentage points between our results, by the paper's rule, and the paper's."""
-    values = 100 * ours.set_index(ours["benchmark"].astype(str))[_RULES[0]]
-    points = {c: values.get(b, np.nan) - paper[c] for b, c in PAPER_BENCHMARKS.items()}
+    points = _points(ours, paper)
     # Adding zero makes a rounded −0 positive.
     cells = {
         c: MISSING if np.isnan(v) else f"{round(v, 2) + 0.0:+.2f}".replace("-", _MINUS)
@@ -460,6 +462,26 @@ def _difference(ours: pd.DataFrame, paper: "pd.Series[Any]") -> pd.DataFrame:
     about = dict.fromkeys(_ABOUT, MISSING)
     about |= {"method": f"ours − {paper['method']}", "PC459_rule": _RULES[0]}
     return pd.DataFrame([about | cells])
+
+
+def _agreement(ours: pd.DataFrame, paper: "pd.Series[Any]") -> pd.DataFrame:
+    """Whether our results, by the paper's rule, are within 0.1 points of the paper's."""
+    cells = {
+        c: MISSING if np.isnan(v) else "yes" if abs(v) < _ROUNDED + 1e-9 else "no"
+        for c, v in _points(ours, paper).items()
+    }
+    about = dict.fromkeys(_ABOUT, MISSING)
+    about |= {"method": f"within {_ROUNDED:g} of {paper['method']}", "PC459_rule": _RULES[0]}
+    return pd.DataFrame([about | cells])
+
+
+_ROUNDED = 0.1
+
+
+def _points(ours: pd.DataFrame, paper: "pd.Series[Any]") -> dict[str, float]:
+    """Column -> percentage points between our result, by the paper's rule, and the paper's."""
+    values = 100 * ours.set_index(ours["benchmark"].astype(str))[_RULES[0]]
+    return {c: values.get(b, np.nan) - paper[c] for b, c in PAPER_BENCHMARKS.items()}
 
 
 def _about_external(results: pd.DataFrame, benchmarks: Sequence[str]) -> str:

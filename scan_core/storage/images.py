@@ -143,6 +143,16 @@ def read_label(path: Path, sha256: str = "") -> NDArray[np.integer]:
     return values // _STRETCHED[depth] if color_type == _GREY else values
 
 
+def read_tiff(path: Path) -> NDArray[np.integer]:
+    """The values of a TIFF label map, (H, W) uint8 or uint16.
+
+    Raises:
+        InputError: missing, no TIFF, larger than `MOST_PIXELS`, or damaged.
+    """
+    with _opened(path, ("TIFF",)) as image:
+        return np.asarray(image)
+
+
 @contextmanager
 def _opened(
     file: Path | bytes,

@@ -92,6 +92,7 @@ class Run:
         model: a checkpoint for `Scan.from_checkpoint`.
         model_of: key of the run whose model was evaluated.
         data: benchmark -> split that was used.
+        weights: name of a file that weights come from -> its SHA-256.
         ended: seconds since the epoch; None: unknown.
         seconds: that it took.
         children: runs below this one.
@@ -109,6 +110,7 @@ class Run:
     model: Path | None = None
     model_of: str | None = None
     data: Mapping[str, str] = field(default_factory=dict)
+    weights: Mapping[str, str] = field(default_factory=dict)
     ended: float | None = None
     seconds: float = 0.0
     children: tuple["Run", ...] = ()
@@ -140,7 +142,7 @@ class Run:
         if self.model:
             files.append(self.model)
         content = [self.key, self.all_tags, self.params, self.metrics, curves]
-        about = [self.documents, self.data, self.ended, self.seconds]
+        about = [self.documents, self.data, self.weights, self.ended, self.seconds]
         return json_digest([content, about, [file_digest(file) for file in files]])
 
 
@@ -209,6 +211,7 @@ def _model(report: Report, results: Results) -> Run:
         tags | _origin_tags(header),
         flat(header.get("recipe_part", {})),
         model=report.weights,
+        weights={file["file"]: file["sha256"] for file in header.get("imported", {}).values()},
     )
 
 
@@ -360,6 +363,8 @@ def _header(weights: Path) -> dict[str, Any]:
 def _origin_tags(header: Mapping[str, Any]) -> dict[str, str]:
     """Where weights come from, of the header's record: versions, commit, machine, threads."""
     tags = {f"version.{name}": str(v) for name, v in header.get("versions", {}).items()}
+    for stage, file in header.get("imported", {}).items():
+        tags[f"imported.{stage}"] = f"{file['kind']}:{file['file']} sha256:{file['sha256']}"
     if commit := header.get("commit"):
         tags |= {"git_commit": commit, "mlflow.source.git.commit": commit}
     return tags | {key: str(header[key]) for key in ("machine", "threads") if key in header}

@@ -153,6 +153,7 @@ class _Sync:
             run_id, there = begun.info.run_id, recorded_points(client, begun)
             start = begun.info.start_time / 1000
         inputs = [self._dataset(name, split) for name, split in run.data.items()]
+        inputs += [_weights(name, digest) for name, digest in run.weights.items()]
         client.log_inputs(run_id, inputs, [LoggedModelInput(model)] if model else [])
         last = max((step for _, step in run.curves), default=0) or 1
         missing = [(*key, value) for key, value in run.curves.items() if key not in there]
@@ -243,3 +244,10 @@ class _Sync:
             if model := self._logged_model(run_id):
                 self.client.delete_logged_model(model)
         logging.info("%s is replaced", run.info.run_name)
+
+
+def _weights(name: str, digest: str) -> DatasetInput:
+    """A file of weights as an input; MLflow keeps 36 characters of a digest."""
+    source = json.dumps({"sha256": digest})
+    dataset = Dataset(name=name, digest=digest[:36], source_type="local", source=source)
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", "weights")])

@@ -1,4 +1,4 @@
-"""CLIP's weights: from the package, a file, open_clip's collection, or training."""
+"""CLIP's weights: from the package, open_clip's collection, or training."""
 
 from pathlib import Path
 
@@ -11,7 +11,6 @@ from scan_core.models.checkpoints import load_strict
 from scan_core.models.clip import build_clip, pretrained_config, tokenizer_for
 from scan_core.models.packaged.files import load_packaged, packaged_file
 from scan_core.params.schema.clip import Clip, ClipArchitecture
-from scan_core.storage.weights import load_foreign
 from scan_core.training.clip_pretrain import pretrain_clip
 from scan_core.training.loop import Record
 
@@ -44,13 +43,9 @@ def obtain_clip(
     kind, _, source = clip.source.partition(":")
     if isinstance(clip.architecture, ClipArchitecture):
         model = build_clip(clip.architecture.model_dump())
-    elif kind == "open_clip":
-        model = download_clip(clip.architecture, source)
     else:
-        model = build_clip(clip.architecture)
-    if kind == "file":
-        load_strict(model, load_foreign(Path(source)), source)
-    elif kind == "packaged":
+        model = download_clip(clip.architecture, source)
+    if kind == "packaged":
         path = packaged_file(source, "clip.source")
         load_strict(model, load_packaged(path)[0], str(path))
     if kind != "train":
@@ -74,7 +69,7 @@ def download_clip(architecture: str, tag: str) -> CLIP:
     except Exception as error:  # open_clip and the hub raise errors of many kinds
         raise InputError(
             f"clip.source: the weights open_clip:{tag} cannot be fetched ({error}). Without "
-            "access to the internet, fetch them elsewhere and use 'file:<path>'."
+            "access to the internet, fetch them elsewhere and use 'clip:<path>'."
         ) from None
     load_strict(model, fetched.state_dict(), f"open_clip:{tag}")
     return model

@@ -19,11 +19,12 @@ from scan_core.evaluation.confusion import count_pixels, mean_iou
 from scan_core.inference.assembly import assemble
 from scan_core.inference.class_map import class_maps
 from scan_core.inference.scan import Scan
-from scan_core.models.checkpoints import import_foreign
+from scan_core.models.checkpoints import import_foreign, start_from
 from scan_core.models.dropout import sample_noise
 from scan_core.models.preprocessing import backbone_input, resize_for_clip
 from scan_core.params.provenance import package_hash
 from scan_core.params.recipe_part import RecipePart, as_text
+from scan_core.params.schema.fields import weights_file
 from scan_core.params.schema.segmenter import Augmentation, Segmenter
 from scan_core.storage.files import file_digest
 from scan_core.training.batches import (
@@ -57,6 +58,7 @@ def train_segmenter(
     workers: int = 1,
     micro_batches: int = 1,
     record: Record | None = None,
+    initial_weights: str = "none",
 ) -> tuple[Scan, Path, bool]:
     """Train the segmenter.
 
@@ -71,6 +73,7 @@ def train_segmenter(
         workers: processes that read images, per device.
         micro_batches: per step and device (gradient accumulation).
         record: see `loop.train`.
+        initial_weights: kind and path of a checkpoint to start from; see `models.checkpoints`.
 
     Returns:
         the trained model, the record of the training, and whether this is the first process.
@@ -86,6 +89,8 @@ def train_segmenter(
     scan = assemble(part, clip_file)
     if backbone_file is not None:
         import_foreign(scan.network, backbone_file, "backbone")
+    if initial := weights_file(initial_weights):
+        start_from(scan.network, Path(initial[1]), initial[0], scan.header["architecture"])
     scan.network.to(fabric.device)
     images = BenchmarkImages(index_file, "train")
     has_validation = "val" in images.index.splits

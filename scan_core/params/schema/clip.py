@@ -7,6 +7,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, Tag, model_validator
 from scan_core.params.clips import clip_config, clip_models
 from scan_core.params.schema.fields import (
     TABLE_OR_VALUE,
+    WEIGHTS,
     BatchSize,
     Block,
     Count,
@@ -20,6 +21,8 @@ from scan_core.params.schema.fields import (
     Weight,
     Width,
     source,
+    weights_file,
+    weights_source,
 )
 
 
@@ -73,16 +76,20 @@ class ClipPretraining(Block):
 class Clip(Block):
     """The frozen vision–language model."""
 
-    source: Annotated[str, source("train", prefixes=("packaged:", "open_clip:", "file:"))]
+    source: Annotated[
+        str,
+        source("train", prefixes=("packaged:", "open_clip:", *(f"{k}:" for k in WEIGHTS["clip"]))),
+    ]
     """`train` a small one, `packaged:<name>` (`mini_clip` comes with the package),
-    `open_clip:<pretrained tag>`, or `file:<path>`."""
+    `open_clip:<pretrained tag>`, or a file: `scan:<path>` of the release, `clip:<path>`,
+    `finetuned_clip:<path>`, or `model:<path>` of this project (docs/weights.md)."""
     architecture: Annotated[
         Annotated[str, Tag("[value]")] | Annotated[ClipArchitecture, Tag("[table]")],
         TABLE_OR_VALUE,
     ]
     """open_clip's model name (docs/clips.md), or the dimensions of a small one."""
     pretrained: str | None = None
-    """With `file:` and a model name: open_clip's tag of the weights in the file, or of those that
+    """With a file and a model name: open_clip's tag of the weights in the file, or of those that
     they were fine-tuned from, such as `openai`: its table says which activation and which mean and
     deviation of pixels they want. `none`: those of the architecture and of CLIP's first weights."""
     pretraining: ClipPretraining | None = None
@@ -99,7 +106,7 @@ class Clip(Block):
             raise ValueError(
                 "'pretraining' must be null, unless 'source' is 'train' or 'packaged:...'"
             )
-        of_any_size = self.source.startswith("file:")
+        of_any_size = weights_file(self.source) is not None
         if not of_any_size and small != isinstance(self.architecture, ClipArchitecture):
             raise ValueError(
                 "'architecture' must list dimensions with 'source: train' or 'packaged:...', and "
@@ -116,12 +123,22 @@ class Clip(Block):
         return self
 
     @property
+    def vision_blocks(self) -> int | None:
+        """Blocks of the image tower; None where only open_clip, which is not here, knows."""
+        if isinstance(self.architecture, ClipArchitecture):
+            return self.architecture.vision_layers
+        return clip_config(self.architecture)["vision_cfg"]["layers"] if clip_models() else None
+
+    @property
     def tag(self) -> str | None:
         """open_clip's tag, whose table says what the weights want; None: there is none."""
         if self.source.startswith("open_clip:"):
             return self.source.removeprefix("open_clip:")
-        of_a_file = self.source.startswith("file:") and self.pretrained != "none"
+        of_a_file = weights_file(self.source) is not None and self.pretrained != "none"
         return self.pretrained if of_a_file else None
+
+
+FinetunedSource = Annotated[str, weights_source("train", WEIGHTS["finetuned_clip"])]
 
 
 class MaskTextPairs(Block):
@@ -140,6 +157,9 @@ class MaskTextPairs(Block):
 class ClipFinetune(Block):
     """Fine-tuning of CLIP's image tower on masked crops; the text tower stays frozen."""
 
+    source: FinetunedSource = "train"
+    """`train`, or a file that holds the fine-tuned CLIP: `scan:<path>` or `finetuned_clip:<path>`
+    of the release, `clip:<path>` or `model:<path>` of this project (docs/weights.md)."""
     contextual_shift: bool
     """`false` fine-tunes, and then also tests, without the contextual shift (ablation)."""
     pairs: MaskTextPairs

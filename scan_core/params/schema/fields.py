@@ -51,6 +51,26 @@ InferencePrecision = Literal["float32", "tf32", "bfloat16", "float16"]
 PromptSet = Literal["vild", "imagenet", "single"]
 
 
+# Stage -> the kinds of files that hold its weights; see docs/weights.md.
+WEIGHTS = {
+    "clip": ("scan", "finetuned_clip", "clip", "model"),
+    "segmenter": ("scan", "segmenter", "model"),
+    "finetuned_clip": ("scan", "finetuned_clip", "clip", "model"),
+}
+# What a training of the segmenter can start from.
+INITIAL_WEIGHTS = ("mask2former", "scan", "segmenter", "model")
+
+# Kind -> what a file of this kind holds.
+WEIGHTS_HOLD = {
+    "scan": "a whole SCAN by the release's names, such as SCAN.pth",
+    "finetuned_clip": "a CLIP fine-tuned with open_clip, such as CS_CLIP.pt",
+    "mask2former": "a Mask2Former with the same Swin",
+    "clip": "a CLIP by open_clip's names, such as this project's clip.safetensors",
+    "segmenter": "a segmenter.safetensors of this project",
+    "model": "a model.safetensors of this project",
+}
+
+
 def source(*words: str, prefixes: tuple[str, ...] = ()) -> AfterValidator:
     """Check that a text is one of `words`, or begins with one of `prefixes` and goes on."""
 
@@ -105,3 +125,15 @@ def first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
     where = ".".join(str(part) for part in problem["loc"])
     return f"{where}: {problem['msg']}" if where else problem["msg"]
+
+
+def weights_source(word: str, kinds: tuple[str, ...]) -> AfterValidator:
+    """Check that a text is `word`, or names a file of one of the kinds."""
+    return source(word, prefixes=tuple(f"{kind}:" for kind in kinds))
+
+
+def weights_file(source: str) -> tuple[str, str] | None:
+    """Kind and path of the file that a source of weights names; None: no file of weights."""
+    kind, colon, path = source.partition(":")
+    is_file = colon and kind in {*INITIAL_WEIGHTS, *WEIGHTS["clip"]}
+    return (kind, path) if is_file else None

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from scan_core.params.schema.clip import Clip, ClipFinetune
 from scan_core.params.schema.datasets import Datasets
 from scan_core.params.schema.diagnosis import Diagnosis
-from scan_core.params.schema.fields import NULL_REMOVES, Block, Name, Seed
+from scan_core.params.schema.fields import NULL_REMOVES, Block, Name, Seed, weights_file
 from scan_core.params.schema.inference import Inference
 from scan_core.params.schema.segmenter import Segmenter
 
@@ -69,6 +69,22 @@ class Recipe(Block):
             return self.released_defects
         return ReleasedDefects(**dict.fromkeys(ReleasedDefects.model_fields, True))
 
+    @property
+    def imported(self) -> dict[str, tuple[str, str]]:
+        """Stage -> kind and path of the file that its weights come from; without other stages."""
+        sources = {
+            "clip": self.clip.source,
+            "segmenter": self.segmenter.source,
+            "finetuned_clip": self.clip_finetune.source,
+        }
+        files = {stage: weights_file(source) for stage, source in sources.items()}
+        return {stage: file for stage, file in files.items() if file}
+
+    @property
+    def trains(self) -> bool:
+        """Whether a training reads the training benchmark."""
+        return not {"segmenter", "finetuned_clip"} <= self.imported.keys()
+
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":
         self.check()
@@ -87,6 +103,7 @@ class Recipe(Block):
                     f"'inference.benchmarks' names '{name}', but 'datasets.benchmarks' has no "
                     "such benchmark with a 'val' split"
                 )
+        self._check_layers()
         for key in ("mask_threshold", "clip_weight", "replace_ratio", "ensemble"):
             table = getattr(self.inference, key)
             if not isinstance(table, dict):
@@ -98,3 +115,19 @@ class Recipe(Block):
                 )
             if strangers := [n for n in table if n not in known and n != "default"]:
                 raise ValueError(f"'inference.{key}' names the unknown benchmark '{strangers[0]}'")
+
+    def _check_layers(self) -> None:
+        """Refuse layers that the CLIP does not have."""
+        blocks = self.clip.vision_blocks
+        layers = {
+            "segmenter.semantic_integration.clip_layers": (
+                self.segmenter.semantic_integration.clip_layers
+            ),
+            "clip_finetune.replace_layers": self.clip_finetune.replace_layers,
+            "inference.replace_layers": self.inference.replace_layers,
+        }
+        for key, chosen in layers.items():
+            if blocks is not None and (beyond := [n for n in chosen if n > blocks]):
+                raise ValueError(
+                    f"'{key}' names layer {beyond[0]}, but this CLIP's image tower has {blocks}"
+                )

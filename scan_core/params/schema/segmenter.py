@@ -5,6 +5,8 @@ from typing import Annotated
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from scan_core.params.schema.fields import (
+    INITIAL_WEIGHTS,
+    WEIGHTS,
     BatchSize,
     Block,
     Count,
@@ -18,6 +20,7 @@ from scan_core.params.schema.fields import (
     Weight,
     Width,
     source,
+    weights_source,
 )
 
 
@@ -211,9 +214,19 @@ class SegmenterInput(Block):
         return self
 
 
+SegmenterSource = Annotated[str, weights_source("train", WEIGHTS["segmenter"])]
+InitialWeights = Annotated[str, weights_source("none", INITIAL_WEIGHTS)]
+
+
 class Segmenter(Block):
     """The proposal network and its training."""
 
+    source: SegmenterSource = "train"
+    """`train`, or a file that holds the segmenter: `scan:<path>` of the release, `segmenter:<path>`
+    or `model:<path>` of this project (docs/weights.md)."""
+    initial_weights: InitialWeights = "none"
+    """Weights that the training starts from: `mask2former:<path>` (backbone and pixel decoder),
+    `scan:<path>`, `segmenter:<path>` or `model:<path>`."""
     logit_scale: LogitScale
     """Factor of the cosine similarities in the classification loss; `learned`: CLIP's own. The
     released model uses 100."""

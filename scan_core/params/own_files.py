@@ -1,0 +1,69 @@
+"""What a person's own files hold: by content (files), or by names, sizes and times (folders)."""
+
+import json
+import os
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from scan_core.storage.files import file_digest, json_digest, write_text
+
+# What a run knows of a person's own files, for its jobs, whose processes read the workflow again.
+_KNOWN = "SCAN_OWN_FILES"
+# Of Snakemake, where digests of files outlive a run.
+_MEMORY = Path(".snakemake/params")
+
+
+@cache
+def known(path: str) -> str | None:
+    """What a person's own file or folder holds, as a hash; None: it is not there.
+
+    A run looks once: its jobs find the answer in their environment.
+    """
+    answers: dict[str, str | None] = json.loads(os.environ.get(_KNOWN) or "{}")
+    if path not in answers:
+        place = Path(path)
+        is_folder = place.is_dir()
+        file = _digest(place) if place.is_file() else None
+        answers[path] = json_digest(sorted(_listing(path))) if is_folder else file
+        os.environ[_KNOWN] = json.dumps(answers)
+    return answers[path]
+
+
+def _digest(file: Path) -> str:
+    """A file's digest, which is read again where its size or time is another one."""
+    about = file.stat()
+    state = [about.st_size, about.st_mtime_ns]
+    remembered = _MEMORY / "digests" / f"{json_digest(str(file.resolve()))[:16]}.json"
+    try:
+        known_state, digest = json.loads(remembered.read_text(encoding="utf-8"))
+        if known_state == state:
+            return str(digest)
+    except (OSError, ValueError, TypeError):
+        pass  # not read before
+    digest = file_digest(file)
+    if _MEMORY.is_dir():
+        write_text(remembered, json.dumps([state, digest]))
+    return digest
+
+
+def _listing(folder: str) -> Iterator[tuple[str, int, int]]:
+    """Name, size and time of change of every file below a folder; links are followed."""
+    seen, waiting = set[tuple[int, int]](), [folder]
+    while waiting:
+        here = waiting.pop()
+        about = Path(here).stat()
+        if (about.st_dev, about.st_ino) in seen:
+            continue  # a link to a folder above
+        seen.add((about.st_dev, about.st_ino))
+        with os.scandir(here) as entries:
+            for entry in entries:
+                try:
+                    if entry.is_dir():
+                        waiting.append(entry.path)
+                    else:
+                        of_file = entry.stat()
+                        name = os.path.relpath(entry.path, folder)
+                        yield name, of_file.st_size, of_file.st_mtime_ns
+                except OSError:
+                    continue  # a link to nowhere
