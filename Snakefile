@@ -25,6 +25,7 @@ wildcard_constraints:
     imported=one_of(IMPORTED),
     shard=r"\d+",
     evaluation=one_of(EVALUATIONS),
+    diagnosed=one_of(Path(path).parent.name for path in DIAGNOSED.values()),
     method=one_of(GIVEN),
     scores=one_of(folder for of in GIVEN.values() for _, folder in of.values()),
     picture=one_of(EVALUATED),
@@ -40,6 +41,7 @@ rule all:
     input:
         rules.datasets.input,
         of_every_benchmark("metrics.json"),
+        DIAGNOSES,
         GRID_TABLES,
         rules.tables.output,
         rules.figures.output,
@@ -56,6 +58,13 @@ rule train:
         result("model", MAIN_MODEL),
     message:
         f"The model of the recipe {RECIPE_NAME} is trained"
+
+
+rule diagnoses:
+    input:
+        DIAGNOSED.values(),
+    message:
+        f"The main model of the recipe {RECIPE_NAME} is diagnosed"
 
 
 rule packaged_weights:

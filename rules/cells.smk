@@ -223,6 +223,26 @@ def evaluation(model, benchmark):
     return f"{RESULTS}/eval/{model}/{benchmark}-{short_hash(made_of)}"
 
 
+@cache
+def settings_of_diagnosis(benchmark):
+    """The settings that the main model is diagnosed with: those of its classifiers."""
+    own = resolve_settings(MAIN.model_recipe, benchmark)
+    return EvaluationSettings.of_classifiers(own).as_dict()
+
+
+@cache
+def diagnosis(benchmark):
+    """The folder of the main model's diagnosis, named by what it depends on."""
+    made_of = [
+        settings_of_diagnosis(benchmark),
+        scored_by(RECIPE, benchmark),
+        VARIANTS[benchmark],
+        RECIPE.diagnosis.images,
+    ]
+    folder = f"{benchmark}-{short_hash(made_of)}"
+    return f"{RESULTS}/diagnosis/{MAIN_MODEL}/{folder}"
+
+
 def of_every_benchmark(*files):
     """Files of the main model's evaluation, for every benchmark."""
     return [
@@ -237,6 +257,9 @@ def plan_of_grid(grid, every_seed):
     return [{**row, "evaluation": where(row)} for row in rows]
 
 
+DIAGNOSED = {name: f"{diagnosis(name)}/diagnosis.json" for name in EVALUATED}
+# Those that figures, report and MLflow show.
+DIAGNOSES = list(DIAGNOSED.values()) if RECIPE.diagnosis.enabled else []
 # The names of all evaluations that any target may ask for.
 EVALUATIONS = {
     Path(evaluation(model, name)).name for model in MODELS for name in EVALUATED

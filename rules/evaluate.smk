@@ -86,6 +86,50 @@ rule evaluate:
         " 2> {log:q}"
 
 
+rule diagnose:
+    input:
+        model=result("model", MAIN_MODEL),
+        index=of_data("index.json", "diagnosed"),
+        labels=lambda wildcards: ancient(
+            f"{FOLDERS[name_of(wildcards.diagnosed)]}/labels"
+        ),
+        verification=of_data("verification.json", "diagnosed"),
+    output:
+        diagnosis=f"{RESULTS}/diagnosis/{MAIN_MODEL}/{{diagnosed}}/diagnosis.json",
+        ladder=f"{RESULTS}/diagnosis/{MAIN_MODEL}/{{diagnosed}}/ladder.csv",
+        counts=f"{RESULTS}/diagnosis/{MAIN_MODEL}/{{diagnosed}}/counts.npz",
+    log:
+        f"{LOGS}/diagnose/{{diagnosed}}.log",
+    benchmark:
+        f"{TIMINGS}/diagnose/{{diagnosed}}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        **ONE_GPU,
+        mem_mb=16000,
+        runtime=720,
+    params:
+        settings=lambda wildcards: handed(
+            settings_of_diagnosis(name_of(wildcards.diagnosed))
+        ),
+        classes=lambda wildcards: BENCHMARKS[name_of(wildcards.diagnosed)].classes,
+        images=RECIPE.diagnosis.images,
+        recipe=RECIPE_NAME,
+        variant=MAIN_MODEL,
+        benchmark=lambda wildcards: name_of(wildcards.diagnosed),
+        cache=f"{RESULTS}/text",
+        folder=subpath(output.diagnosis, parent=True),
+    message:
+        "Diagnosing the main model on {wildcards.diagnosed}"
+    shell:
+        "{resources.launcher} python -m workflow_scripts.diagnose --model {input.model:q} --index {input.index:q}"
+        " --classes {params.classes:q} --settings {params.settings:q} --images {params.images:q}"
+        " --recipe {params.recipe:q} --variant {params.variant:q} --benchmark {params.benchmark:q}"
+        " --output-folder {params.folder:q} --text-cache {params.cache:q} --workers {threads}"
+        f" --code {code('diagnose')}"
+        " 2> {log:q}"
+
+
 rule score_predictions:
     input:
         index=of_data("index.json", "scores"),

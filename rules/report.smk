@@ -35,6 +35,7 @@ REPORTED = {
         "figures": [f"{RESULTS}/figures"],
         "pictures": PICTURES,
     },
+    "diagnoses": DIAGNOSED if RECIPE.diagnosis.enabled else {},
 }
 # Record in MLflow -> its inputs, and what is recorded: everything of the recipe, or every grid with
 # all its seeds.
@@ -46,7 +47,7 @@ RECORDS = {
         + of_every_benchmark("metrics.json", "per_class.csv")
         + of_every_given("metrics.json")
         + [f"{RESULTS}/{leaf}" for leaf in ("tables", "figures", "release")]
-        + [*GRID_TABLES, *PICTURES],
+        + [*GRID_TABLES, *PICTURES, *DIAGNOSES],
         recorded(
             OF_RECIPE, GRIDS_OF_RECIPE, f"{RESULTS}/figures/ablation_", report=REPORTED
         ),
@@ -110,6 +111,7 @@ rule figures:
         given=of_every_given("metrics.json"),
         of_given_classes=of_every_given("per_class.csv"),
         grids=GRID_TABLES,
+        diagnoses=DIAGNOSES,
         curves=list(CURVES.values()),
     output:
         report(
@@ -133,6 +135,7 @@ rule figures:
     shell:
         "python -m workflow_scripts.figures --evaluation {input.metrics:q}"
         " --ablation {input.grids:q} --given {input.given:q}"
+        " --diagnosis {input.diagnoses:q}"
         f"{CURVES_OPTION}"
         " --output-folder {output:q} 2> {log:q}"
         f"{of_leaf('figures')}"
@@ -177,6 +180,7 @@ rule report_page:
         metrics=of_every_benchmark("metrics.json"),
         given=of_every_given("metrics.json"),
         grids=GRID_TABLES,
+        diagnoses=DIAGNOSES,
         figures=f"{RESULTS}/figures",
         pictures=PICTURES,
         sheets=[f"{FOLDERS[name]}/sheet.png" for name in USED],
@@ -198,6 +202,7 @@ rule report_page:
         "python -m workflow_scripts.report_page --evaluation {input.metrics:q}"
         " --ablation {input.grids:q} --given {input.given:q} --recipe-file {input.recipe:q}"
         " --architecture {params.architecture:q} --figures {input.figures:q}"
+        " --diagnosis {input.diagnoses:q}"
         " --pictures {input.pictures:q} --sheets {input.sheets:q} --timings {params.timings:q}"
         " --output {output:q} 2> {log:q}"
         f"{of_leaf('report_page')}"

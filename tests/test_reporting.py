@@ -15,6 +15,7 @@ from raw_data import png, written
 
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
+from scan_core.evaluation.intervals import save_resamples
 from scan_core.params.classifiers import CLASSIFIERS
 from scan_core.params.metric_names import METRICS
 from scan_core.reporting.draw import DRAWN, draw_panels
@@ -38,6 +39,7 @@ from scan_core.reporting.results import load_curves, load_evaluations, load_per_
 from scan_core.reporting.tables import (
     Table,
     benchmark_metrics,
+    claim_table,
     detail_table,
     load_published,
     main_table,
@@ -360,6 +362,55 @@ def test_training_curves(tmp_path):
     path.write_text('{"step": 1, "lo')
     with pytest.raises(InputError, match=r"metrics\.jsonl"):
         load_curves(path)
+
+
+def test_intervals_are_shown_and_differences_that_exclude_zero_marked(tmp_path):
+    path = evaluation(tmp_path, "mini_ade_36", miou=0.6)
+    record = json.loads(path.read_text())
+    record["intervals"] = {name: {"miou": [0.2, 0.65]} for name in CLASSIFIERS}
+    record["differences"] = {"clip_only": {"miou": [0.3, -0.01, 0.4]}}
+    record["differences"]["in_vocabulary"] = {"miou": [0.3, 0.1, 0.4]}
+    path.write_text(json.dumps(record))
+    results = load_evaluations([path])
+    table = main_table(results)
+    shown = {row[0]: row[-1] for row in table.cells.to_numpy() if "[" in row[-1]}
+    assert shown[CLASSIFIERS["combined"]] == "60.00 [20.0, 65.0]"
+    assert shown[CLASSIFIERS["clip_only"]] == "30.00 [20.0, 65.0]"
+    assert shown[CLASSIFIERS["in_vocabulary"]] == "30.00 [20.0, 65.0]*"
+    assert "over the images of the test set" in table.note
+    claims = claim_table(results).cells.to_numpy().tolist()
+    assert claims == [
+        ["mini_ade_36", "CLIP alone", "cannot be told", "+30.0 [−1.0, +40.0]"],
+        ["mini_ade_36", "in-vocabulary alone", "yes", "+30.0 [+10.0, +40.0]"],
+    ]
+
+
+def test_a_grid_of_one_seed_shows_intervals(tmp_path):
+    rows = []
+    for number, miou in enumerate((0.4, 0.5)):
+        folder = tmp_path / str(number)
+        metrics = dict.fromkeys(METRICS) | {"miou": miou}
+        bounds = dict.fromkeys(METRICS) | {"miou": [miou - 0.1, miou + 0.1]}
+        folder.mkdir()
+        contents = {"key": {"metrics": metrics, "intervals": bounds}}
+        (folder / "evaluation.json").write_text(json.dumps(contents))
+        drawn = {name: np.linspace(miou - 0.1, miou + 0.1, 9) for name in METRICS}
+        save_resamples(folder / "resamples.npz", {"key": drawn})
+        rows.append(
+            {
+                **{"seed": 0, "benchmark": "b", "values": {"inference.flip": bool(number)}},
+                **{"evaluation": str(folder / "evaluation.json"), "key": "key"},
+                "baseline": number == 0,
+            }
+        )
+    path = tmp_path / "grid.csv"
+    path.write_text(grid_csv("grid", rows))
+    (table, *_) = grid_tables(load_grid(path))
+    assert table.cells["b"].tolist() == ["40.00 [30.0, 50.0]", "50.00 [40.0, 60.0]*"]
+    assert "not over trainings" in table.note
+    written = pd.read_csv(path)
+    assert written["miou_gain"].tolist() == [0, 0.1]
+    assert written["miou_gain_low"].tolist() == [0, 0.1], "the pairs differ by the same amount"
 
 
 # Pictures

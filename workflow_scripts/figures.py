@@ -11,6 +11,7 @@ def figures(
     ablation: list[Path] = [],  # noqa: B006
     given: list[Path] = [],  # noqa: B006
     curves: dict[str, Path] = {},  # noqa: B006
+    diagnosis: list[Path] = [],  # noqa: B006
 ) -> None:
     """Draw the figures of a recipe, each as PNG, PDF and SVG.
 
@@ -21,10 +22,16 @@ def figures(
         ablation: CSV of each grid: ablation_GRID.
         given: metrics.json of predictions of other models, with per_class.csv beside it:
             per_class_BENCHMARK_METHOD.
+        diagnosis: diagnosis.json of each benchmark: ladder_BENCHMARK and calibration_BENCHMARK.
         curves: name of each training and its metrics.jsonl: curves_NAME, and its numbers as CSV.
     """
     from scan_core.reporting import figures as draw
     from scan_core.reporting import results as read
+    from scan_core.reporting.diagnosis import (
+        calibration_figure,
+        ladder_figure,
+        load_diagnosis,
+    )
     from scan_core.reporting.grids import grid_figure, load_grid
     from scan_core.storage.files import write_text
 
@@ -41,6 +48,9 @@ def figures(
         drawn[f"per_class_{name}_{method}"] = draw.per_class_figure(classes, name, method)
     for grid in map(load_grid, ablation):
         drawn[f"ablation_{grid.name}"] = grid_figure(grid)
+    for record in map(load_diagnosis, diagnosis):
+        drawn[f"ladder_{record['benchmark']}"] = ladder_figure(record)
+        drawn[f"calibration_{record['benchmark']}"] = calibration_figure(record)
     for name, path in curves.items():
         values = read.load_curves(path)
         drawn[f"curves_{name}"] = draw.training_figure(values, name)

@@ -17,6 +17,7 @@ def report_page(
     output: Path,
     ablation: list[Path] = [],  # noqa: B006
     given: list[Path] = [],  # noqa: B006
+    diagnosis: list[Path] = [],  # noqa: B006
     timings: Path | None = None,
 ) -> None:
     """Write one HTML page of all tables, figures and images of a recipe.
@@ -30,11 +31,13 @@ def report_page(
         figures: folder of PNG files.
         output: HTML to write.
         ablation: CSV of each grid.
+        diagnosis: diagnosis.json of each benchmark; their figures are among the others.
         given: metrics.json of predictions of other models.
         timings: folder of Snakemake's benchmark files.
     """
     from scan_core.params.frozen_recipe import load_frozen
     from scan_core.params.provenance import code_note, imported_note
+    from scan_core.reporting.diagnosis import load_diagnosis
     from scan_core.reporting.grids import load_grid
     from scan_core.reporting.report import origin, report_page
     from scan_core.reporting.results import load_evaluations
@@ -52,6 +55,7 @@ def report_page(
         sheets=sheets,
         origin=origin(date.today(), timings),
         note=f"{imported_note(evaluation)} {code_note(evaluation)}".strip(),
+        diagnoses=[load_diagnosis(path) for path in diagnosis],
     )
     write_text(output, page)
 

@@ -43,6 +43,7 @@ def tables(
     for name, table in {
         "main": made.main_table(results),
         "details": made.detail_table(results),
+        "claims": made.claim_table(results),
         "published": made.published_table(results, architecture),
     }.items():
         write_text(output_folder / f"{name}.csv", table.csv())

@@ -85,6 +85,7 @@ class ImageFeatures:
         embeddings: (Q, E) float32, of the proposals, not normalised.
         crop_features: by setting (Q, E) float32, CLIP's features of the crops, not normalised;
             zero where a mask has no pixel above the threshold.
+        cls: (blocks + 1, 1, D) float32, the [CLS] tokens that contextual shift writes.
     """
 
     size: tuple[int, int]
@@ -93,6 +94,7 @@ class ImageFeatures:
     peaks: Tensor
     embeddings: Tensor
     crop_features: dict[CropSetting, Tensor]
+    cls: Tensor
 
     def masks(self) -> Tensor:
         """(Q, H, W) float32, probabilities at the size of the resized image."""
@@ -227,10 +229,11 @@ class ImageEncoder:
         found = []
         for index, image in enumerate(images):
             shape = (image.shape[1], image.shape[2])
+            cls = view.cls[:, index : index + 1]
             image_features = ImageFeatures(
-                shape, padded, logits[index], logits.new_empty(0), embeddings[index], {}
+                shape, padded, logits[index], logits.new_empty(0), embeddings[index], {}, cls
             )
-            found.append((image_features, view.cls[:, index : index + 1]))
+            found.append((image_features, cls))
         return found
 
     def _with_crops(
@@ -254,7 +257,39 @@ class ImageEncoder:
             of_crops = [s for s in settings if s.crops == key_of_crops]
             encoded = self.encode_crops(crops, cls, of_crops, len(masks), key)
             features.update(zip(of_crops, encoded, strict=True))
-        return replace(image_features, peaks=masks.flatten(1).amax(1), crop_features=features)
+        peaks = masks.flatten(1).amax(1)
+        return replace(image_features, peaks=peaks, crop_features=features, cls=cls)
+
+    @torch.inference_mode()
+    def with_segments(
+        self,
+        image_features: ImageFeatures,
+        image: Tensor,
+        segments: Tensor,
+        embeddings: Tensor,
+        setting: CropSetting,
+    ) -> ImageFeatures:
+        """What the networks say about given masks, in place of the proposals; it has no masks.
+
+        Args:
+            image_features: of the image.
+            image: (3, H, W) uint8, as it was encoded.
+            segments: (N, H, W) bool, on the network's device.
+            embeddings: (N, E), those that the segments take, of proposals.
+            setting: of the crops.
+        """
+        with ConvolutionalLinear(self.network), tensor_float(setting.precision):
+            image = image.to(self.device)
+            crops = masked_crops(image, segments, self.visual.input, setting.expansion)
+            key, cls = pixel_key(image), image_features.cls
+            (features,) = self.encode_crops(crops, cls, [setting], len(segments), key)
+        return replace(
+            image_features,
+            mask_logits=image_features.mask_logits[:0],
+            peaks=segments.flatten(1).any(1).float(),
+            embeddings=embeddings,
+            crop_features={setting: features},
+        )
 
     def encode_crops(
         self,

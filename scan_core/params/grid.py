@@ -48,7 +48,7 @@ _OF_MINER = {
 }
 _PARTS = _OF_SEGMENTER | _OF_MINER
 # Blocks of a recipe that no stage of a grid depends on: all cells share the data.
-_SHARED = ("datasets", "grids", "inference.benchmarks")
+_SHARED = ("datasets", "diagnosis", "grids", "inference.benchmarks")
 _PACKAGED = Path(__file__).parents[1] / "models/packaged"
 
 

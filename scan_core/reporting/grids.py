@@ -12,11 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scan_core.errors import InputError
+from scan_core.evaluation.intervals import Bounds, cell_differences
 from scan_core.params.metric_names import METRICS
 from scan_core.reporting.figures import MARKERS, PALETTE, new_figure, styled
 from scan_core.reporting.results import (
+    SPREAD,
     as_fractions,
     capitalised,
+    excludes_zero,
     key_name,
     ordered,
     read_table,
@@ -27,6 +30,9 @@ from scan_core.storage.files import read_json
 BASELINE = "◂"  # marks the settings of the recipe itself
 _SHOWN = ("miou", "miou_d2_v06", "sg_iou", "miou_seen", "miou_unseen")
 _FIXED = ("grid", "seed", "benchmark", *METRICS, "baseline")
+# Of each metric that tables show: its interval over the images, and how much a cell is above the
+# recipe's own setting, with the paired interval.
+_SPREAD = [f"{m}{end}" for m in _SHOWN for end in SPREAD]
 _WORDS = {"true": "on", "false": "off"}
 _LEAST_RANGE = 2.0  # percentage points that the axis of changes shows at least
 _LONGEST_LEGEND = 60  # characters for a legend that stands in columns
@@ -86,6 +92,17 @@ class Grid:
         table = wide.stack(level="metric", future_stack=True)
         return table.assign(mean=100 * table["mean"], sem=100 * table["sem"])
 
+    def spread(self) -> pd.DataFrame:
+        """The interval over the images of every shown metric, marked where a cell differs."""
+        rows = self.rows.set_index(["cell", *self.keys, "benchmark"])
+        found = {}
+        for metric in _SHOWN:
+            low, high, _, gain_low, gain_high = (rows[f"{metric}{end}"] for end in SPREAD)
+            text = " [" + (100 * low).map(_one) + ", " + (100 * high).map(_one) + "]"
+            mark = np.where(excludes_zero(gain_low, gain_high), "*", "")
+            found[metric] = text.where(low.notna(), "") + mark
+        return pd.DataFrame(found)
+
     def wide(self, values: "pd.Series[Any]") -> pd.DataFrame:
         """A row for each cell, indexed by it and its values, a column for each benchmark."""
         frame = values.rename("value").reset_index()
@@ -121,10 +138,36 @@ def grid_csv(grid: str, rows: Sequence[Mapping[str, Any]]) -> str:
             ) from None
         values = {key: json.dumps(value) for key, value in row["values"].items()}
         about = {"grid": grid, "seed": row["seed"], "benchmark": row["benchmark"]}
-        numbers = {name: metrics[name] for name in METRICS}
+        numbers = {name: metrics[name] for name in METRICS} | _spread(row, rows)
         table.append(about | values | numbers | {"baseline": json.dumps(row["baseline"])})
     frame = pd.DataFrame(table).astype(dict.fromkeys(METRICS, float))
     return frame.to_csv(index=False, float_format="%.6f", lineterminator="\n")
+
+
+def _spread(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The columns `_SPREAD` of a row, as far as the evaluations have intervals."""
+    path = Path(row["evaluation"])
+    bounds = read_json(path, "evaluate again")[row["key"]].get("intervals")
+    if bounds is None:
+        return {}
+    own = [
+        one
+        for one in rows
+        if one["baseline"] and (one["seed"], one["benchmark"]) == (row["seed"], row["benchmark"])
+    ]
+    gains: Bounds = {}
+    if own:
+        places = [(Path(one["evaluation"]).parent, one["key"]) for one in (row, own[0])]
+        gains = cell_differences(places[0], places[1])
+    return {
+        f"{metric}{end}": value
+        for metric in _SHOWN
+        for end, value in zip(
+            SPREAD,
+            [*(bounds[metric] or [None] * 2), *(gains.get(metric) or [None] * 3)],
+            strict=True,
+        )
+    }
 
 
 def load_grid(path: Path) -> Grid:
@@ -138,7 +181,8 @@ def load_grid(path: Path) -> Grid:
     rows = read_table(path, needed, METRICS)
     newer = [metric for metric in METRICS if metric not in rows]
     rows = as_fractions(path, rows.assign(**dict.fromkeys(newer, np.nan)))
-    keys = [str(column) for column in rows if column not in _FIXED]
+    keys = [str(column) for column in rows if column not in (*_FIXED, *_SPREAD)]
+    spread = rows.reindex(columns=_SPREAD).replace("", "nan").astype(float)
     if rows["grid"].nunique() > 1 or rows.duplicated([*keys, "benchmark", "seed"]).any():
         raise InputError(f"{path} is of several grids, or has a row twice; make it again")
     try:
@@ -149,6 +193,7 @@ def load_grid(path: Path) -> Grid:
         name=rows["grid"].iloc[0],
         keys=keys,
         rows=rows.assign(
+            **spread,
             seed=rows["seed"].astype(int),
             benchmark=ordered(rows["benchmark"]),
             baseline=rows["baseline"] == "true",
@@ -179,16 +224,25 @@ def grid_tables(grid: Grid) -> list[Table]:
     """
     summary = grid.summary()
     text = summary["mean"].map(rounded) + summary["sem"].map(_plus_minus)
+    spread = grid.spread() if grid.seeds == "one seed" else None
     names, baseline = grid.names(), grid.baseline()
     over = "" if grid.seeds == "one seed" else "mean ± standard error over "
     notes = [f"In %; {over}{grid.seeds}; the best value of each column in bold."]
     if grid.keys and baseline.any(axis=None):
         notes.append(f"{BASELINE}: the recipe's own setting.")
+    if spread is not None and grid.rows["miou_low"].notna().any():
+        notes.append(
+            "In brackets the 95 % interval over the images of the test set, not over trainings; *: "
+            "the paired difference to the recipe's own setting has an interval without zero."
+        )
     tables: list[Table] = []
     for metric in _SHOWN:
         if not summary["count"].xs(metric, level="metric").any():
             continue
-        cells = grid.wide(text.xs(metric, level="metric")).fillna(MISSING)
+        of_metric = text.xs(metric, level="metric")
+        if spread is not None:
+            of_metric = of_metric + spread[metric].reindex(of_metric.index).fillna("")
+        cells = grid.wide(of_metric).fillna(MISSING)
         words = grid.words()
         every = baseline.all(axis=1).to_numpy()
         if grid.keys:
@@ -213,6 +267,10 @@ def grid_tables(grid: Grid) -> list[Table]:
                 )
             )
     return tables
+
+
+def _one(value: float) -> str:
+    return rounded(value, 1)
 
 
 def _plus_minus(error: float) -> str:

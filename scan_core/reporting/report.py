@@ -12,17 +12,20 @@ from datetime import date, timedelta
 from html import escape
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from PIL import Image
 
 from scan_core.errors import InputError
 from scan_core.params.provenance import checked_out_commit
+from scan_core.reporting.diagnosis import CALIBRATED, EXPLAINED, ladder_table
 from scan_core.reporting.figures import TRAININGS
 from scan_core.reporting.grids import Grid, grid_tables
 from scan_core.reporting.results import load_timings
 from scan_core.reporting.tables import (
     Section,
+    claim_table,
     detail_table,
     main_table,
     published_table,
@@ -44,6 +47,7 @@ def report_page(
     sheets: Sequence[Path],
     origin: str = "",
     note: str = "",
+    diagnoses: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """The page, as HTML.
 
@@ -57,6 +61,7 @@ def report_page(
         sheets: samples of data sets, made by `draw_sheet`.
         origin: when, where and by what the results were made.
         note: on the results, below the main table.
+        diagnoses: of the benchmarks, see `load_diagnosis`.
 
     Raises:
         InputError: an image is missing or damaged, or there is no picture of any benchmark.
@@ -81,6 +86,20 @@ def report_page(
         classes.append(Section(f"classes-{benchmark}", benchmark, images))
     overview = figure("seen_unseen", "mIoU of all, seen and unseen classes")
     sections = [Section("classes", "Seen and unseen classes", overview, classes)]
+    if diagnoses:
+        parts = [
+            Section(
+                f"diagnosis-{name}",
+                name,
+                f'<p class="lead">{escape(record["sentence"])}</p>'
+                + figure(f"ladder_{name}", f"Where the points of {name} are lost")
+                + figure(f"calibration_{name}", f"Calibration on {name}"),
+            )
+            for record in diagnoses
+            for name in [record["benchmark"]]
+        ]
+        about = f"<p>{EXPLAINED}</p>{ladder_table(diagnoses).html()}<p>{CALIBRATED}</p>"
+        sections.append(Section("diagnosis", "Where the points are lost", about, parts))
     if grids:
         parts = [
             Section(
@@ -116,10 +135,17 @@ def report_page(
         f"SCAN: results of the recipe {ours['recipe'].iloc[0]}",
         sections,
         finding=finding(ours),
-        table=main_table(results).with_note(note).html(),
+        table=main_table(results).with_note(note).html() + _claims(results),
         origin=origin,
         picture=picture_tag(pictures[first], f"Predictions on an image of {first}", True),
     )
+
+
+def _claims(results: pd.DataFrame) -> str:
+    table = claim_table(results)
+    if table.cells.empty:
+        return ""
+    return f"<details open><summary>{table.title}</summary>{table.html()}</details>"
 
 
 def finding(results: pd.DataFrame) -> str:

@@ -30,6 +30,8 @@ _KEY_NAMES = {
     "segmenter.training.steps": "training steps",
 }
 _ABOUT = ("recipe", "variant", "benchmark", "class_count", "images")
+# What the columns of a metric's spread end in: its interval, and how much more something has.
+SPREAD = ("_low", "_high", "_gain", "_gain_low", "_gain_high")
 _GROUPS = {"true": "seen", "false": "unseen", "": "all classes"}
 
 
@@ -55,8 +57,9 @@ def load_evaluations(paths: Iterable[Path], external: Iterable[Path] = ()) -> pd
     Returns:
         columns recipe, variant, benchmark, class_count, images, classifier (a key of the results),
         name (of the classifier or method, for people), external, imported (whether weights come
-        from a file), and the metrics. Benchmark and name are categories in the order in which
-        tables show them.
+        from a file), and the metrics; of each metric `_low` and `_high`, its interval over the
+        images, and `_gain`, `_gain_low`, `_gain_high`, how much the whole model is above the
+        classifier. Benchmark and name are categories in the order in which tables show them.
 
     Raises:
         InputError: damaged, a benchmark that is there twice, or results of several models.
@@ -190,12 +193,31 @@ def as_fractions(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**{name: values[name] for name in METRICS})
 
 
+def _spread(record: dict[str, Any], classifier: str) -> dict[str, Any]:
+    """The bounds of every metric, and how much the whole model is above the classifier."""
+    bounds = record.get("intervals", {}).get(classifier, {})
+    gains = record.get("differences", {}).get(classifier, {})
+    found: dict[str, Any] = {}
+    for name in METRICS:
+        values = [*(bounds.get(name) or [np.nan] * 2), *(gains.get(name) or [np.nan] * 3)]
+        found |= {f"{name}{end}": value for end, value in zip(SPREAD, values, strict=True)}
+    return found
+
+
+def excludes_zero(low: Any, high: Any) -> Any:
+    """Whether an interval does; NaN bounds do not."""
+    return (low > 0) | (high < 0)
+
+
 def _load_evaluation(path: Path) -> pd.DataFrame:
     record = read_json(path, "evaluate again")
     try:
         about = {key: record[key] for key in _ABOUT} | {"imported": bool(record.get("imported"))}
         rows = [
-            about | {"classifier": classifier} | {name: numbers[name] for name in METRICS}
+            about
+            | {"classifier": classifier}
+            | {name: numbers[name] for name in METRICS}
+            | _spread(record, classifier)
             for classifier, numbers in record["results"].items()
             if CLASSIFIERS[classifier]
         ]

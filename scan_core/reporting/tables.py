@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader
 
 from scan_core.params.classifiers import CLASSIFIERS
 from scan_core.params.metric_names import METRICS
+from scan_core.reporting.results import excludes_zero
 from scan_core.storage.files import write_text
 
 PUBLISHED_FILE = Path(__file__).parent / "published_numbers.csv"
@@ -29,6 +30,7 @@ PAPER_BENCHMARKS = {
 # CLIP architecture -> the row of the paper's model with it.
 PAPER_ROWS = {"ViT-B-16": "SCAN B", "ViT-L-14": "SCAN L"}
 MISSING = "–"
+_PARTS = {"clip_only": "CLIP alone", "in_vocabulary": "in-vocabulary alone"}
 _MINUS = "−"
 _COLUMNS = list(PAPER_BENCHMARKS.values())
 # Column of the published numbers -> its header; mIoU follows.
@@ -164,6 +166,16 @@ def rounded(value: float, decimals: int = 2) -> str:
     return MISSING if np.isnan(value) else f"{value:.{decimals}f}"
 
 
+def with_interval(value: float | None, bounds: Sequence[float] | None) -> str:
+    """A fraction in %, with its interval if there is one; a dash where it does not exist."""
+    if value is None or np.isnan(value):
+        return MISSING
+    if bounds is None or np.isnan(bounds[0]):
+        return rounded(100 * value)
+    low, high = (rounded(100 * bound, 1) for bound in bounds)
+    return f"{rounded(100 * value)} [{low}, {high}]"
+
+
 def best_cells(cells: pd.DataFrame, words: int, groups: Any = None) -> pd.DataFrame:
     """Which cells hold the largest number of their column, as shown; none where all are equal.
 
@@ -188,13 +200,17 @@ def main_table(results: pd.DataFrame) -> Table:
     Args:
         results: see `load_evaluations`.
     """
-    by_rule = {
-        rule: percent(results.pivot(index="name", columns="benchmark", values=rule))
-        for rule in _RULES
-    }
+    by_rule, numbers = {}, {}
+    for rule in _RULES:
+        texts = results.assign(text=_with_intervals(results, rule))
+        by_rule[rule] = texts.pivot(index="name", columns="benchmark", values="text").fillna(
+            MISSING
+        )
+        numbers[rule] = percent(results.pivot(index="name", columns="benchmark", values=rule))
     paper, modern = by_rule.values()
+    differ = (numbers[_RULES[0]] != numbers[_RULES[1]]).any(axis=1)
     ours = list(results.loc[~results["external"], "benchmark"].unique())
-    differing = paper[(paper != modern).any(axis=1)]
+    differing = paper[differ]
     blocks = dict(zip(_RULES, (differing, modern), strict=True))
     table = pd.concat(blocks, names=["rule", "classified by"])[ours].reset_index()
     groups = table.pop("rule")
@@ -209,6 +225,12 @@ def main_table(results: pd.DataFrame) -> Table:
     table.columns = table.columns.astype(str)
     first = results.iloc[0]
     note = f"In %. {about}. Chance: the same proposals, each with a random class."
+    if results["miou_low"].notna().any():
+        note += (
+            " In brackets the 95 % interval over the images of the test set (bootstrap, 1,000 "
+            "resamples; not over trainings). *: the paired difference to both classifiers "
+            "combined has an interval without zero."
+        )
     return Table(
         title=f"Mean IoU of {first['recipe']} ({first['variant']})",
         cells=table,
@@ -216,6 +238,46 @@ def main_table(results: pd.DataFrame) -> Table:
         note=note + _about_external(results, ours),
         best=best_cells(table, words, groups),
     )
+
+
+def claim_table(results: pd.DataFrame) -> Table:
+    """Whether the combination is better than each of its classifiers, on each benchmark.
+
+    Args:
+        results: see `load_evaluations`.
+    """
+    parts = results[results["miou_gain"].notna() & results["classifier"].isin(_PARTS)]
+    gain, low, high = (100 * parts[f"miou_gain{end}"] for end in ("", "_low", "_high"))
+    texts = [
+        f"{one:+.1f} [{lower:+.1f}, {upper:+.1f}]".replace("-", _MINUS)
+        for one, lower, upper in zip(gain, low, high, strict=True)
+    ]
+    unclear = np.where((low == 0) & (high == 0), "the same", "cannot be told")
+    verdict = np.where(low > 0, "yes", np.where(high < 0, "no, worse", unclear))
+    table = pd.DataFrame(
+        {
+            "benchmark": parts["benchmark"].astype(str),
+            "than": parts["classifier"].map(_PARTS),
+            "combined is better": verdict,
+            "difference of mIoU": texts,
+        }
+    ).sort_values("than", kind="stable")
+    return Table(
+        "Is the combination better than one classifier alone?",
+        table.reset_index(drop=True),
+        words=3,
+        note="In points; in brackets the 95 % interval of the paired difference over the images of "
+        "the test set. Cannot be told: it contains zero.",
+    )
+
+
+def _with_intervals(results: pd.DataFrame, metric: str) -> list[str]:
+    marked = excludes_zero(results[f"{metric}_gain_low"], results[f"{metric}_gain_high"])
+    bounds = results[[metric, f"{metric}_low", f"{metric}_high"]].to_numpy(float)
+    return [
+        with_interval(value, limits) + ("*" if mark else "")
+        for (value, *limits), mark in zip(bounds, marked, strict=True)
+    ]
 
 
 def detail_table(results: pd.DataFrame) -> Table:
@@ -247,7 +309,8 @@ def detail_table(results: pd.DataFrame) -> Table:
 def combined_table(results: pd.DataFrame) -> Table:
     """For programs that draw: the combined classifier, a row for each benchmark, in %."""
     ours = _combined(results)
-    cells = pd.concat([ours["benchmark"].astype(str), percent(ours[list(METRICS)])], axis=1)
+    numbers = [f"{name}{end}" for name in METRICS for end in ("", "_low", "_high")]
+    cells = pd.concat([ours["benchmark"].astype(str), percent(ours[numbers])], axis=1)
     return Table("Both classifiers combined", cells, words=1)
 
 

@@ -61,6 +61,7 @@ class Report(BaseModel):
     per_class: dict[str, Path]
     predictions: dict[str, dict[str, Path]]
     artifacts: dict[str, list[Path]]
+    diagnoses: dict[str, Path] = {}  # diagnosis.json by benchmark
 
 
 class Results(BaseModel):
@@ -222,7 +223,7 @@ def _evaluation(report: Report, results: Results) -> Run:
         f"evaluation/{report.variant}",
         {"variant": report.variant, "seed": str(results.settings["seed"])},
         flat(results.settings),
-        metrics | times,
+        metrics | times | _diagnosed(report.diagnoses),
         tables={f"per_class/{name}.json": path for name, path in report.per_class.items()},
         artifacts=report.artifacts,
         documents={"recipe.json": results.settings},
@@ -286,7 +287,44 @@ def _scores(paths: Mapping[str, Path]) -> tuple[dict[str, float], dict[str, floa
     for classifier, scores in frames.items():
         prefix = "" if classifier == "combined" else f"{classifier}/"
         metrics |= _named(pd.DataFrame(scores).T, prefix)
+    for name, record in records.items():
+        metrics |= _bounds(f"{name}/", record.get("intervals", {}).get("combined", {}))
+        for classifier, gains in record.get("differences", {}).items():
+            below = {f"{metric}_gain": gain and gain[1:] for metric, gain in gains.items()}
+            metrics |= _bounds(f"{name}/{classifier}/", below)
+            metrics |= {
+                f"{name}/{classifier}/{metric}_gain": gain[0]
+                for metric, gain in gains.items()
+                if gain
+            }
     return metrics, times
+
+
+def _bounds(prefix: str, intervals: Mapping[str, Sequence[float] | None]) -> dict[str, float]:
+    return {
+        f"{prefix}{metric}_{end}": value
+        for metric, bounds in intervals.items()
+        for end, value in zip(("low", "high"), bounds or (), strict=False)
+    }
+
+
+def _diagnosed(paths: Mapping[str, Path]) -> dict[str, float]:
+    """MIoU of every rung with its bounds, and the calibration errors, of every benchmark."""
+    metrics: dict[str, float] = {}
+    for name, path in paths.items():
+        record = read_json(path, "diagnose again")
+        for rung in record["ladder"]:
+            prefix = f"{name}/diagnosis/{rung['rung']}/"
+            shown = [m for m in METRICS if m.startswith("miou") and rung["metrics"][m] is not None]
+            metrics |= {f"{prefix}{metric}": rung["metrics"][metric] for metric in shown}
+            metrics |= _bounds(prefix, {metric: rung["intervals"][metric] for metric in shown})
+        for classifier, kinds in record["calibration"].items():
+            for kind, groups in kinds.items():
+                for group, found in groups.items():
+                    prefix = f"{name}/calibration/{classifier}/{kind}/{group}/"
+                    errors = {"ece": found["error"], "ece_equal_mass": found["error_equal_mass"]}
+                    metrics |= {f"{prefix}{key}": v for key, v in errors.items() if v is not None}
+    return metrics
 
 
 def _named(scores: pd.DataFrame, prefix: str = "") -> dict[str, float]:

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from scan_core.params.schema.clip import Clip, ClipFinetune
 from scan_core.params.schema.datasets import Datasets
+from scan_core.params.schema.diagnosis import Diagnosis
 from scan_core.params.schema.fields import NULL_REMOVES, Block, Name, Seed, weights_file
 from scan_core.params.schema.inference import Inference
 from scan_core.params.schema.segmenter import Segmenter
@@ -53,6 +54,7 @@ class Recipe(Block):
     segmenter: Segmenter
     clip_finetune: ClipFinetune
     inference: Inference
+    diagnosis: Diagnosis = Diagnosis()
     predictions: Annotated[
         dict[Name, Annotated[str, Field(min_length=1)]], NULL_REMOVES, Field(default_factory=dict)
     ]

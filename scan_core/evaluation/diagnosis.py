@@ -1,0 +1,230 @@
+"""Where the points are lost: one part of the model at a time is replaced by the truth.
+
+`docs/diagnosis.md` defines every rung of the ladder (`scan_core.evaluation.ladder`).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from torch import Tensor
+from torch.nn import functional as F
+
+from scan_core.datasets.loading import BenchmarkImages
+from scan_core.datasets.reading_ahead import read_ahead
+from scan_core.evaluation.calibration import pixel_histogram, proposal_histogram
+from scan_core.evaluation.confusion import as_evaluated, count_pixels, predicted
+from scan_core.evaluation.counts import ImageCounts, image_counts, joined
+from scan_core.evaluation.evaluator import CHUNK, CountStore
+from scan_core.inference.class_map import class_maps
+from scan_core.inference.image_features import CropSetting, ImageViews, View
+from scan_core.inference.scan import Scan
+from scan_core.params.classifiers import classifier_settings
+from scan_core.params.command_line import Interrupted, stop_signals
+from scan_core.params.settings import TestSettings
+from scan_core.vocabulary.classes import ClassList
+
+_REGION = 0.5  # pixels of a proposal above this probability are its region
+NONE = -1
+
+
+class Matches(NamedTuple):
+    """What the proposals and the true segments of an image have in common.
+
+    Attributes:
+        right: (Q,) the class that most of a proposal's region belongs to; `NONE` if it has no
+            pixel with ground truth.
+        overlap: (Q,) IoU of a proposal's region with the segment of that class; 0 for `NONE`.
+        best: (N,) for each segment the proposal whose region has the largest IoU with it.
+    """
+
+    right: Tensor
+    overlap: Tensor
+    best: Tensor
+
+
+def match(masks: Tensor, segments: Tensor, present: Tensor) -> Matches:
+    """Compare proposals with the true segments, the pixels of one class each.
+
+    Args:
+        masks: (Q, H, W), probabilities.
+        segments: (N, H, W) bool; other pixels have no ground truth.
+        present: (N,) their classes; at least one.
+    """
+    labelled = segments.any(dim=0)
+    regions = (masks[:, labelled] > _REGION).float()
+    truth = segments[:, labelled].float()
+    shared = regions @ truth.T
+    areas = regions.sum(dim=1)
+    iou = shared / (areas[:, None] + truth.sum(dim=1) - shared).clamp(min=1)
+    most = shared.argmax(dim=1)
+    right = present[most].where(areas > 0, NONE)
+    return Matches(right, iou.gather(1, most[:, None])[:, 0], iou.argmax(dim=0))
+
+
+def better_scores(scores: Mapping[str, Tensor], right: Tensor, owners: Tensor) -> Tensor:
+    """Each proposal's scores by the classifier that puts its right class furthest ahead.
+
+    The combination is one of the choices, so that a proposal that is right stays right, and wins
+    where all are equal. The sum of a proposal's scores, its weight against others, stays.
+
+    Args:
+        scores: by classifier (Q, K'), `combined` among them.
+        right: (Q,) classes; a proposal with `NONE` keeps its combined scores.
+        owners: (K',) the class that each of the names is counted as.
+    """
+    combined = scores["combined"]
+    choices = [combined, *(one for name, one in scores.items() if name != "combined")]
+    weight = combined.sum(dim=1, keepdim=True)
+    shares = torch.stack([F.normalize(one, p=1, dim=1) for one in choices])
+    is_right = owners == right[:, None]
+    ahead = shares.masked_fill(~is_right, 0).amax(2) - shares.masked_fill(is_right, 0).amax(2)
+    chosen = shares[ahead.argmax(dim=0), torch.arange(len(right))]
+    return torch.where((right == NONE)[:, None], combined, weight * chosen)
+
+
+def right_scores(scores: Tensor, right: Tensor) -> Tensor:
+    """Each proposal's whole weight given to its right class; none where it has `NONE`."""
+    known = (right != NONE).to(scores)
+    whole = F.one_hot(right.clamp(min=0).long(), scores.shape[1])
+    return whole * (known * scores.sum(dim=1))[:, None]
+
+
+def among(scores: Tensor, present: Tensor, owners: Tensor) -> Tensor:
+    """The scores, with -1 for names of classes that the image does not have."""
+    return scores.masked_fill(~torch.isin(owners, present), -1)
+
+
+def diagnose_in_parts(
+    scan: Scan,
+    images: BenchmarkImages,
+    classes: ClassList,
+    wanted: int,
+    store: CountStore,
+    workers: int = 1,
+) -> dict[str, ImageCounts]:
+    """`diagnose` images, spread evenly over the split; those that the store has are not repeated.
+
+    Args:
+        scan: the model, which is tested with its own settings.
+        images: the benchmark's.
+        classes: what it is scored by.
+        wanted: the number of images; 0: all.
+        store: of their counts.
+        workers: threads that read images ahead.
+
+    Raises:
+        Interrupted: a signal to stop came; the same call goes on after the last part.
+    """
+    chosen = np.linspace(0, len(images), min(wanted or len(images), len(images)), endpoint=False)
+    numbers, parts = chosen.astype(int).tolist(), []
+    with stop_signals() as signals:
+        for first in range(0, len(numbers), CHUNK):
+            part = range(first, min(first + CHUNK, len(numbers)))
+            found = store.load(part)
+            if not found:
+                of_part = numbers[part.start : part.stop]
+                found = diagnose(scan, images, classes, scan.settings, of_part, workers)
+                store.save(part, found)
+            parts.append(found)
+            if signals:
+                raise Interrupted(signals[0])
+    return joined(parts)
+
+
+@torch.inference_mode()
+def diagnose(
+    scan: Scan,
+    images: BenchmarkImages,
+    classes: ClassList,
+    settings: TestSettings,
+    numbers: Sequence[int],
+    workers: int = 1,
+) -> dict[str, ImageCounts]:
+    """Count the pixels of images with parts of the model replaced by the truth, in one pass.
+
+    CLIP is asked about the true segments in addition to the proposals, nothing is computed twice.
+
+    Args:
+        scan: the model.
+        images: the benchmark's.
+        classes: what it is scored by.
+        settings: of the model as it is.
+        numbers: which of the images; those without ground truth count nothing.
+        workers: threads that read images ahead.
+
+    Returns:
+        counts by rung (`LADDER` and `TRUE_MASKS`), and by `calibration.<classifier>` the
+        histograms of `calibration.histogram`; a row for each image.
+    """
+    ways = classifier_settings(settings)
+    names = predicted(classes).names
+    text = scan.embed(names, settings.prompts)
+    owners = as_evaluated(torch.arange(len(names), device=text.device), classes)
+    seen = torch.tensor(classes.seen or [True] * len(classes), device=text.device)
+    rows: dict[str, list[tuple[NDArray[Any], NDArray[Any]]]] = {}
+    binned: dict[str, list[NDArray[np.int64]]] = {}
+
+    def read(number: int) -> tuple[NDArray[np.uint8], Tensor]:
+        return images.image(number), torch.from_numpy(images.label(number))
+
+    for image, label in read_ahead(read, numbers, workers):
+        size = (label.shape[0], label.shape[1])
+        truth = label.to(text.device)
+        (views,) = scan.encode([image], list(ways.values()))
+        scores = {name: scan.score(views, text, one) for name, one in ways.items()}
+        masks = views.masks(size)
+        present = truth[truth >= 0].unique().long()
+        # Without ground truth any class will do: nothing is counted.
+        present = present if len(present) else present.new_zeros(1)
+        shown = F.interpolate(truth[None, None].float(), masks.shape[1:], mode="nearest")[0]
+        found = match(masks, shown == present[:, None, None], present)
+        better = better_scores(scores, found.right, owners)
+        sets = {
+            **scores,
+            "better_classifier": better,
+            "present_classes": among(better, present, owners),
+            "right_classes": right_scores(scores["combined"], found.right),
+        }
+        maps = dict(zip(sets, class_maps(masks, list(sets.values()), size), strict=True))
+        for name in ways:
+            histograms = [
+                proposal_histogram(scores[name], found.right, found.overlap, owners, seen),
+                pixel_histogram(masks, scores[name], maps[name], truth, owners, seen),
+            ]
+            binned.setdefault(f"calibration.{name}", []).append(np.stack(histograms).ravel())
+        of_segments = _with_segments(scan, image, views, truth, present, found.best, settings)
+        for name, one in ways.items():
+            chosen = scan.score(of_segments, text, one).argmax(dim=1)
+            maps[f"true_masks.{name}"] = chosen[torch.searchsorted(present, truth.clamp(min=0))]
+        maps["as_it_is"] = maps["combined"]
+        for label_of_map in maps.keys() - ways.keys():
+            counts = count_pixels(as_evaluated(maps[label_of_map], classes), truth, len(classes))
+            cells = counts.flatten().nonzero()[:, 0]
+            pixels = counts.flatten()[cells]
+            rows.setdefault(label_of_map, []).append((cells.cpu().numpy(), pixels.cpu().numpy()))
+    counted = {label: image_counts(of_label, len(classes)) for label, of_label in rows.items()}
+    return counted | {label: csr_array(np.stack(of)) for label, of in binned.items()}
+
+
+def _with_segments(
+    scan: Scan,
+    image: NDArray[np.uint8],
+    views: ImageViews,
+    truth: Tensor,
+    present: Tensor,
+    best: Tensor,
+    settings: TestSettings,
+) -> ImageViews:
+    """What the networks say about the true segments of the classes that are present."""
+    resized = scan.resize(image, settings, settings.scales[0])
+    shown = F.interpolate(truth[None, None].float(), resized.shape[1:], mode="nearest")[0]
+    segments = shown == present[:, None, None]
+    embeddings = torch.cat([view.image_features.embeddings for view in views.views])[best]
+    found = scan.image_encoder.with_segments(
+        views.first, resized, segments, embeddings, CropSetting.of(settings)
+    )
+    return ImageViews((View(found, mirrored=False),))

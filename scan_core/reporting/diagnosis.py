@@ -1,0 +1,146 @@
+"""What a diagnosis shows: the ladder, and how well calibrated the classifiers are."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from scan_core.errors import InputError
+from scan_core.params.classifiers import CLASSIFIERS
+from scan_core.reporting.figures import PALETTE, new_figure, styled
+from scan_core.reporting.tables import MISSING, Table, with_interval
+from scan_core.storage.files import read_json
+
+_GROUPS = {"miou": "all classes", "miou_seen": "seen", "miou_unseen": "unseen"}
+_GAINS = (PALETTE[4], PALETTE[2], PALETTE[5], PALETTE[3])
+_SHORT = {
+    "as_it_is": "as it is",
+    "better_classifier": "better of two\nclassifiers",
+    "present_classes": "only classes\nof the image",
+    "right_classes": "right class for\nevery proposal",
+    "true_masks.combined": "true masks,\nboth classifiers",
+    "true_masks.in_vocabulary": "true masks,\nin-vocabulary",
+    "true_masks.clip_only": "true masks,\nCLIP",
+}
+_KINDS = {"proposals": "proposals that match a segment", "pixels": "pixels"}
+_COLORS = dict(zip(("in_vocabulary", "clip_only", "combined"), PALETTE, strict=False))
+EXPLAINED = (
+    "One part of the model after the other is replaced by the truth. First each proposal is "
+    "classified by whichever of the two classifiers is nearer to its right class; then classes "
+    "that the image does not have are left out; then each proposal gets its right class, and only "
+    "its mask may be wrong. What remains to 100 % is lost by the masks. Apart from these, the "
+    "true segments are classified, so that recognition alone can be wrong. Black lines are 95 % "
+    "intervals over the images."
+)
+CALIBRATED = (
+    "A classifier is calibrated where it is right as often as it is sure: of the predictions made "
+    "with a confidence of 70 %, 70 % are right, and its points lie on the diagonal. Below it "
+    "the classifier is too sure, above it not sure enough. ECE, the expected calibration error, is "
+    "the mean distance from the diagonal. The area of a point is the share of the predictions."
+)
+
+
+def load_diagnosis(path: Path) -> dict[str, Any]:
+    """Read a `diagnosis.json`.
+
+    Raises:
+        InputError: damaged, or of another kind.
+    """
+    record: dict[str, Any] = read_json(path, "diagnose again")
+    if missing := {"benchmark", "ladder", "steps", "calibration"} - record.keys():
+        raise InputError(f"{path} is no diagnosis: it has no '{min(missing)}'; diagnose again")
+    return record
+
+
+@styled
+def ladder_figure(record: Mapping[str, Any]) -> Figure:
+    """A bar for each rung; on the right, with true masks. An axis for all, seen, unseen classes."""
+    metrics = [m for m in _GROUPS if record["ladder"][0]["metrics"][m] is not None]
+    rungs = [rung for rung in record["ladder"] if not rung["rung"].startswith("true_masks")]
+    masks = [rung for rung in record["ladder"] if rung["rung"].startswith("true_masks")]
+    figure, axes = new_figure(9.5, 2.3 * len(metrics) + 0.9, len(metrics), 1)
+    places = [*range(len(rungs)), *(len(rungs) + 1.4 + n for n in range(len(masks)))]
+    for axis, metric in zip(axes, metrics, strict=True):
+        before = 0.0
+        for number, (place, rung) in enumerate(zip(places, rungs + masks, strict=True)):
+            value = 100 * (rung["metrics"][metric] or 0)
+            alone = number == 0 or number >= len(rungs)
+            base = 0.0 if alone else before
+            axis.bar(place, base, 0.62, color="#DDDDDD")
+            color = PALETTE[0] if alone else _GAINS[number - 1]
+            axis.bar(place, value - base, 0.62, base, color=color)
+            low, high = (100 * x for x in rung["intervals"][metric] or (np.nan, np.nan))
+            axis.plot([place, place], [low, high], color="black", linewidth=1)
+            gain = "" if alone else f"\n{value - base:+.1f}".replace("-", "−")
+            top = max(value, np.nan_to_num(high))
+            axis.text(place, top + 1.5, f"{value:.1f}{gain}", ha="center", va="bottom", fontsize=9)
+            before = before if number >= len(rungs) else value
+        last = len(rungs)
+        axis.bar(last, before, 0.62, color="#DDDDDD")
+        axis.bar(last, 100 - before, 0.62, before, color=_GAINS[3])
+        axis.text(last, 101.5, f"100\n{100 - before:+.1f}", ha="center", va="bottom", fontsize=9)
+        labels = [_SHORT[rung["rung"]] for rung in rungs + masks]
+        ticks = [*places[: len(rungs)], last, *places[len(rungs) :]]
+        axis.set_xticks(ticks, [*labels[: len(rungs)], "right class,\ntrue masks", *labels[last:]])
+        axis.tick_params("x", labelsize=7.5)
+        axis.set(ylim=(0, 128), yticks=range(0, 101, 25), ylabel=f"mIoU, %\n{_GROUPS[metric]}")
+        axis.axvline(last + 0.7, color="#999999", linewidth=0.8, linestyle=":")
+        axis.grid(axis="y")
+    figure.suptitle(f"{record['benchmark']}: where the points are lost")
+    return figure
+
+
+@styled
+def calibration_figure(record: Mapping[str, Any]) -> Figure:
+    """Reliability diagrams: a row for each kind, a column for all, seen and unseen classes."""
+    kinds = next(iter(record["calibration"].values()))
+    groups = list(next(iter(kinds.values())))
+    size = (3.1 * len(groups) + 0.6, 3.1 * len(kinds) + 0.8)
+    figure, axes = new_figure(*size, len(kinds), len(groups))
+    cells = [(kind, group) for kind in kinds for group in groups]
+    for axis, (kind, group) in zip(axes, cells, strict=True):
+        axis.plot([0, 1], [0, 1], color="#666666", linewidth=1, linestyle="--")
+        for name, color in _COLORS.items():
+            found = record["calibration"][name][kind][group]
+            if found["error"] is None:
+                continue
+            bins = pd.DataFrame(found["bins"])
+            label = f"{CLASSIFIERS[name]}: ECE {100 * found['error']:.1f} %"
+            axis.plot(bins["confidence"], bins["accuracy"], color=color, linewidth=1)
+            axis.scatter(
+                bins["confidence"], bins["accuracy"], 4 + 150 * bins["share"],
+                color=color, alpha=0.75, label=label, edgecolor="white", linewidth=0.5,
+            )  # fmt: skip
+        classes = "all classes" if group == "all" else f"{group} classes"
+        axis.set_title(f"{_KINDS[kind]},\n{classes}", fontsize=9)
+        axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.27), xlabel="confidence", ylabel="accuracy")
+        axis.set_yticks(np.linspace(0, 1, 6))
+        axis.set_aspect("equal")
+        axis.grid()
+        legend = axis.legend(fontsize=6.5, loc="upper left", handletextpad=0.2)
+        for handle in legend.legend_handles:
+            handle.set_sizes([18])
+    figure.suptitle(f"{record['benchmark']}: is the model right as often as it is sure?")
+    return figure
+
+
+def ladder_table(records: Sequence[Mapping[str, Any]]) -> Table:
+    """A row for each rung, a column for each benchmark: mIoU with its interval."""
+    columns = {
+        record["benchmark"]: {
+            rung["name"]: with_interval(rung["metrics"]["miou"], rung["intervals"]["miou"])
+            for rung in record["ladder"]
+        }
+        for record in records
+    }
+    table = pd.DataFrame(columns).fillna(MISSING).rename_axis("with the truth in place of a part")
+    images = ", ".join(f"{record['benchmark']} {record['images']}" for record in records)
+    return Table(
+        "Where the points are lost",
+        table.reset_index(),
+        words=1,
+        note=f"mIoU in %, with its 95 % interval over the images. Images: {images}.",
+    )
