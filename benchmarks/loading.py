@@ -78,7 +78,7 @@ def main() -> None:
         each = flops.training if pairs is None else PASSES_PER_PAIR * flops.crop
         gpu = GPUS["h100"]
         print(
-            f"eight {gpu.name}s could take {8 * gpu.bfloat16 / each:,.0f} {what}/s in bfloat16 "
+            f"eight H100s could take {8 * gpu.bfloat16 / each:,.0f} {what}/s in bfloat16 "
             f"({each:.2f} TFLOP each, {gpu.bfloat16:g} TFLOP/s)"
         )
 

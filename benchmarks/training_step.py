@@ -11,8 +11,8 @@ compares with a step by public libraries in float32, measured in the same run
 
 import argparse
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -129,12 +129,13 @@ class Stages:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.flops_so_far = lambda: 0
+        self.flops_so_far: Callable[[], int] = lambda: 0
         self.begin()
 
     def begin(self) -> None:
         """Forget everything, and start with what is in no stage."""
-        self.seconds, self.processor = Counter[str](), Counter[str]()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.processor: defaultdict[str, float] = defaultdict(float)
         self.operators, self.flops = Counter[str](), Counter[str]()
         self.current = ["input"]
         self.since = self._now()
@@ -158,9 +159,9 @@ class Stages:
 
     def _attribute(self) -> None:
         now, name = self._now(), self.current[-1]
-        counters = (self.seconds, self.processor, self.flops)
-        for counter, before, after in zip(counters, self.since, now, strict=True):
-            counter[name] += after - before
+        self.seconds[name] += now[0] - self.since[0]
+        self.processor[name] += now[1] - self.since[1]
+        self.flops[name] += now[2] - self.since[2]
         self.since = self._now()
 
     def _now(self) -> tuple[float, float, int]:
@@ -172,7 +173,7 @@ class OperatorCounter(TorchDispatchMode):
     """Counts what PyTorch executes in each stage."""
 
     def __init__(self, stages: Stages) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.stages = stages
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -120,9 +120,7 @@ def calibration_figure(record: Mapping[str, Any]) -> Figure:
         axis.set_yticks(np.linspace(0, 1, 6))
         axis.set_aspect("equal")
         axis.grid()
-        legend = axis.legend(fontsize=6.5, loc="upper left", handletextpad=0.2)
-        for handle in legend.legend_handles:
-            handle.set_sizes([18])
+        axis.legend(fontsize=6.5, loc="upper left", handletextpad=0.2, markerscale=0.6)
     figure.suptitle(f"{record['benchmark']}: is the model right as often as it is sure?")
     return figure
 
