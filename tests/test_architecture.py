@@ -58,7 +58,11 @@ def _files(folder: Path, script: str) -> set[Path]:
 @pytest.mark.parametrize(
     ("file", "some", "none"),
     [
-        ("vocabulary/prompt_templates.json", {"train_segmenter", "evaluate_shard"}, {"tables"}),
+        (
+            "vocabulary/prompt_templates.json",
+            {"train_segmenter", "evaluate_shard"},
+            {"stage_times"},
+        ),
         ("datasets/index.py", {"convert_benchmark", "train_segmenter"}, {"clip_weights"}),
         ("params/schema/segmenter.py", {"train_segmenter", "evaluate_shard"}, set()),
         ("tracking/__init__.py", {"mlflow_sync"}, {*STAGES}),

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
 from scan_core.errors import InputError
@@ -120,7 +121,11 @@ def calibration_figure(record: Mapping[str, Any]) -> Figure:
         axis.set_yticks(np.linspace(0, 1, 6))
         axis.set_aspect("equal")
         axis.grid()
-        axis.legend(fontsize=6.5, loc="upper left", handletextpad=0.2, markerscale=0.6)
+        if axis.collections:
+            legend = axis.legend(fontsize=6.5, loc="upper left", handletextpad=0.2)
+            for handle in legend.legend_handles:
+                if isinstance(handle, PathCollection):
+                    handle.set_sizes([18])
     figure.suptitle(f"{record['benchmark']}: is the model right as often as it is sure?")
     return figure
 

@@ -95,7 +95,7 @@ class Grid:
     def spread(self) -> pd.DataFrame:
         """The interval over the images of every shown metric, marked where a cell differs."""
         rows = self.rows.set_index(["cell", *self.keys, "benchmark"])
-        found: dict[str, pd.Series[str]] = {}
+        found: dict[str, pd.Series[Any]] = {}
         for metric in _SHOWN:
             low, high, _, gain_low, gain_high = (rows[f"{metric}{end}"] for end in SPREAD)
             text = " [" + (100 * low).map(_one) + ", " + (100 * high).map(_one) + "]"
@@ -164,7 +164,7 @@ def _spread(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict[s
         for metric in _SHOWN
         for end, value in zip(
             SPREAD,
-            [*(bounds[metric] or (None, None)), *(gains.get(metric) or (None, None, None))],
+            [*(bounds[metric] or [np.nan] * 2), *(gains.get(metric) or [np.nan] * 3)],
             strict=True,
         )
     }
