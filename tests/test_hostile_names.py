@@ -36,7 +36,7 @@ def test_a_data_folder_of_any_name_is_one_folder(tmp_path):
         params["recipes"]["mini"]["datasets"]["root"] = ROOT_OF_DATA
 
     project.edit(change)
-    report = f"{ROOT_OF_DATA}/benchmarks/mini_voc_10/verification.json"
+    report = str(project.benchmark("mini_voc_10").relative_to(tmp_path) / "verification.json")
     ran = project.snakemake("--profile", "local", report)
     assert ran.returncode == 0, ran.stdout
     assert json.loads((project.folder / report).read_text())["splits"]["val"]["images"]
