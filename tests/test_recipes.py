@@ -234,8 +234,8 @@ _LAUGHS = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in ra
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("a: [1", "not valid YAML"),
-        ("a: 1\na: 2\n", "not valid YAML"),
+        ("a: [1", "line 1, column 4"),
+        ("a: 1\na: 2\n", "found duplicate key"),
         ("- 1\n", "expected a mapping"),
         ("recipes: {2024-11-30: {}}", "keys must be str.*put quotes around"),
         ("recipe: 2024-11-30", "date is not JSON serializable.*put quotes around"),

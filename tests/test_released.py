@@ -320,7 +320,7 @@ def files(tmp_path_factory) -> Path:
         ("segmenter", "scan:page.pth", ["is a web page, not a checkpoint"]),
         ("segmenter", "scan:truncated.pth", ["is truncated"]),
         ("segmenter", "scan:text.pth", ["is no checkpoint of PyTorch"]),
-        ("clip", "clip:truncated.safetensors", ["it is truncated"]),
+        ("clip", "clip:truncated.safetensors", ["cannot be read", "download it again"]),
         ("segmenter", "model:segmenter.safetensors", ["no 'model' file", "'segmenter:"]),
         ("segmenter", "segmenter:clip.safetensors", ["no 'segmenter' file: it holds a CLIP"]),
         ("clip_finetune", "clip:model.safetensors", ["no 'clip' file", "'model:"]),

@@ -3,17 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
-from scan_core.errors import InputError
 from scan_core.params.classifiers import classifier_settings
-from scan_core.params.settings import SettingsTable, TestSettings
+from scan_core.params.settings import SettingsTable, Stored, TestSettings
+from scan_core.storage.files import read_json
 
 
 @dataclass(frozen=True)
-class EvaluationSettings:
+class EvaluationSettings(Stored):
     """The settings of one evaluation.
 
     Attributes:
@@ -40,22 +37,7 @@ class EvaluationSettings:
         Raises:
             InputError: unreadable, or not of that form.
         """
-        try:
-            return TypeAdapter(cls).validate_json(path.read_bytes())
-        except OSError as error:
-            raise InputError(f"settings {path} cannot be read: {error.strerror}") from None
-        except (ValidationError, InputError) as error:
-            raise InputError(f"{path} is no file of test-time settings: {error}") from None
-
-    @classmethod
-    def from_dict(cls, values: Any) -> "EvaluationSettings":
-        """The inverse of `as_dict`."""
-        return TypeAdapter(cls).validate_python(values)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        values: dict[str, Any] = TypeAdapter(EvaluationSettings).dump_python(self, mode="json")
-        return values
+        return cls.from_dict(read_json(path, "`snakemake` writes it anew"))
 
     def table(self) -> SettingsTable:
         """The whole model's settings as the default of a model."""

@@ -4,8 +4,6 @@ What is wrong is reported with the key's path, what is allowed there, and the ne
 """
 
 import copy
-import difflib
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,11 +14,11 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from scan_core.errors import InputError
+from scan_core.errors import InputError, nearest, worded
 from scan_core.params.classifiers import CLASSIFIERS
 from scan_core.params.schema.grids import Ablation, Params, Search, Steps
 from scan_core.params.schema.recipe import Recipe
-from scan_core.storage.files import write_text
+from scan_core.storage.files import json_digest, read_text, readable, write_json
 
 SNAPSHOT_VARIABLE = "SCAN_PARAMS_SNAPSHOT"
 SNAPSHOT_FOLDER = Path(".snakemake/params")
@@ -38,19 +36,9 @@ def read_params(path: Path) -> dict[str, Any]:
         InputError: unreadable, not YAML, a key twice, not a mapping, or with values that JSON does
             not have, such as dates.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
+    text = read_text(path)
+    with readable(path, "correct the file"):
         document = json.loads(text) if path.suffix == ".json" else _parsed(text)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path}: byte {error.start} is not UTF-8; save the file in that encoding"
-        ) from None
-    except RecursionError:
-        raise InputError(f"{path} is nested too deeply") from None
-    except (YAMLError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is not valid YAML for parameters: {error}") from None
     if not isinstance(document, dict):
         expected = ", ".join(Params.model_fields)
         raise InputError(f"{path}: expected a mapping with the keys {expected}")
@@ -86,10 +74,9 @@ def snapshot_params(path: Path) -> Path:
     """
     if frozen := os.environ.get(SNAPSHOT_VARIABLE):
         return Path(frozen)
-    text = json.dumps(read_params(path), indent=1)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    frozen_path = (SNAPSHOT_FOLDER / f"{digest}.json").absolute()
-    write_text(frozen_path, text)
+    document = read_params(path)
+    frozen_path = (SNAPSHOT_FOLDER / f"{json_digest(document)[:12]}.json").absolute()
+    write_json(frozen_path, document)
     os.environ[SNAPSHOT_VARIABLE] = str(frozen_path)
     return frozen_path
 
@@ -281,12 +268,6 @@ def _parents(document: Mapping[str, Any]) -> dict[str, str]:
 # ---- Problems in words
 
 
-def nearest(word: str, known: Iterable[Any]) -> str:
-    """`, did you mean '...'?`, if a known name is near enough to a word."""
-    found = difflib.get_close_matches(str(word), [str(k) for k in known], n=1, cutoff=0.6)
-    return f", did you mean '{found[0]}'?" if found else ""
-
-
 def nested_blocks(annotation: Any) -> Iterator[type[BaseModel]]:
     """The schema's blocks within a field's type, from the outside in."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -304,25 +285,10 @@ def _report(error: ValidationError, source: str, parents: Mapping[str, str] | No
             parent = (parents or {}).get(str(location[1]))
             if parent and (("recipes", parent, *location[2:]), message) in problems:
                 continue
-        path = ".".join(_file_path(location))
-        if problem["type"] == "extra_forbidden":
-            known = list(_block_at(location[:-1]).model_fields)
-            text = (
-                f"unknown key{nearest(str(location[-1]), known)}; allowed here: {', '.join(known)}"
-            )
-        elif problem["type"] == "missing":
-            text = "this key is missing"
-        elif problem["type"] == "value_error":
-            text = str(problem["ctx"]["error"])
-        else:
-            text = f"{message}, got {problem['input']!r}"
-        lines.append(f"{source}: {path}: {text}" if path else f"{source}: {text}")
+        unknown = problem["type"] == "extra_forbidden"
+        known = list(_block_at(location[:-1]).model_fields) if unknown else []
+        lines.append(f"{source}: {worded(problem, known)}")
     return "\n".join(dict.fromkeys(lines))
-
-
-def _file_path(location: Location) -> list[str]:
-    """The path as it stands in the file, without pydantic's marks such as `[key]`."""
-    return [str(part) for part in location if not str(part).startswith("[")]
 
 
 def _block_at(location: Location) -> type[BaseModel]:
@@ -330,7 +296,7 @@ def _block_at(location: Location) -> type[BaseModel]:
     block: type[BaseModel] = (
         Params if not location or location[0] in Params.model_fields else Recipe
     )
-    for part in _file_path(location):
-        if field := block.model_fields.get(part):
+    for part in location:
+        if field := block.model_fields.get(str(part)):
             block = next(nested_blocks(field.annotation), block)
     return block

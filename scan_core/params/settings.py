@@ -4,28 +4,53 @@ Rules, grids, searches, commands, the page and the header of a released model al
 so that a setting cannot mean one thing in a table and another in the model beside it.
 """
 
-import hashlib
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from functools import cache
+from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
-from scan_core.errors import InputError
+from scan_core.errors import InputError, worded
 from scan_core.params.schema.clip import Clip, ClipFinetune
-from scan_core.params.schema.fields import InferencePrecision, first_problem
+from scan_core.params.schema.fields import InferencePrecision
 from scan_core.params.schema.recipe import Recipe
 from scan_core.params.schema.segmenter import Segmenter
+from scan_core.storage.files import json_digest
 
 DEFAULT = "default"
 Precision = InferencePrecision
-_T = TypeVar("_T")
+_form: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
+
+
+class Stored:
+    """Values that are kept as JSON: in the header of a model, or beside an evaluation."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        values: dict[str, Any] = _form(type(self)).dump_python(self, mode="json")
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Any) -> Self:
+        """The inverse of `as_dict`.
+
+        Raises:
+            InputError: not of that form.
+        """
+        try:
+            found: Self = _form(cls).validate_python(values)
+        except ValidationError as error:
+            raise InputError(
+                f"test-time settings: {worded(error.errors()[0])}. The workflow makes again what "
+                "another version of this project has made"
+            ) from None
+        return found
 
 
 @with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
-class TestSettings:
+class TestSettings(Stored):
     """Everything, besides weights, image and class names, that a prediction depends on.
 
     Attributes:
@@ -79,8 +104,7 @@ class TestSettings:
     @property
     def key(self) -> str:
         """12 hexadecimal digits by which results of these settings are known."""
-        text = json.dumps(self.as_dict(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return json_digest(self.as_dict())[:12]
 
     @property
     def view(self) -> tuple[int, int, tuple[float, ...], bool, bool]:
@@ -101,24 +125,10 @@ class TestSettings:
         """Another weight, all else equal: 0 is the segmenter alone, 1 CLIP alone."""
         return replace(self, clip_weight=weight)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        values: dict[str, Any] = _SETTINGS.dump_python(self, mode="json")
-        return values
-
-    @classmethod
-    def from_dict(cls, values: Any) -> "TestSettings":
-        """The inverse of `as_dict`.
-
-        Raises:
-            InputError: not of that form.
-        """
-        return _read(_SETTINGS, values)
-
 
 @with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
-class SettingsTable:
+class SettingsTable(Stored):
     """A recipe's settings for each benchmark, and those for images of none.
 
     Attributes:
@@ -143,33 +153,6 @@ class SettingsTable:
                 f"for {', '.join(self.benchmarks)}"
             )
         return self.benchmarks[benchmark]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        values: dict[str, Any] = _TABLE.dump_python(self, mode="json")
-        return values
-
-    @classmethod
-    def from_dict(cls, values: Any) -> "SettingsTable":
-        """The inverse of `as_dict`.
-
-        Raises:
-            InputError: not of that form.
-        """
-        return _read(_TABLE, values)
-
-
-_SETTINGS, _TABLE = TypeAdapter(TestSettings), TypeAdapter(SettingsTable)
-
-
-def _read(form: TypeAdapter[_T], values: Any) -> _T:
-    try:
-        return form.validate_python(values)
-    except ValidationError as error:
-        raise InputError(
-            f"test-time settings: {first_problem(error)}. The workflow makes again what another "
-            "version of this project has made"
-        ) from None
 
 
 def resolve_settings(recipe: Recipe, benchmark: str | None = None) -> TestSettings:

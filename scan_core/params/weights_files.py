@@ -4,7 +4,6 @@ PyTorch is not needed: whatever can be known from the beginning of a file, and f
 safetensors file, is said before anything runs. The rest the import says; see `models.checkpoints`.
 """
 
-import json
 import zipfile
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -18,19 +17,24 @@ from scan_core.params.clips import clip_config
 from scan_core.params.schema.clip import Clip, ClipArchitecture
 from scan_core.params.schema.fields import WEIGHTS_HOLD, weights_file
 from scan_core.params.schema.recipe import Recipe
+from scan_core.storage.files import read_header
 
 # Of the parts of an architecture, what a training alone reads.
 _OF_TRAINING = {"drop_path", "dropout"}
+# Kind -> how names of tensors begin in files of this project, the most complete kind first.
+_PARTS = {
+    "model": {"proposal_network", "clip"},
+    "segmenter": {"proposal_network"},
+    "clip": {"visual"},
+}
 
 
 @cache
 def published() -> Mapping[str, Mapping[str, Any]]:
     """File name -> kind, architecture, size in GB, SHA-256, page, licence (null: not known)."""
-    found: Mapping[str, Any] = YAML(typ="safe").load(Path(__file__).with_name(_PUBLISHED))
+    path = Path(__file__).with_name("published_weights.yaml")
+    found: Mapping[str, Any] = YAML(typ="safe").load(path)
     return found
-
-
-_PUBLISHED = "published_weights.yaml"
 
 
 def weights_problems(recipe: Recipe) -> Iterator[str]:
@@ -57,7 +61,7 @@ def _check(recipe: Recipe, key: str, kind: str, path: Path) -> None:
     with path.open("rb") as file:
         start = file.read(16)
     if path.suffix == ".safetensors":
-        tensors, header = _safetensors(path)
+        tensors, header = read_header(path, "copy or download it again")
         _check_names(kind, path, tensors)
         if kind in ("segmenter", "model"):
             _check_segmenter(recipe, path, header)
@@ -92,46 +96,16 @@ def _where(path: Path) -> str:
     )
 
 
-def _safetensors(path: Path) -> tuple[dict[str, list[int]], dict[str, Any]]:
-    """Shapes by name, and the header of this project's files."""
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if not 0 < length <= path.stat().st_size:
-                raise ValueError("its beginning does not say how long the header is")
-            header: dict[str, Any] = json.loads(file.read(length))
-        about = header.pop("__metadata__", {})
-        ends = [tensor["data_offsets"][1] for tensor in header.values()]
-        if 8 + length + max(ends, default=0) != path.stat().st_size:
-            raise ValueError("it is truncated")
-        shapes = {name: tensor["shape"] for name, tensor in header.items()}
-        return shapes, json.loads(about.get("scan", "{}"))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path} cannot be read as a safetensors file ({error}); copy or download it again"
-        ) from None
-
-
 def _check_names(kind: str, path: Path, tensors: Mapping[str, Any]) -> None:
     beginnings = {name.partition(".")[0] for name in tensors}
-    found = (
-        ("model" if "clip" in beginnings else "segmenter")
-        if "proposal_network" in beginnings
-        else "clip"
-        if "visual" in beginnings
-        else None
-    )
-    ours = ("model", "segmenter", "clip")
-    if (kind in ours or found in ours) and found != kind and (kind, found) != _ALSO:
+    found = next((kind for kind, parts in _PARTS.items() if parts <= beginnings), None)
+    # A fine-tuned CLIP that open_clip saved is a CLIP by open_clip's names.
+    if (kind in _PARTS or found) and found != kind and (kind, found) != ("finetuned_clip", "clip"):
         held = f"it holds {WEIGHTS_HOLD[found]}" if found else "its tensors have other names"
         advice = f": name it as '{found}:{path}'" if found else ""
         raise InputError(
             f"{path} is no '{kind}' file: {held}. Expected {WEIGHTS_HOLD[kind]}{advice}"
         )
-
-
-# A fine-tuned CLIP that open_clip saved is a CLIP by open_clip's names.
-_ALSO = ("finetuned_clip", "clip")
 
 
 def _check_segmenter(recipe: Recipe, path: Path, header: Mapping[str, Any]) -> None:
@@ -154,12 +128,11 @@ def _check_clip(clip: Clip, path: Path, tensors: Mapping[str, list[int]]) -> Non
             f"{path}: its CLIP has no vision transformer with a [CLS] token (visual.proj), which "
             "SCAN needs; docs/clips.md lists the models that have"
         )
-    if isinstance(clip.architecture, ClipArchitecture):
-        expected = [clip.architecture.vision_width, clip.architecture.embed_dim]
-        name = "the recipe's clip.architecture"
+    if isinstance(own := clip.architecture, ClipArchitecture):
+        expected, name = [own.vision_width, own.embed_dim], "the recipe's clip.architecture"
     else:
-        config = clip_config(clip.architecture)
-        expected, name = [config["vision_cfg"]["width"], config["embed_dim"]], clip.architecture
+        config = clip_config(own)
+        expected, name = [config["vision_cfg"]["width"], config["embed_dim"]], own
     if projection != expected:
         raise InputError(
             f"{path}: its CLIP has {projection[0]} channels and embeddings of {projection[1]}, "

@@ -11,7 +11,6 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.exceptions import UndefinedError
 from ruamel.yaml import YAML
-from safetensors import SafetensorError, safe_open
 
 from scan_core.errors import InputError
 from scan_core.params.frozen_recipe import load_frozen
@@ -19,7 +18,7 @@ from scan_core.params.schema.recipe import Recipe
 from scan_core.params.settings import settings_table
 from scan_core.reporting.results import load_evaluations
 from scan_core.reporting.tables import main_table
-from scan_core.storage.files import file_digest, read_json, write_text
+from scan_core.storage.files import file_digest, read_header, read_json, write_text
 from scan_core.storage.weights import copy_with_header
 
 WEIGHTS, CARD, RECIPE = "model.safetensors", "README.md", "params.yaml"
@@ -44,15 +43,7 @@ def release(
     Raises:
         InputError: the model or the manifest cannot be read.
     """
-    try:
-        with safe_open(model, framework="numpy") as file:
-            header: dict[str, Any] = json.loads((file.metadata() or {})["scan"])
-            shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise InputError(
-            f"{model} is no checkpoint of this project ({type(error).__name__}: {error}); "
-            "make it again"
-        ) from None
+    shapes, header = read_header(model, "make it again")
     document, _ = load_frozen(recipe_file)
     recipe = document["recipes"][document["recipe"]]
     header["test_settings"] = settings_table(Recipe.model_validate(recipe)).as_dict()
@@ -60,7 +51,7 @@ def release(
     data, results = read_json(manifest), load_evaluations(evaluation)
     write_text(output_folder / MANIFEST, manifest.read_text(encoding="utf-8"))
     write_text(output_folder / RECIPE, as_yaml(document))
-    parameters = sum(math.prod(shape) for shape in shapes)
+    parameters = sum(math.prod(shape) for shape in shapes.values())
     try:
         digest = file_digest(output_folder / WEIGHTS)
         card = model_card(document, header, parameters, digest, data, results)

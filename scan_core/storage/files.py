@@ -16,6 +16,7 @@ from typing import Any
 
 from scan_core.errors import InputError
 
+HEADER = "scan"  # key of our JSON header in the metadata of a safetensors file
 _count = itertools.count()
 _TEMPORARY = re.compile(r"\.(?P<host>.+)-(?P<process>\d+)-\d+\.tmp.*")
 # The temporary file of a process on another machine counts as a leftover after so many seconds.
@@ -146,6 +147,28 @@ def read_arrays(path: Path, hint: str) -> dict[str, Any]:
         return {name: file[name] for name in file.files}
 
 
+def read_header(path: Path, hint: str) -> tuple[dict[str, list[int]], dict[str, Any]]:
+    """What a safetensors file says before its tensors.
+
+    Args:
+        hint: what to do if the file cannot be read, for the message.
+
+    Returns:
+        shapes by name, and the header that `weights.save_tensors` has written; empty: none.
+
+    Raises:
+        InputError: missing, truncated, or no safetensors file.
+    """
+    from safetensors import safe_open
+
+    with readable(path, hint), safe_open(path, "numpy") as file:
+        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+        header: dict[str, Any] = json.loads((file.metadata() or {}).get(HEADER, "{}"))
+        if not isinstance(header, dict):
+            raise ValueError(f"its header is a JSON {type(header).__name__}, not an object")
+    return shapes, header
+
+
 @contextmanager
 def readable(path: Path, hint: str) -> Iterator[None]:
     """Turn whatever a reader raises inside this block into an `InputError` with path and hint."""
@@ -153,7 +176,9 @@ def readable(path: Path, hint: str) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except Exception as error:  # damaged files raise anything, RecursionError and zlib.error too
+    except RecursionError:
+        raise InputError(f"{path} cannot be read (it is nested too deeply); {hint}") from None
+    except Exception as error:  # damaged files raise anything
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise InputError(f"{path} cannot be read ({reason}); {hint}") from None
 

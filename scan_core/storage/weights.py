@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from scan_core.errors import InputError
-from scan_core.storage.files import atomic_path, readable
+from scan_core.storage.files import HEADER, atomic_path, read_header, readable
 
-_HEADER = "scan"  # key of our JSON header in the metadata of a safetensors file
 # What a pickle of containers and NumPy arrays asks for, by old and new names of NumPy's modules.
 _ALLOWED = {
     ("collections", "OrderedDict"), ("_codecs", "encode"), ("__builtin__", "bytes"),
@@ -47,7 +45,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str,
     with atomic_path(path, durable=True) as temporary:
         temporary.touch()
         mode = temporary.stat().st_mode
-        save_file(contiguous, temporary, metadata={_HEADER: json.dumps(header)})
+        save_file(contiguous, temporary, metadata={HEADER: json.dumps(header)})
         temporary.chmod(mode)  # safetensors creates files with mode 0600, whatever the umask
 
 
@@ -61,12 +59,9 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         InputError: the file is missing, damaged, or no safetensors file.
     """
     hint = "make or copy it again, as a whole safetensors file"
-    with readable(path, hint), safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        header = json.loads((file.metadata() or {}).get(_HEADER, "{}"))
-        if not isinstance(header, dict):
-            raise ValueError(f"its header is a JSON {type(header).__name__}, not an object")
-    return tensors, header
+    _, header = read_header(path, hint)
+    with readable(path, hint):
+        return load_file(path), header
 
 
 def copy_with_header(source: Path, target: Path, header: Mapping[str, Any]) -> None:

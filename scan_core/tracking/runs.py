@@ -12,10 +12,9 @@ from typing import Any
 
 import pandas as pd
 from pydantic import BaseModel
-from safetensors import safe_open
 
 from scan_core.params.metric_names import METRICS
-from scan_core.storage.files import file_digest, json_digest, read_json, read_text
+from scan_core.storage.files import file_digest, json_digest, read_header, read_json, read_text
 
 _DESCRIPTIONS = {
     "clip": "Training of the small CLIP on captioned images, or its download",
@@ -188,7 +187,7 @@ def flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def _training(files: Training) -> Run:
-    header = _header(files.weights)
+    _, header = read_header(files.weights, "make it again")
     rows = [json.loads(line) for line in read_text(files.curves).splitlines()]
     measured, ended = _measured(files.timing)
     part, tags = header.get("recipe_part", {}), _origin_tags(header)
@@ -203,7 +202,7 @@ def _training(files: Training) -> Run:
 
 
 def _model(report: Report, results: Results) -> Run:
-    header = _header(report.weights)
+    _, header = read_header(report.weights, "make it again")
     tags = {"variant": report.variant, "seed": str(results.settings["seed"])}
     return Run(
         "model",
@@ -352,12 +351,6 @@ def _measured(timing: Path) -> tuple[dict[str, float], float | None]:
     values = {f"system/job/{name}": float(last[column]) for column, name in names.items()}
     known = {name: value for name, value in values.items() if not math.isnan(value)}
     return known, timing.stat().st_mtime
-
-
-def _header(weights: Path) -> dict[str, Any]:
-    with safe_open(weights, "numpy") as file:
-        header: dict[str, Any] = json.loads((file.metadata() or {}).get("scan", "{}"))
-    return header
 
 
 def _origin_tags(header: Mapping[str, Any]) -> dict[str, str]:

@@ -24,7 +24,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import (
     AfterValidator,
-    AliasChoices,
     BaseModel,
     ConfigDict,
     Field,
@@ -32,7 +31,7 @@ from pydantic import (
     model_validator,
 )
 
-from scan_core.errors import InputError
+from scan_core.errors import InputError, worded
 from scan_core.storage.files import read_text
 
 DATA_FOLDER = Path(__file__).parent / "data"
@@ -138,7 +137,9 @@ def load_class_list(name_or_path: str) -> ClassList:
     try:
         content = _File.model_validate_json(read_text(path))
     except ValidationError as error:
-        raise InputError(f"class list {path}: {_first_problem(error)}") from None
+        raise InputError(
+            f"class list {path}: {worded(error.errors()[0], list(_File.model_fields))}"
+        ) from None
     position = {name: index for index, name in enumerate(content.names)}
     return ClassList(
         name=path.stem,
@@ -168,11 +169,7 @@ class _File(BaseModel):
     names: Annotated[list[Annotated[str, AfterValidator(_class_name)]], Field(min_length=1)]
     raw_ids: list[Annotated[int, Field(ge=0, le=_MOST_RAW_ID)]]
     seen: list[bool] | None = None
-    parents: Annotated[
-        dict[str, list[str]],
-        # What the key was called at first.
-        Field(validation_alias=AliasChoices("parents", "fathers"), default_factory=dict),
-    ]
+    parents: dict[str, list[str]] = Field(default_factory=dict)
     predict_with: str | None = None
     source: str | None = None
 
@@ -197,18 +194,6 @@ class _File(BaseModel):
                 if name not in self.names:
                     raise ValueError(f"'parents' names '{name}', which is not among 'names'")
         return self
-
-
-def _first_problem(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    where = ".".join(map(str, problem["loc"]))
-    if problem["type"] == "extra_forbidden":
-        return f"unknown key '{where}'; allowed are {', '.join(_File.model_fields)}"
-    if problem["type"] == "missing":
-        return f"the key '{where}' is missing"
-    if problem["type"] == "value_error":
-        return str(problem["ctx"]["error"])
-    return f"{where}: {problem['msg']}, got {str(problem['input'])[:80]!r}".removeprefix(": ")
 
 
 def prompt_templates(name: str) -> tuple[str, ...]:

@@ -17,7 +17,6 @@ from pydantic import (
     Field,
     PositiveFloat,
     Tag,
-    ValidationError,
 )
 
 
@@ -118,13 +117,6 @@ class Block(BaseModel):
 
 
 Scalar = bool | int | float | str
-
-
-def first_problem(error: ValidationError) -> str:
-    """Where the first problem is, and what."""
-    problem = error.errors()[0]
-    where = ".".join(str(part) for part in problem["loc"])
-    return f"{where}: {problem['msg']}" if where else problem["msg"]
 
 
 def weights_source(word: str, kinds: tuple[str, ...]) -> AfterValidator:
