@@ -2,11 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, Tag, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from scan_core.params.clips import clip_config, clip_models
 from scan_core.params.schema.fields import (
-    TABLE_OR_VALUE,
     WEIGHTS,
     BatchSize,
     Block,
@@ -18,11 +17,11 @@ from scan_core.params.schema.fields import (
     Precision,
     PromptSet,
     Queries,
+    ValueOrTable,
     Weight,
     Width,
     source,
     weights_file,
-    weights_source,
 )
 
 
@@ -78,15 +77,12 @@ class Clip(Block):
 
     source: Annotated[
         str,
-        source("train", prefixes=("packaged:", "open_clip:", *(f"{k}:" for k in WEIGHTS["clip"]))),
+        source("train", prefixes=("packaged:", "open_clip:"), files=WEIGHTS["clip"]),
     ]
     """`train` a small one, `packaged:<name>` (`mini_clip` comes with the package),
     `open_clip:<pretrained tag>`, or a file: `scan:<path>` of the release, `clip:<path>`,
     `finetuned_clip:<path>`, or `model:<path>` of this project (docs/weights.md)."""
-    architecture: Annotated[
-        Annotated[str, Tag("[value]")] | Annotated[ClipArchitecture, Tag("[table]")],
-        TABLE_OR_VALUE,
-    ]
+    architecture: ValueOrTable[str, ClipArchitecture]
     """open_clip's model name (docs/clips.md), or the dimensions of a small one."""
     pretrained: str | None = None
     """With a file and a model name: open_clip's tag of the weights in the file, or of those that
@@ -138,7 +134,7 @@ class Clip(Block):
         return self.pretrained if of_a_file else None
 
 
-FinetunedSource = Annotated[str, weights_source("train", WEIGHTS["finetuned_clip"])]
+FinetunedSource = Annotated[str, source("train", files=WEIGHTS["finetuned_clip"])]
 
 
 class MaskTextPairs(Block):

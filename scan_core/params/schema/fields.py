@@ -6,7 +6,7 @@ wrong with it.
 """
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -17,6 +17,7 @@ from pydantic import (
     Field,
     PositiveFloat,
     Tag,
+    model_validator,
 )
 
 
@@ -70,8 +71,15 @@ WEIGHTS_HOLD = {
 }
 
 
-def source(*words: str, prefixes: tuple[str, ...] = ()) -> AfterValidator:
-    """Check that a text is one of `words`, or begins with one of `prefixes` and goes on."""
+def source(
+    *words: str, prefixes: tuple[str, ...] = (), files: tuple[str, ...] = ()
+) -> AfterValidator:
+    """Check that a text is one of `words`, begins with one of `prefixes`, or names a file.
+
+    Args:
+        files: kinds of files of weights, such as `scan` for `scan:<path>`.
+    """
+    prefixes = (*prefixes, *(f"{kind}:" for kind in files))
 
     def check(value: str) -> str:
         if value in words or any(value.startswith(p) and len(value) > len(p) for p in prefixes):
@@ -98,10 +106,12 @@ TABLE_OR_VALUE = Discriminator(
 )
 WORD_OR_VALUE = Discriminator(lambda value: "[word]" if isinstance(value, str) else "[value]")
 
-LogitScale = Annotated[
-    Annotated[PositiveFloat, Tag("[value]")] | Annotated[Literal["learned"], Tag("[word]")],
-    WORD_OR_VALUE,
+V, W = TypeVar("V"), TypeVar("W")
+ValueOrWord = Annotated[Annotated[V, Tag("[value]")] | Annotated[W, Tag("[word]")], WORD_OR_VALUE]
+ValueOrTable = Annotated[
+    Annotated[V, Tag("[value]")] | Annotated[W, Tag("[table]")], TABLE_OR_VALUE
 ]
+LogitScale = ValueOrWord[PositiveFloat, Literal["learned"]]
 
 
 class Block(BaseModel):
@@ -116,12 +126,37 @@ class Block(BaseModel):
     )
 
 
+class Attention(Block):
+    """Tokens of a width that heads share."""
+
+    width: Width
+    """Channels of the feature maps, or of the queries."""
+    heads: Width
+    """Attention heads."""
+
+    @model_validator(mode="after")
+    def _heads_share_width(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"'width: {self.width}' is no multiple of 'heads: {self.heads}'")
+        return self
+
+
+class InputSize(Block):
+    """The size to which images are resized."""
+
+    short_side: Pixels
+    """Images are resized to this short side, pixels."""
+    longest_side: Pixels
+    """But no side longer than this, pixels."""
+
+    @model_validator(mode="after")
+    def _sides_are_in_order(self) -> Self:
+        if self.short_side > self.longest_side:
+            raise ValueError("'short_side' must not be greater than 'longest_side'")
+        return self
+
+
 Scalar = bool | int | float | str
-
-
-def weights_source(word: str, kinds: tuple[str, ...]) -> AfterValidator:
-    """Check that a text is `word`, or names a file of one of the kinds."""
-    return source(word, prefixes=tuple(f"{kind}:" for kind in kinds))
 
 
 def weights_file(source: str) -> tuple[str, str] | None:

@@ -2,10 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, Tag, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from scan_core.params.metric_names import METRICS
-from scan_core.params.schema.fields import TABLE_OR_VALUE, Block, Name, Scalar, Seed, source
+from scan_core.params.schema.fields import Block, Name, Scalar, Seed, ValueOrTable, source
 from scan_core.params.schema.recipe import Recipe
 
 
@@ -46,7 +46,6 @@ SearchedKey = Annotated[
         "inference.clip_weight",
         "inference.replace_ratio",
         "inference.ensemble",
-        prefixes=(),
     ),
 ]
 
@@ -59,11 +58,7 @@ class Search(Block):
     vary: Annotated[
         dict[
             SearchedKey,
-            Annotated[
-                Annotated[list[float | str], Field(min_length=1), Tag("[value]")]
-                | Annotated[Steps, Tag("[table]")],
-                TABLE_OR_VALUE,
-            ],
+            ValueOrTable[Annotated[list[float | str], Field(min_length=1)], Steps],
         ],
         Field(min_length=1),
     ]

@@ -2,35 +2,26 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, Tag, model_validator
+from pydantic import Field, PositiveFloat
 
 from scan_core.params.schema.fields import (
     NULL_REMOVES,
-    TABLE_OR_VALUE,
-    WORD_OR_VALUE,
-    Block,
     Fraction,
     InferencePrecision,
+    InputSize,
     Layers,
     LogitScale,
     Name,
-    Pixels,
+    ValueOrTable,
+    ValueOrWord,
 )
 
 Ensemble = Literal["geometric", "log"]
-PerBenchmarkFraction = Annotated[
-    Annotated[Fraction, Tag("[value]")]
-    | Annotated[dict[str, Fraction], NULL_REMOVES, Tag("[table]")],
-    TABLE_OR_VALUE,
-]
-PerBenchmarkEnsemble = Annotated[
-    Annotated[Ensemble, Tag("[value]")]
-    | Annotated[dict[str, Ensemble], NULL_REMOVES, Tag("[table]")],
-    TABLE_OR_VALUE,
-]
+PerBenchmarkFraction = ValueOrTable[Fraction, Annotated[dict[str, Fraction], NULL_REMOVES]]
+PerBenchmarkEnsemble = ValueOrTable[Ensemble, Annotated[dict[str, Ensemble], NULL_REMOVES]]
 
 
-class Inference(Block):
+class Inference(InputSize):
     """Test-time settings; no training depends on them.
 
     A single value holds for every benchmark; a table names some, and has a `default` for the others
@@ -39,10 +30,6 @@ class Inference(Block):
 
     benchmarks: Annotated[list[Name], Field(min_length=1)]
     """The benchmarks to evaluate, in the order of the tables."""
-    short_side: Pixels
-    """Images are resized to this short side, pixels."""
-    longest_side: Pixels
-    """But no side longer than this, pixels."""
     crop_expansion: Annotated[float, Field(ge=1, le=1000)]
     """Width and height of a crop, as a multiple of its mask's bounding box; 1: tight, as
     released. Around a mask there is nothing to see but contextual shift's tokens."""
@@ -52,10 +39,7 @@ class Inference(Block):
     """Factor of the cosine similarities; `learned`: CLIP's own. The released model uses 100."""
     mask_threshold: PerBenchmarkFraction
     """A proposal without a pixel above this probability is not shown to CLIP."""
-    crop_threshold: Annotated[
-        Annotated[Fraction, Tag("[value]")] | Annotated[Literal["mask_threshold"], Tag("[word]")],
-        WORD_OR_VALUE,
-    ]
+    crop_threshold: ValueOrWord[Fraction, Literal["mask_threshold"]]
     """Pixels of a proposal above this probability form its crop. `mask_threshold`: that one, as
     released; a number of its own, at most `mask_threshold`, lets grids over that share crops."""
     clip_weight: PerBenchmarkFraction
@@ -74,9 +58,3 @@ class Inference(Block):
     """Arithmetic. `float32`: without TF32, as exact as it gets; `tf32`: with it, on GPUs that have
     it; `bfloat16`, `float16`: CLIP on crops in that, which is nine tenths of the work, and the rest
     as with `tf32`."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "Inference":
-        if self.short_side > self.longest_side:
-            raise ValueError("'short_side' must not be greater than 'longest_side'")
-        return self

@@ -7,10 +7,12 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from scan_core.params.schema.fields import (
     INITIAL_WEIGHTS,
     WEIGHTS,
+    Attention,
     BatchSize,
     Block,
     Count,
     Fraction,
+    InputSize,
     Layers,
     LogitScale,
     Pixels,
@@ -20,7 +22,6 @@ from scan_core.params.schema.fields import (
     Weight,
     Width,
     source,
-    weights_source,
 )
 
 
@@ -51,50 +52,30 @@ class Backbone(Block):
         return self
 
 
-class PixelDecoder(Block):
+class PixelDecoder(Attention):
     """Multi-scale deformable attention over strides 8–32, and the mask features at stride 4."""
 
-    width: Width
-    """Channels of the feature maps."""
     mask_width: Width
     """Channels of the mask features."""
     layers: Layers
     """Deformable encoder layers."""
-    heads: Width
-    """Attention heads."""
     points: Width
     """Sampling points for each head and level."""
     feedforward: Width
     """Width of the feed-forward network."""
 
-    @model_validator(mode="after")
-    def _consistent(self) -> "PixelDecoder":
-        if self.width % self.heads:
-            raise ValueError(f"'width: {self.width}' is no multiple of 'heads: {self.heads}'")
-        return self
 
-
-class MaskDecoder(Block):
+class MaskDecoder(Attention):
     """Masked-attention decoder."""
 
     queries: Queries
     """Mask proposals for each image."""
     layers: Layers
     """Decoder layers. The released model has 10, one more than Mask2Former would build."""
-    width: Width
-    """Width of the queries."""
-    heads: Width
-    """Attention heads."""
     feedforward: Width
     """Width of the feed-forward network."""
     embedding_hidden: Width
     """Hidden width of the MLP from query to CLIP embedding."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "MaskDecoder":
-        if self.width % self.heads:
-            raise ValueError(f"'width: {self.width}' is no multiple of 'heads: {self.heads}'")
-        return self
 
 
 class SemanticIntegration(Block):
@@ -199,23 +180,8 @@ class SegmenterTraining(Block):
     """Steps between validations on the training benchmark's `val` split."""
 
 
-class SegmenterInput(Block):
-    """Images outside of training: for validations, and for the masks that CLIP is fine-tuned on."""
-
-    short_side: Pixels
-    """Images are resized to this short side, pixels."""
-    longest_side: Pixels
-    """But no side longer than this, pixels."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "SegmenterInput":
-        if self.short_side > self.longest_side:
-            raise ValueError("'short_side' must not be greater than 'longest_side'")
-        return self
-
-
-SegmenterSource = Annotated[str, weights_source("train", WEIGHTS["segmenter"])]
-InitialWeights = Annotated[str, weights_source("none", INITIAL_WEIGHTS)]
+SegmenterSource = Annotated[str, source("train", files=WEIGHTS["segmenter"])]
+InitialWeights = Annotated[str, source("none", files=INITIAL_WEIGHTS)]
 
 
 class Segmenter(Block):
@@ -230,7 +196,8 @@ class Segmenter(Block):
     logit_scale: LogitScale
     """Factor of the cosine similarities in the classification loss; `learned`: CLIP's own. The
     released model uses 100."""
-    input: SegmenterInput
+    input: InputSize
+    """Images outside of training: for validations, and for the masks that CLIP is fine-tuned on."""
 
     backbone: Backbone
     pixel_decoder: PixelDecoder
