@@ -297,6 +297,10 @@ def _scores(paths: Mapping[str, Path]) -> tuple[dict[str, float], dict[str, floa
                 for metric, gain in gains.items()
                 if gain
             }
+        for part in record.get("cuts", []):
+            prefix = f"{name}/cut/{part['cut']}/{part['part']}/"
+            metrics |= {f"{prefix}{m}": v for m, v in part["metrics"].items() if v is not None}
+            metrics |= _bounds(prefix, part["intervals"])
     return metrics, times
 
 
