@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
+from documented import shown_files
 from PIL import Image
 from project import ROOT
 from raw_data import ade_file, converted, photo, png, stripes, write_ade
@@ -20,6 +21,7 @@ from scan_core.datasets.verification import verify
 from scan_core.errors import InputError
 from scan_core.params.needed_files import class_lists
 from scan_core.params.reading import validate
+from scan_core.params.schema.datasets import Benchmark
 from scan_core.training.mining import caption_nouns
 
 VOC = "VOCdevkit/VOC2012"
@@ -165,16 +167,30 @@ def test_label_maps_that_detectron2s_users_have_prepared_are_taken_as_they_are(
         converted(benchmark, classes, raw, tmp_path / "out")
 
 
-def test_suffixes_of_other_benchmarks(tmp_path):
-    """As Cityscapes names its files; values are mapped by the class list."""
-    raw = tmp_path / "raw"
-    photo(raw / "images/val/ulm/ulm_1_leftImg8bit.png")
-    png(raw / "labels/val/ulm/ulm_1_gtFine_labelIds.png", stripes(7, 26))
-    png(raw / "labels/val/ulm/ulm_1_gtFine_color.png", stripes(1))
-    cityscapes = folder_format("_leftImg8bit.png", "_gtFine_labelIds.png")
-    images = converted(cityscapes, own_classes(tmp_path, 7, 26), raw, tmp_path / "out")
-    assert keys(images) == ["ulm/ulm_1"]
-    assert images.label(0)[0, ::12].tolist() == [0, 1]
+@pytest.mark.parametrize(
+    ("name", "values", "expected"),
+    [
+        ("cityscapes", (7, 26, 0, 33), [0, 13, -1, 18]),  # 0 is unlabelled
+        ("bdd100k", (0, 18, 255, 12), [0, 18, -1, 12]),
+        ("mapillary", (13, 64, 65, 0), [13, 64, -1, 0]),
+    ],
+)
+def test_benchmarks_of_others(tmp_path, name, values, expected):
+    """The entries of the guide: names of files, and values mapped by the class list."""
+    guide = shown_files(ROOT / "docs/own_data.md")["datasets.benchmarks"]
+    entry = Benchmark.model_validate(YAML(typ="safe").load(guide)[name])
+    raw, image_suffix = tmp_path / "raw", entry.image_suffix or ".jpg"
+    for number in range(3):
+        stem = f"val/ulm/ulm_{number}"
+        photo(raw / "images" / f"{stem}{image_suffix}")
+        png(raw / "labels" / f"{stem}{entry.label_suffix}", stripes(*np.roll(values, number)))
+        if entry.image_suffix:
+            png(raw / "labels" / f"{stem}_gtFine_color.png", stripes(1))
+    layout = folder_format(entry.image_suffix, entry.label_suffix)
+    images = converted(layout, entry.classes, raw, tmp_path / "out")
+    assert keys(images) == ["ulm/ulm_0", "ulm/ulm_1", "ulm/ulm_2"]
+    assert images.label(0)[0, ::6].tolist() == expected
+    assert set(np.unique(images.label(1))) == set(expected)
 
 
 # What belongs together
