@@ -37,10 +37,7 @@ def bands(truth: NDArray[np.integer[Any]]) -> dict[str, NDArray[np.bool_]]:
     nearer = np.zeros(truth.shape, bool)
     for band, share in BANDS.items():
         size = 2 * max(1, round(share * np.hypot(*truth.shape))) + 1
-        largest, smallest = (
-            f(truth, size, mode="nearest") for f in (maximum_filter, minimum_filter)
-        )
-        within = largest != smallest
+        within = maximum_filter(truth, size) != minimum_filter(truth, size)
         found[band] = within & ~nearer
         nearer |= within
     return found

@@ -48,7 +48,7 @@ def report_page(
     origin: str = "",
     note: str = "",
     diagnoses: Sequence[Mapping[str, Any]] = (),
-    cuts: pd.DataFrame | None = None,
+    cuts: pd.DataFrame = pd.DataFrame(),  # noqa: B008
 ) -> str:
     """The page, as HTML.
 
@@ -94,7 +94,7 @@ def report_page(
         lost[name] = f'<p class="lead">{escape(record["sentence"])}</p>'
         lost[name] += figure(f"ladder_{name}", f"Where the points of {name} are lost")
         lost[name] += figure(f"calibration_{name}", f"Calibration on {name}")
-    for name in benchmarks if cuts is not None and len(cuts) else ():
+    for name in benchmarks if len(cuts) else ():
         table = cut_table(cuts[cuts["benchmark"] == name]).html()
         drawn = figure(f"cuts_{name}", f"Which pixels of {name} are wrong")
         table = f"<details><summary>As a table</summary>{table}</details>"
