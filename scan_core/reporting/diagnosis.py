@@ -231,6 +231,29 @@ def calibration_figure(record: Mapping[str, Any]) -> Figure:
     return figure
 
 
+def tuned_table(record: Mapping[str, Any]) -> Table:
+    """Temperature and weight that are best on the training images, by mIoU and by calibration."""
+    found = record["tuned"]
+    cells = [
+        {
+            "settings": one["name"],
+            "logit_scale": str(one["logit_scale"]),
+            "clip_weight": str(one["clip_weight"]),
+            "mIoU": with_interval(one["miou"], None),
+            "ECE": with_interval(one["error"], None),
+        }
+        for one in found
+    ]
+    return Table(
+        "Calibrated on the training images",
+        pd.DataFrame(cells),
+        words=1,
+        note=f"In %, of {found[0]['images']} images of the benchmark's train split; "
+        "ECE of the pixels. logit_scale is the inverse temperature of both classifiers, "
+        "clip_weight CLIP's share in their combination.",
+    )
+
+
 def ladder_table(records: Sequence[Mapping[str, Any]]) -> Table:
     """A row for each rung, a column for each benchmark: mIoU with its interval."""
     columns = {

@@ -19,7 +19,13 @@ from PIL import Image
 
 from scan_core.errors import InputError
 from scan_core.params.provenance import checked_out_commit
-from scan_core.reporting.diagnosis import CALIBRATED, EXPLAINED, cut_table, ladder_table
+from scan_core.reporting.diagnosis import (
+    CALIBRATED,
+    EXPLAINED,
+    cut_table,
+    ladder_table,
+    tuned_table,
+)
 from scan_core.reporting.figures import TRAININGS
 from scan_core.reporting.grids import Grid, grid_tables
 from scan_core.reporting.results import load_timings
@@ -94,6 +100,7 @@ def report_page(
         lost[name] = f'<p class="lead">{escape(record["sentence"])}</p>'
         lost[name] += figure(f"ladder_{name}", f"Where the points of {name} are lost")
         lost[name] += figure(f"calibration_{name}", f"Calibration on {name}")
+        lost[name] += tuned_table(record).html() if record.get("tuned") else ""
     for name in benchmarks if len(cuts) else ():
         table = cut_table(cuts[cuts["benchmark"] == name]).html()
         drawn = figure(f"cuts_{name}", f"Which pixels of {name} are wrong")
