@@ -10,6 +10,8 @@ WORLDS = {layout: data.world_folder(RECIPE, layout) for layout in LAYOUTS}
 CONVERTED = {*VARIANTS.values(), Path(TRAINING).name}
 # Benchmarks whose images are copied: the raw ones are larger than the benchmark's definition.
 WITH_IMAGES = [name for name, b in BENCHMARKS.items() if b.format == "ade20k_847"]
+# The captions of the training images, and the digest of a file of one's own.
+CAPTIONS, OWN_CAPTIONS = data.caption_file(RECIPE)
 
 
 def images_of_variant(wildcards):
@@ -18,8 +20,13 @@ def images_of_variant(wildcards):
     return data.images_of(RECIPE, benchmark_of(wildcards), trains)
 
 
-def records_of(names, trains=TRAINS):
-    """What must have been extracted or generated before these benchmarks can be converted."""
+def records_of(names, trains=TRAINS, mines="finetuned_clip" in TRAINED):
+    """What must have been extracted or generated before these benchmarks can be converted.
+
+    Args:
+        trains: whether the `train` split of the benchmark that is trained on is read.
+        mines: whether pairs are mined, with the captions of its images.
+    """
     made = [n for n in names if raw_root(RECIPE, n) is None]
     splits = {BENCHMARKS[n].format: set() for n in sorted(made)}
     if SOURCE != "download":
@@ -27,6 +34,8 @@ def records_of(names, trains=TRAINS):
         return [f"{WORLDS[layout]}/{layout}.json" for layout in layouts]
     for name in made:
         splits[BENCHMARKS[name].format] |= data.images_of(RECIPE, name, trains).keys()
+        if name == RECIPE.datasets.train and mines and CAPTIONS and not OWN_CAPTIONS:
+            splits[BENCHMARKS[name].format].add("captions")
     return [f"{RAW}/extracted/{archive}.json" for archive in archives_of(splits)]
 
 
@@ -70,7 +79,6 @@ def reading_threads(wildcards):
     return 1 if None not in counts and sum(counts) < 1000 else 4
 
 
-CAPTIONS, OWN_CAPTIONS = data.caption_file(RECIPE)
 # What the manifest depends on, an input of that leaf.
 MANIFEST_FILE = leaf_input(
     f"{RECIPE_NAME}/manifest", SOURCE, reads=[FOLDERS[name] for name in USED]

@@ -101,7 +101,7 @@ rule mine_shard:
         index=f"{TRAINING}/index.json",
         # What made the images that are mined, and their captions. Those of one's own nothing makes,
         # so they must be there before anything starts.
-        raw=records_of([RECIPE.datasets.train], trains=True),
+        raw=records_of([RECIPE.datasets.train], trains=True, mines=True),
         captions=ancient(CAPTIONS) if OWN_CAPTIONS else [],
     output:
         f"{STAGES}/pairs/{{pairs}}/shards/{{shard}}.jsonl",

@@ -1,6 +1,8 @@
-"""`snakemake plan`: what a recipe takes, before anything runs."""
+"""`workflow_scripts.plan`: what a recipe takes, before anything runs."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 from project import Project
@@ -14,15 +16,17 @@ def project(tmp_path_factory) -> Project:
 
 
 def _plan(project: Project, recipe: str) -> str:
-    ran = project.snakemake("--profile", "local", "--config", f"recipe={recipe}", "--", "plan")
-    assert ran.returncode == 0, ran.stdout
-    return ran.stdout[ran.stdout.index("what `all` takes") :]
+    command = [sys.executable, "-m", "workflow_scripts.plan", recipe]
+    ran = subprocess.run(command, cwd=project.folder, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
 
 
 def test_the_paper_is_planned_with_what_it_costs(project):
     text = _plan(project, "vitl14")
     jobs = {rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+) +\d+$", text, re.MULTILINE)}
     assert jobs["download_archive"] == 11
+    assert re.search(r"^diagnose +1 +[\d,]+ images +\S+, ", text, re.MULTILINE)
     steps = f"{120_000 * jobs['train_segmenter']:,} steps"
     assert re.search(rf"^train_segmenter +{jobs['train_segmenter']} +{steps} ", text, re.MULTILINE)
     assert "data/paper/manual/ADE20K_2021_17_01.zip: It is given out" in text

@@ -10,7 +10,6 @@ from scan_core.params.weights_files import weights_problems
 from scan_core.vocabulary.classes import ClassList, load_class_list
 
 
-
 class RawData(NamedTuple):
     """Where a raw format lies below the raw root, and the miniature world's layout of it."""
 
