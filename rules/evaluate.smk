@@ -54,11 +54,14 @@ rule evaluate:
         ],
     output:
         metrics=f"{RESULTS}/eval/{{model}}/{{evaluation}}/metrics.json",
-        everything=f"{RESULTS}/eval/{{model}}/{{evaluation}}/evaluation.json",
+        evaluation=f"{RESULTS}/eval/{{model}}/{{evaluation}}/evaluation.json",
         per_class=f"{RESULTS}/eval/{{model}}/{{evaluation}}/per_class.csv",
-        confusion=f"{RESULTS}/eval/{{model}}/{{evaluation}}/confusion.npz",
-        counts=f"{RESULTS}/eval/{{model}}/{{evaluation}}/counts.npz",
-        resamples=f"{RESULTS}/eval/{{model}}/{{evaluation}}/resamples.npz",
+        others=multiext(
+            f"{RESULTS}/eval/{{model}}/{{evaluation}}/",
+            "confusion.npz",
+            "counts.npz",
+            "resamples.npz",
+        ),
     log:
         f"{LOGS}/evaluate/{{model}}/{{evaluation}}.log",
     benchmark:
@@ -85,8 +88,9 @@ rule diagnose:
         model=result("model", MAIN_MODEL),
     output:
         diagnosis=f"{RESULTS}/diagnosis/{MAIN_MODEL}/{{diagnosed}}/diagnosis.json",
-        ladder=f"{RESULTS}/diagnosis/{MAIN_MODEL}/{{diagnosed}}/ladder.csv",
-        counts=f"{RESULTS}/diagnosis/{MAIN_MODEL}/{{diagnosed}}/counts.npz",
+        others=multiext(
+            f"{RESULTS}/diagnosis/{MAIN_MODEL}/{{diagnosed}}/", "ladder.csv", "counts.npz"
+        ),
     log:
         f"{LOGS}/diagnose/{{diagnosed}}.log",
     benchmark:
@@ -121,9 +125,12 @@ rule score_predictions:
         **VERIFIED_DATA,
     output:
         metrics=f"{RESULTS}/predictions/{{method}}/{{scores}}/metrics.json",
-        per_class=f"{RESULTS}/predictions/{{method}}/{{scores}}/per_class.csv",
-        confusion=f"{RESULTS}/predictions/{{method}}/{{scores}}/confusion.npz",
-        counts=f"{RESULTS}/predictions/{{method}}/{{scores}}/counts.npz",
+        others=multiext(
+            f"{RESULTS}/predictions/{{method}}/{{scores}}/",
+            "per_class.csv",
+            "confusion.npz",
+            "counts.npz",
+        ),
     log:
         f"{LOGS}/score_predictions/{{method}}/{{scores}}.log",
     benchmark:

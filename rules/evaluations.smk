@@ -41,32 +41,29 @@ def evaluation(model, benchmark):
 
 @cache
 def diagnosis(benchmark):
-    """The folder of the main model's diagnosis."""
     settings = settings_of_classifiers(MAIN_MODEL, benchmark).as_dict()
     folder = folder_of(benchmark, settings, RECIPE.diagnosis.images)
-    return f"{RESULTS}/diagnosis/{MAIN_MODEL}/{folder}"
+    return f"{RESULTS}/diagnosis/{MAIN_MODEL}/{folder}/diagnosis.json"
 
 
 def of_every_benchmark(*files):
-    """Files of the main model's evaluation, for every benchmark."""
+    """Files of the main model's evaluations."""
     return [f"{evaluation(MAIN_MODEL, name)}/{file}" for file in files for name in EVALUATED]
 
 
-def plan_of_grid(grid, every_seed):
-    """The rows of a grid's table, each with the file of its numbers."""
-    where = lambda row: f"{evaluation(row['model'], row['benchmark'])}/evaluation.json"
-    rows = [row for row in ROWS[grid] if every_seed or row["seed"] == RECIPE.seed]
-    return [{**row, "evaluation": where(row)} for row in rows]
-
-
 # The main model's diagnosis on each benchmark, and those that figures, report and MLflow show.
-DIAGNOSED = {name: f"{diagnosis(name)}/diagnosis.json" for name in EVALUATED}
+DIAGNOSED = {name: diagnosis(name) for name in EVALUATED}
 DIAGNOSES = list(DIAGNOSED.values()) if RECIPE.diagnosis.enabled else []
 # The names of all evaluations that any target may ask for.
 EVALUATIONS = {Path(evaluation(model, name)).name for model in MODELS for name in EVALUATED}
-# Table of a grid, with every seed or the recipe's own alone -> its plan, and the plan as an input.
+# Table of a grid, with every seed or the recipe's own alone -> its rows, each with the file of its
+# numbers, and the same as an input.
 PLANS = {
-    f"{seeds}{grid}": plan_of_grid(grid, bool(seeds))
+    f"{seeds}{grid}": [
+        {**row, "evaluation": f"{evaluation(row['model'], row['benchmark'])}/evaluation.json"}
+        for row in ROWS[grid]
+        if seeds or row["seed"] == RECIPE.seed
+    ]
     for grid in ROWS
     for seeds in ("", "every_seed/")
 }
@@ -116,43 +113,21 @@ def files_of_search(file):
     return lambda wildcards: [f"{FOLDERS[n]}/{file}" for n in benchmarks_of_search(wildcards)]
 
 
-def curves_of(stage, variant):
-    """The curves of a training."""
-    return f"{STAGES}/{stage}/{variant}/metrics.jsonl"
-
-
 def recorded(grids, every_seed):
     """What there is to record in MLflow of cells and grids: `Results` in scan_core/tracking/runs.py."""
     rule_of = {"clip": "clip_weights", "segmenter": "train_segmenter"}
     tables = f"{RESULTS}/ablations/{'every_seed/' if every_seed else ''}"
     figures = tables if every_seed else f"{RESULTS}/figures/ablation_"
+    timing = lambda stage, v: f"{TIMINGS}/{rule_of.get(stage, 'finetune_clip')}/{v}.tsv"
     cells = [c for grid in grids for c in CELLS[grid] if every_seed or c.seed == RECIPE.seed]
-    trainings = [
-        {
-            "stage": stage,
-            "variant": variant,
-            "weights": result(stage, variant),
-            "curves": curves_of(stage, variant),
-            "timing": f"{TIMINGS}/{rule_of.get(stage, 'finetune_clip')}/{variant}.tsv",
-            "benchmark": None if stage == "clip" else RECIPE.datasets.train,
-        }
-        for stage, variant in trainings_of(cells if every_seed else [MAIN, *cells])
-    ]
+    trainings = trainings_of(cells if every_seed else [MAIN, *cells])
     return {
         "recipe": RECIPE_NAME,
         "settings": RECIPE.model_dump(),
         "manifest": f"{RESULTS}/dataset_manifest.json",
-        "trainings": trainings,
-        "grids": [
-            {"table": f"{tables}{g}.csv", "figure": f"{figures}{g}.png", "every_seed": every_seed}
-            for g in grids
-        ],
+        "trainings": [{"weights": result(*one), "timing": timing(*one)} for one in trainings],
+        "grids": [{"table": f"{tables}{g}.csv", "figure": f"{figures}{g}.png"} for g in grids],
     }
-
-
-def by_benchmark(file):
-    """Benchmark -> a file of the main model's evaluation."""
-    return dict(zip(EVALUATED, of_every_benchmark(file)))
 
 
 # Record in MLflow -> what it holds: everything of the recipe, or every grid with all its seeds.
@@ -162,8 +137,7 @@ RECORDS = {
         "report": {
             "variant": MAIN_MODEL,
             "weights": f"{RESULTS}/release/model.safetensors",
-            "evaluations": by_benchmark("metrics.json"),
-            "per_class": by_benchmark("per_class.csv"),
+            "evaluations": dict(zip(EVALUATED, of_every_benchmark("metrics.json"))),
             "predictions": {
                 method: {
                     name: f"{RESULTS}/predictions/{method}/{folder}/metrics.json"
@@ -187,7 +161,7 @@ GRID_TABLES = [grid["table"] for grid in RECORDS["mlflow"]["grids"]]
 def files_of_record(wildcards):
     """What a record in MLflow is read from; leaves are folders, with the figures of grids."""
     record, folders = RECORDS[wildcards.record], ("tables", "figures", "release")
-    files = [training["curves"] for training in record["trainings"]]
+    files = [str(Path(one["weights"]).with_name("metrics.jsonl")) for one in record["trainings"]]
     files += [grid["table"] for grid in record["grids"]]
     if "report" not in record:
         return files + [grid["figure"] for grid in record["grids"]]

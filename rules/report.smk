@@ -46,7 +46,7 @@ rule figures:
         of_classes=of_every_benchmark("per_class.csv", "confusion.npz"),
         of_given_classes=of_every_given("per_class.csv"),
         diagnoses=DIAGNOSES,
-        curves=[curves_of(*one) for one in trainings_of([MAIN]) if one[0] != "clip"],
+        curves=[f"{STAGES}/{s}/{v}/metrics.jsonl" for s, v in trainings_of([MAIN]) if s != "clip"],
     output:
         report(
             directory(f"{RESULTS}/figures"),
