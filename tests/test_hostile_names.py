@@ -1,7 +1,12 @@
 """Names and paths of params.yaml that a shell would take for something else, and missing files."""
 
 import json
+import os
 import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 from project import ROOT, Project, small
@@ -26,6 +31,30 @@ def test_every_word_of_a_command_is_quoted():
                 if not f.endswith(":q") and not re.fullmatch(known, f)
             ]
     assert not left
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("a{brace}", "for wildcards; rename the folder"), ("read_only", "Permission denied")],
+)
+def test_a_folder_that_nothing_can_run_in_is_told_in_one_message(name, says):
+    with tempfile.TemporaryDirectory() as parent:
+        Path(parent).chmod(0o755)  # pytest's own folders are for one user
+        project = Project(Path(parent, name))
+        nobody = {}
+        if name == "read_only":
+            project.folder.chmod(0o555)
+            nobody = {"user": 65534} if os.geteuid() == 0 else {}
+        ran = subprocess.run(
+            [Path(sys.executable).with_name("snakemake"), "-n", "--cores", "1", "all"],
+            cwd=project.folder, env={**os.environ, "HOME": parent}, **nobody,
+            capture_output=True, text=True,
+        )  # fmt: skip
+        project.folder.chmod(0o755)
+    assert ran.returncode != 0
+    assert says in ran.stderr
+    assert "Traceback" not in ran.stderr
 
 
 @pytest.mark.slow

@@ -217,6 +217,27 @@ def test_a_key_redoes_what_depends_on_it(made, path, value, again, kept, forgott
     assert not kept & jobs.keys()
 
 
+@pytest.mark.parametrize("forgotten", [False, True], ids=["", "forgotten"])
+def test_another_relation_of_classes_is_evaluated_and_nothing_else(made, forgotten):
+    path = made.folder / "scan_core/vocabulary/data/mini_ade_36.json"
+    memory, away = made.folder / ".snakemake/metadata", made.folder / "metadata.away"
+    text = path.read_text()
+    classes = json.loads(text)
+    classes["parents"]["sea"] = []
+    path.write_text(json.dumps(classes))
+    if forgotten:
+        memory.rename(away)
+    jobs = made.jobs("all")
+    path.write_text(text)
+    if forgotten:
+        shutil.rmtree(memory, ignore_errors=True)
+        away.rename(memory)
+    assert jobs["evaluate_shard"] == jobs["evaluate"] == 1
+    assert jobs["tables"] == 1
+    made_from_images = {"generate_miniworld", "convert_benchmark", "verify_dataset", "fuse_weights"}
+    assert not (TRAINING | made_from_images) & jobs.keys()
+
+
 def test_a_recipe_that_agrees_in_the_stages_trains_nothing(made):
     text = (made.folder / "params.yaml").read_text()
 
