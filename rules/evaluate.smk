@@ -56,12 +56,8 @@ rule evaluate:
         metrics=f"{RESULTS}/eval/{{model}}/{{evaluation}}/metrics.json",
         evaluation=f"{RESULTS}/eval/{{model}}/{{evaluation}}/evaluation.json",
         per_class=f"{RESULTS}/eval/{{model}}/{{evaluation}}/per_class.csv",
-        others=multiext(
-            f"{RESULTS}/eval/{{model}}/{{evaluation}}/",
-            "confusion.npz",
-            "counts.npz",
-            "resamples.npz",
-        ),
+        counts=f"{RESULTS}/eval/{{model}}/{{evaluation}}/counts.npz",
+        resamples=f"{RESULTS}/eval/{{model}}/{{evaluation}}/resamples.npz",
     log:
         f"{LOGS}/evaluate/{{model}}/{{evaluation}}.log",
     benchmark:
@@ -125,12 +121,8 @@ rule score_predictions:
         **VERIFIED_DATA,
     output:
         metrics=f"{RESULTS}/predictions/{{method}}/{{scores}}/metrics.json",
-        others=multiext(
-            f"{RESULTS}/predictions/{{method}}/{{scores}}/",
-            "per_class.csv",
-            "confusion.npz",
-            "counts.npz",
-        ),
+        per_class=f"{RESULTS}/predictions/{{method}}/{{scores}}/per_class.csv",
+        counts=f"{RESULTS}/predictions/{{method}}/{{scores}}/counts.npz",
     log:
         f"{LOGS}/score_predictions/{{method}}/{{scores}}.log",
     benchmark:

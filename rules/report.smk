@@ -43,7 +43,7 @@ rule tables:
 rule figures:
     input:
         **NUMBERS,
-        of_classes=of_every_benchmark("per_class.csv", "confusion.npz"),
+        of_classes=of_every_benchmark("per_class.csv", "counts.npz"),
         of_given_classes=of_every_given("per_class.csv"),
         diagnoses=DIAGNOSES,
         curves=[f"{STAGES}/{s}/{v}/metrics.jsonl" for s, v in trainings_of([MAIN]) if s != "clip"],
