@@ -146,7 +146,8 @@ rule mine_mask_text_pairs:
         "Merging mask-noun pairs ({wildcards.pairs})"
     shell:
         "python -m workflow_scripts.mine_mask_text_pairs --shards {input:q}"
-        f" --output {{output.pairs:q}} --statistics {{output.statistics:q}}{end_of('mine_mask_text_pairs')}"
+        " --output {output.pairs:q} --statistics {output.statistics:q}"
+        f" --code {code('mine_shard')}{end_of('mine_mask_text_pairs')}"
 
 
 rule finetune_clip:

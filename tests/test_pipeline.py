@@ -16,6 +16,7 @@ from project import BENCHMARKS, LAYERS, Project, reduced
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.evaluation.counts import load_counts
 from scan_core.inference.scan import Scan
+from scan_core.params.provenance import source_hash
 from scan_core.params.reading import read_params, validate
 from scan_core.storage.weights import load_tensors
 from scan_core.vocabulary.classes import load_class_list
@@ -270,6 +271,9 @@ def test_the_release_is_complete_and_says_how_it_was_made(made, tmp_path):
     header = load_tensors(release / "model.safetensors")[1]
     assert sums[0][0] in card
     assert f"torch {header['versions']['torch']}" in card
+    stages = ("clip_weights", "train_segmenter", "mine_shard", "finetune_clip", "fuse_weights")
+    now = {stage: source_hash(f"workflow_scripts.{stage}") for stage in stages}
+    assert header["code"] == now
     metrics = json.loads((made.folder / "results/mini/metrics/mini_ade_36.json").read_text())
     assert f"{metrics['miou']:.2f}" in card
     weights = made.stage("model") / "model.safetensors"
