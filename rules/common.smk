@@ -105,6 +105,12 @@ def one_of(names):
     return "|".join(map(re.escape, sorted(names))) or "(?!)"
 
 
+def shown(path, caption, category, patterns=(), **labels):
+    """An output that Snakemake's report shows, with a caption of docs/report."""
+    caption = f"../docs/report/{caption}.rst"
+    return report(path, caption=caption, category=category, patterns=patterns, labels=labels)
+
+
 def handed(document):
     """A document as a file, for a script: longer than a command line may be."""
     return str(as_file(document, SNAPSHOT_FOLDER / "parts"))

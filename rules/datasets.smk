@@ -138,11 +138,11 @@ rule verify_dataset:
         labels=ancient(f"{DATA}/benchmarks/{{benchmark}}/labels"),
     output:
         verification=f"{DATA}/benchmarks/{{benchmark}}/verification.json",
-        sheet=report(
+        sheet=shown(
             f"{DATA}/benchmarks/{{benchmark}}/sheet.png",
-            caption="../docs/report/sheet.rst",
-            category="Datasets",
-            labels={"benchmark": "{benchmark}"},
+            "sheet",
+            "Datasets",
+            benchmark="{benchmark}",
         ),
     log:
         f"{LOGS}/verify_dataset/{{benchmark}}.log",

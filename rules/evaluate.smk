@@ -173,11 +173,8 @@ rule search_settings:
         trials=f"{RESULTS}/search/{{search}}/trials.csv",
         best=f"{RESULTS}/search/{{search}}/best.yaml",
         best_per_benchmark=f"{RESULTS}/search/{{search}}/best_per_benchmark.yaml",
-        figure=report(
-            f"{RESULTS}/search/{{search}}/search.png",
-            caption="../docs/report/search.rst",
-            category="Searches",
-            labels={"search": "{search}"},
+        figure=shown(
+            f"{RESULTS}/search/{{search}}/search.png", "search", "Searches", search="{search}"
         ),
         vector_figure=f"{RESULTS}/search/{{search}}/search.svg",
     log:

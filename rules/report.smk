@@ -20,12 +20,12 @@ rule tables:
     input:
         **NUMBERS,
     output:
-        folder=report(
+        folder=shown(
             directory(f"{RESULTS}/tables"),
+            "table",
+            "Tables",
             patterns=["{table}.html"],
-            caption="../docs/report/table.rst",
-            category="Tables",
-            labels={"table": "{table}"},
+            table="{table}",
         ),
         metrics=directory(f"{RESULTS}/metrics"),
     log:
@@ -48,12 +48,12 @@ rule figures:
         diagnoses=DIAGNOSES,
         curves=[f"{STAGES}/{s}/{v}/metrics.jsonl" for s, v in trainings_of([MAIN]) if s != "clip"],
     output:
-        report(
+        shown(
             directory(f"{RESULTS}/figures"),
+            "figure",
+            "Figures",
             patterns=["{figure}.png"],
-            caption="../docs/report/figure.rst",
-            category="Figures",
-            labels={"figure": "{figure}"},
+            figure="{figure}",
         ),
     log:
         f"{LOGS}/figures.log",
@@ -77,11 +77,11 @@ rule qualitative:
         ),
         counts=lambda wildcards: f"{evaluation(MAIN_MODEL, wildcards.picture)}/shards/0.npz",
     output:
-        report(
+        shown(
             f"{RESULTS}/qualitative/{{picture}}.png",
-            caption="../docs/report/qualitative.rst",
-            category="Pictures",
-            labels={"benchmark": "{picture}"},
+            "qualitative",
+            "Pictures",
+            benchmark="{picture}",
         ),
     log:
         f"{LOGS}/qualitative/{{picture}}.log",
@@ -125,11 +125,8 @@ rule grid_report:
     input:
         f"{RESULTS}/ablations/{{seeds}}{{grid}}.csv",
     output:
-        figure=report(
-            f"{RESULTS}/ablations/{{seeds}}{{grid}}.png",
-            caption="../docs/report/grid.rst",
-            category="Grids",
-            labels={"grid": "{seeds}{grid}"},
+        figure=shown(
+            f"{RESULTS}/ablations/{{seeds}}{{grid}}.png", "grid", "Grids", grid="{seeds}{grid}"
         ),
         others=multiext(f"{RESULTS}/ablations/{{seeds}}{{grid}}", ".pdf", ".svg", ".md", ".tex"),
     log:

@@ -1,12 +1,7 @@
 """Names and paths of params.yaml that a shell would take for something else, and missing files."""
 
 import json
-import os
 import re
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
 
 import pytest
 from project import ROOT, Project, small
@@ -36,25 +31,19 @@ def test_every_word_of_a_command_is_quoted():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("a{brace}", "for wildcards; rename the folder"), ("read_only", "Permission denied")],
+    [
+        ("a{brace}", "for wildcards; rename the folder"),
+        ("full", ".snakemake"),
+    ],
 )
-def test_a_folder_that_nothing_can_run_in_is_told_in_one_message(name, says):
-    with tempfile.TemporaryDirectory() as parent:
-        Path(parent).chmod(0o755)  # pytest's own folders are for one user
-        project = Project(Path(parent, name))
-        nobody = {}
-        if name == "read_only":
-            project.folder.chmod(0o555)
-            nobody = {"user": 65534} if os.geteuid() == 0 else {}
-        ran = subprocess.run(
-            [Path(sys.executable).with_name("snakemake"), "-n", "--cores", "1", "all"],
-            cwd=project.folder, env={**os.environ, "HOME": parent}, **nobody,
-            capture_output=True, text=True,
-        )  # fmt: skip
-        project.folder.chmod(0o755)
+def test_a_folder_that_nothing_can_run_in_is_told_in_one_message(tmp_path, name, says):
+    project = Project(tmp_path / name)
+    if name == "full":  # nothing can be written there, as in a folder that is read only
+        (project.folder / ".snakemake").write_text("")
+    ran = project.snakemake("-n", "--cores", "1", "all")
     assert ran.returncode != 0
-    assert says in ran.stderr
-    assert "Traceback" not in ran.stderr
+    assert says in ran.stdout
+    assert "Traceback" not in ran.stdout
 
 
 @pytest.mark.slow

@@ -26,7 +26,6 @@ def test_the_paper_is_planned_with_what_it_costs(project):
     text = _plan(project, "vitl14")
     jobs = {rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+) +\d+$", text, re.MULTILINE)}
     assert jobs["download_archive"] == 11
-    assert re.search(r"^diagnose +1 +[\d,]+ images +\S+, ", text, re.MULTILINE)
     steps = f"{120_000 * jobs['train_segmenter']:,} steps"
     assert re.search(rf"^train_segmenter +{jobs['train_segmenter']} +{steps} ", text, re.MULTILINE)
     assert "data/paper/manual/ADE20K_2021_17_01.zip: It is given out" in text
@@ -35,6 +34,7 @@ def test_the_paper_is_planned_with_what_it_costs(project):
 
 def test_the_miniature_world_needs_no_gpu_and_nothing_by_hand(project):
     text = _plan(project, "mini")
+    assert re.search(r"^diagnose +1 +300 images +float32 +–", text, re.MULTILINE)
     assert re.search(r"train_segmenter +1 +[\d,]+ steps +float32 +–", text)
     assert text.split("To be obtained by hand:\n")[1].startswith("  nothing")
     assert not (project.folder / "results").exists() or not list(
