@@ -106,7 +106,8 @@ TABLE_OR_VALUE = Discriminator(
 )
 WORD_OR_VALUE = Discriminator(lambda value: "[word]" if isinstance(value, str) else "[value]")
 
-V, W = TypeVar("V"), TypeVar("W")
+V = TypeVar("V")
+W = TypeVar("W")
 ValueOrWord = Annotated[Annotated[V, Tag("[value]")] | Annotated[W, Tag("[word]")], WORD_OR_VALUE]
 ValueOrTable = Annotated[
     Annotated[V, Tag("[value]")] | Annotated[W, Tag("[table]")], TABLE_OR_VALUE
