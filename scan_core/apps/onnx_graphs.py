@@ -25,7 +25,7 @@ from scan_core.apps.exported import DESCRIPTION, FORMAT, GRAPHS, TEXT, open_grap
 from scan_core.errors import InputError
 from scan_core.inference.class_map import combine_scores
 from scan_core.inference.scan import Scan
-from scan_core.models.clip import blocks, encode_images
+from scan_core.models.clip import blocks, encode_images, token_shape
 from scan_core.models.contextual_shift import (
     ContextualShift,
     background_patches,
@@ -221,8 +221,7 @@ class CropGraph(_Graph):
         return encode_images(self.visual, crops, ContextualShift(chosen, cls[:, None]))
 
     def inputs(self, larger: bool) -> dict[str, Tensor]:
-        depth, width = len(blocks(self.visual)), self.visual.class_embedding.shape[0]
-        tokens = len(self.visual.positional_embedding) - 1
+        depth, (tokens, width) = len(blocks(self.visual)), token_shape(self.visual)
         rows, columns, crops = (4, 7, 2) if larger else (3, 5, 3)
         masks = torch.zeros(crops, STRIDE * rows, STRIDE * columns)
         masks[:, 9:50, 20:90] = 0.7
@@ -234,7 +233,7 @@ class CropGraph(_Graph):
             "threshold": torch.tensor([0.6]),
             "expansion": torch.tensor([1.3]),
             "cls": _noise(depth + 1, width),
-            "keys": torch.rand(depth - 1, crops, tokens, generator=_generator()),
+            "keys": torch.rand(depth - 1, crops, tokens - 1, generator=_generator()),
             "shares": torch.linspace(0, 0.9, depth - 1, dtype=torch.float64),
         }
 
