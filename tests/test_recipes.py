@@ -137,6 +137,14 @@ def test_names_of_the_alphabet_are_allowed(document):
     assert validate(document).recipes["My-2nd_recipe"].grids == ["2024-11"]
 
 
+@pytest.mark.parametrize("key", ["clip_finetune.replace_layers", "inference.replace_layers"])
+def test_layers_of_the_shift_that_the_clip_does_not_have(document, key):
+    block, _, name = key.partition(".")
+    document["recipes"]["mini"].setdefault(block, {})[name] = [2, 25]
+    with pytest.raises(InputError, match=f"'{key}' names layer 25, but this CLIP's"):
+        validate(document)
+
+
 # Recipes that extend others
 
 

@@ -202,6 +202,7 @@ def test_a_release_says_which_file_its_weights_come_from(evaluated):
     assert card.count(digest) == 3
 
 
+@pytest.mark.slow
 def test_a_grid_of_trained_and_published_weights_equals_two_plain_runs(project):
     local = ("--profile", "local", "--config")
     tables = [f"results/{recipe}/tables" for recipe in ("trained", "fused")]

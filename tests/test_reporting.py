@@ -167,6 +167,22 @@ def test_difference_to_the_papers_row_is_by_its_rule(tmp_path, architecture, met
     assert cells(scored_table(results), "**paper**", "–", "miou") == ["21.0"]
 
 
+def test_imported_weights_are_compared_with_the_papers_rounded_numbers(tmp_path):
+    paper = load_published().set_index("method").loc["SCAN L"]
+    near, far = paper["A150"] / 100 + 0.0009, paper["PC59"] / 100 - 0.0012
+    paths = [
+        evaluation(tmp_path, "ade20k_150", miou_d2_v06=near),
+        evaluation(tmp_path, "context_59", miou_d2_v06=far),
+    ]
+    trained = published_table(load_evaluations(paths), "ViT-L-14")
+    assert not trained.cells["method"].str.startswith("within").any()
+    for path in paths:
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"imported": {"segmenter": {}}}))
+    imported = published_table(load_evaluations(paths), "ViT-L-14").cells.set_index("method")
+    assert imported.loc["within 0.1 of SCAN L", ["A150", "PC59"]].tolist() == ["yes", "no"]
+    assert imported.loc["ours − SCAN L", ["A150", "PC59"]].tolist() == ["+0.09", "−0.12"]
+
+
 def test_the_best_published_values_are_marked_and_doubtful_ones_are_not_among_them(tmp_path):
     published = load_published()
     assert set(published["reading"]) <= {"authors", "quoted", "second-hand", "doubtful"}

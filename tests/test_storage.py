@@ -19,7 +19,6 @@ from scan_core.storage.files import (
     atomic_path,
     read_json,
     read_text,
-    remove_leftovers,
     write_json,
     write_text,
 )
@@ -58,7 +57,7 @@ def test_a_failure_leaves_what_was_there(tmp_path):
     assert read_json(long) == {}
 
 
-def test_only_files_of_killed_writers_are_removed(tmp_path):
+def test_the_next_writer_removes_the_files_of_killed_ones_alone(tmp_path):
     writer = """
 import os, pathlib, signal, sys
 from scan_core.storage.files import atomic_folder, atomic_path
@@ -67,8 +66,8 @@ with atomic_path(target / "weights.safetensors") as file, atomic_folder(target /
     file.touch()
     os.kill(os.getpid(), signal.SIGKILL)
 """
-    subprocess.run([sys.executable, "-c", writer, tmp_path / "below"], check=False)
-    assert len(list((tmp_path / "below").iterdir())) == 2
+    subprocess.run([sys.executable, "-c", writer, tmp_path], check=False)
+    assert len(list(tmp_path.iterdir())) == 2
     own, elsewhere, old = (
         tmp_path / f".{name}.tmp.json"
         for name in (f"{os.uname().nodename}-{os.getpid()}-999", "node-1-2", "node-1-3")
@@ -76,9 +75,8 @@ with atomic_path(target / "weights.safetensors") as file, atomic_folder(target /
     for path in (own, elsewhere, old):
         path.touch()
     os.utime(old, (time.time() - 90_000,) * 2)
-    remove_leftovers(tmp_path)
-    assert {path for path in tmp_path.rglob("*") if path.is_file()} == {own, elsewhere}
-    assert not list((tmp_path / "below").iterdir())
+    write_text(tmp_path / "next", "written")
+    assert set(tmp_path.iterdir()) == {own, elsewhere, tmp_path / "next"}
 
 
 @pytest.mark.parametrize(
@@ -138,7 +136,7 @@ def test_damaged_weights_are_named(tmp_path):
     nested = len(whole).to_bytes(8, "little") + b"[" * len(whole)
     for content in (whole[:0], whole[:7], whole[:100], whole[:-1], bytes(99), nested):
         path.write_bytes(content)
-        with pytest.raises(InputError, match=r"model\.safetensors cannot be read .* copy it again"):
+        with pytest.raises(InputError, match=r"model\.safetensors cannot be read .* make or copy it again"):
             load_tensors(path)
     for header in ("null", "[]", "{", '{"a": ' * 100_000):
         save_file(TENSORS, path, metadata={"scan": header})

@@ -1,6 +1,5 @@
 """The public archives: their table, `archives.yaml`, and how curl fetches one of them."""
 
-import hashlib
 import logging
 import os
 import shutil
@@ -14,7 +13,7 @@ from ruamel.yaml import YAML
 
 from scan_core.datasets.extraction import check_archive
 from scan_core.errors import InputError
-from scan_core.storage.files import atomic_path
+from scan_core.storage.files import atomic_path, file_digest
 
 
 @dataclass(frozen=True)
@@ -167,13 +166,8 @@ def _problem(archive: Archive, path: Path) -> str | None:
     if archive.checksum is None:
         return check_archive(path, archive.name)
     algorithm, _, expected = archive.checksum.partition(":")
-    got = _digest(path, algorithm)
+    got = file_digest(path, algorithm)
     return None if got == expected else f"expected {algorithm} {expected}, got {got}"
-
-
-def _digest(path: Path, algorithm: str) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def _record(archive: Archive, url: str | None, path: Path) -> dict[str, Any]:
@@ -181,6 +175,6 @@ def _record(archive: Archive, url: str | None, path: Path) -> dict[str, Any]:
         "name": archive.name,
         "url": url,
         "bytes": path.stat().st_size,
-        "sha256": _digest(path, "sha256"),
+        "sha256": file_digest(path),
         "checksum": archive.checksum,
     }

@@ -6,18 +6,18 @@ import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
 from scan_core.datasets.formats import RawFormat
 from scan_core.datasets.index import BenchmarkIndex, Sample, SampleTable, Split
 from scan_core.datasets.pairing import RawPair, RawSplit
 from scan_core.datasets.prepared import prepared_split, read_prepared
-from scan_core.datasets.reading_ahead import read_ahead
+from scan_core.datasets.reading_ahead import outcomes
 from scan_core.errors import InputError, first_of
 from scan_core.storage.files import atomic_folder, file_digest
 from scan_core.storage.images import check_image, read_image
@@ -119,39 +119,25 @@ class Conversion:
         self, raw: RawSplit, folders: Mapping[str, Path], split: str, prepared: bool
     ) -> tuple[SampleTable, dict[str, str]]:
         """The samples, and why others are skipped; all problems are raised in one error."""
-
-        def work(pair: RawPair) -> Sample | InputError | None:
-            try:
-                return self._converted(raw.image_root, pair, folders, prepared)
-            except InputError as error:
-                return error
-
-        outcomes = list(
-            tqdm(
-                read_ahead(work, raw.pairs, self.workers),
-                split,
-                len(raw.pairs),
-                unit="img",
-                mininterval=5,
-            )
-        )
-        if problems := [str(outcome) for outcome in outcomes if isinstance(outcome, InputError)]:
+        convert = partial(self._converted, raw.image_root, folders, prepared)
+        found = list(outcomes(convert, raw.pairs, self.workers, split))
+        if problems := [str(one) for one in found if isinstance(one, InputError)]:
             raise InputError(
-                f"{len(problems)} of {len(outcomes)} images of the split '{split}' could not be "
+                f"{len(problems)} of {len(found)} images of the split '{split}' could not be "
                 f"converted:\n{first_of(problems)}"
             )
-        samples = SampleTable(outcome for outcome in outcomes if isinstance(outcome, Sample))
+        samples = SampleTable(one for one in found if isinstance(one, Sample))
         skipped = {
             pair.key: "no pixel has a label"
-            for pair, outcome in zip(raw.pairs, outcomes, strict=True)
-            if outcome is None
+            for pair, one in zip(raw.pairs, found, strict=True)
+            if one is None
         }
         skipped |= dict.fromkeys(raw.unlabelled, "no label is published")
         logging.info("%s: %d images, %d skipped", split, len(samples), len(skipped))
         return samples, skipped
 
     def _converted(
-        self, image_root: Path, pair: RawPair, folders: Mapping[str, Path], prepared: bool
+        self, image_root: Path, folders: Mapping[str, Path], prepared: bool, pair: RawPair
     ) -> Sample | None:
         """Convert one image; None: it has no label."""
         if prepared:

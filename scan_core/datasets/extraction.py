@@ -3,7 +3,6 @@
 import gzip
 import io
 import lzma
-import shutil
 import stat
 import tarfile
 import zipfile
@@ -22,7 +21,6 @@ _DAMAGE = (
     *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAError, zlib.error),
     *(EOFError, ValueError, OverflowError, RuntimeError),  # the last for an encrypted one
 )
-_Members = list[tuple[str, int]]
 
 
 def extract(archive: Path, target: Path) -> int:
@@ -46,19 +44,13 @@ def extract(archive: Path, target: Path) -> int:
     with _advice(archive), _opened(archive, archive.name) as opened:
         members = _files(opened, target)
         target.mkdir(parents=True, exist_ok=True)
-        free, needed = shutil.disk_usage(target).free, sum(size for _, size in members)
-        if needed > free + sum(size for name, size in members if (target / name).is_file()):
-            raise InputError(
-                f"{target} has {free / 1e9:.2f} GB free, but {archive.name} needs "
-                f"{needed / 1e9:.2f} GB. Free some space and run again."
-            )
         if isinstance(opened, zipfile.ZipFile):
             for info in tqdm(opened.infolist(), archive.name, mininterval=5):
                 opened.extract(info, target)
         else:
             for member in tqdm(opened.getmembers(), archive.name, mininterval=5):
                 opened.extract(member, target, filter="data")
-    own = {target / name for name, _ in members}
+    own = {target / name for name in members}
     for folder in {path.parent for path in own}:
         for path in folder.iterdir():
             if path not in own and not path.is_dir():
@@ -129,22 +121,22 @@ class _Bounded(io.BufferedReader):
         return super().read(size)
 
 
-def _files(archive: zipfile.ZipFile | tarfile.TarFile, target: Path) -> _Members:
-    """Path below the target and size of the archive's files, all of whose members are safe."""
-    found: _Members = []
+def _files(archive: zipfile.ZipFile | tarfile.TarFile, target: Path) -> list[str]:
+    """Paths below the target of the archive's files, all of whose members are safe."""
+    found = []
     if isinstance(archive, zipfile.ZipFile):
         for info in archive.infolist():
             _refuse_outside(info.filename)
             if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise _unsafe(f"its member {info.filename!r} is a link or a device")
             if not info.is_dir():
-                found.append((info.filename, info.file_size))
+                found.append(info.filename)
     else:
         for member in archive.getmembers():
             _refuse_outside(member.name)
             tarfile.data_filter(member, str(target))
             if not member.isdir():
-                found.append((member.name, member.size))
+                found.append(member.name)
     if not found:
         raise InputError("the archive holds no files")
     return found

@@ -2,15 +2,14 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 
-from scan_core.errors import InputError
-from scan_core.storage.files import write_text
+from scan_core.storage.files import readable, write_text
 
 _ROW = '    {"stem"'
 
@@ -120,12 +119,8 @@ class BenchmarkIndex:
         header = {name: getattr(self, name) for name in list(self.__annotations__)[:-1]}
         parts = []
         for name, split in self.splits.items():
-            about = {
-                "image_root": split.image_root,
-                "label_root": split.label_root,
-                "skipped": split.skipped,
-                "images": len(split.samples),
-            }
+            about = asdict(replace(split, samples=())) | {"images": len(split.samples)}
+            del about["samples"]
             rows = ",\n".join(f"    {json.dumps(asdict(sample))}" for sample in split.samples)
             start = json.dumps(about)[:-1]
             parts.append(f'  {json.dumps(name)}: {start}, "samples": [\n{rows}\n  ]}}')
@@ -149,22 +144,14 @@ def load_index(path: Path) -> BenchmarkIndex:
                 else:
                     others.append(line)
 
-    try:
+    with readable(path, "delete it to have it made again"):
         table, start = SampleTable(rows()), 0
         record: dict[str, Any] = json.loads("".join(others))
         splits = {}
         for name, split in record.pop("splits").items():
-            end = start + split["images"]
-            splits[name] = Split(
-                split["image_root"], split["label_root"], table[start:end], split["skipped"]
-            )
+            end = start + split.pop("images")
+            splits[name] = Split(**split | {"samples": table[start:end]})
             start = end
         if start != len(table):
             raise ValueError(f"{len(table)} images instead of {start}")
-        return BenchmarkIndex(**{**record, "names": tuple(record["names"])}, splits=splits)
-    except OSError as error:
-        raise InputError(f"benchmark index {path} cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"benchmark index {path} is damaged ({error}); delete it to have it made again"
-        ) from None
+        return BenchmarkIndex(**record | {"names": tuple(record["names"])}, splits=splits)

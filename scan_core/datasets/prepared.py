@@ -7,7 +7,6 @@ They are taken as they are.
 
 import logging
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,55 +16,24 @@ from scan_core.errors import InputError
 from scan_core.storage.images import read_label, read_tiff, suffixes
 from scan_core.vocabulary.classes import ClassList
 
-
-class _Folders(NamedTuple):
-    """Raw labels, images and prepared labels below the raw root, each the first that is there."""
-
-    raw: tuple[str, ...]
-    images: tuple[str, ...]
-    prepared: tuple[str, ...]
-    ending: str = ".png"
-
-
-_ADE150, _ADE847 = "ADEChallengeData2016", "ADE20K_2021_17_01"
-_VOC, _CONTEXT = "VOCdevkit/VOC2012", "VOCdevkit/VOC2010"
 _ADE_SPLITS = {"train": "training", "val": "validation"}
-# Class list -> the folders. `{}` stands for the split.
+# Class list -> root below the raw root, and below that the folders of raw labels, of images and of
+# prepared labels, of which the first that is there counts. `{}` stands for the split.
 _PREPARED = {
-    "coco_stuff_171": _Folders(
-        ("coco/stuffthingmaps/{}2017",),
-        ("coco/{}2017",),
-        ("coco/stuffthingmaps_detectron2/{}2017",),
-    ),
-    "ade20k_150": _Folders(
-        (f"{_ADE150}/annotations/{{}}",),
-        (f"{_ADE150}/images/{{}}",),
-        (f"{_ADE150}/annotations_detectron2/{{}}",),
-    ),
-    "ade20k_847": _Folders(
-        (f"{_ADE847}/images/ADE",),
-        (f"{_ADE847}/images_detectron2/{{}}",),
-        (f"{_ADE847}/annotations_detectron2/{{}}",),
-        ".tif",
-    ),
-    "voc_20": _Folders(
-        (f"{_VOC}/SegmentationClassAug", f"{_VOC}/SegmentationClass"),
-        (f"{_VOC}/JPEGImages", f"{_VOC}/images_detectron2/{{}}"),
-        (f"{_VOC}/annotations_detectron2/{{}}", f"{_VOC}/annotations_ovs/{{}}"),
-    ),
-    **{
-        name: _Folders(
-            (f"{_CONTEXT}/trainval",),
-            (f"{_CONTEXT}/JPEGImages", f"{_CONTEXT}/images"),
-            tuple(f"{_CONTEXT}/annotations_detectron2{end}/{folder}_{{}}" for end in ("", "_ovs")),
-            ending,
-        )
-        for name, folder, ending in (
-            ("context_59", "pc59", ".png"),
-            ("context_459", "pc459", ".tif"),
-        )
-    },
-}
+    "coco_stuff_171": ("coco", ["stuffthingmaps/{}2017"], ["{}2017"],
+                       ["stuffthingmaps_detectron2/{}2017"]),
+    "ade20k_150": ("ADEChallengeData2016", ["annotations/{}"], ["images/{}"],
+                   ["annotations_detectron2/{}"]),
+    "ade20k_847": ("ADE20K_2021_17_01", ["images/ADE"], ["images_detectron2/{}"],
+                   ["annotations_detectron2/{}"]),
+    "voc_20": ("VOCdevkit/VOC2012", ["SegmentationClassAug", "SegmentationClass"],
+               ["JPEGImages", "images_detectron2/{}"],
+               ["annotations_detectron2/{}", "annotations_ovs/{}"]),
+    "context_59": ("VOCdevkit/VOC2010", ["trainval"], ["JPEGImages", "images"],
+                   ["annotations_detectron2/pc59_{}", "annotations_detectron2_ovs/pc59_{}"]),
+    "context_459": ("VOCdevkit/VOC2010", ["trainval"], ["JPEGImages", "images"],
+                    ["annotations_detectron2/pc459_{}", "annotations_detectron2_ovs/pc459_{}"]),
+}  # fmt: skip
 
 
 def prepared_split(classes: ClassList, raw_root: Path, split: str) -> RawSplit | None:
@@ -79,17 +47,17 @@ def prepared_split(classes: ClassList, raw_root: Path, split: str) -> RawSplit |
     Raises:
         InputError: a label map without an image.
     """
-    folders = _PREPARED.get(classes.name) if classes.built_in else None
-    if folders is None:
+    if not classes.built_in or classes.name not in _PREPARED:
         return None
+    root, *kinds = _PREPARED[classes.name]
     word = _ADE_SPLITS.get(split, split) if classes.name.startswith("ade20k") else split
     raw, images, prepared = (
-        [raw_root / name.format(word) for name in names if (raw_root / name.format(word)).is_dir()]
-        for names in folders[:3]
+        [path for name in names if (path := raw_root / root / name.format(word)).is_dir()]
+        for names in kinds
     )
     if raw or not images or not prepared:
         return None
-    labels = files_by_key(prepared[0], [folders.ending])
+    labels = files_by_key(prepared[0], [".png" if classes.label_dtype == np.uint8 else ".tif"])
     of_labels = {k: path for k, path in files_by_key(images[0], suffixes()).items() if k in labels}
     logging.warning("%s: the raw labels are not there; taking prepared ones", prepared[0])
     return pair(images[0], of_labels, labels)

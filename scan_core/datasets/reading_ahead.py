@@ -1,9 +1,13 @@
 """Files are read and decoded by threads while the networks run."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
+
+from tqdm import tqdm
+
+from scan_core.errors import InputError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -39,3 +43,25 @@ def read_ahead(
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def outcomes(
+    work: Callable[[T], R], items: Sequence[T], workers: int, name: str
+) -> Iterator[R | InputError]:
+    """What `work` gives for every item, or the `InputError` that it raises, in order.
+
+    Args:
+        work: on one item; called in a thread.
+        items: images, or what belongs to them.
+        workers: threads.
+        name: of the progress bar.
+    """
+
+    def outcome(item: T) -> R | InputError:
+        try:
+            return work(item)
+        except InputError as error:
+            return error
+
+    found = read_ahead(outcome, items, workers)
+    yield from tqdm(found, name, len(items), unit="img", mininterval=5)

@@ -32,6 +32,7 @@ class TrainingSample:
     size: tuple[int, int]
 
 
+@dataclass
 class SegmenterAugmentation:
     """Augment an image and its label map.
 
@@ -46,23 +47,19 @@ class SegmenterAugmentation:
         horizontal_flip: probability.
     """
 
-    def __init__(
-        self,
-        short_side: tuple[int, int],
-        scale_step: float,
-        longest_side: int,
-        crop_size: int,
-        max_category_share: float,
-        color_jitter: bool,
-        horizontal_flip: float,
-    ) -> None:
-        step = scale_step * crop_size
-        first, last = short_side
+    short_side: tuple[int, int]
+    scale_step: float
+    longest_side: int
+    crop_size: int
+    max_category_share: float
+    color_jitter: bool
+    horizontal_flip: float
+
+    def __post_init__(self) -> None:
+        step = self.scale_step * self.crop_size
+        first, last = self.short_side
         count = max(0, int((last - first) / step + 1e-6)) if step else 0
         self.short_sides = [round(first + number * step) for number in range(count + 1)]
-        self.longest_side, self.crop_size = longest_side, crop_size
-        self.max_category_share = max_category_share
-        self.color_jitter, self.horizontal_flip = color_jitter, horizontal_flip
 
     def __call__(
         self, image: NDArray[np.uint8], label: NDArray[np.int32], rng: np.random.Generator

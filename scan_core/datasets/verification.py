@@ -2,15 +2,15 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from scan_core.datasets.index import BenchmarkIndex, Sample, Split, load_index
-from scan_core.datasets.reading_ahead import read_ahead
+from scan_core.datasets.reading_ahead import outcomes
 from scan_core.errors import InputError, first_of
 from scan_core.storage.files import file_digest
 from scan_core.storage.images import image_size, read_label
@@ -47,16 +47,9 @@ def verify(index_path: Path, expected_images: Mapping[str, int], workers: int) -
                 f"split '{name}' lists {split.listed} images, expected {expected} "
                 "(`images` of the benchmark in params.yaml)"
             )
-
-        def work(sample: Sample, split: Split = split) -> _Census | InputError:
-            try:
-                return _census(index, index_path.parent, split, sample)
-            except InputError as error:
-                return error
-
-        found = read_ahead(work, split.samples, workers)
-        bar = tqdm(found, desc=name, total=len(split.samples), unit="img", mininterval=5)
-        splits[name] = _summary(index, split, bar, problems)
+        census = partial(_census, index, index_path.parent, split)
+        found = outcomes(census, split.samples, workers, name)
+        splits[name] = _summary(index, split, found, problems)
         problems += _nothing_labelled(index, name, splits[name])
     if problems:
         raise InputError(

@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,12 @@ def atomic_path(target: Path, durable: bool = False) -> Iterator[Path]:
 
     Missing parent folders are made. On an exception the temporary file is removed, and what stood
     at `target` stays. The temporary name has the target's suffix, by which libraries choose a
-    format, and is unique to the process and the call.
+    format, and is unique to the process and the call. Before a process first writes into a folder,
+    it removes the temporary files and folders there whose processes have been killed.
 
     Args:
         durable: flush the file to the disk before the rename, so that it survives a power cut.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(target)
     try:
         yield temporary
@@ -51,7 +52,6 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
     `target` must not exist, or be an empty folder.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(target)
     try:
         temporary.mkdir()
@@ -62,19 +62,21 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         raise
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files and folders below `folder` whose processes have been killed."""
-    for path in folder.rglob(".*.tmp*"):
+def _temporary(target: Path) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(target.parent.absolute())
+    writer = f"{socket.gethostname()}-{os.getpid()}-{next(_count)}"
+    suffix = target.suffix if len(target.suffix) < 20 else ""  # a name may have 255 bytes
+    return target.with_name(f".{writer}.tmp{suffix}")
+
+
+@cache
+def _remove_leftovers(folder: Path) -> None:
+    for path in folder.glob(".*.tmp*"):
         match = _TEMPORARY.fullmatch(path.name)
         with suppress(OSError):
             if match and not _is_written(path, match["host"], int(match["process"])):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def _temporary(target: Path) -> Path:
-    writer = f"{socket.gethostname()}-{os.getpid()}-{next(_count)}"
-    suffix = target.suffix if len(target.suffix) < 20 else ""  # a name may have 255 bytes
-    return target.with_name(f".{writer}.tmp{suffix}")
 
 
 def _is_written(path: Path, host: str, process: int) -> bool:
@@ -109,7 +111,7 @@ def read_text(path: Path, hint: str = "") -> str:
     Raises:
         InputError: missing, unreadable or in another encoding.
     """
-    with _readable(path, hint or "save it as UTF-8 text"):
+    with readable(path, hint or "save it as UTF-8 text"):
         return path.read_text(encoding="utf-8-sig")
 
 
@@ -122,7 +124,7 @@ def read_json(path: Path, hint: str = "delete it, and it is made again") -> dict
     Raises:
         InputError: missing, unreadable, invalid JSON, nested too deep or not an object.
     """
-    with _readable(path, hint):
+    with readable(path, hint):
         found = json.loads(path.read_text(encoding="utf-8-sig"))
         if not isinstance(found, dict):
             raise ValueError(f"expected a JSON object, got {type(found).__name__}")
@@ -140,24 +142,26 @@ def read_arrays(path: Path, hint: str) -> dict[str, Any]:
     """
     import numpy as np  # the Snakefile reads this module, and needs no NumPy
 
-    with _readable(path, hint), np.load(path) as file:
+    with readable(path, hint), np.load(path) as file:
         return {name: file[name] for name in file.files}
 
 
 @contextmanager
-def _readable(path: Path, hint: str) -> Iterator[None]:
-    """Turn whatever a reader raises into one message."""
+def readable(path: Path, hint: str) -> Iterator[None]:
+    """Turn whatever a reader raises inside this block into an `InputError` with path and hint."""
     try:
         yield
+    except InputError:
+        raise
     except Exception as error:  # damaged files raise anything, RecursionError and zlib.error too
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise InputError(f"{path} cannot be read ({reason}); {hint}") from None
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content, 64 hexadecimal digits."""
+def file_digest(path: Path, algorithm: str = "sha256") -> str:
+    """Hexadecimal digest of a file's content."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def json_digest(value: Any) -> str:

@@ -162,10 +162,9 @@ def _opened(
 ) -> Iterator[Image.Image]:
     """Open an image file; whatever Pillow raises about it becomes an `InputError`."""
     name = _name(file)
-    if isinstance(file, Path) and not file.exists():
-        raise InputError(f"image {name} does not exist")
     if isinstance(file, Path) and not file.is_file():
-        raise InputError(f"{name} is no image: it is no regular file")
+        problem = "is no image: it is no regular file" if file.exists() else "does not exist"
+        raise InputError(f"image {name} {problem}")
     with _named_errors(name):
         source = file.read_bytes() if sha256 and isinstance(file, Path) else file
         if isinstance(source, bytes) and sha256 not in ("", hashlib.sha256(source).hexdigest()):

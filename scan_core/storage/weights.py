@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from scan_core.errors import InputError
-from scan_core.storage.files import atomic_path
+from scan_core.storage.files import atomic_path, readable
 
 _HEADER = "scan"  # key of our JSON header in the metadata of a safetensors file
 # What a pickle of containers and NumPy arrays asks for, by old and new names of NumPy's modules.
@@ -51,10 +51,8 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str,
         temporary.chmod(mode)  # safetensors creates files with mode 0600, whatever the umask
 
 
-def load_tensors(
-    path: Path, device: str | torch.device = "cpu"
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a safetensors file.
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a safetensors file onto the CPU.
 
     Returns:
         the tensors by name, and the header (empty if the file has none of ours).
@@ -62,19 +60,12 @@ def load_tensors(
     Raises:
         InputError: the file is missing, damaged, or no safetensors file.
     """
-    if not path.is_file():
-        raise InputError(f"checkpoint {path} does not exist")
-    try:
-        with safe_open(path, framework="pt", device=str(device)) as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            header = json.loads((file.metadata() or {}).get(_HEADER, "{}"))
+    hint = "make or copy it again, as a whole safetensors file"
+    with readable(path, hint), safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        header = json.loads((file.metadata() or {}).get(_HEADER, "{}"))
         if not isinstance(header, dict):
             raise ValueError(f"its header is a JSON {type(header).__name__}, not an object")
-    except Exception as error:  # of safetensors, PyTorch, or JSON nested too deep
-        raise InputError(
-            f"checkpoint {path} cannot be read ({error}); it is truncated or no safetensors "
-            "file. Make or copy it again."
-        ) from None
     return tensors, header
 
 
@@ -174,11 +165,6 @@ class _RestrictedUnpickler(pickle.Unpickler):
 
 
 def _load_pickle(path: Path) -> Any:
-    try:
-        with path.open("rb") as file:
-            return _RestrictedUnpickler(file).load()
-    except Exception as error:  # damaged pickles raise anything
-        raise InputError(
-            f"checkpoint {path} cannot be read safely: {error}. Only plain containers, numbers and "
-            "NumPy arrays are read; get the file from its publisher again"
-        ) from None
+    hint = "only plain containers, numbers and NumPy arrays are read; get it from its publisher"
+    with readable(path, hint), path.open("rb") as file:
+        return _RestrictedUnpickler(file).load()

@@ -35,7 +35,7 @@ from tqdm import tqdm
 from scan_core.errors import InputError
 from scan_core.models.cpu_linear import ConvolutionalLinear
 from scan_core.params.command_line import Interrupted, stop_signals
-from scan_core.storage.files import remove_leftovers, write_text
+from scan_core.storage.files import write_text
 from scan_core.storage.weights import load_state, save_state
 
 T = TypeVar("T")
@@ -182,7 +182,6 @@ def train(
         first = _restore(fabric, folder, task, identity)
         metrics = folder / _METRICS
         if fabric.is_global_zero:
-            remove_leftovers(folder)
             _truncate(metrics, first)
 
         def append(values: Mapping[str, float]) -> None:

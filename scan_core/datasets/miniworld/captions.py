@@ -97,10 +97,7 @@ def _drawn(
 def _captioned_cutout(seed: int, size: int, index: int) -> CaptionedPicture:
     scene = _scene_of_cutouts(seed, index // _CUTOUTS_PER_SCENE)
     picture, number = cutout(np.random.default_rng([seed, 5, index]), scene, size)
-    concept = CONCEPTS[number]
-    if concept.shape is None:
-        return picture, list(reversed(concept.names))
-    return picture, _names_of_thing(concept)
+    return picture, _names(CONCEPTS[number])
 
 
 @lru_cache(maxsize=1)
@@ -108,9 +105,11 @@ def _scene_of_cutouts(seed: int, number: int) -> Scene:
     return draw_scene((seed, 6), number, _SCENE_OF_CUTOUTS)
 
 
-def _names_of_thing(thing: Concept) -> list[str]:
-    """Noun, noun with its colour, and full name."""
-    return [str(thing.shape), f"{thing.color} {thing.shape}", thing.names[0]]
+def _names(concept: Concept) -> list[str]:
+    """The names of stuff or of a landmark; of a thing noun, noun with its colour, and full name."""
+    if concept.shape is None:
+        return list(reversed(concept.names))
+    return [concept.shape, f"{concept.color} {concept.shape}", concept.names[0]]
 
 
 def _captioned_image(seed: int, size: int, index: int) -> CaptionedPicture:
@@ -122,14 +121,14 @@ def _captioned_image(seed: int, size: int, index: int) -> CaptionedPicture:
     if draw < _SHARE_OF_SHOTS:
         shape, color = _KINDS[rng.integers(len(_KINDS))]
         pattern = PATTERNS[rng.integers(len(PATTERNS))]
-        names = _names_of_thing(CONCEPTS[thing_id(shape, color, pattern)])
+        names = _names(CONCEPTS[thing_id(shape, color, pattern)])
         return draw_shot(rng, (shape, color, pattern), size), names
     if draw < _SHARE_OF_SHOTS + _SHARE_OF_STUFF:
         concept = int(rng.integers(len(STUFF)))
         side = int(rng.integers(size, 2 * size))
         piece = crop(STUFF[concept], side, side, rng)
         picked = piece[:: max(1, side // size), :: max(1, side // size)][:size, :size]
-        return swatch(rng, picked), list(reversed(CONCEPTS[concept].names))
+        return swatch(rng, picked), _names(CONCEPTS[concept])
     scene = draw_scene((seed, 4), index, 2 * size)
     return reduced(scene, size), scene_captions(rng, scene)
 

@@ -9,44 +9,16 @@ from numpy.typing import NDArray
 from scan_core.vocabulary.classes import ClassList
 
 STUFF = (
-    "sky",
-    "cloud",
-    "sea",
-    "pool",
-    "sand",
-    "grass",
-    "snow",
-    "road",
-    "brick wall",
-    "stone wall",
-    "wood floor",
-    "tile floor",
-    "carpet",
-    "rug",
-    "hedge",
-    "bush",
-    "soil",
-    "mountain",
-    "curtain",
+    "sky", "cloud", "sea", "pool", "sand", "grass", "snow", "road", "brick wall", "stone wall",
+    "wood floor", "tile floor", "carpet", "rug", "hedge", "bush", "soil", "mountain", "curtain",
     "wallpaper",
-)
+)  # fmt: skip
 # Look-alikes among things: drawn by one shape, named by their surroundings.
 LANDMARKS = ("sun", "lamp", "tent", "igloo")
 SHAPES = (
-    "ball",
-    "boat",
-    "car",
-    "house",
-    "star",
-    "fish",
-    "cup",
-    "kite",
-    "flower",
-    "box",
-    "ring",
-    "heart",
+    "ball", "boat", "car", "house", "star", "fish", "cup", "kite", "flower", "box", "ring", "heart",
     "mushroom",
-)
+)  # fmt: skip
 COLORS = {
     "red": (214, 40, 40),
     "orange": (245, 130, 32),
@@ -64,21 +36,12 @@ PATTERNS = ("plain", "striped", "dotted")
 
 # Other names, tried after a concept's own: what it is a kind of, or what it is also called.
 _BROADER = {
-    "sea": ("water",),
-    "pool": ("water",),
-    "brick wall": ("wall",),
-    "stone wall": ("wall",),
-    "wallpaper": ("wall",),
-    "wood floor": ("floor",),
-    "tile floor": ("floor",),
-    "carpet": ("floor",),
+    **dict.fromkeys(("sea", "pool"), ("water",)),
+    **dict.fromkeys(("brick wall", "stone wall", "wallpaper"), ("wall",)),
+    **dict.fromkeys(("wood floor", "tile floor", "carpet"), ("floor",)),
+    **dict.fromkeys(("soil", "sand", "grass", "snow", "road"), ("ground",)),
     "rug": ("carpet", "floor"),
     "bush": ("hedge",),
-    "soil": ("ground",),
-    "sand": ("ground",),
-    "grass": ("ground",),
-    "snow": ("ground",),
-    "road": ("ground",),
 }
 
 

@@ -4,12 +4,11 @@ import hashlib
 import json
 import pickle
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import scipy.io
@@ -19,51 +18,58 @@ from tqdm import tqdm
 
 from scan_core.datasets.miniworld.captions import scene_captions
 from scan_core.datasets.miniworld.concepts import STUFF, raw_table
-from scan_core.datasets.miniworld.scenes import draw_scene
+from scan_core.datasets.miniworld.scenes import Scene, draw_scene
+from scan_core.storage.files import atomic_folder
 from scan_core.vocabulary.classes import load_class_list
 
 Layout = Literal["coco", "ade_challenge", "ade_full", "voc2012", "voc2010"]
 Labels = NDArray[np.uint16]
 
-# Random streams: no two layouts or splits share a scene.
-_STREAMS = {"coco": 11, "ade_challenge": 12, "ade_full": 13, "voc2012": 14, "voc2010": 15}
 _SPLITS = {"train": 1, "val": 2}
 _ADE_SPLITS = {"train": "training", "val": "validation"}
-_ADE_FULL = "ADE20K_2021_17_01"
+_ADE_FOLDER = "images/ADE/{ade}/miniature/world"
 _VOID = 255
 
 
-@dataclass(frozen=True)
-class _Image:
-    """One drawn image, ready to be written."""
-
-    split: str
-    number: int
-    pixels: NDArray[np.uint8]
-    labels: Labels
-    things: NDArray[np.bool_]
-    captions: list[str]
-
-
-@dataclass(frozen=True)
-class _Writer:
+class _Layout(NamedTuple):
     """How a layout is written.
 
     Attributes:
+        stream: of random numbers: no two layouts share a scene.
         folder: what the layout owns below the raw root.
         classes: class list whose raw ids are written.
         other: raw value of what the class list has no name for.
-        seen_only: draw only what the training vocabulary has.
-        write: raw root, image -> writes its files, returns a record of it.
-        finish: raw root, records -> writes the lists of the layout.
+        stem: name of an image.
+        image: path of an image's file below the folder.
+        label: likewise of its label.
     """
 
+    stream: int
     folder: str
     classes: str
     other: int
-    seen_only: bool
-    write: Callable[[Path, _Image], dict[str, Any]]
-    finish: Callable[[Path, list[dict[str, Any]]], None]
+    stem: str
+    image: str
+    label: str
+
+
+_LAYOUTS = {
+    "coco": _Layout(
+        11, "coco", "mini_coco_24", 255, "{number:012d}",
+        "{split}2017/{stem}.jpg", "stuffthingmaps/{split}2017/{stem}.png"),
+    "ade_challenge": _Layout(
+        12, "ADEChallengeData2016", "mini_ade_36", 0, "ADE_{split}_{number:08d}",
+        "images/{ade}/{stem}.jpg", "annotations/{ade}/{stem}.png"),
+    "ade_full": _Layout(
+        13, "ADE20K_2021_17_01", "mini_ade_87", 0, "ADE_{split}_{number:08d}",
+        f"{_ADE_FOLDER}/{{stem}}.jpg", f"{_ADE_FOLDER}/{{stem}}_seg.png"),
+    "voc2012": _Layout(
+        14, "VOCdevkit/VOC2012", "mini_voc_10", 0, "{year}_{number:06d}",
+        "JPEGImages/{stem}.jpg", "SegmentationClassAug/{stem}.png"),
+    "voc2010": _Layout(
+        15, "VOCdevkit/VOC2010", "mini_context_50", 0, "{year}_{number:06d}",
+        "JPEGImages/{stem}.jpg", "trainval/{stem}.mat"),
+}  # fmt: skip
 
 
 def generate(
@@ -90,21 +96,16 @@ def generate(
         a record that fits into JSON: layout, seed, size, numbers of images, and a hash over all
         files.
     """
-    writer = _WRITERS[layout]
-    staging = raw_root / f".{layout}.partial"
-    shutil.rmtree(staging, ignore_errors=True)
+    final = raw_root / _LAYOUTS[layout].folder
     jobs = [(split, number) for split in _SPLITS for number in range(images.get(split, 0))]
-    draw = partial(_draw_and_write, layout, staging, seed, image_size)
-    with ProcessPoolExecutor(workers) as pool:
-        drawn = pool.map(draw, jobs, chunksize=32)
+    with atomic_folder(final) as folder, ProcessPoolExecutor(workers) as pool:
+        drawn = pool.map(
+            partial(_draw_and_write, layout, folder, seed, image_size), jobs, chunksize=32
+        )
         records = list(tqdm(drawn, desc=layout, total=len(jobs), unit="img", mininterval=5))
-    writer.finish(staging, records)
-    digest = _hash_of_files(staging / writer.folder)
-    final = raw_root / writer.folder
-    shutil.rmtree(final, ignore_errors=True)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    (staging / writer.folder).replace(final)
-    shutil.rmtree(staging)
+        _write_lists(layout, folder, records)
+        digest = _hash_of_files(folder)
+        shutil.rmtree(final, ignore_errors=True)
     return {
         "layout": layout,
         "seed": seed,
@@ -125,140 +126,91 @@ def _hash_of_files(folder: Path) -> str:
 
 @cache
 def _labels_of(layout: Layout) -> Labels:
-    writer = _WRITERS[layout]
-    return raw_table(load_class_list(writer.classes), writer.other)
+    about = _LAYOUTS[layout]
+    return raw_table(load_class_list(about.classes), about.other)
 
 
 def _draw_and_write(
     layout: Layout, root: Path, seed: int, image_size: int, job: tuple[str, int]
 ) -> dict[str, Any]:
+    """Draw one image and write its files; what the lists of the layout say of it."""
     split, number = job
-    writer = _WRITERS[layout]
-    stream = (seed, _STREAMS[layout], _SPLITS[split])
-    scene = draw_scene(stream, number, image_size, writer.seen_only)
-    image = _Image(
-        split=split,
-        number=number,
-        pixels=scene.pixels,
-        labels=_labels_of(layout)[scene.concepts],
-        things=scene.concepts >= len(STUFF),
-        captions=scene_captions(np.random.default_rng([*stream, number, 1]), scene),
-    )
-    return writer.write(root, image)
-
-
-def _save(path: Path, array: NDArray[Any], palette: bytes | None = None) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture = Image.fromarray(array)
-    if palette is not None:
-        picture.putpalette(palette)
-    if path.suffix == ".jpg":
-        picture.save(path, quality=95, subsampling=0)
-    else:
-        picture.save(path, compress_level=3)
-
-
-def _write_lines(path: Path, lines: list[str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-
-
-def _write_coco(root: Path, image: _Image) -> dict[str, Any]:
-    folder, stem = f"{image.split}2017", f"{image.number + 1:012d}"
-    _save(root / f"coco/{folder}/{stem}.jpg", image.pixels)
-    labels = image.labels.astype(np.uint8)
-    _save(root / f"coco/stuffthingmaps/{folder}/{stem}.png", labels)
+    about = _LAYOUTS[layout]
+    stream = (seed, about.stream, _SPLITS[split])
+    scene = draw_scene(stream, number, image_size, seen_only=layout == "coco")
+    names = {"split": split, "ade": _ADE_SPLITS[split], "year": 2000 + _SPLITS[split]}
+    names["stem"] = about.stem.format(number=number + 1, **names)
+    image, label = (root / path.format(**names) for path in (about.image, about.label))
+    for path in (image, label):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(scene.pixels).save(image, quality=95, subsampling=0)
+    _write_label(layout, label, scene, number)
     return {
-        "split": image.split,
-        "id": image.number + 1,
-        "file_name": f"{stem}.jpg",
-        "height": image.pixels.shape[0],
-        "width": image.pixels.shape[1],
-        "captions": image.captions,
+        "split": split,
+        "path": image.relative_to(root),
+        "size": scene.concepts.shape,
+        "captions": scene_captions(np.random.default_rng([*stream, number, 1]), scene),
     }
 
 
-def _finish_coco(root: Path, records: list[dict[str, Any]]) -> None:
-    folder = root / "coco/annotations"
-    folder.mkdir(parents=True, exist_ok=True)
-    for split in _SPLITS:
+def _write_label(layout: Layout, path: Path, scene: Scene, number: int) -> None:
+    labels = _labels_of(layout)[scene.concepts]
+    if layout == "voc2010":
+        scipy.io.savemat(str(path), {"LabelMap": labels}, do_compression=True)
+        with path.open("r+b") as file:  # in place of a header with the time of day
+            file.write(b"MATLAB 5.0 MAT-file, miniature world".ljust(116))
+        return
+    if layout == "ade_full":
+        things = (scene.concepts >= len(STUFF)) * 255
+        coded = np.stack([labels // 256 * 10, labels % 256, things], axis=-1)
+        picture = Image.fromarray(coded.astype(np.uint8))
+    else:
+        values = labels.astype(np.uint8)
+        if layout == "voc2012":
+            values[_borders(values)] = _VOID
+        picture = Image.fromarray(values)
+        # Half of the real augmented maps are grey, half have a palette: both must be read alike.
+        if layout == "voc2012" and number % 2:
+            picture.putpalette(_voc_palette())
+    picture.save(path, compress_level=3)
+
+
+def _write_lists(layout: Layout, root: Path, records: list[dict[str, Any]]) -> None:
+    """Write what a layout has besides images and labels; the challenge has nothing."""
+    if layout == "ade_full":
+        about = _LAYOUTS[layout]
+        classes = load_class_list(about.classes)
+        names = dict(zip(classes.raw_ids, classes.names, strict=True))
+        index = {
+            "filename": [record["path"].name for record in records],
+            "folder": [f"{about.folder}/{record['path'].parent}" for record in records],
+            "objectnames": [names.get(i, "-") for i in range(1, max(names) + 1)],
+        }
+        (root / "index_ade20k.pkl").write_bytes(pickle.dumps(index))
+    for split in _SPLITS if layout in ("coco", "voc2012", "voc2010") else ():
         own = [record for record in records if record["split"] == split]
-        images = [{k: r[k] for k in ("id", "file_name", "height", "width")} for r in own]
-        texts = [(record["id"], caption) for record in own for caption in record["captions"]]
-        annotations = [
-            {"id": number, "image_id": image_id, "caption": caption}
-            for number, (image_id, caption) in enumerate(texts, start=1)
-        ]
-        contents = json.dumps({"images": images, "annotations": annotations})
-        (folder / f"captions_{split}2017.json").write_text(contents, encoding="utf-8")
+        if layout == "coco":
+            path, text = f"annotations/captions_{split}2017.json", json.dumps(_captions(own))
+        else:
+            lists = "Segmentation" if layout == "voc2012" else "Main"
+            path = f"ImageSets/{lists}/{split}.txt"
+            text = "".join(f"{record['path'].stem}\n" for record in own)
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text, encoding="utf-8")
 
 
-def _write_ade_challenge(root: Path, image: _Image) -> dict[str, Any]:
-    base, folder = root / "ADEChallengeData2016", _ADE_SPLITS[image.split]
-    stem = f"ADE_{image.split}_{image.number + 1:08d}"
-    _save(base / f"images/{folder}/{stem}.jpg", image.pixels)
-    _save(base / f"annotations/{folder}/{stem}.png", image.labels.astype(np.uint8))
-    return {}
-
-
-def _write_ade_full(root: Path, image: _Image) -> dict[str, Any]:
-    folder = f"{_ADE_FULL}/images/ADE/{_ADE_SPLITS[image.split]}/miniature/world"
-    stem = f"ADE_{image.split}_{image.number + 1:08d}"
-    _save(root / folder / f"{stem}.jpg", image.pixels)
-    red, green = image.labels // 256 * 10, image.labels % 256
-    coded = np.stack([red, green, image.things * 255], axis=-1).astype(np.uint8)
-    _save(root / folder / f"{stem}_seg.png", coded)
-    classes = load_class_list(_WRITERS["ade_full"].classes)
-    names = dict(zip(classes.raw_ids, classes.names, strict=True))
-    present = [int(value) for value in np.unique(image.labels) if value]
-    objects = [{"name": names[value], "name_ndx": value} for value in present]
-    annotation = {"annotation": {"filename": f"{stem}.jpg", "folder": folder, "object": objects}}
-    (root / folder / f"{stem}.json").write_text(json.dumps(annotation), encoding="utf-8")
-    return {"folder": folder, "filename": f"{stem}.jpg"}
-
-
-def _finish_ade_full(root: Path, records: list[dict[str, Any]]) -> None:
-    classes = load_class_list(_WRITERS["ade_full"].classes)
-    names = dict(zip(classes.raw_ids, classes.names, strict=True))
-    index = {
-        "filename": [record["filename"] for record in records],
-        "folder": [record["folder"] for record in records],
-        "objectnames": [names.get(i, "-") for i in range(1, max(names) + 1)],
-    }
-    with (root / _ADE_FULL / "index_ade20k.pkl").open("wb") as file:
-        pickle.dump(index, file)
-
-
-def _write_voc2012(root: Path, image: _Image) -> dict[str, Any]:
-    base, stem = root / "VOCdevkit/VOC2012", _voc_stem(image)
-    _save(base / f"JPEGImages/{stem}.jpg", image.pixels)
-    labels = image.labels.astype(np.uint8)
-    labels[_borders(labels)] = _VOID
-    # Half of the real augmented maps are grey, half have a palette: both must be read alike.
-    palette = _VOC_PALETTE if image.number % 2 else None
-    _save(base / f"SegmentationClassAug/{stem}.png", labels, palette)
-    return {"split": image.split, "stem": stem}
-
-
-def _write_voc2010(root: Path, image: _Image) -> dict[str, Any]:
-    base, stem = root / "VOCdevkit/VOC2010", _voc_stem(image)
-    _save(base / f"JPEGImages/{stem}.jpg", image.pixels)
-    path = base / f"trainval/{stem}.mat"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Fixed header text: the default holds the time of day.
-    scipy.io.savemat(str(path), {"LabelMap": image.labels}, do_compression=True)
-    _without_date(path)
-    return {"split": image.split, "stem": stem}
-
-
-def _finish_voc(folder: str, lists: str, root: Path, records: list[dict[str, Any]]) -> None:
-    for split in _SPLITS:
-        stems = [record["stem"] for record in records if record["split"] == split]
-        _write_lines(root / f"VOCdevkit/{folder}/ImageSets/{lists}/{split}.txt", stems)
-
-
-def _voc_stem(image: _Image) -> str:
-    return f"{2000 + _SPLITS[image.split]}_{image.number + 1:06d}"
+def _captions(records: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """A document as COCO's."""
+    images = [
+        {"id": int(path.stem), "file_name": path.name, "height": height, "width": width}
+        for path, (height, width) in ((record["path"], record["size"]) for record in records)
+    ]
+    texts = [(int(r["path"].stem), caption) for r in records for caption in r["captions"]]
+    annotations = [
+        {"id": number, "image_id": image_id, "caption": caption}
+        for number, (image_id, caption) in enumerate(texts, start=1)
+    ]
+    return {"images": images, "annotations": annotations}
 
 
 def _borders(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -269,12 +221,7 @@ def _borders(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return borders
 
 
-def _without_date(path: Path) -> None:
-    header = b"MATLAB 5.0 MAT-file, miniature world".ljust(116)
-    with path.open("r+b") as file:
-        file.write(header)
-
-
+@cache
 def _voc_palette() -> bytes:
     """VOC's colour map: the bits of an index, spread over the three channels."""
     colors = []
@@ -283,35 +230,3 @@ def _voc_palette() -> bytes:
             bits = [(index >> (3 * j + channel)) & 1 for j in range(3)]
             colors.append(sum(bit << (7 - j) for j, bit in enumerate(bits)))
     return bytes(colors)
-
-
-_VOC_PALETTE = _voc_palette()
-
-
-def _nothing(_root: Path, _records: list[dict[str, Any]]) -> None:
-    """The challenge has no lists."""
-
-
-_WRITERS: dict[str, _Writer] = {
-    "coco": _Writer("coco", "mini_coco_24", 255, True, _write_coco, _finish_coco),
-    "ade_challenge": _Writer(
-        "ADEChallengeData2016", "mini_ade_36", 0, False, _write_ade_challenge, _nothing
-    ),
-    "ade_full": _Writer(_ADE_FULL, "mini_ade_87", 0, False, _write_ade_full, _finish_ade_full),
-    "voc2012": _Writer(
-        "VOCdevkit/VOC2012",
-        "mini_voc_10",
-        0,
-        False,
-        _write_voc2012,
-        partial(_finish_voc, "VOC2012", "Segmentation"),
-    ),
-    "voc2010": _Writer(
-        "VOCdevkit/VOC2010",
-        "mini_context_50",
-        0,
-        False,
-        _write_voc2010,
-        partial(_finish_voc, "VOC2010", "Main"),
-    ),
-}
