@@ -69,7 +69,9 @@ lint: .venv/developed  ## style, types, and Snakemake's own checks
 
 docs: .venv/developed  ## the documentation as a site, links checked: results/docs/index.html
 	python -m docs.generate
-	NO_MKDOCS_2_WARNING=1 mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 SITE_REPOSITORY=$$(git config remote.origin.url | \
+		sed -nE 's#^(git@([^:]+):|https?://([^/@]*@)?([^/]+)/)(.+)$$#https://\2\4/\5#p') \
+		mkdocs build --quiet
 
 # Locks are resolved for every platform and Python at once; they hold no addresses. What rules and
 # apps need is in requirements.lock; development.lock adds, of the same versions, what tests, linters

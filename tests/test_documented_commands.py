@@ -135,11 +135,18 @@ def test_other_commands_are_run_by_a_test_that_is_named():
 def test_another_program_has_these_options(command):
     program, *words = arguments(command)
     verbs = [word for word in words[:2] if re.fullmatch(r"[a-z]+", word)]
+    flags = {word for word in words if word.startswith("--")}
+    if program == "mlflow":  # which takes ten seconds to import
+        from mlflow.cli import cli as described
+
+        for verb in verbs:
+            described = described.commands[verb]
+        assert flags <= {option for parameter in described.params for option in parameter.opts}
+        return
     ran = subprocess.run(
         [Path(sys.executable).with_name(program), *verbs, "--help"], capture_output=True, text=True
     )
     assert ran.returncode == 0, ran.stderr
-    flags = {word for word in words if word.startswith("--")}
     assert flags <= set(re.findall(r"--[\w-]+", ran.stdout))
 
 

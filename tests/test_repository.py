@@ -21,6 +21,7 @@ def test_version_and_citation_agree():
     citation = read("CITATION.cff")
     assert citation["version"] == project["version"]
     assert citation["license"] == project["license"]
+    assert f"version {project['version']}." in (ROOT / "mkdocs.yml").read_text()
     versions = re.findall(r"^## \[(\d\S+)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert versions[0] == project["version"], "the changelog's newest version is the project's"
     paper = citation["preferred-citation"]
