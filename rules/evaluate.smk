@@ -60,7 +60,6 @@ rule evaluate:
         metrics=f"{RESULTS}/eval/{{model}}/{{evaluation}}/metrics.json",
         everything=f"{RESULTS}/eval/{{model}}/{{evaluation}}/evaluation.json",
         per_class=f"{RESULTS}/eval/{{model}}/{{evaluation}}/per_class.csv",
-        confusion=f"{RESULTS}/eval/{{model}}/{{evaluation}}/confusion.npz",
         counts=f"{RESULTS}/eval/{{model}}/{{evaluation}}/counts.npz",
         resamples=f"{RESULTS}/eval/{{model}}/{{evaluation}}/resamples.npz",
     log:
@@ -138,7 +137,6 @@ rule score_predictions:
     output:
         metrics=f"{RESULTS}/predictions/{{method}}/{{scores}}/metrics.json",
         per_class=f"{RESULTS}/predictions/{{method}}/{{scores}}/per_class.csv",
-        confusion=f"{RESULTS}/predictions/{{method}}/{{scores}}/confusion.npz",
         counts=f"{RESULTS}/predictions/{{method}}/{{scores}}/counts.npz",
     log:
         f"{LOGS}/score_predictions/{{method}}/{{scores}}.log",

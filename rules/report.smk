@@ -107,7 +107,7 @@ rule figures:
     input:
         recipe=RECIPE_FILE,
         metrics=of_every_benchmark("metrics.json"),
-        of_classes=of_every_benchmark("per_class.csv", "confusion.npz"),
+        of_classes=of_every_benchmark("per_class.csv", "counts.npz"),
         given=of_every_given("metrics.json"),
         of_given_classes=of_every_given("per_class.csv"),
         grids=GRID_TABLES,

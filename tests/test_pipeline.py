@@ -14,6 +14,7 @@ from PIL import Image
 from project import BENCHMARKS, LAYERS, Project, reduced
 
 from scan_core.datasets.loading import BenchmarkImages
+from scan_core.evaluation.counts import load_counts
 from scan_core.inference.scan import Scan
 from scan_core.params.reading import read_params, validate
 from scan_core.storage.weights import load_tensors
@@ -114,11 +115,10 @@ def test_the_release_predicts_what_was_evaluated(made, tmp_path):
 def test_shards_add_up_to_every_pixel(made):
     for benchmark in BENCHMARKS:
         folder = made.evaluation(benchmark)
-        with np.load(folder / "confusion.npz") as file:
-            counts = file["counts"]
+        counts, _ = load_counts(folder / "counts.npz")
         labels = made.benchmark(benchmark) / "labels/val"
         pixels = sum(np.asarray(Image.open(path)).size for path in labels.iterdir())
-        assert counts.sum() == pixels
+        assert counts["combined"].sum() == pixels
 
 
 def test_the_time_of_every_stage_is_told(made):

@@ -37,7 +37,7 @@ def report_page(
     """
     from scan_core.params.frozen_recipe import load_frozen
     from scan_core.params.provenance import code_note, imported_note
-    from scan_core.reporting.diagnosis import load_diagnosis
+    from scan_core.reporting.diagnosis import load_cuts, load_diagnosis
     from scan_core.reporting.grids import load_grid
     from scan_core.reporting.report import origin, report_page
     from scan_core.reporting.results import load_evaluations
@@ -56,6 +56,7 @@ def report_page(
         origin=origin(date.today(), timings),
         note=f"{imported_note(evaluation)} {code_note(evaluation)}".strip(),
         diagnoses=[load_diagnosis(path) for path in diagnosis],
+        cuts=load_cuts(evaluation),
     )
     write_text(output, page)
 

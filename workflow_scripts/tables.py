@@ -32,6 +32,7 @@ def tables(
     from scan_core.params.provenance import code_note, imported_note
     from scan_core.reporting import grids
     from scan_core.reporting import tables as made
+    from scan_core.reporting.diagnosis import cut_table, load_cuts
     from scan_core.reporting.results import load_evaluations
     from scan_core.storage.files import write_text
 
@@ -44,6 +45,7 @@ def tables(
         "main": made.main_table(results),
         "details": made.detail_table(results),
         "claims": made.claim_table(results),
+        "cuts": cut_table(load_cuts([*evaluation, *given])),
         "published": made.published_table(results, architecture),
     }.items():
         write_text(output_folder / f"{name}.csv", table.csv())

@@ -297,6 +297,10 @@ def _scores(paths: Mapping[str, Path]) -> tuple[dict[str, float], dict[str, floa
                 for metric, gain in gains.items()
                 if gain
             }
+        for part in record.get("cuts", []):
+            prefix = f"{name}/cut/{part['cut']}/{part['part']}/"
+            metrics |= {f"{prefix}{m}": v for m, v in part["metrics"].items() if v is not None}
+            metrics |= _bounds(prefix, part["intervals"])
     return metrics, times
 
 
@@ -318,6 +322,10 @@ def _diagnosed(paths: Mapping[str, Path]) -> dict[str, float]:
             shown = [m for m in METRICS if m.startswith("miou") and rung["metrics"][m] is not None]
             metrics |= {f"{prefix}{metric}": rung["metrics"][metric] for metric in shown}
             metrics |= _bounds(prefix, {metric: rung["intervals"][metric] for metric in shown})
+        for one in record.get("tuned", []):
+            prefix = f"{name}/calibration/{one['name'].replace(' ', '_')}/"
+            numbers = ("clip_weight", "logit_scale", "miou", "error")
+            metrics |= {prefix + n: one[n] for n in numbers if isinstance(one[n], float)}
         for classifier, kinds in record["calibration"].items():
             for kind, groups in kinds.items():
                 for group, found in groups.items():
