@@ -24,13 +24,15 @@ from scan_core.evaluation.diagnosis import (
     NONE,
     among,
     better_scores,
+    calibrate,
+    candidates,
     diagnose,
     diagnose_in_parts,
     match,
     right_scores,
 )
 from scan_core.evaluation.evaluator import CountStore, evaluate
-from scan_core.evaluation.ladder import LADDER, STEPS, TRUE_MASKS, write_diagnosis
+from scan_core.evaluation.ladder import LADDER, STEPS, TRUE_MASKS, calibrated, write_diagnosis
 from scan_core.evaluation.metrics import metrics_of
 from scan_core.inference.class_map import class_maps
 from scan_core.reporting.diagnosis import (
@@ -38,6 +40,7 @@ from scan_core.reporting.diagnosis import (
     ladder_figure,
     ladder_table,
     load_diagnosis,
+    tuned_table,
 )
 from scan_core.tracking.runs import _diagnosed
 from scan_core.vocabulary.classes import load_class_list
@@ -181,6 +184,26 @@ def test_a_model_is_diagnosed(tmp_path, whole):
     numbers = _diagnosed({"five": _kept(tmp_path, drawn)})
     assert numbers["five/diagnosis/as_it_is/miou"] == metrics["as_it_is"]["miou"]
     assert 0 <= numbers["five/calibration/combined/pixels/all/ece"] <= 1
+
+
+def test_temperature_and_weight_are_calibrated():
+    scan, images = tiny_scan(), Pictures()
+    settings = candidates(scan, SETTINGS)
+    counts = calibrate(scan, images, CLASSES, SETTINGS, range(3))
+    some = dict([*settings.items()][:4])
+    expected = evaluate(scan, images, CLASSES, some, range(3))
+    assert all((counts[key] != expected[key]).nnz == 0 for key in some)
+    found = calibrated(counts, settings, CLASSES)
+    assert [one["name"] for one in found] == ["as it is", "best mIoU", "best calibrated"]
+    own, accurate, sure = found
+    assert own["clip_weight"] == SETTINGS.clip_weight
+    assert accurate["miou"] == max(metrics_of(counts[key], CLASSES)["miou"] for key in settings)
+    errors = [
+        reliability(counts[f"calibration.{key}"], "pixels", "all")[1]["error"] for key in settings
+    ]
+    assert sure["error"] == min(errors)
+    table = tuned_table({"tuned": found}).cells
+    assert table["ECE"].tolist() == [f"{100 * one['error']:.2f}" for one in found]
 
 
 def _kept(folder, record):

@@ -13,7 +13,7 @@ from small_models import settings
 
 from scan_core.errors import InputError
 from scan_core.evaluation.counts import image_counts
-from scan_core.evaluation.intervals import cell_differences, differences, intervals, resampled
+from scan_core.evaluation.intervals import differences, intervals, load_cell, resampled
 from scan_core.evaluation.metrics import metrics_of
 from scan_core.evaluation.results import Merged, write_evaluation
 from scan_core.evaluation.settings_file import EvaluationSettings
@@ -96,13 +96,16 @@ def evaluations(tmp_path):
     return folders
 
 
-def test_cells_of_two_evaluations_are_compared(evaluations):
+def test_cells_are_means_over_their_seeds(evaluations):
     key = SETTINGS.classifiers["combined"]
-    better = cell_differences((evaluations[1], key), (evaluations[0], key))
-    assert better["miou"][1] > 0
-    assert cell_differences((evaluations[1], key), (evaluations[1], key))["miou"] == [0, 0, 0]
+    worse, better, _ = (load_cell([(folder, key)]) for folder in evaluations)
+    gain, low, high = differences((better[0], worse[0]), (better[1], worse[1]))["miou"]
+    assert 0 < low < gain < high
+    means, values = load_cell([(folder, key) for folder in evaluations[:2]])
+    assert means["miou"] == (worse[0]["miou"] + better[0]["miou"]) / 2
+    np.testing.assert_allclose(values["miou"], (worse[1]["miou"] + better[1]["miou"]) / 2)
     with pytest.raises(InputError, match="has no settings nothing"):
-        cell_differences((evaluations[0], "nothing"), (evaluations[0], key))
+        load_cell([(evaluations[0], "nothing")])
     metrics = json.loads((evaluations[0] / "metrics.json").read_text())
     low, high = metrics["intervals"]["combined"]["miou"]
     assert low < metrics["results"]["combined"]["miou"] < high

@@ -4,6 +4,7 @@ import base64
 import json
 import re
 from io import BytesIO, StringIO
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -401,20 +402,22 @@ def test_intervals_are_shown_and_differences_that_exclude_zero_marked(tmp_path):
     ]
 
 
-def test_a_grid_of_one_seed_shows_intervals(tmp_path):
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_a_grid_shows_intervals_over_images_beside_the_error_over_seeds(tmp_path, seeds):
     rows = []
-    for number, miou in enumerate((0.4, 0.5)):
-        folder = tmp_path / str(number)
+    for seed, number in product(range(seeds), range(2)):
+        folder = tmp_path / f"{seed}{number}"
+        miou = 0.4 + number / 10 + seed / 50
         metrics = dict.fromkeys(METRICS) | {"miou": miou}
         bounds = dict.fromkeys(METRICS) | {"miou": [miou - 0.1, miou + 0.1]}
         folder.mkdir()
         contents = {"key": {"metrics": metrics, "intervals": bounds}}
         (folder / "evaluation.json").write_text(json.dumps(contents))
-        drawn = {name: np.linspace(miou - 0.1, miou + 0.1, 9) for name in METRICS}
+        drawn = {name: np.linspace(miou - 0.1, miou + 0.1, 41) for name in METRICS}
         save_resamples(folder / "resamples.npz", {"key": drawn})
         rows.append(
             {
-                **{"seed": 0, "benchmark": "b", "values": {"inference.flip": bool(number)}},
+                **{"seed": seed, "benchmark": "b", "values": {"inference.flip": bool(number)}},
                 **{"evaluation": str(folder / "evaluation.json"), "key": "key"},
                 "baseline": number == 0,
             }
@@ -422,11 +425,17 @@ def test_a_grid_of_one_seed_shows_intervals(tmp_path):
     path = tmp_path / "grid.csv"
     path.write_text(grid_csv("grid", rows))
     (table, *_) = grid_tables(load_grid(path))
-    assert table.cells["b"].tolist() == ["40.00 [30.0, 50.0]", "50.00 [40.0, 60.0]*"]
+    error = "" if seeds == 1 else " ± 1.00"
+    low = 30.5 + seeds - 1
+    assert table.cells["b"].tolist() == [
+        f"{39 + seeds:.2f}{error} [{low}, {low + 19}]",
+        f"{49 + seeds:.2f}{error} [{low + 10}, {low + 29}]*",
+    ]
     assert "not over trainings" in table.note
+    assert ("of the mean over the seeds" in table.note) == (seeds > 1)
     written = pd.read_csv(path)
-    assert written["miou_gain"].tolist() == [0, 0.1]
-    assert written["miou_gain_low"].tolist() == [0, 0.1], "the pairs differ by the same amount"
+    assert written["miou_gain"].tolist() == [0, 0.1] * seeds
+    assert written["miou_gain_low"].tolist() == [0, 0.1] * seeds, "the pairs differ equally"
 
 
 # Pictures

@@ -13,7 +13,7 @@ from raw_data import written
 
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
-from scan_core.evaluation.counts import confusion_matrix
+from scan_core.evaluation.counts import confusion_matrix, load_counts
 from scan_core.evaluation.metrics import metrics_of
 from scan_core.evaluation.predictions import coco_results, count_predictions
 from scan_core.evaluation.results import write_scores
@@ -82,7 +82,7 @@ def test_every_kind_of_file_gives_the_same_counts(benchmark, pairs, tmp_path):
     for truth, prediction in pairs:
         np.add.at(expected, (prediction, np.where(truth < 0, 847, truth)), 1)
     for ids, path in [*files.items(), ("training", tmp_path / "masks.json")]:
-        counts = count_predictions(_images(benchmark), CLASSES, path, ids)
+        counts = count_predictions(_images(benchmark), CLASSES, path, ids)["combined"]
         np.testing.assert_array_equal(confusion_matrix(counts), expected)
 
 
@@ -92,12 +92,12 @@ def test_the_command_writes_what_evaluate_writes_and_shows_the_published_numbers
     folder = _write(tmp_path / "predicted", [prediction for _, prediction in pairs])
     ran = _score(benchmark, folder, tmp_path / "scored", "--method", "CAT-Seg L")
     assert ran.returncode == 0, ran.stderr
-    counts = count_predictions(_images(benchmark), CLASSES, folder, "training")
+    counts = count_predictions(_images(benchmark), CLASSES, folder, "training")["combined"]
     metrics = json.loads((tmp_path / "scored/metrics.json").read_text())
     assert metrics["results"]["combined"] == metrics_of(counts, CLASSES)
     assert metrics["recipe"] == "CAT-Seg L"
-    with np.load(tmp_path / "scored/confusion.npz") as file:
-        np.testing.assert_array_equal(file["counts"], confusion_matrix(counts))
+    kept, _ = load_counts(tmp_path / "scored/counts.npz")
+    assert (kept["combined"] != counts).nnz == 0
     assert len((tmp_path / "scored/per_class.csv").read_text().splitlines()) == 848
     published = (tmp_path / "scored/published.md").read_text()
     assert published in ran.stdout
@@ -159,7 +159,7 @@ def test_masks_of_crowds_and_of_other_sizes(benchmark, pairs, tmp_path):
     """Run lengths as a list are COCO's own for crowds; sizes are compared before decoding."""
     maps = [prediction for _, prediction in pairs]
     folder = _write(tmp_path / "maps", maps)
-    expected = count_predictions(_images(benchmark), CLASSES, folder, "training")
+    expected = count_predictions(_images(benchmark), CLASSES, folder, "training")["combined"]
     results = [
         result
         for number, label in enumerate(maps)
@@ -175,7 +175,7 @@ def test_masks_of_crowds_and_of_other_sizes(benchmark, pairs, tmp_path):
     def counted(segmentation=None):
         changed = [{**results[0], "segmentation": segmentation or results[0]["segmentation"]}]
         path.write_text(json.dumps(changed + results[1:]))
-        return count_predictions(_images(benchmark), CLASSES, path, "training")
+        return count_predictions(_images(benchmark), CLASSES, path, "training")["combined"]
 
     assert (counted() != expected).nnz == 0
     height, width = maps[0].shape

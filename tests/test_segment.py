@@ -241,7 +241,10 @@ def test_one_bad_image_does_not_stop_a_batch(checkpoint, tmp_path):
             {"--classes": "sea, background", "--background": "sky"},
             "'background' is a class already",
         ),
-        ({"--checkpoint": "nowhere.safetensors"}, "nowhere.safetensors cannot be read .No such file"),
+        (
+            {"--checkpoint": "nowhere.safetensors"},
+            "nowhere.safetensors cannot be read .No such file",
+        ),
         ({"--recipe": "vitb16"}, "is of another recipe than 'vitb16': its backbone is"),
         ({"--checkpoint": None, "--recipe": "vitl14"}, "no model yet: results/vitl14/release"),
         ({"--device": "cuda:77"}, "device 'cuda:77' cannot be used"),

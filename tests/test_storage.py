@@ -136,7 +136,9 @@ def test_damaged_weights_are_named(tmp_path):
     nested = len(whole).to_bytes(8, "little") + b"[" * len(whole)
     for content in (whole[:0], whole[:7], whole[:100], whole[:-1], bytes(99), nested):
         path.write_bytes(content)
-        with pytest.raises(InputError, match=r"model\.safetensors cannot be read .* make or copy it again"):
+        with pytest.raises(
+            InputError, match=r"model\.safetensors cannot be read .* make or copy it again"
+        ):
             load_tensors(path)
     for header in ("null", "[]", "{", '{"a": ' * 100_000):
         save_file(TENSORS, path, metadata={"scan": header})

@@ -28,7 +28,8 @@ def diagnose(
         index: of the benchmark.
         classes: class list it is scored by.
         settings: JSON file of test-time settings, with those of the model as it is.
-        images: how many of the validation images, spread evenly; 0: all.
+        images: how many of the validation images, and of the training images that calibrate the
+            temperature and the weight, spread evenly; 0: all.
         recipe: name, for the record.
         variant: of the model, for the record.
         benchmark: name, for the record.
@@ -39,9 +40,9 @@ def diagnose(
         device: auto, cpu, cuda.
     """
     from scan_core.datasets.loading import BenchmarkImages
-    from scan_core.evaluation.diagnosis import diagnose_in_parts
+    from scan_core.evaluation.diagnosis import calibrate, candidates, diagnose_in_parts
     from scan_core.evaluation.evaluator import CountStore, store_identity
-    from scan_core.evaluation.ladder import write_diagnosis
+    from scan_core.evaluation.ladder import calibrated, write_diagnosis
     from scan_core.evaluation.settings_file import EvaluationSettings
     from scan_core.inference.devices import chosen_device
     from scan_core.inference.scan import Scan
@@ -53,8 +54,16 @@ def diagnose(
     identity = store_identity(model, split, class_list, f"{code} {wanted.default.key} {images}")
     store = CountStore(output_folder / "counted", identity)
     counts = diagnose_in_parts(scan, split, class_list, images, store, workers)
+    tuned = []
+    if "train" in split.index.splits:
+        others = BenchmarkImages(index, "train")
+        store = CountStore(
+            output_folder / "calibrated", store_identity(model, others, class_list, code)
+        )
+        found = diagnose_in_parts(scan, others, class_list, images, store, workers, calibrate)
+        tuned = calibrated(found, candidates(scan, scan.settings), class_list)
     about = {"recipe": recipe, "variant": variant, "benchmark": benchmark}
-    logging.info("%s", write_diagnosis(output_folder, counts, class_list, about))
+    logging.info("%s", write_diagnosis(output_folder, counts, class_list, about, tuned))
 
 
 if __name__ == "__main__":

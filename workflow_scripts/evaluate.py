@@ -1,4 +1,4 @@
-"""Merge the shards of a benchmark's evaluation: metrics, table of classes, confusion matrix."""
+"""Merge the shards of a benchmark's evaluation: metrics, table of classes, counts of images."""
 
 import logging
 from pathlib import Path
@@ -17,7 +17,7 @@ def evaluate(
     model: Path | None = None,
     code: tuple[str, ...] = (),
 ) -> None:
-    """Merge the shards of a benchmark's evaluation: metrics, table of classes, confusion matrix.
+    """Merge the shards of a benchmark's evaluation: metrics, table of classes, counts of images.
 
     Args:
         shards: .npz files, in the order of their images.
@@ -26,8 +26,8 @@ def evaluate(
         variant: of the model, for the record.
         benchmark: name, for the record.
         output_folder: for metrics.json (the classifiers of the recipe's own settings),
-            evaluation.json (every setting), per_class.csv, confusion.npz, the counts of each image
-            (counts.npz), and the metrics over the resamples (resamples.npz).
+            evaluation.json (every setting), per_class.csv, the counts of each image (counts.npz),
+            and the metrics over the resamples (resamples.npz).
         model: that was evaluated, for the record of the code.
         code: hashes of the code, SCRIPT=HASH.
     """

@@ -17,7 +17,7 @@ def score_predictions(
         predictions: folder of label maps <stem>.png, or a .json of masks; values are training ids.
         method: what the tables call the model.
         benchmark: name, for the record.
-        output_folder: for metrics.json, per_class.csv, confusion.npz and counts.npz.
+        output_folder: for metrics.json, per_class.csv and counts.npz.
     """
     from scan_core.datasets.loading import BenchmarkImages
     from scan_core.evaluation.results import write_scores

@@ -8,6 +8,7 @@ from scan_core.errors import InputError
 from scan_core.evaluation.results import write_scores
 from scan_core.params.command_line import run
 from scan_core.params.metric_names import METRICS
+from scan_core.reporting.diagnosis import cut_table, load_cuts
 from scan_core.reporting.results import load_evaluations
 from scan_core.reporting.tables import scored_table
 from scan_core.storage.files import read_json, write_text
@@ -25,9 +26,9 @@ def score(
 ) -> None:
     """Score what any model has predicted on a benchmark, by all metrics and rules.
 
-    Writes metrics.json, per_class.csv, confusion.npz, counts.npz (of each image) and, where there
+    Writes metrics.json, per_class.csv, counts.npz (of each image) and, where there
     are published numbers of the benchmark, published.md; and prints the metrics, with their 95 %
-    intervals by bootstrap over the images, and the table.
+    intervals by bootstrap over the images, which pixels are wrong, and the table.
 
     Args:
         benchmark: folder of a benchmark, or its index.json.
@@ -57,6 +58,7 @@ def score(
             low, high = bounds[key]
             shown = f"{100 * value:.2f} [{100 * low:.2f}, {100 * high:.2f}]"
         print(f"{key:<20} {shown:>22}  {METRICS[key].description}")
+    print(f"\n{cut_table(load_cuts([out / 'metrics.json'])).markdown()}")
     table = scored_table(load_evaluations([out / "metrics.json"]))
     if table is not None:
         write_text(out / "published.md", table.markdown())

@@ -3,7 +3,8 @@
 `docs/diagnosis.md` defines every rung of the ladder (`scan_core.evaluation.ladder`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +28,9 @@ from scan_core.params.command_line import Interrupted, stop_signals
 from scan_core.params.settings import TestSettings
 from scan_core.vocabulary.classes import ClassList
 
+# What the temperature and the weight are calibrated over; the former as multiples of CLIP's own.
+_SCALES = (0.25, 0.5, 1.0, 2.0)
+_WEIGHTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 _REGION = 0.5  # pixels of a proposal above this probability are its region
 NONE = -1
 
@@ -105,6 +109,7 @@ def diagnose_in_parts(
     wanted: int,
     store: CountStore,
     workers: int = 1,
+    count: Callable[..., dict[str, ImageCounts]] | None = None,
 ) -> dict[str, ImageCounts]:
     """`diagnose` images, spread evenly over the split; those that the store has are not repeated.
 
@@ -115,6 +120,7 @@ def diagnose_in_parts(
         wanted: the number of images; 0: all.
         store: of their counts.
         workers: threads that read images ahead.
+        count: another function than `diagnose`, with the same arguments.
 
     Raises:
         Interrupted: a signal to stop came; the same call goes on after the last part.
@@ -127,7 +133,7 @@ def diagnose_in_parts(
             found = store.load(part)
             if not found:
                 of_part = numbers[part.start : part.stop]
-                found = diagnose(scan, images, classes, scan.settings, of_part, workers)
+                found = (count or diagnose)(scan, images, classes, scan.settings, of_part, workers)
                 store.save(part, found)
             parts.append(found)
             if signals:
@@ -202,12 +208,66 @@ def diagnose(
             maps[f"true_masks.{name}"] = chosen[torch.searchsorted(present, truth.clamp(min=0))]
         maps["as_it_is"] = maps["combined"]
         for label_of_map in maps.keys() - ways.keys():
-            counts = count_pixels(as_evaluated(maps[label_of_map], classes), truth, len(classes))
-            cells = counts.flatten().nonzero()[:, 0]
-            pixels = counts.flatten()[cells]
-            rows.setdefault(label_of_map, []).append((cells.cpu().numpy(), pixels.cpu().numpy()))
+            class_map = as_evaluated(maps[label_of_map], classes)
+            rows.setdefault(label_of_map, []).append(_cells(class_map, truth, classes))
     counted = {label: image_counts(of_label, len(classes)) for label, of_label in rows.items()}
     return counted | {label: csr_array(np.stack(of)) for label, of in binned.items()}
+
+
+def candidates(scan: Scan, settings: TestSettings) -> dict[str, TestSettings]:
+    """The settings with other temperatures and weights, by their key; those as they are first."""
+    learned = scan.logit_scale(replace(settings, logit_scale="learned"))
+    others = [
+        replace(settings, logit_scale=round(factor * learned, 3), clip_weight=weight)
+        for factor in _SCALES
+        for weight in _WEIGHTS
+    ]
+    return {one.key: one for one in [settings, *others]}
+
+
+@torch.inference_mode()
+def calibrate(
+    scan: Scan,
+    images: BenchmarkImages,
+    classes: ClassList,
+    settings: TestSettings,
+    numbers: Sequence[int],
+    workers: int = 1,
+) -> dict[str, ImageCounts]:
+    """Count the pixels and their confidences under all `candidates`; arguments as of `diagnose`.
+
+    Returns:
+        by the settings' key the counts, and by `calibration.<key>` the histograms of the pixels.
+    """
+    ways = candidates(scan, settings)
+    names = predicted(classes).names
+    text = scan.embed(names, settings.prompts)
+    owners = as_evaluated(torch.arange(len(names), device=text.device), classes)
+    seen = torch.tensor(classes.seen or [True] * len(classes), device=text.device)
+    rows: dict[str, list[tuple[NDArray[Any], NDArray[Any]]]] = {}
+    binned: dict[str, list[NDArray[np.int64]]] = {}
+
+    def read(number: int) -> tuple[NDArray[np.uint8], Tensor]:
+        return images.image(number), torch.from_numpy(images.label(number))
+
+    for image, label in read_ahead(read, numbers, workers):
+        truth, size = label.to(text.device), (label.shape[0], label.shape[1])
+        (views,) = scan.encode([image], list(ways.values()))
+        masks, scores = views.masks(size), [scan.score(views, text, one) for one in ways.values()]
+        for key, one, found in zip(ways, scores, class_maps(masks, scores, size), strict=True):
+            pixels = pixel_histogram(masks, one, found, truth, owners, seen)
+            binned.setdefault(key, []).append(np.stack([0 * pixels, pixels]).ravel())
+            rows.setdefault(key, []).append(_cells(as_evaluated(found, classes), truth, classes))
+    counted = {key: image_counts(of_key, len(classes)) for key, of_key in rows.items()}
+    return counted | {f"calibration.{k}": csr_array(np.stack(of)) for k, of in binned.items()}
+
+
+def _cells(
+    class_map: Tensor, truth: Tensor, classes: ClassList
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    counts = count_pixels(class_map, truth, len(classes)).flatten()
+    cells = counts.nonzero()[:, 0]
+    return cells.cpu().numpy(), counts[cells].cpu().numpy()
 
 
 def _with_segments(

@@ -26,6 +26,7 @@ from scan_core.evaluation.counts import (
     load_counts,
     save_counts,
 )
+from scan_core.evaluation.cuts import BANDS, bands
 from scan_core.evaluation.settings_file import EvaluationSettings
 from scan_core.inference.class_map import class_maps
 from scan_core.inference.image_features import ImageFeatures, ImageViews
@@ -115,7 +116,8 @@ def evaluate_shard(
         workers: threads that read images ahead.
 
     Returns:
-        counts by the settings' key and `chance`; and the shard's `images`, those that were
+        counts by the settings' key and `chance`, and as `<key>.<band>` those of the whole model in
+        each of `cuts.BANDS`; and the shard's `images`, those that were
         `counted` now, and the `seconds` that it took.
 
     Raises:
@@ -123,6 +125,8 @@ def evaluate_shard(
         Interrupted: a signal to stop came; the same call goes on with the chunk.
     """
     start, counted, parts = time.perf_counter(), 0, []
+    whole = wanted.classifiers["combined"]
+    labels = [*wanted.settings, *(f"{whole}.{band}" for band in BANDS), *[CHANCE] * chance]
 
     def to_draw(number: int) -> dict[str, Path]:
         keys = wanted.classifiers.values() if number - numbers.start < drawn else ()
@@ -140,21 +144,23 @@ def evaluate_shard(
         for first in range(numbers.start, numbers.stop, CHUNK):
             chunk = range(first, min(first + CHUNK, numbers.stop))
             found = store.load(chunk)
-            needed = {key: one for key, one in wanted.settings.items() if key not in found}
+            missing = {label.partition(".")[0] for label in labels if label not in found}
             undrawn = {key for number in chunk for key in to_draw(number)}
-            needed |= {key: wanted.settings[key] for key in undrawn}
+            needed = {k: one for k, one in wanted.settings.items() if k in missing | undrawn}
             chance_too = chance and CHANCE not in found
             if needed or chance_too:
                 # The proposals, to which random classes are given, come with any settings.
                 needed = needed or dict([next(iter(wanted.settings.items()))])
-                new = evaluate(scan, images, classes, needed, chunk, chance_too, workers, observe)
+                new = evaluate(
+                    scan, images, classes, needed, chunk, chance_too, workers, observe, whole
+                )
                 store.save(chunk, new)
                 found |= new
                 counted += len(chunk)
             else:
                 for number in chunk:
                     images.check(number)
-            parts.append({label: found[label] for label in [*wanted.settings, *[CHANCE] * chance]})
+            parts.append({label: found[label] for label in labels})
     seconds = time.perf_counter() - start
     return joined(parts), {"images": len(numbers), "counted": counted, "seconds": seconds}
 
@@ -169,6 +175,7 @@ def evaluate(
     chance: bool = False,
     workers: int = 1,
     observe: Callable[[int, Mapping[str, Tensor]], None] | None = None,
+    whole: str = "",
 ) -> dict[str, ImageCounts]:
     """Count the pixels of images under all settings at once.
 
@@ -181,6 +188,7 @@ def evaluate(
         chance: also count, as `chance`, the proposals with a random class for each.
         workers: threads that read images ahead.
         observe: is called with the number of each image and its class maps (H, W) by label.
+        whole: the label whose pixels are also counted in each of `cuts.BANDS`, as `<label>.<band>`.
 
     Raises:
         InputError: an unreadable image, or a label map of another size than its image.
@@ -192,18 +200,24 @@ def evaluate(
     }
     rows: dict[str, list[tuple[NDArray[Any], NDArray[Any]]]] = {}
 
-    def read(number: int) -> tuple[int, NDArray[np.uint8], Tensor]:
-        return number, images.image(number), torch.from_numpy(images.label(number))
+    def read(number: int) -> tuple[int, NDArray[np.uint8], Tensor, dict[str, NDArray[np.bool_]]]:
+        label = images.label(number)
+        of_bands = bands(label) if whole in settings else {}
+        return number, images.image(number), torch.from_numpy(label), of_bands
 
-    for number, image, truth in read_ahead(read, numbers, workers):
+    for number, image, truth, of_bands in read_ahead(read, numbers, workers):
         size = (truth.shape[0], truth.shape[1])
         maps, seen = _class_maps(scan, image, settings, text, size)
         if chance:
             random = _random_scores(seen.first, len(names), images.stem(number))
             (maps[CHANCE],) = class_maps(seen.first.masks(), [random], size)
         found = {label: as_evaluated(one, classes) for label, one in maps.items()}
-        for label, class_map in found.items():
-            counts = count_pixels(class_map, truth, len(classes)).flatten()
+        compared = {label: (class_map, truth) for label, class_map in found.items()}
+        for band, inside in of_bands.items():
+            pixels = torch.from_numpy(inside).to(found[whole].device)
+            compared[f"{whole}.{band}"] = (found[whole][pixels], truth[inside])
+        for label, (class_map, labels) in compared.items():
+            counts = count_pixels(class_map, labels, len(classes)).flatten()
             cells = counts.nonzero()[:, 0]
             rows.setdefault(label, []).append((cells.cpu().numpy(), counts[cells].cpu().numpy()))
         if observe:

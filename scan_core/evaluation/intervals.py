@@ -5,7 +5,7 @@ the middle 95 % of its values over the resamples (the percentile interval). Ever
 on the same resamples, so the differences of two models' values are paired.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -82,23 +82,30 @@ def save_resamples(path: Path, values: Mapping[str, Mapping[str, Floats]]) -> No
         np.savez_compressed(temporary, allow_pickle=False, **arrays)
 
 
-def cell_differences(first: tuple[Path, str], second: tuple[Path, str]) -> Bounds:
-    """`differences` of two settings, of the same or of two evaluations of one benchmark.
+Cell = tuple[dict[str, float | None], dict[str, Floats]]
+
+
+def load_cell(places: Sequence[tuple[Path, str]]) -> Cell:
+    """The metrics of one setting, and over the resamples: their means over several trainings.
 
     Args:
-        first: the folder of an evaluation, and the key of settings in its `evaluation.json`.
-        second: likewise.
+        places: for each training the folder of its evaluation of one benchmark, and the key of the
+            settings in its `evaluation.json`.
 
     Raises:
         InputError: a file is missing or damaged, or has not these settings.
     """
     hint = "evaluate it again"
     metrics, values = [], []
-    for folder, key in (first, second):
+    for folder, key in places:
         record = read_json(folder / "evaluation.json", hint)
         if key not in record:
             raise InputError(f"{folder / 'evaluation.json'} has no settings {key}; {hint}")
         metrics.append(record[key]["metrics"])
         arrays: dict[str, NDArray[np.float32]] = read_arrays(folder / "resamples.npz", hint)
         values.append({name: arrays[f"{key}.{name}"].astype(np.float64) for name in metrics[-1]})
-    return differences((metrics[0], metrics[1]), (values[0], values[1]))
+    means: dict[str, float | None] = {}
+    for name in metrics[0]:
+        known = [one[name] for one in metrics]
+        means[name] = None if None in known else sum(known) / len(known)
+    return means, {name: np.mean([one[name] for one in values], axis=0) for name in means}

@@ -1,6 +1,6 @@
 """From the counts of a diagnosis to its files: the ladder, what each step gains, calibration."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from scan_core.evaluation.counts import ImageCounts, save_counts
 from scan_core.evaluation.intervals import Bounds, differences, intervals, resampled
 from scan_core.evaluation.metrics import metrics_of
 from scan_core.params.metric_names import METRICS
+from scan_core.params.settings import TestSettings
 from scan_core.storage.files import write_json, write_text
 from scan_core.vocabulary.classes import ClassList
 
@@ -39,7 +40,11 @@ _IN_TABLE = ("miou", "miou_seen", "miou_unseen", "pacc")
 
 
 def write_diagnosis(
-    folder: Path, counts: Mapping[str, ImageCounts], classes: ClassList, about: Mapping[str, Any]
+    folder: Path,
+    counts: Mapping[str, ImageCounts],
+    classes: ClassList,
+    about: Mapping[str, Any],
+    tuned: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """Write `diagnosis.json`, `ladder.csv` and `counts.npz`, each atomically.
 
@@ -48,6 +53,7 @@ def write_diagnosis(
         counts: from `diagnose`.
         classes: what the benchmark is scored by.
         about: `recipe`, `variant`, `benchmark`.
+        tuned: see `calibrated`.
 
     Returns:
         what the ladder says, in a sentence.
@@ -80,12 +86,44 @@ def write_diagnosis(
             for name, of in counts.items()
             if name.startswith("calibration.")
         },
+        "tuned": list(tuned),
     }
     record["sentence"] = sentence(record)
     save_counts(folder / "counts.npz", counts)
     write_text(folder / "ladder.csv", _table(record).to_csv(index=False, float_format="%.4f"))
     write_json(folder / "diagnosis.json", record)
     return str(record["sentence"])
+
+
+def calibrated(
+    counts: Mapping[str, ImageCounts], settings: Mapping[str, TestSettings], classes: ClassList
+) -> list[dict[str, Any]]:
+    """The settings as they are, those of best mIoU, and those of the smallest calibration error.
+
+    Args:
+        counts: from `calibrate`.
+        settings: by their key, those as they are first.
+        classes: what the images are scored by.
+
+    Returns:
+        for each its `name`, `logit_scale`, `clip_weight`, `miou`, `error` (of the pixels, bins of
+        equal width), and the number of `images`.
+    """
+    found = []
+    for key, one in settings.items():
+        _, summary = reliability(counts[f"calibration.{key}"], "pixels", "all")
+        about = {"logit_scale": one.logit_scale, "clip_weight": one.clip_weight}
+        numbers = {"miou": metrics_of(counts[key], classes)["miou"], "error": summary["error"]}
+        found.append(about | numbers | {"images": counts[key].shape[0]})
+    known = [one for one in found if one["miou"] is not None and one["error"] is not None]
+    if not known:
+        return []
+    best = {
+        "as it is": found[0],
+        "best mIoU": max(known, key=lambda one: one["miou"]),
+        "best calibrated": min(known, key=lambda one: one["error"]),
+    }
+    return [{"name": name, **one} for name, one in best.items()]
 
 
 def sentence(record: Mapping[str, Any], metric: str = "miou") -> str:

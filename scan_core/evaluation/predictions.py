@@ -21,6 +21,7 @@ from scan_core.datasets.loading import BenchmarkImages
 from scan_core.datasets.pairing import known_key
 from scan_core.errors import InputError
 from scan_core.evaluation.counts import ImageCounts, confusion_matrix, image_counts
+from scan_core.evaluation.cuts import bands
 from scan_core.storage.files import read_text, write_text
 from scan_core.storage.images import read_label
 from scan_core.vocabulary.classes import ClassList
@@ -119,7 +120,7 @@ def export_predictions(
 
 def count_predictions(
     images: BenchmarkImages, classes: ClassList, predictions: Path, ids: Ids
-) -> ImageCounts:
+) -> dict[str, ImageCounts]:
     """Count every pixel of a split by prediction and ground truth.
 
     Args:
@@ -128,6 +129,9 @@ def count_predictions(
         predictions: folder of label maps, or a `.json` of masks.
         ids: what a predicted number is: the place in the class list, from 0, or the value that
             the class has in the benchmark's raw label maps.
+
+    Returns:
+        `combined`, and as `combined.<band>` the pixels in each of `cuts.BANDS`.
 
     Raises:
         InputError: predictions are missing, unreadable, of another size than their label map, or
@@ -142,7 +146,8 @@ def count_predictions(
     predicted = _reader(predictions, stems)
     training_ids = _training_ids(classes, ids)
     side = len(classes) + 1
-    rows, problems = [], []
+    rows: dict[str, list[Any]] = defaultdict(list)
+    problems = []
     for number, stem in enumerate(tqdm(stems, desc="images", unit="image", mininterval=5)):
         truth = images.label(number)
         try:
@@ -153,7 +158,10 @@ def count_predictions(
             problems.append(str(error))
             continue
         labels = np.where(truth < 0, len(classes), truth).astype(np.int64)
-        rows.append(np.unique(prediction * side + labels, return_counts=True))
+        cells = prediction * side + labels
+        chosen = {f"combined.{band}": cells[inside] for band, inside in bands(truth).items()}
+        for label, of_label in {"combined": cells, **chosen}.items():
+            rows[label].append(np.unique(of_label, return_counts=True))
     if problems:
         shown = "\n".join(f"  {problem}" for problem in problems[:_SHOWN_PROBLEMS])
         more = len(problems) - _SHOWN_PROBLEMS
@@ -161,8 +169,8 @@ def count_predictions(
             f"{predictions}: {len(problems)} of {len(images)} images of {images.index.name} "
             f"cannot be scored:\n{shown}" + (f"\n  and {more} more" if more > 0 else "")
         )
-    counts = image_counts(rows, len(classes))
-    confusion = confusion_matrix(counts)
+    counts = {label: image_counts(of_label, len(classes)) for label, of_label in rows.items()}
+    confusion = confusion_matrix(counts["combined"])
     if not confusion[0].any() and confusion.trace(-1) > confusion.trace():
         logging.warning(
             "%s: no pixel is predicted as id 0, '%s', and more pixels would be right if every id "

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
 from scan_core.evaluation.counts import (
@@ -18,12 +16,13 @@ from scan_core.evaluation.counts import (
     load_counts,
     save_counts,
 )
+from scan_core.evaluation.cuts import BANDS, cuts
 from scan_core.evaluation.intervals import differences, intervals, resampled, save_resamples
 from scan_core.evaluation.metrics import metrics_of, per_class
 from scan_core.evaluation.predictions import Ids, count_predictions
 from scan_core.evaluation.settings_file import EvaluationSettings
 from scan_core.params.classifiers import CHANCE
-from scan_core.storage.files import atomic_path, write_json, write_text
+from scan_core.storage.files import write_json, write_text
 from scan_core.vocabulary.classes import ClassList
 
 
@@ -32,7 +31,7 @@ class Merged:
     """The shards of one benchmark, one after the other.
 
     Attributes:
-        counts: by the settings' key, and `chance`.
+        counts: by the settings' key, `<key>.<band>` (see `evaluate_shard`), and `chance`.
         settings: what they were counted with.
         timing: `images` of the benchmark, those that were `counted` now, and the `seconds` of it.
     """
@@ -42,8 +41,9 @@ class Merged:
     timing: Mapping[str, float]
 
     def by_classifier(self) -> dict[str, ImageCounts]:
-        """The counts of the whole model, of its classifiers, and of chance, if there are any."""
+        """The counts of the whole model, its bands, its classifiers, and of chance, as they are."""
         keys = {**self.settings.classifiers, CHANCE: CHANCE}
+        keys |= {f"combined.{band}": f"{keys['combined']}.{band}" for band in BANDS}
         return {name: self.counts[key] for name, key in keys.items() if key in self.counts}
 
 
@@ -85,12 +85,12 @@ def write_results(
     """Write the files of a benchmark's results, each atomically.
 
     `metrics.json` has `results`, their `intervals`, and `differences`, how much the whole model is
-    above each classifier, all by classifier and metric; `counts.npz` the counts of each image.
-    `per_class.csv` and `confusion.npz` are of `combined`.
+    above each classifier, all by classifier and metric; and the `cuts` of the whole model's counts.
+    `counts.npz` has the counts of each image, `per_class.csv` the classes of `combined`.
 
     Args:
         folder: where to write.
-        by_classifier: counts.
+        by_classifier: counts; and the whole model's in each band, `combined.<band>`.
         timing: see `Merged`.
         classes: of the benchmark.
         settings: of the whole model.
@@ -104,8 +104,10 @@ def write_results(
             "the class list %s has one class: every prediction is right, and every metric is "
             "100 %%; add what is not of this class, such as 'background'", classes.name
         )  # fmt: skip
-    results = {name: metrics_of(counts, classes) for name, counts in by_classifier.items()}
-    values = {name: resampled(one, classes).metrics() for name, one in by_classifier.items()}
+    whole = {name: one for name, one in by_classifier.items() if "." not in name}
+    of_bands = {n.partition(".")[2]: one for n, one in by_classifier.items() if n not in whole}
+    results = {name: metrics_of(counts, classes) for name, counts in whole.items()}
+    values = {name: resampled(counts, classes).metrics() for name, counts in whole.items()}
     record = {
         **about,
         "classes": classes.name,
@@ -121,19 +123,17 @@ def write_results(
             for name in results
             if name != "combined"
         },
+        "cuts": cuts(whole["combined"], of_bands, classes),
         "timing": {
             "counted_images": int(timing["counted"]),
             "seconds": round(timing["seconds"], 3),
             "images_per_second": round(timing["counted"] / max(timing["seconds"], 1e-9), 3),
         },
     }
-    confusion = confusion_matrix(by_classifier["combined"])
     write_json(folder / "metrics.json", record)
-    table = per_class(confusion, classes)
+    table = per_class(confusion_matrix(whole["combined"]), classes)
     write_text(folder / "per_class.csv", table.to_csv(index=False, float_format="%.6f"))
     save_counts(folder / "counts.npz", by_classifier)
-    with atomic_path(folder / "confusion.npz") as temporary:
-        np.savez_compressed(temporary, counts=confusion)
     return results["combined"]
 
 
@@ -191,4 +191,4 @@ def write_scores(
     seconds = time.perf_counter() - start
     timing = {"images": len(images), "counted": len(images), "seconds": seconds}
     about = {"recipe": method, "variant": "predictions", "benchmark": benchmark}
-    return write_results(folder, {"combined": counts}, timing, classes, {}, about)
+    return write_results(folder, counts, timing, classes, {}, about)

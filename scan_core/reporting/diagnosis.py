@@ -1,6 +1,6 @@
-"""What a diagnosis shows: the ladder, and how well calibrated the classifiers are."""
+"""Why the numbers are what they are: cuts of the counts, the ladder, and calibration."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from scan_core.errors import InputError
 from scan_core.params.classifiers import CLASSIFIERS
 from scan_core.reporting.figures import PALETTE, new_figure, styled
-from scan_core.reporting.tables import MISSING, Table, with_interval
+from scan_core.reporting.tables import MISSING, Table, rounded, with_interval
 from scan_core.storage.files import read_json
 
 _GROUPS = {"miou": "all classes", "miou_seen": "seen", "miou_unseen": "unseen"}
@@ -42,6 +42,107 @@ CALIBRATED = (
     "the classifier is too sure, above it not sure enough. ECE, the expected calibration error, is "
     "the mean distance from the diagonal. The area of a point is the share of the predictions."
 )
+
+# Cut and part -> what people read.
+_CUTS = {
+    "class": "kind of class",
+    "size": "size of the segment",
+    "distance": "distance from a boundary",
+    "confusion": "taken for",
+}
+_PARTS = {
+    ("class", "stuff"): "stuff",
+    ("class", "things"): "things",
+    ("size", "small"): "small, below 0.3 % of the image",
+    ("size", "medium"): "medium",
+    ("size", "large"): "large, from 3 % on",
+    ("distance", "near"): "near, up to 0.5 % of the diagonal",
+    ("distance", "middle"): "middle",
+    ("distance", "far"): "far, above 2 %",
+    ("confusion", "synonym"): "a synonym",
+    ("confusion", "parent"): "a broader class",
+    ("confusion", "child"): "a narrower class",
+    ("confusion", "unseen_as_seen"): "a seen class instead of an unseen one",
+    ("confusion", "seen_as_unseen"): "an unseen class instead of a seen one",
+    ("confusion", "other"): "any other class",
+}
+_CUT_METRICS = {"lost": "lost", "pacc": "pAcc", "miou": "mIoU"}
+
+
+def load_cuts(paths: Iterable[Path]) -> pd.DataFrame:
+    """The cuts of `metrics.json` files: a row for each part, as fractions.
+
+    Returns:
+        columns benchmark, recipe, cut, part, share, and of each metric `_low` and `_high` too.
+    """
+    rows = []
+    for path in paths:
+        record = read_json(path, "evaluate again")
+        for part in record.get("cuts", []):
+            row = {key: record[key] for key in ("benchmark", "recipe")}
+            row |= {key: part[key] for key in ("cut", "part", "share")}
+            for metric in _CUT_METRICS:
+                low, high = part["intervals"].get(metric) or (np.nan, np.nan)
+                row |= {metric: part["metrics"].get(metric)}
+                row |= {f"{metric}_low": low, f"{metric}_high": high}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def cut_table(cuts: pd.DataFrame) -> Table:
+    """A row for each part; with several benchmarks or models, which of them."""
+    names = [_PARTS[part] for part in zip(cuts["cut"], cuts["part"], strict=True)]
+    about = {"benchmark": cuts["benchmark"], "model": cuts["recipe"]}
+    cells = pd.DataFrame(
+        {
+            **{name: column for name, column in about.items() if column.nunique() > 1},
+            "cut": cuts["cut"].map(_CUTS),
+            "pixels": names,
+            "share": (100 * cuts["share"].astype(float)).map(rounded, decimals=1),
+            **{
+                name: [
+                    with_interval(value, bounds)
+                    for value, *bounds in cuts[[metric, f"{metric}_low", f"{metric}_high"]]
+                    .astype(float)
+                    .to_numpy()
+                ]
+                for metric, name in _CUT_METRICS.items()
+            },
+        }
+    )
+    return Table(
+        "Which pixels are wrong",
+        cells,
+        words=cells.shape[1] - 4,
+        note="In %, with 95 % intervals over the images. Share: of the pixels with ground truth. "
+        "Lost: the pixels of this part that are wrong, of all; the parts of a cut add up to what "
+        "is missing to a pixel accuracy of 100 %. pAcc and mIoU: of these pixels; mIoU of stuff "
+        "and things: of these classes.",
+    )
+
+
+@styled
+def cut_figure(cuts: pd.DataFrame, benchmark: str) -> Figure:
+    """For each cut a bar of all wrong pixels, divided into its parts."""
+    of = cuts[(cuts["benchmark"] == benchmark) & (cuts["recipe"] == cuts["recipe"].iloc[0])]
+    names = [cut for cut in _CUTS if cut in set(of["cut"])]
+    figure, (axis,) = new_figure(9.5, 0.95 * len(names) + 1.0)
+    for place, cut in enumerate(names):
+        left = 0.0
+        for number, part in enumerate(of[of["cut"] == cut].to_dict("records")):
+            width = 100 * (part["lost"] or 0)
+            axis.barh(place, width, 0.5, left, color=PALETTE[number % 6], edgecolor="white")
+            label = f"{_PARTS[cut, part['part']].partition(',')[0]} {width:.1f}"
+            # Narrow parts are named in turn below and above the bar, wide ones on it.
+            axis.text(
+                left + width / 2, place + (0.33 if number % 2 else -0.33), label,
+                ha="center", va="top" if number % 2 else "bottom", fontsize=7.5,
+            )  # fmt: skip
+            left += width
+    axis.set_yticks(range(len(names)), [_CUTS[cut] for cut in names])
+    axis.set(ylim=(len(names) - 0.3, -0.7), xlabel="wrong pixels, % of those with ground truth")
+    figure.suptitle(f"{benchmark}: which pixels are wrong")
+    return figure
 
 
 def load_diagnosis(path: Path) -> dict[str, Any]:
@@ -128,6 +229,29 @@ def calibration_figure(record: Mapping[str, Any]) -> Figure:
                     handle.set_sizes([18])
     figure.suptitle(f"{record['benchmark']}: is the model right as often as it is sure?")
     return figure
+
+
+def tuned_table(record: Mapping[str, Any]) -> Table:
+    """Temperature and weight that are best on the training images, by mIoU and by calibration."""
+    found = record["tuned"]
+    cells = [
+        {
+            "settings": one["name"],
+            "logit_scale": str(one["logit_scale"]),
+            "clip_weight": str(one["clip_weight"]),
+            "mIoU": with_interval(one["miou"], None),
+            "ECE": with_interval(one["error"], None),
+        }
+        for one in found
+    ]
+    return Table(
+        "Calibrated on the training images",
+        pd.DataFrame(cells),
+        words=1,
+        note=f"In %, of {found[0]['images']} images of the benchmark's train split; "
+        "ECE of the pixels. logit_scale is the inverse temperature of both classifiers, "
+        "clip_weight CLIP's share in their combination.",
+    )
 
 
 def ladder_table(records: Sequence[Mapping[str, Any]]) -> Table:

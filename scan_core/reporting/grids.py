@@ -1,8 +1,9 @@
 """Tables and figures of ablation grids: mean and standard error over the seeds."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scan_core.errors import InputError
-from scan_core.evaluation.intervals import Bounds, cell_differences
+from scan_core.evaluation.intervals import Bounds, Cell, differences, intervals, load_cell
 from scan_core.params.metric_names import METRICS
 from scan_core.reporting.figures import MARKERS, PALETTE, new_figure, styled
 from scan_core.reporting.results import (
@@ -31,7 +32,7 @@ BASELINE = "◂"  # marks the settings of the recipe itself
 _SHOWN = ("miou", "miou_d2_v06", "sg_iou", "miou_seen", "miou_unseen")
 _FIXED = ("grid", "seed", "benchmark", *METRICS, "baseline")
 # Of each metric that tables show: its interval over the images, and how much a cell is above the
-# recipe's own setting, with the paired interval.
+# recipe's own setting, with the paired interval; both of the mean over the cell's seeds.
 _SPREAD = [f"{m}{end}" for m in _SHOWN for end in SPREAD]
 _WORDS = {"true": "on", "false": "off"}
 _LEAST_RANGE = 2.0  # percentage points that the axis of changes shows at least
@@ -94,7 +95,7 @@ class Grid:
 
     def spread(self) -> pd.DataFrame:
         """The interval over the images of every shown metric, marked where a cell differs."""
-        rows = self.rows.set_index(["cell", *self.keys, "benchmark"])
+        rows = self._groups().first()
         found: dict[str, pd.Series[Any]] = {}
         for metric in _SHOWN:
             low, high, _, gain_low, gain_high = (rows[f"{metric}{end}"] for end in SPREAD)
@@ -127,6 +128,7 @@ def grid_csv(grid: str, rows: Sequence[Mapping[str, Any]]) -> str:
         InputError: an evaluation lacks the settings of a row.
     """
     table = []
+    load = cache(load_cell)  # the recipe's own is compared with every cell
     for row in rows:
         path = Path(row["evaluation"])
         try:
@@ -138,27 +140,34 @@ def grid_csv(grid: str, rows: Sequence[Mapping[str, Any]]) -> str:
             ) from None
         values = {key: json.dumps(value) for key, value in row["values"].items()}
         about = {"grid": grid, "seed": row["seed"], "benchmark": row["benchmark"]}
-        numbers = {name: metrics[name] for name in METRICS} | _spread(row, rows)
+        numbers = {name: metrics[name] for name in METRICS} | _spread(row, rows, load)
         table.append(about | values | numbers | {"baseline": json.dumps(row["baseline"])})
     frame = pd.DataFrame(table).astype(dict.fromkeys(METRICS, float))
     return frame.to_csv(index=False, float_format="%.6f", lineterminator="\n")
 
 
-def _spread(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The columns `_SPREAD` of a row, as far as the evaluations have intervals."""
-    path = Path(row["evaluation"])
-    bounds = read_json(path, "evaluate again")[row["key"]].get("intervals")
-    if bounds is None:
+def _spread(
+    row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], load: Callable[..., Cell]
+) -> dict[str, Any]:
+    """The columns `_SPREAD` of a row, as far as the evaluations have intervals.
+
+    They are of the mean over the seeds of its cell, against that of the recipe's own setting.
+    """
+    if "intervals" not in read_json(Path(row["evaluation"]), "evaluate again")[row["key"]]:
         return {}
-    own = [
-        one
-        for one in rows
-        if one["baseline"] and (one["seed"], one["benchmark"]) == (row["seed"], row["benchmark"])
+    alike = [one for one in rows if one["benchmark"] == row["benchmark"]]
+    cells = [
+        load(tuple((Path(one["evaluation"]).parent, one["key"]) for one in chosen))
+        for chosen in (
+            [one for one in alike if one["values"] == row["values"]],
+            [one for one in alike if one["baseline"]],
+        )
+        if chosen
     ]
+    bounds = intervals({metric: cells[0][1][metric] for metric in _SHOWN})
     gains: Bounds = {}
-    if own:
-        places = [(Path(one["evaluation"]).parent, one["key"]) for one in (row, own[0])]
-        gains = cell_differences(places[0], places[1])
+    if len(cells) == 2:
+        gains = differences((cells[0][0], cells[1][0]), (cells[0][1], cells[1][1]))
     return {
         f"{metric}{end}": value
         for metric in _SHOWN
@@ -224,24 +233,24 @@ def grid_tables(grid: Grid) -> list[Table]:
     """
     summary = grid.summary()
     text = summary["mean"].map(rounded) + summary["sem"].map(_plus_minus)
-    spread = grid.spread() if grid.seeds == "one seed" else None
+    spread = grid.spread()
     names, baseline = grid.names(), grid.baseline()
     over = "" if grid.seeds == "one seed" else "mean ± standard error over "
     notes = [f"In %; {over}{grid.seeds}; the best value of each column in bold."]
     if grid.keys and baseline.any(axis=None):
         notes.append(f"{BASELINE}: the recipe's own setting.")
-    if spread is not None and grid.rows["miou_low"].notna().any():
+    if grid.rows["miou_low"].notna().any():
         notes.append(
-            "In brackets the 95 % interval over the images of the test set, not over trainings; *: "
-            "the paired difference to the recipe's own setting has an interval without zero."
+            "In brackets the 95 % interval over the images of the test set, not over trainings"
+            + ("" if grid.seeds == "one seed" else ", of the mean over the seeds")
+            + "; *: the paired difference to the recipe's own setting has an interval without zero."
         )
     tables: list[Table] = []
     for metric in _SHOWN:
         if not summary["count"].xs(metric, level="metric").any():
             continue
         of_metric = text.xs(metric, level="metric")
-        if spread is not None:
-            of_metric = of_metric + spread[metric].reindex(of_metric.index).fillna("")
+        of_metric = of_metric + spread[metric].reindex(of_metric.index).fillna("")
         cells = grid.wide(of_metric).fillna(MISSING)
         words = grid.words()
         every = baseline.all(axis=1).to_numpy()

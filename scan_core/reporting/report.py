@@ -19,7 +19,13 @@ from PIL import Image
 
 from scan_core.errors import InputError
 from scan_core.params.provenance import checked_out_commit
-from scan_core.reporting.diagnosis import CALIBRATED, EXPLAINED, ladder_table
+from scan_core.reporting.diagnosis import (
+    CALIBRATED,
+    EXPLAINED,
+    cut_table,
+    ladder_table,
+    tuned_table,
+)
 from scan_core.reporting.figures import TRAININGS
 from scan_core.reporting.grids import Grid, grid_tables
 from scan_core.reporting.results import load_timings
@@ -48,6 +54,7 @@ def report_page(
     origin: str = "",
     note: str = "",
     diagnoses: Sequence[Mapping[str, Any]] = (),
+    cuts: pd.DataFrame = pd.DataFrame(),  # noqa: B008
 ) -> str:
     """The page, as HTML.
 
@@ -62,6 +69,7 @@ def report_page(
         origin: when, where and by what the results were made.
         note: on the results, below the main table.
         diagnoses: of the benchmarks, see `load_diagnosis`.
+        cuts: see `load_cuts`.
 
     Raises:
         InputError: an image is missing or damaged, or there is no picture of any benchmark.
@@ -86,19 +94,23 @@ def report_page(
         classes.append(Section(f"classes-{benchmark}", benchmark, images))
     overview = figure("seen_unseen", "mIoU of all, seen and unseen classes")
     sections = [Section("classes", "Seen and unseen classes", overview, classes)]
-    if diagnoses:
-        parts = [
-            Section(
-                f"diagnosis-{name}",
-                name,
-                f'<p class="lead">{escape(record["sentence"])}</p>'
-                + figure(f"ladder_{name}", f"Where the points of {name} are lost")
-                + figure(f"calibration_{name}", f"Calibration on {name}"),
-            )
-            for record in diagnoses
-            for name in [record["benchmark"]]
-        ]
-        about = f"<p>{EXPLAINED}</p>{ladder_table(diagnoses).html()}<p>{CALIBRATED}</p>"
+    lost: dict[str, str] = dict.fromkeys([record["benchmark"] for record in diagnoses], "")
+    for record in diagnoses:
+        name = record["benchmark"]
+        lost[name] = f'<p class="lead">{escape(record["sentence"])}</p>'
+        lost[name] += figure(f"ladder_{name}", f"Where the points of {name} are lost")
+        lost[name] += figure(f"calibration_{name}", f"Calibration on {name}")
+        lost[name] += tuned_table(record).html() if record.get("tuned") else ""
+    for name in benchmarks if len(cuts) else ():
+        table = cut_table(cuts[cuts["benchmark"] == name]).html()
+        drawn = figure(f"cuts_{name}", f"Which pixels of {name} are wrong")
+        table = f"<details><summary>As a table</summary>{table}</details>"
+        lost[name] = lost.get(name, "") + drawn + table
+    if lost:
+        parts = [Section(f"diagnosis-{name}", name, html) for name, html in lost.items()]
+        about = ""
+        if diagnoses:
+            about = f"<p>{EXPLAINED}</p>{ladder_table(diagnoses).html()}<p>{CALIBRATED}</p>"
         sections.append(Section("diagnosis", "Where the points are lost", about, parts))
     if grids:
         parts = [

@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from scan_core.errors import InputError
 from scan_core.params.classifiers import CLASSIFIERS
 from scan_core.params.metric_names import METRICS
-from scan_core.storage.files import read_arrays, read_json, read_text
+from scan_core.storage.files import read_json, read_text
 
 # Key path of a recipe -> its name, where the last word of the path does not say enough.
 _KEY_NAMES = {
@@ -124,16 +123,6 @@ def load_per_class(path: Path) -> pd.DataFrame:
     """
     frame = read_table(path, ("name", "seen", "iou"), ("iou",))
     return frame.assign(group=frame["seen"].map(_GROUPS))[["name", "group", "iou"]]
-
-
-def load_confusion(path: Path) -> NDArray[np.int64]:
-    """Read a `confusion.npz`: (K + 1, K + 1), row = prediction, column = ground truth or none.
-
-    Raises:
-        InputError: damaged.
-    """
-    counts: NDArray[np.int64] = read_arrays(path, "evaluate again")["counts"]
-    return counts
 
 
 def load_curves(path: Path) -> pd.DataFrame:

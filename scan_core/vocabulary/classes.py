@@ -7,6 +7,8 @@ their file's stem; a list of your own is named by its path. Keys of the file:
     raw_ids       for each class its value in the raw label maps
     seen          optional, for each class whether the training vocabulary has it, or has it
                   in some colour (`ball` counts as seen where `red ball` is trained on)
+    things        optional, for each class whether it is a thing, of which there are single ones
+                  (`car`), or stuff (`sky`)
     parents       optional, {class: [semantic parent, ...]}, the relation that SG-IoU forgives
     predict_with  optional, the class list whose names are given to the network instead
                   (VOC-20b: the 59 Context classes; an id past the last real class is background)
@@ -49,6 +51,7 @@ class ClassList:
         names: K class names.
         raw_ids: K raw label values.
         seen: K flags, or None where the notion does not apply.
+        things: K flags, things or stuff, or None where the list does not say.
         parents: training id of a class -> training ids of its semantic parents. A relation,
             not a tree: pairs may point both ways.
         predict_with: class list to predict with, or None for this one.
@@ -61,6 +64,7 @@ class ClassList:
     seen: tuple[bool, ...] | None
     parents: dict[int, tuple[int, ...]]
     predict_with: str | None
+    things: tuple[bool, ...] | None = None
     built_in: bool = False
 
     def __len__(self) -> int:
@@ -150,6 +154,7 @@ def load_class_list(name_or_path: str) -> ClassList:
             for child, parents in content.parents.items()
         },
         predict_with=content.predict_with,
+        things=None if content.things is None else tuple(content.things),
         built_in=path.parent == DATA_FOLDER,
     )
 
@@ -168,6 +173,7 @@ class _File(BaseModel):
     names: Annotated[list[Annotated[str, AfterValidator(_class_name)]], Field(min_length=1)]
     raw_ids: list[Annotated[int, Field(ge=0, le=_MOST_RAW_ID)]]
     seen: list[bool] | None = None
+    things: list[bool] | None = None
     parents: Annotated[
         dict[str, list[str]],
         # What the key was called at first.
@@ -190,8 +196,9 @@ class _File(BaseModel):
             raise ValueError(
                 f"'raw_ids' must hold one number for each of the {classes} names, once"
             )
-        if self.seen is not None and len(self.seen) != classes:
-            raise ValueError(f"'seen' must hold true or false for each of the {classes} names")
+        for key, flags in (("seen", self.seen), ("things", self.things)):
+            if flags is not None and len(flags) != classes:
+                raise ValueError(f"'{key}' must hold true or false for each of the {classes} names")
         for child, parents in self.parents.items():
             for name in (child, *parents):
                 if name not in self.names:
