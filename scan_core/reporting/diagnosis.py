@@ -222,7 +222,9 @@ def calibration_figure(record: Mapping[str, Any]) -> Figure:
         axis.set_yticks(np.linspace(0, 1, 6))
         axis.set_aspect("equal")
         axis.grid()
-        if axis.collections:
+        if not axis.collections:
+            axis.text(0.5, 0.6, "there are none", ha="center")
+        else:
             legend = axis.legend(fontsize=6.5, loc="upper left", handletextpad=0.2)
             for handle in legend.legend_handles:
                 if isinstance(handle, PathCollection):
@@ -248,9 +250,9 @@ def tuned_table(record: Mapping[str, Any]) -> Table:
         "Calibrated on the training images",
         pd.DataFrame(cells),
         words=1,
-        note=f"In %, of {found[0]['images']} images of the benchmark's train split; "
-        "ECE of the pixels. logit_scale is the inverse temperature of both classifiers, "
-        "clip_weight CLIP's share in their combination.",
+        note=f"Temperature and weight that are best on {found[0]['images']} images of the train "
+        "split. In %; ECE of the pixels. `logit_scale` is the inverse temperature of both "
+        "classifiers, `clip_weight` CLIP's share in their combination.",
     )
 
 

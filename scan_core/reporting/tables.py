@@ -16,6 +16,7 @@ from scan_core.params.metric_names import METRICS
 from scan_core.reporting.results import excludes_zero
 from scan_core.storage.files import write_text
 
+_DENSE = 12  # columns from which on a page makes a table small
 MISSING = "–"
 _PARTS = {"clip_only": "CLIP alone", "in_vocabulary": "in-vocabulary alone"}
 MINUS = "−"
@@ -83,7 +84,8 @@ class Table:
         styler = self._styler().format(escape="html").format_index(escape="html", axis="columns")
         table = styler.set_table_styles(numbers).set_uuid(name).to_html()
         note = re.sub("`(.*?)`", r"<code>\1</code>", escape(self.note))
-        return f'<div class="table">{table}</div>\n' + (f"<p>{note}</p>\n" if note else "")
+        dense = " dense" if self.cells.shape[1] >= _DENSE else ""
+        return f'<div class="table{dense}">{table}</div>\n' + (f"<p>{note}</p>\n" if note else "")
 
     def with_note(self, note: str) -> "Table":
         """With another sentence below it."""
