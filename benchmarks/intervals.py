@@ -73,9 +73,9 @@ def seconds_to_count(classes: int, sparse: bool, by_band: bool, repeats: int = 5
     start = time.perf_counter()
     for _ in range(repeats):
         found = bands(maps[1].numpy()) if by_band else {}
-        inside = [torch.from_numpy(band) for band in found.values()]
-        for predicted, truth in [maps, *((maps[0][band], maps[1][band]) for band in inside)]:
-            counts = count_pixels(predicted, truth, classes).flatten()
+        selected = [[torch.from_numpy(m.numpy()[band]) for m in maps] for band in found.values()]
+        for first, second in [[maps[0], maps[1]], *selected]:
+            counts = count_pixels(first, second, classes).flatten()
             if sparse:
                 counts[counts.nonzero()[:, 0]].numpy()
     return (time.perf_counter() - start) / repeats
