@@ -14,6 +14,7 @@ def clips_page() -> str:
         vision, text = config["vision_cfg"], config["text_cfg"]
         size, patch = vision["image_size"], vision["patch_size"]
         activation = "QuickGELU" if config.get("quick_gelu") else "GELU"
+        activation = "that of EVA" if "timm_model_name" in vision else activation
         usable.append(
             f"| `{name}` | {size} / {patch} | {vision['layers']} × {vision['width']} | "
             f"{text['layers']} × {text['width']} | {config['embed_dim']} | {activation} |"
@@ -28,6 +29,16 @@ A recipe's CLIP (`clip.architecture`) is one of open_clip's models by name. SCAN
 vision transformer with a [CLS] token – the contextual shift writes that token of the whole image
 into crops, and semantic integration adds it as a prior – and CLIP's own text transformer and
 tokenizer. This page is generated from the files of the installed open_clip (`make docs`).
+
+In code, a tower is what a few functions of `scan_core/models/clip.py` need: tokens of patches
+behind one [CLS] token, blocks between which tokens can be replaced, and a feature made of [CLS].
+open_clip's vision transformer and timm's EVA have that; `scan_core/models/eva.py` shows how
+another tower is added.
+
+SigLIP, SigLIP 2 and PE-Core have no [CLS] token: a learned query pools the patches behind the last
+block. A counterpart would pool the tokens of every block by the same query and write the result
+into crops. But no block was trained to hold such a vector among its tokens, as every block was to
+hold [CLS], so the shift would show the network something it has never seen; they are left out.
 
 `clip.source: open_clip:<tag>` takes weights from open_clip's collection. Its table also says
 whether the weights want QuickGELU, and the mean and standard deviation of the pixels. With

@@ -1,16 +1,20 @@
 """Parts of the network against independent implementations, in configurations of all kinds."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import open_clip
 import pytest
 import torch
 from open_clip.transformer import QuickGELU
+from small_models import NAMES, SETTINGS, picture_of, tiny_scan
 from torch import nn
 from torch.nn import functional as F
 
 from scan_core.errors import InputError
+from scan_core.inference.scan import Scan
 from scan_core.models import cpu_linear
 from scan_core.models.build import architecture_of, build_backbone, build_network
 from scan_core.models.checkpoints import load_strict, stage_weights
@@ -33,7 +37,7 @@ from scan_core.models.deformable_attention import gather_and_sum, sample_and_sum
 from scan_core.models.preprocessing import resize_for_clip
 from scan_core.models.swin import SwinBackbone
 from scan_core.models.text_features import TextEncoder
-from scan_core.params.clips import clip_models, unusable
+from scan_core.params.clips import clip_config, clip_models, unusable
 from scan_core.params.grid import changed
 from scan_core.params.reading import read_params, validate
 from scan_core.storage.weights import save_tensors
@@ -174,6 +178,43 @@ def test_every_plain_clip_of_the_table_can_be_built_and_no_other():
     for name in ("RN50", "coca_ViT-B-32", "ViT-B-16-SigLIP"):
         with pytest.raises(InputError, match="plain vision transformer"):
             build_clip(name)
+
+
+@torch.no_grad()
+def test_an_eva_clip_is_that_of_open_clip(monkeypatch, tmp_path):
+    """Its features, its tokens, and a model with it: segmented, saved and opened again."""
+    torch.manual_seed(0)
+    clip = build_clip("EVA02-B-16")
+    visual, images = clip.visual, torch.randn(1, 3, 224, 224)
+    view = encode_whole_images(visual, images, [3])
+    assert torch.equal(view.feature, visual(images))
+    assert torch.equal(encode_images(visual, images), view.feature)
+    theirs = visual.trunk.forward_intermediates(
+        images, [2], return_prefix_tokens=True, output_fmt="NLC", intermediates_only=True
+    )
+    ((patches, cls),) = theirs
+    assert torch.equal(view.patches[3], patches)
+    assert torch.equal(view.cls[3], cls[:, 0])
+    changed = encode_images(visual, images, ContextualShift({5: torch.ones(1, 196) > 0}, view.cls))
+    assert not torch.allclose(changed, view.feature)
+
+    config = copy.deepcopy(clip_config("EVA02-B-16")) | {"embed_dim": 32}
+    config["vision_cfg"] |= {"timm_model_name": "eva02_tiny_patch14_224", "patch_size": 14}
+    config["text_cfg"] |= {"width": 32, "heads": 2, "layers": 1}
+    monkeypatch.setattr("scan_core.models.clip.clip_config", lambda name: config)
+    scan = tiny_scan()
+    architecture = {**scan.header["architecture"], "clip": "EVA02-B-16"}
+    header = {**scan.header, "architecture": architecture}
+    network = build_network(architecture)
+    network.original_clip.load_state_dict(network.clip.visual.state_dict())
+    made = Scan(network, tokenizer_for("EVA02-B-16"), header)
+    made.save(tmp_path / "model.safetensors")
+    again = Scan.from_checkpoint(tmp_path / "model.safetensors")
+    picture = picture_of(90, 120)
+    for settings in (SETTINGS, replace(SETTINGS, precision="bfloat16")):
+        found, expected = (one.segment(picture, NAMES, settings) for one in (again, made))
+        assert np.array_equal(found.class_map, expected.class_map)
+        torch.testing.assert_close(found.scores, expected.scores, rtol=1e-3, atol=1e-6)
 
 
 def test_kept_text_features_are_of_one_architecture(tmp_path):

@@ -266,7 +266,7 @@ def test_aliases_are_allowed(tmp_path):
     [
         ("ViT-L/14", "no model 'ViT-L/14'; near it are ViT-L-14"),
         ("ViT-B-16-SigLIP", "attention pooling"),
-        ("EVA02-B-16", "of timm"),
+        ("MobileCLIP-B", "of timm"),
         ("RN50", "ResNet"),
         ("coca_ViT-B-32", "CoCa"),
         ("nllb-clip-base", "facebook/nllb-200-distilled-600M of Hugging Face"),

@@ -24,7 +24,7 @@ from scan_core.params.settings import SettingsTable, TestSettings
 from scan_core.storage.files import atomic_path, read_arrays, read_json
 from scan_core.storage.images import read_image
 
-FORMAT = 2
+FORMAT = 3
 DESCRIPTION, TEXT = "model.json", "text.npz"
 GRAPHS = ("proposals.onnx", "crops.onnx", "classes.onnx")
 _CROPS_AT_ONCE = 16
@@ -155,10 +155,8 @@ class ExportedModel:
         masks, embeddings, cls = self._proposals.run(None, padded)
         peaks = masks.max((1, 2))
         features, valid = np.zeros_like(embeddings), peaks > settings.mask_threshold
-        if settings.clip_weight > 0 or about["defects"]["zero_weight_is_clip_only"]:
+        if settings.clip_weight > 0:
             queries = np.flatnonzero(peaks > settings.crop_threshold)
-            if not len(queries) and about["defects"]["fail_without_masks"]:
-                raise InputError("no mask of the image is above the threshold, as released")
             layers, _, tokens = next(i for i in self._crops.get_inputs() if i.name == "keys").shape
             shares = np.zeros(layers)
             keys = np.zeros((layers, len(masks), tokens), np.float32)

@@ -1,40 +1,34 @@
 """The method as three ONNX graphs: proposals, CLIP on their crops, and class scores of pixels.
 
-The graphs are made of the modules and functions that `Scan` runs, but for three that ONNX needs in
-another form: sampling of feature maps whose sizes are unknown, crops of all masks at once, and an
-order of random numbers without a stable sort. Every graph is compared with PyTorch when it is
-written.
+The graphs are made of the modules and functions that `Scan` runs, but for two that ONNX needs in
+another form: crops of all masks at once, and an order of random numbers without a stable sort.
+Every graph is compared with PyTorch when it is written.
 """
 
-import copy
-import json
 import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scan_core.apps.class_names import ClassNames
-from scan_core.apps.exported import DESCRIPTION, FORMAT, GRAPHS, TEXT, open_graph
+from scan_core.apps.exported import open_graph
 from scan_core.errors import InputError
 from scan_core.inference.class_map import combine_scores
 from scan_core.inference.scan import Scan
-from scan_core.models.clip import blocks, encode_images
+from scan_core.models.clip import blocks, encode_images, token_shape
 from scan_core.models.contextual_shift import (
     ContextualShift,
     background_patches,
     replaced_counts,
 )
 from scan_core.models.crops import mask_boxes
-from scan_core.models.deformable_attention import DeformableAttention
 from scan_core.models.preprocessing import PIXEL_MEAN, PIXEL_STD, STRIDE, ClipInput
-from scan_core.models.scan import ProposalNetwork, class_logits
+from scan_core.models.scan import class_logits
 
 _log = logging.getLogger(__name__)
 _OPSET = 18
@@ -43,54 +37,7 @@ _OPSET = 18
 _MOST_DIFFERENT = 1e-2
 
 
-def export_model(folder: Path, scan: Scan) -> None:
-    """Write a model, but for its text features.
-
-    Args:
-        folder: to write to.
-        scan: on the CPU; its settings become the default.
-
-    Raises:
-        InputError: the model repeats a defect that no file can hold, or a graph does not give what
-            PyTorch gives.
-    """
-    if scan.defects.global_random_draws:
-        raise InputError(
-            "a model with the released defect 'global_random_draws' cannot be exported: its draws "
-            "come from the state of a Python process. Export with a recipe that sets it to false"
-        )
-    graphs = (ProposalGraph(scan), CropGraph(scan), ClassGraph(scan))
-    for name, graph in zip(GRAPHS, graphs, strict=True):
-        _write_graph(folder / name, graph.eval())
-    description = {
-        "format": FORMAT,
-        "checkpoint": scan.header["checkpoint"]["sha256"],
-        "settings": scan.settings.as_dict(),
-        "test_settings": scan.settings_table.as_dict(),
-        "logit_scale": float(scan.network.clip.logit_scale.exp()),
-        "seed": scan.header["seed"],
-        "stride": STRIDE,
-        "defects": scan.defects.model_dump(),
-    }
-    (folder / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
-
-
-def write_text_features(folder: Path, scan: Scan, classes: ClassNames) -> None:
-    """Write class names with their text features, by the prompts of the model's settings."""
-    features = scan.embed(classes.words).cpu().numpy()
-    np.savez(
-        folder / TEXT,
-        allow_pickle=False,
-        classes=[" | ".join(words) for words in classes.synonyms],
-        words=classes.words,
-        features=features[:-1],
-        no_object=features[-1:],
-        prompts=scan.settings.prompts,
-        checkpoint=scan.header["checkpoint"]["sha256"],
-    )
-
-
-class _Graph(nn.Module):
+class Graph(nn.Module):
     """A module with inputs to trace it.
 
     Attributes:
@@ -104,19 +51,59 @@ class _Graph(nn.Module):
         raise NotImplementedError
 
 
-class ProposalGraph(_Graph):
+def write_graph(path: Path, graph: Graph) -> None:
+    """Trace a graph, write it, and compare what it gives with what PyTorch gives.
+
+    Raises:
+        InputError: they differ.
+    """
+    for name in ("torch.onnx", "onnxscript", "onnx_ir"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # what an optimiser passes over
+    _log.info("tracing %s, which takes a minute or a few", path.name)
+    example, other = graph.inputs(False), graph.inputs(True)
+    with torch.no_grad():
+        expected = graph(**other)
+        free = {
+            name: {
+                axis: torch.export.Dim.AUTO
+                for axis, sizes in enumerate(zip(tensor.shape, other[name].shape, strict=True))
+                if sizes[0] != sizes[1]
+            }
+            for name, tensor in example.items()
+        }
+        program = torch.export.export(graph, (), example, dynamic_shapes=free)
+        written = torch.onnx.export(
+            program,
+            dynamo=True,
+            opset_version=_OPSET,
+            input_names=list(example),
+            output_names=list(graph.outputs),
+            verbose=False,
+        )
+    assert written is not None, "the exporter of torch.export's programs gives a program"
+    written.save(path)
+    inputs = {name: tensor.numpy() for name, tensor in other.items()}
+    found = open_graph(path).run(list(graph.outputs), inputs)
+    outputs = expected if isinstance(expected, tuple) else (expected,)
+    for name, ours, theirs in zip(graph.outputs, outputs, found, strict=True):
+        difference = float((ours - torch.from_numpy(theirs)).abs().max() / ours.abs().max())
+        _log.info("%s: %s differs from PyTorch's by %.1e", path.name, name, difference)
+        if not difference <= _MOST_DIFFERENT:
+            raise InputError(
+                f"{path.name} was not written: its {name} differs from PyTorch's by "
+                f"{difference:.1e} of the largest value. Another version of onnxruntime or "
+                "onnxscript may export it; envs/requirements.lock has those that are tested"
+            )
+
+
+class ProposalGraph(Graph):
     """Mask probabilities, their embeddings, and CLIP's [CLS] tokens of the whole image."""
 
     outputs = ("masks", "embeddings", "cls")
 
     def __init__(self, scan: Scan) -> None:
         super().__init__()
-        self.network, self.as_released = scan.network, scan.defects.nearest_padded_view
-        whole = scan.network.proposal_network
-        decoder = copy.deepcopy(whole.pixel_decoder)
-        for layer in decoder.layers:
-            layer.self_attn = SampledAttention(cast(DeformableAttention, layer.self_attn))
-        self.proposal_network = ProposalNetwork(whole.backbone, decoder, whole.mask_decoder)
+        self.network = scan.network
         self.normalised = _Normalised(PIXEL_MEAN, PIXEL_STD)
         taken = scan.network.original_clip.input
         self.normalised_for_clip = _Normalised(taken.mean, taken.std)
@@ -135,17 +122,12 @@ class ProposalGraph(_Graph):
         height, width = image.shape[1:]
         inside = (torch.arange(height)[:, None] < size[0]) & (torch.arange(width) < size[1])
         for_clip = self.normalised_for_clip(image) * inside
-        if self.as_released:
-            rows, columns = (_nearest(extent, self.side) for extent in (height, width))
-            clip_image = for_clip[:, rows][:, :, columns]
-        else:
-            rows, columns = (
-                _antialiased(extent, size[axis], self.side)
-                for axis, extent in enumerate((height, width))
-            )
-            clip_image = rows @ (for_clip @ columns.T)
-        view = self.network.view(clip_image[None])
-        proposals = self.proposal_network((self.normalised(image) * inside)[None])
+        rows, columns = (
+            _antialiased(extent, size[axis], self.side)
+            for axis, extent in enumerate((height, width))
+        )
+        view = self.network.view((rows @ (for_clip @ columns.T))[None])
+        proposals = self.network.proposal_network((self.normalised(image) * inside)[None])
         embeddings = self.network.embed(proposals, view)
         logits = proposals.mask_logits
         masks = F.interpolate(logits, (height, width), mode="bilinear", align_corners=False)[0]
@@ -160,7 +142,7 @@ class ProposalGraph(_Graph):
         return {"image": image, "size": torch.tensor([STRIDE * rows - 7, STRIDE * columns - 3])}
 
 
-class CropGraph(_Graph):
+class CropGraph(Graph):
     """CLIP's features of masked crops, with contextual shift."""
 
     outputs = ("features",)
@@ -221,8 +203,7 @@ class CropGraph(_Graph):
         return encode_images(self.visual, crops, ContextualShift(chosen, cls[:, None]))
 
     def inputs(self, larger: bool) -> dict[str, Tensor]:
-        depth, width = len(blocks(self.visual)), self.visual.class_embedding.shape[0]
-        tokens = len(self.visual.positional_embedding) - 1
+        depth, (tokens, width) = len(blocks(self.visual)), token_shape(self.visual)
         rows, columns, crops = (4, 7, 2) if larger else (3, 5, 3)
         masks = torch.zeros(crops, STRIDE * rows, STRIDE * columns)
         masks[:, 9:50, 20:90] = 0.7
@@ -234,19 +215,18 @@ class CropGraph(_Graph):
             "threshold": torch.tensor([0.6]),
             "expansion": torch.tensor([1.3]),
             "cls": _noise(depth + 1, width),
-            "keys": torch.rand(depth - 1, crops, tokens, generator=_generator()),
+            "keys": torch.rand(depth - 1, crops, tokens - 1, generator=_generator()),
             "shares": torch.linspace(0, 0.9, depth - 1, dtype=torch.float64),
         }
 
 
-class ClassGraph(_Graph):
+class ClassGraph(Graph):
     """Class scores of some pixels of the result: both classifiers' scores, combined, and masks."""
 
     outputs = ("scores",)
 
     def __init__(self, scan: Scan) -> None:
         super().__init__()
-        self.defects = scan.defects
         self.queries = len(scan.network.proposal_network.mask_decoder.query_feat.weight)
         self.width = scan.network.no_object_embedding.shape[1]
 
@@ -293,17 +273,11 @@ class ClassGraph(_Graph):
         inside = torch.cat((best, inside[:, -1:]), 1)
         outside = class_logits(features, text, logit_scale)[:, synonyms].amax(2)
 
-        def combined(weight: Tensor | float, ensemble: str) -> Tensor:
-            settings: Any = SimpleNamespace(clip_weight=weight, ensemble=ensemble)
-            one = self.defects.rejected_masks_score_one
-            return combine_scores(inside, outside, valid, settings, rejected_score_one=one)
+        def combined(ensemble: str) -> Tensor:
+            settings: Any = SimpleNamespace(clip_weight=clip_weight, ensemble=ensemble)
+            return combine_scores(inside, outside, valid, settings)
 
-        scores = torch.where(
-            log_ensemble, combined(clip_weight, "log"), combined(clip_weight, "geometric")
-        )
-        if self.defects.zero_weight_is_clip_only:
-            alone = combined(1.0, "geometric") * valid[:, None]
-            scores = torch.where(clip_weight == 0, alone, scores)
+        scores = torch.where(log_ensemble, combined("log"), combined("geometric"))
         part = _linear(masks, 1, rows, size[0], target[0])
         part = _linear(part, 2, columns, size[1], target[1])
         maps: Tensor = (scores.T @ part.flatten(1)).unflatten(1, part.shape[1:])
@@ -343,50 +317,6 @@ class _Normalised(nn.Module):
         return (image.float() - self.mean) / self.std
 
 
-class SampledAttention(nn.Module):
-    """`DeformableAttention` by ONNX's operators, for maps of any size.
-
-    Args:
-        attention: whose weights are used.
-    """
-
-    def __init__(self, attention: DeformableAttention) -> None:
-        super().__init__()
-        self.attention = attention
-
-    def forward(
-        self, query: Tensor, value: Tensor, sizes: Sequence[tuple[int, int]], places: Tensor
-    ) -> Tensor:
-        """See `DeformableAttention.forward`."""
-        attention = self.attention
-        batch, queries = query.shape[:2]
-        shape = (batch, queries, attention.heads, attention.levels, attention.points)
-        values = attention.value_proj(value).unflatten(-1, (attention.heads, -1))
-        offsets = attention.sampling_offsets(query).view(*shape, 2)
-        weights = attention.attention_weights(query).view(*shape[:3], -1).softmax(-1).view(shape)
-        maps = values.permute(0, 2, 3, 1).flatten(0, 1).split([h * w for h, w in sizes], dim=2)
-        summed = []
-        for level, ((height, width), flat) in enumerate(zip(sizes, maps, strict=True)):
-            # Sizes are symbols in the graph, of which no constant tensor can be made.
-            extent = torch.stack(
-                [torch.full((), side, dtype=torch.float32) for side in (width, height)]
-            )
-            # To grid_sample the borders of the map are -1 and 1.
-            at = places[:, None, None] + offsets[:, :, :, level] / extent
-            samples = F.grid_sample(
-                flat.unflatten(2, (height, width)),
-                (2 * at - 1).transpose(1, 2).flatten(0, 1),
-                align_corners=False,
-            )
-            factors = weights[:, :, :, level].transpose(1, 2).flatten(0, 1)
-            summed.append((samples * factors[:, None]).sum(-1))
-        together = torch.stack(summed).sum(0)
-        projected: Tensor = attention.output_proj(
-            together.unflatten(0, (batch, -1)).flatten(1, 2).mT
-        )
-        return projected
-
-
 def _chosen(background: Tensor, keys: Tensor, share: Tensor) -> Tensor:
     """`choose_tokens`; ONNX has no stable sort, and its TopK takes the first of equal keys."""
     hidden = keys.masked_fill(~background, float("inf"))
@@ -396,11 +326,9 @@ def _chosen(background: Tensor, keys: Tensor, share: Tensor) -> Tensor:
     return rank < replaced_counts(background, share)[:, None]
 
 
-def _nearest(length: int | Tensor, side: int) -> Tensor:
+def _nearest(length: Tensor, side: int) -> Tensor:
     """For each of `side` pixels the nearest of a row, as PyTorch's `nearest` finds it."""
-    last = torch.full((1,), length - 1) if isinstance(length, int | torch.SymInt) else length - 1
-    scale = (last + 1).float() / side
-    return torch.minimum((torch.arange(side) * scale).long(), last)
+    return torch.minimum((torch.arange(side) * (length.float() / side)).long(), length - 1)
 
 
 def _antialiased(extent: int, length: Tensor, side: int) -> Tensor:
@@ -437,46 +365,6 @@ def _linear(x: Tensor, axis: int, places: Tensor, source: Tensor, target: Tensor
     fraction = fraction[:, None] if axis == 1 else fraction
     start = x.index_select(axis, before)
     return start + (x.index_select(axis, after) - start) * fraction
-
-
-def _write_graph(path: Path, graph: Any) -> None:
-    for name in ("torch.onnx", "onnxscript", "onnx_ir"):
-        logging.getLogger(name).setLevel(logging.ERROR)  # what an optimiser passes over
-    _log.info("tracing %s, which takes a minute or a few", path.name)
-    example, other = graph.inputs(False), graph.inputs(True)
-    with torch.no_grad():
-        expected = graph(**other)
-        free = {
-            name: {
-                axis: torch.export.Dim.AUTO
-                for axis, sizes in enumerate(zip(tensor.shape, other[name].shape, strict=True))
-                if sizes[0] != sizes[1]
-            }
-            for name, tensor in example.items()
-        }
-        program = torch.export.export(graph, (), example, dynamic_shapes=free)
-        written = torch.onnx.export(
-            program,
-            dynamo=True,
-            opset_version=_OPSET,
-            input_names=list(example),
-            output_names=list(graph.outputs),
-            verbose=False,
-        )
-    assert written is not None, "the exporter of torch.export's programs gives a program"
-    written.save(path)
-    inputs = {name: tensor.numpy() for name, tensor in other.items()}
-    found = open_graph(path).run(list(graph.outputs), inputs)
-    outputs = expected if isinstance(expected, tuple) else (expected,)
-    for name, ours, theirs in zip(graph.outputs, outputs, found, strict=True):
-        difference = float((ours - torch.from_numpy(theirs)).abs().max() / ours.abs().max())
-        _log.info("%s: %s differs from PyTorch's by %.1e", path.name, name, difference)
-        if not difference <= _MOST_DIFFERENT:
-            raise InputError(
-                f"{path.name} was not written: its {name} differs from PyTorch's by "
-                f"{difference:.1e} of the largest value. Another version of onnxruntime or "
-                "onnxscript may export it; envs/requirements.lock has those that are tested"
-            )
 
 
 def _noise(*shape: int) -> Tensor:

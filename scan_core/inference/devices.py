@@ -5,10 +5,9 @@ from contextlib import contextmanager
 from copy import deepcopy
 
 import torch
-from open_clip.transformer import VisionTransformer
 
 from scan_core.errors import InputError
-from scan_core.models.clip import lower_precision
+from scan_core.models.clip import ImageTower, lower_precision
 from scan_core.params.settings import Precision
 
 _STORED: dict[str, torch.dtype] = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -45,10 +44,10 @@ class TowerByPrecision:
         visual: the tower in float32. Its weights must not change afterwards.
     """
 
-    def __init__(self, visual: VisionTransformer) -> None:
+    def __init__(self, visual: ImageTower) -> None:
         self._towers = {torch.float32: visual}
 
-    def of(self, precision: Precision) -> VisionTransformer:
+    def of(self, precision: Precision) -> ImageTower:
         """The tower whose matrix products run in the precision's arithmetic."""
         dtype = stored_dtype(precision)
         if dtype not in self._towers:

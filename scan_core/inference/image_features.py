@@ -312,7 +312,7 @@ class ImageEncoder:
         Returns:
             for each of the settings (Q, E) float32, zero where there is no crop.
         """
-        features = [cls.new_zeros(queries, self.visual.proj.shape[1]) for _ in settings]
+        features = [cls.new_zeros(queries, self.visual.output_dim) for _ in settings]
         shifts = [self.shift(crops, cls, setting, queries, key) for setting in settings]
         depth = len(blocks(self.visual))
         first = min((layer for s in settings for layer in self._layers(s)), default=depth)

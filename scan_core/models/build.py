@@ -8,7 +8,7 @@ import torch
 
 from scan_core.errors import InputError
 from scan_core.models.backbone import Backbone, TimmBackbone
-from scan_core.models.clip import blocks, build_clip, pretrained_config
+from scan_core.models.clip import blocks, build_clip, pretrained_config, token_shape
 from scan_core.models.mask_decoder import MaskDecoder
 from scan_core.models.pixel_decoder import PixelDecoder
 from scan_core.models.scan import ProposalNetwork, ScanNetwork
@@ -65,7 +65,7 @@ def _build(architecture: Mapping[str, Any]) -> ScanNetwork:
         raise InputError(f"architecture: the key '{missing[0]}' is missing")
     clip = build_clip(architecture["clip"], architecture.get("clip_weights"))
     original = copy.deepcopy(clip.visual)
-    width = original.proj.shape[1]
+    width = original.output_dim
     backbone = build_backbone(**architecture["backbone"])
     pixel_decoder, decoder = architecture["pixel_decoder"], architecture["mask_decoder"]
     integration = architecture["semantic_integration"]
@@ -88,7 +88,7 @@ def _build(architecture: Mapping[str, Any]) -> ScanNetwork:
             ),
         ),
         SemanticIntegration(
-            clip_width=original.class_embedding.shape[0],
+            clip_width=token_shape(original)[1],
             width=width,
             **{key: value for key, value in integration.items() if key != "enabled"},
         )

@@ -3,22 +3,28 @@
 The modules are open_clip's own. The functions here compute what their `encode_image` and
 `encode_text` do, but give access to the tokens between blocks and leave out what nobody reads: of
 the last image block everything but the [CLS] token, of a text everything behind its end token.
+
+What SCAN needs of an image tower is `embed_patches`, `blocks`, `run_block`, `project_cls` and
+`token_shape`, beside its `image_size`, `patch_size` and `output_dim`: tokens of patches behind one
+[CLS] token, which can be changed between blocks, and a feature made of [CLS].
 """
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 import open_clip
 import torch
 from open_clip import CLIP
+from open_clip.timm_model import TimmModel
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scan_core.errors import InputError
+from scan_core.models import eva
 from scan_core.models.attention import merge_heads, split_heads
 from scan_core.models.preprocessing import ClipInput
 from scan_core.params.clips import clip_config
@@ -28,6 +34,7 @@ LEAST_CHANNELS = 8
 _MIXED = 2
 
 Tokenizer = Callable[[list[str]], Tensor]
+ImageTower: TypeAlias = VisionTransformer | TimmModel  # of timm EVA's
 
 
 @dataclass(frozen=True)
@@ -59,9 +66,11 @@ def build_clip(
     """
     pretrained = pretrained or {}
     if isinstance(architecture, str):
-        config = clip_config(architecture)
+        config = {k: v for k, v in clip_config(architecture).items() if k != "custom_text"}
         quick_gelu = config.get("quick_gelu", False) or pretrained.get("quick_gelu", False)
         model = CLIP(**{**config, "quick_gelu": quick_gelu})
+        if isinstance(model.visual, TimmModel):
+            eva.prepare_tower(model.visual, config["vision_cfg"]["patch_size"], config["embed_dim"])
     else:
         model = _small_clip(architecture)
     context = model.context_length  # kept in no file, so it is never on the device `meta`
@@ -131,12 +140,21 @@ def tokenizer_for(architecture: str | Mapping[str, Any]) -> Tokenizer:
     return open_clip.SimpleTokenizer(context_length=text["context_length"])
 
 
-def blocks(visual: VisionTransformer) -> list[ResidualAttentionBlock]:
-    """The residual attention blocks of an image tower."""
+def blocks(visual: ImageTower) -> list[nn.Module]:
+    """The blocks of an image tower."""
+    if isinstance(visual, TimmModel):
+        return list(visual.trunk.blocks)
     return list(visual.transformer.resblocks)
 
 
-def embed_patches(visual: VisionTransformer, images: Tensor) -> Tensor:
+def token_shape(visual: ImageTower) -> tuple[int, int]:
+    """How many tokens an image has, [CLS] among them, and their channels."""
+    timm = isinstance(visual, TimmModel)
+    tokens, width = (visual.trunk.pos_embed[0] if timm else visual.positional_embedding).shape
+    return tokens, width
+
+
+def embed_patches(visual: ImageTower, images: Tensor) -> Tensor:
     """Tokens before the first block.
 
     Args:
@@ -146,6 +164,8 @@ def embed_patches(visual: VisionTransformer, images: Tensor) -> Tensor:
     Returns:
         (B, 1 + T, D) float32, the [CLS] token first.
     """
+    if isinstance(visual, TimmModel):
+        return eva.embed(visual, images)
     if isinstance(visual.conv1, nn.Conv2d):
         patches = F.unfold(images, visual.patch_size, stride=visual.patch_size).transpose(1, 2)
         tokens = F.linear(patches, visual.conv1.weight.flatten(1))
@@ -155,7 +175,7 @@ def embed_patches(visual: VisionTransformer, images: Tensor) -> Tensor:
     return visual.ln_pre(torch.cat((cls, tokens), 1) + visual.positional_embedding)
 
 
-def run_block(block: ResidualAttentionBlock, x: Tensor, mask: Tensor | None = None) -> Tensor:
+def run_block(block: nn.Module, x: Tensor, mask: Tensor | None = None) -> Tensor:
     """One residual attention block.
 
     The residual stream keeps its precision; products run in the precision of the weights.
@@ -168,6 +188,8 @@ def run_block(block: ResidualAttentionBlock, x: Tensor, mask: Tensor | None = No
     Returns:
         (B, T, D).
     """
+    if not isinstance(block, ResidualAttentionBlock):
+        return eva.run_block(block, x)
     attention = block.attn
     normed = block.ln_1(x).to(attention.in_proj_weight.dtype)
     projected = F.linear(normed, attention.in_proj_weight, attention.in_proj_bias)
@@ -177,7 +199,7 @@ def run_block(block: ResidualAttentionBlock, x: Tensor, mask: Tensor | None = No
     return x + _feed_forward(block, x)
 
 
-def run_last_block(block: ResidualAttentionBlock, x: Tensor) -> Tensor:
+def run_last_block(block: nn.Module, x: Tensor) -> Tensor:
     """The last block, of which only the [CLS] token is computed.
 
     Args:
@@ -187,6 +209,8 @@ def run_last_block(block: ResidualAttentionBlock, x: Tensor) -> Tensor:
     Returns:
         (B, D), the [CLS] token after the block.
     """
+    if not isinstance(block, ResidualAttentionBlock):
+        return eva.run_block(block, x)[:, 0]
     attention = block.attn
     width = x.shape[-1]
     weight, bias = attention.in_proj_weight, attention.in_proj_bias
@@ -203,13 +227,15 @@ def _feed_forward(block: ResidualAttentionBlock, x: Tensor) -> Tensor:
     return block.mlp(block.ln_2(x).to(block.mlp[0].weight.dtype))
 
 
-def project_cls(visual: VisionTransformer, cls: Tensor) -> Tensor:
+def project_cls(visual: ImageTower, cls: Tensor) -> Tensor:
     """(B, D), the last block's [CLS] token, to (B, E), the image feature, not normalised."""
+    if isinstance(visual, TimmModel):
+        return eva.project_cls(visual, cls)
     return visual.ln_post(cls) @ visual.proj
 
 
 def encode_images(
-    visual: VisionTransformer,
+    visual: ImageTower,
     images: Tensor,
     between_blocks: Callable[[int, Tensor], Tensor] | None = None,
 ) -> Tensor:
@@ -228,7 +254,7 @@ def encode_images(
 
 
 def encode_images_each_way(
-    visual: VisionTransformer,
+    visual: ImageTower,
     images: Tensor,
     ways: Sequence[Callable[[int, Tensor], Tensor]],
     first: int,
@@ -264,7 +290,7 @@ def _unchanged(number: int, tokens: Tensor) -> Tensor:
 
 
 def encode_whole_images(
-    visual: VisionTransformer, images: Tensor, patch_layers: Iterable[int] = ()
+    visual: ImageTower, images: Tensor, patch_layers: Iterable[int] = ()
 ) -> WholeImageTokens:
     """All [CLS] tokens of whole images, and the patch tokens of some blocks.
 
@@ -314,7 +340,7 @@ def text_weights(clip: CLIP) -> Iterator[nn.Parameter]:
             yield parameter
 
 
-def lower_precision(visual: VisionTransformer, dtype: torch.dtype) -> None:
+def lower_precision(visual: ImageTower, dtype: torch.dtype) -> None:
     """Keep the weights of the blocks' matrix products in `dtype`, in place.
 
     Norms, embeddings, the projection and the residual stream stay in float32: that is where
@@ -325,13 +351,13 @@ def lower_precision(visual: VisionTransformer, dtype: torch.dtype) -> None:
         block.mlp.to(dtype)
 
 
-def chunk_size(visual: VisionTransformer, device: torch.device) -> int:
+def chunk_size(visual: ImageTower, device: torch.device) -> int:
     """How many images at once keep an image tower's activations in fast memory.
 
     On a CPU the hidden layer of one chunk should stay within the processor's cache (about
     10 MB); on a GPU some gigabytes are free and large batches are faster.
     """
-    tokens, width = visual.positional_embedding.shape
+    tokens, width = token_shape(visual)
     hidden_bytes = 4 * 4 * tokens * width
     budget = 10 * 2**20 if device.type == "cpu" else 2**30
     return max(1, round(budget / hidden_bytes))

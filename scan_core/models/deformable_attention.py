@@ -69,8 +69,8 @@ class DeformableAttention(nn.Module):
         # In pixels of each level, 0 at the centre of the first pixel.
         extent = constant([(w, h) for h, w in sizes], query.device, torch.float32)
         pixels = places[:, None, None, None] * extent[:, None] + offsets - 0.5
-        narrow = values.shape[-1] < _WIDE
-        read = sample_and_sum if narrow else gather_and_sum
+        sampled = values.shape[-1] < _WIDE or torch.compiler.is_exporting()
+        read = sample_and_sum if sampled else gather_and_sum
         return self.output_proj(read(values, sizes, pixels, weights))
 
 

@@ -145,6 +145,15 @@ def constant(numbers: _Numbers, device: torch.device, dtype: torch.dtype | None 
         device: where it lies.
         dtype: int64 for whole numbers and float32 for others, if None.
     """
+    if torch.compiler.is_exporting():  # sizes are symbols then, of which nothing can be kept
+        return torch.stack(
+            [
+                constant(n, device, dtype)
+                if isinstance(n, Sequence)
+                else torch.full((), n, device=device, dtype=dtype)
+                for n in numbers
+            ]
+        )
     hashable = tuple(tuple(n) if isinstance(n, Sequence) else n for n in numbers)
     return _made(hashable, device, dtype)
 

@@ -83,8 +83,8 @@ SCAN: Rules = [
     ("original_clip.", "clip_adapter.original_clip."),
 ]
 FINETUNED_CLIP: Rules = [("clip.", "clip_model."), ("original_clip.", "original_clip_visual.")]
-# A CLIP by itself, by open_clip's names, which are ours.
-CLIP: Rules = [("clip.", "")]
+# A CLIP by itself, by open_clip's names, which are ours; some have the text tower in a module.
+CLIP: Rules = [("clip.", ""), ("clip.", "text.")]
 # ImageNet checkpoints of Swin: with or without `backbone.` in front.
 BACKBONE: Rules = [
     *_under("proposal_network.backbone.", "backbone.", _SWIN),

@@ -2,12 +2,11 @@
 
 import torch
 from open_clip import CLIP
-from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scan_core.models.backbone import Backbone
-from scan_core.models.clip import WholeImageTokens, encode_whole_images
+from scan_core.models.clip import ImageTower, WholeImageTokens, encode_whole_images
 from scan_core.models.mask_decoder import MaskDecoder, Proposals
 from scan_core.models.pixel_decoder import PixelDecoder
 from scan_core.models.semantic_integration import SemanticIntegration
@@ -58,13 +57,13 @@ class ScanNetwork(nn.Module):
         proposal_network: ProposalNetwork,
         semantic_integration: SemanticIntegration | None,
         clip: CLIP,
-        original_clip: VisionTransformer,
+        original_clip: ImageTower,
     ) -> None:
         super().__init__()
         self.proposal_network = proposal_network
         self.semantic_integration = semantic_integration
-        self.no_object_embedding = nn.Parameter(torch.empty(1, original_clip.proj.shape[1]))
-        nn.init.normal_(self.no_object_embedding, std=original_clip.proj.shape[1] ** -0.5)
+        self.no_object_embedding = nn.Parameter(torch.empty(1, original_clip.output_dim))
+        nn.init.normal_(self.no_object_embedding, std=original_clip.output_dim**-0.5)
         self.clip = clip
         self.original_clip = original_clip
         for frozen in (self.clip, self.original_clip):

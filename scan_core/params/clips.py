@@ -17,8 +17,20 @@ from scan_core.errors import InputError
 _PLAIN = {
     "embed_dim": None,
     "quick_gelu": None,
-    "vision_cfg": {"image_size", "patch_size", "width", "layers", "head_width", "mlp_ratio"},
+    "custom_text": None,
+    "vision_cfg": {
+        *("image_size", "patch_size", "width", "layers", "head_width", "mlp_ratio"),
+        *("timm_model_name", "timm_model_pretrained", "timm_pool", "timm_proj"),
+    },
     "text_cfg": {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio"},
+}
+# EVA's image towers, which have a [CLS] token: patch size, blocks, width, which no file says.
+_EVA = {
+    "eva_giant_patch14_224": (14, 40, 1408),
+    "eva02_base_patch16_clip_224": (16, 12, 768),
+    "eva02_large_patch14_clip_224": (14, 24, 1024),
+    "eva02_large_patch14_clip_336": (14, 24, 1024),
+    "eva02_enormous_patch14_clip_224": (14, 64, 1792),
 }
 
 
@@ -33,8 +45,10 @@ def clip_models() -> dict[str, Path]:
 
 @cache
 def described(name: str) -> dict[str, Any]:
-    """open_clip's description of a model."""
+    """open_clip's description of a model, for an EVA with the dimensions of its image tower."""
     config: dict[str, Any] = json.loads(clip_models()[name].read_text(encoding="utf-8"))
+    if eva := _EVA.get(config["vision_cfg"].get("timm_model_name")):
+        config["vision_cfg"] |= zip(("patch_size", "layers", "width"), eva, strict=True)
     return config
 
 
@@ -42,10 +56,11 @@ def unusable(name: str) -> str | None:
     """Why a model cannot be a recipe's CLIP; None if it can."""
     config = described(name)
     vision, text = config["vision_cfg"], config["text_cfg"]
-    if timm := vision.get("timm_model_name"):
+    timm = vision.get("timm_model_name")
+    if timm and timm not in _EVA:
         if vision.get("timm_pool") == "map":
             return f"its image tower ({timm} of timm) has no [CLS] token but attention pooling"
-        return f"its image tower is {timm} of timm, not open_clip's vision transformer"
+        return f"its image tower is {timm} of timm, neither open_clip's vision transformer nor EVA"
     if isinstance(vision["layers"], list):
         return "its image tower is a ResNet, without tokens and [CLS]"
     if "multimodal_cfg" in config:
@@ -86,6 +101,6 @@ def clip_config(name: str) -> dict[str, Any]:
     if reason := unusable(name):
         raise InputError(
             f"CLIP '{name}' cannot be used: {reason}. SCAN needs a plain vision transformer with a "
-            "[CLS] token, such as ViT-B-16 or ViT-L-14; docs/clips.md lists them"
+            "[CLS] token, such as ViT-B-16, ViT-L-14 or EVA02-L-14; docs/clips.md lists them"
         )
     return described(name)

@@ -122,10 +122,11 @@ def _check_segmenter(recipe: Recipe, path: Path, header: Mapping[str, Any]) -> N
 
 
 def _check_clip(clip: Clip, path: Path, tensors: Mapping[str, list[int]]) -> None:
-    projection = next((s for n, s in tensors.items() if n.endswith("visual.proj")), None)
-    if projection is None:
+    found = {name.rpartition("visual.")[2]: shape for name, shape in tensors.items()}
+    projection = found.get("proj") or found.get("trunk.head.weight", [])[::-1]
+    if not projection:
         raise InputError(
-            f"{path}: its CLIP has no vision transformer with a [CLS] token (visual.proj), which "
+            f"{path}: its CLIP has no vision transformer with a [CLS] token, which "
             "SCAN needs; docs/clips.md lists the models that have"
         )
     if isinstance(own := clip.architecture, ClipArchitecture):

@@ -12,7 +12,6 @@ import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from open_clip import CLIP
-from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
@@ -21,7 +20,7 @@ from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
 from scan_core.inference.assembly import assemble
 from scan_core.inference.scan import Scan
-from scan_core.models.clip import blocks, encode_images, encode_whole_images
+from scan_core.models.clip import ImageTower, blocks, encode_images, encode_whole_images
 from scan_core.models.contextual_shift import (
     ContextualShift,
     background_patches,
@@ -366,7 +365,7 @@ class FinetuneTask(Task):
 
 def shifted_image_features(
     clip: CLIP,
-    original: VisionTransformer,
+    original: ImageTower,
     crops: Tensor,
     masks: Tensor,
     images: Tensor,

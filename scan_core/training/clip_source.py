@@ -71,5 +71,6 @@ def download_clip(architecture: str, tag: str) -> CLIP:
             f"clip.source: the weights open_clip:{tag} cannot be fetched ({error}). Without "
             "access to the internet, fetch them elsewhere and use 'clip:<path>'."
         ) from None
-    load_strict(model, fetched.state_dict(), f"open_clip:{tag}")
+    tensors = {n.removeprefix("text."): t for n, t in fetched.state_dict().items()}
+    load_strict(model, tensors, f"open_clip:{tag}")
     return model
