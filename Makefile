@@ -50,7 +50,7 @@ test-slow: .venv/developed  ## more small workflows: DVC, several processes, kil
 	$(IN_PAIRS) -m "slow and not long and not cluster"
 
 test-again: .venv/developed  ## what failed in the last tests, alone: a busy machine can break a time limit
-	python -m pytest --last-failed --last-failed-no-failures=none
+	python -m pytest -m "" --last-failed --last-failed-no-failures=none
 	python -m pytest $(PARITY)
 
 test-cluster: .venv/developed  ## tests on a SLURM that they start; tests/slurm_cluster.sh installs it

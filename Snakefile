@@ -1,5 +1,7 @@
 """SCAN, from raw data to the tables. What to run is described in params.yaml."""
 
+import os
+
 from snakemake.utils import min_version
 
 min_version("9.19")
@@ -8,8 +10,13 @@ min_version("9.19")
 report: "docs/report/workflow.rst"
 
 
+# For `--sdm apptainer`: the image of `Containerfile`, in this folder or where a variable says.
+container: os.environ.get("SCAN_CONTAINER", "scan.sif")
+
+
 include: "rules/common.smk"
 include: "rules/cells.smk"
+include: "rules/evaluations.smk"
 include: "rules/datasets.smk"
 include: "rules/stages.smk"
 include: "rules/evaluate.smk"
@@ -22,14 +29,13 @@ wildcard_constraints:
     world=one_of(Path(folder).name for folder in WORLDS.values()),
     layout=one_of(WORLDS),
     benchmark=one_of(CONVERTED),
-    imported=one_of(IMPORTED),
     shard=r"\d+",
     evaluation=one_of(EVALUATIONS),
     diagnosed=one_of(Path(path).parent.name for path in DIAGNOSED.values()),
     method=one_of(GIVEN),
     scores=one_of(folder for of in GIVEN.values() for _, folder in of.values()),
     picture=one_of(EVALUATED),
-    grid=one_of(GRIDS_FOR_RECIPE),
+    grid=one_of(ROWS),
     # Of a grid's table: with every seed of the grid, or only the recipe's own.
     seeds="(every_seed/)?",
     search=one_of(SEARCHES),
@@ -78,7 +84,7 @@ rule ablations:
     input:
         expand(
             f"{RESULTS}/ablations/every_seed/{{grid}}.{{kind}}",
-            grid=GRIDS_FOR_RECIPE,
+            grid=ROWS,
             kind=["csv", "md", "png"],
         ),
         f"{RESULTS}/mlflow_ablations.json",

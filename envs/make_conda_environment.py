@@ -1,14 +1,13 @@
-"""Write envs/scan.yaml, for `snakemake --sdm conda`, from the lock.
+"""Write envs/scan.yaml, for `conda env create`, from the lock.
 
-Snakemake copies an environment file before it makes the environment, so the file cannot point
-to the lock: it has to hold the pins itself.
+Conda takes no lock of pip's with hashes for every platform, so the file holds the pins itself.
 """
 
 import re
 from pathlib import Path
 
 HEADER = """\
-# Made from requirements.lock by `make lock`. For `snakemake --sdm conda`.
+# Made from requirements.lock by `make lock`. For `conda env create --file envs/scan.yaml`.
 name: scan
 channels: [conda-forge]
 dependencies:

@@ -12,52 +12,23 @@ from snakemake.exceptions import WorkflowError
 # its module in the same way.
 PROJECT = Path(str(workflow.current_basedir)).absolute().parent
 sys.path.insert(0, str(PROJECT))
-PATHS = dict.fromkeys(
-    [str(PROJECT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-)
+PATHS = dict.fromkeys([str(PROJECT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
 os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, PATHS)))
 
 from scan_core.datasets.archives import ARCHIVES, BACKBONE_ARCHIVES
 from scan_core.datasets.formats import archives_of
 from scan_core.errors import InputError
-from scan_core.params.data_names import (
-    WORLD_LAYOUTS,
-    benchmark_folder,
-    caption_file,
-    conversion_options,
-    images_of,
-    name_of,
-    predictions_of,
-    raw_folder,
-    scored_by,
-    short_hash,
-    world_folder,
-    world_images,
-)
+from scan_core.params import data_names as data
+from scan_core.params.data_names import RAW_DATA, name_of, predictions_of, scored_by, short_hash
 from scan_core.params.frozen_recipe import as_input, resolved_recipe
-from scan_core.params.grid import (
-    STAGES,
-    benchmarks_of,
-    cell_of,
-    cells_of,
-    check_grid,
-    trained_stages,
-)
-from scan_core.params.needed_files import (
-    CLASS_NAMES,
-    RAW_FOLDERS,
-    class_lists,
-    raw_root,
-    used_benchmarks,
-)
+from scan_core.params.grid import STAGES, trained_stages
+from scan_core.params.needed_files import CLASS_NAMES, class_lists, raw_root, used_benchmarks
 from scan_core.params.provenance import source_hash
 from scan_core.params.reading import SNAPSHOT_FOLDER, select_params, snapshot_params
 from scan_core.params.recipe_part import as_file
 
 if set("{}") & set(str(PROJECT)):
-    raise WorkflowError(
-        f"Snakemake takes the braces in {PROJECT} for wildcards; rename the folder"
-    )
+    raise WorkflowError(f"Snakemake takes the braces in {PROJECT} for wildcards; rename the folder")
 if not Path("params.yaml").is_file():
     raise WorkflowError(
         f"{Path.cwd()} has no params.yaml, which describes what to run; begin with a copy of "
@@ -81,7 +52,6 @@ try:
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
-ENVIRONMENT = "../envs/scan.yaml"
 RESULTS = f"results/{RECIPE_NAME}"
 LOGS = f"logs/{RECIPE_NAME}"
 TIMINGS = f"{RESULTS}/timings"
@@ -90,10 +60,10 @@ BENCHMARKS = RECIPE.datasets.benchmarks
 TRAINS = bool(TRAINED)
 USED = used_benchmarks(RECIPE, TRAINS)
 # Benchmark -> the folder of what it is converted to, and that folder's name.
-FOLDERS = {name: benchmark_folder(RECIPE, name, TRAINS) for name in BENCHMARKS}
+FOLDERS = {name: data.benchmark_folder(RECIPE, name, TRAINS) for name in BENCHMARKS}
 VARIANTS = {name: Path(folder).name for name, folder in FOLDERS.items()}
 # The training benchmark with its `train` split, which only trainings ask for.
-TRAINING = benchmark_folder(RECIPE, RECIPE.datasets.train, trains=True)
+TRAINING = data.benchmark_folder(RECIPE, RECIPE.datasets.train, trains=True)
 
 
 def code(script, leaf=False):
@@ -104,25 +74,41 @@ def code(script, leaf=False):
     return source_hash(f"workflow_scripts.{script}", leaf=leaf, root=PROJECT)
 
 
-def of_leaf(script):
-    """The same at the end of the command of a leaf, whose script has no use for it."""
-    return f" # code {code(script, leaf=True)}"
+def end_of(script, leaf=False):
+    """The end of the command of a script that has no use for the hash of its code."""
+    return f" 2> {{log:q}} # code {code(script, leaf)}"
+
+
+def benchmark_of(wildcards):
+    """The name of the benchmark that a job is about, which its folder is named after."""
+    folders = ("benchmark", "evaluation", "diagnosed", "scores", "picture")
+    return next(name_of(wildcards[key]) for key in folders if key in wildcards.keys())
 
 
 def of_benchmark(wildcards):
     """The benchmark of a job, as the recipe describes it."""
-    return BENCHMARKS[name_of(wildcards.benchmark)]
+    return BENCHMARKS[benchmark_of(wildcards)]
 
 
-def images_of_variant(wildcards):
-    """The splits of a job's benchmark, and how many images each must list."""
-    trains = TRAINS or wildcards.benchmark == Path(TRAINING).name
-    return images_of(RECIPE, name_of(wildcards.benchmark), trains)
+def classes_of(wildcards):
+    """The class list of a job's benchmark."""
+    return of_benchmark(wildcards).classes
+
+
+def of_data(file):
+    """A function of wildcards: a file of the benchmark that a job is about."""
+    return lambda wildcards: f"{FOLDERS[benchmark_of(wildcards)]}/{file}"
 
 
 def one_of(names):
     """Wildcard constraint: one of these names."""
     return "|".join(map(re.escape, sorted(names))) or "(?!)"
+
+
+def shown(path, caption, category, patterns=(), **labels):
+    """An output that Snakemake's report shows, with a caption of docs/report."""
+    caption = f"../docs/report/{caption}.rst"
+    return report(path, caption=caption, category=category, patterns=patterns, labels=labels)
 
 
 def handed(document):

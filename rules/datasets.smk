@@ -10,12 +10,12 @@ rule datasets:
         # Named although the manifest implies them: Snakemake does not miss a deleted file that
         # only stands between others.
         records_of(USED),
-        converted_files(),
-        [
-            f"{FOLDERS[n]}/{file}"
-            for n in USED
-            for file in ("verification.json", "sheet.png")
-        ],
+        [f"{FOLDERS[n]}/images" for n in USED if n in WITH_IMAGES],
+        expand(
+            "{folder}/{file}",
+            folder=map(FOLDERS.get, USED),
+            file=["index.json", "labels", "verification.json", "sheet.png"],
+        ),
     message:
         f"The benchmarks of the recipe {RECIPE_NAME} are made"
 
@@ -30,8 +30,6 @@ rule download_archive:
         f"{TIMINGS}/download_archive/{{archive}}.tsv"
     # Compute nodes often have no way out: downloads run where Snakemake runs.
     localrule: True
-    conda:
-        ENVIRONMENT
     params:
         manual=MANUAL,
     message:
@@ -52,8 +50,6 @@ rule extract_archive:
         f"{LOGS}/extract_archive/{{archive}}.log",
     benchmark:
         f"{TIMINGS}/extract_archive/{{archive}}.tsv"
-    conda:
-        ENVIRONMENT
     resources:
         mem_mb=1000,
         runtime=240,
@@ -73,8 +69,6 @@ rule generate_miniworld:
         f"{LOGS}/generate_miniworld/{{world}}.{{layout}}.log",
     benchmark:
         f"{TIMINGS}/generate_miniworld/{{world}}.{{layout}}.tsv"
-    conda:
-        ENVIRONMENT
     threads: lambda wildcards: 2 if wildcards.layout == "coco" else 1
     resources:
         mem_mb=1000,
@@ -84,15 +78,14 @@ rule generate_miniworld:
         seed=RECIPE.seed,
         image_size=RECIPE.datasets.miniworld and RECIPE.datasets.miniworld.image_size,
         images=lambda wildcards: [
-            f"{s}={n}" for s, n in world_images(RECIPE, wildcards.layout).items()
+            f"{s}={n}" for s, n in data.world_images(RECIPE, wildcards.layout).items()
         ],
     message:
         "Drawing the miniature world in the layout {wildcards.layout}"
     shell:
         "python -m workflow_scripts.generate_miniworld --layout {wildcards.layout:q} --raw-root {params.raw:q}"
         " --seed {params.seed:q} --image-size {params.image_size:q} --images {params.images:q}"
-        " --workers {threads} --output {output:q} 2> {log:q}"
-        f" # code {code('generate_miniworld')}"
+        f" --workers {{threads}} --output {{output:q}}{end_of('generate_miniworld')}"
 
 
 rule convert_benchmark:
@@ -107,22 +100,18 @@ rule convert_benchmark:
         f"{TIMINGS}/convert_benchmark/{{benchmark}}.tsv"
     wildcard_constraints:
         benchmark=one_of(b for b in CONVERTED if name_of(b) not in WITH_IMAGES),
-    conda:
-        ENVIRONMENT
     threads: reading_threads
     resources:
         mem_mb=4000,
         runtime=120,
     params:
-        raw=lambda wildcards: raw_folder(RECIPE, name_of(wildcards.benchmark)),
+        raw=lambda wildcards: data.raw_folder(RECIPE, benchmark_of(wildcards)),
         format=lambda wildcards: of_benchmark(wildcards).format,
-        name=lambda wildcards: name_of(wildcards.benchmark),
+        name=benchmark_of,
         folder=subpath(output.index, parent=True),
-        classes=lambda wildcards: of_benchmark(wildcards).classes,
+        classes=classes_of,
         splits=splits,
-        options=lambda wildcards: conversion_options(
-            RECIPE, name_of(wildcards.benchmark)
-        ),
+        options=lambda wildcards: data.conversion_options(RECIPE, benchmark_of(wildcards)),
         captions=told_captions,
     message:
         "Converting {wildcards.benchmark}"
@@ -130,8 +119,7 @@ rule convert_benchmark:
         "python -m workflow_scripts.convert_benchmark --format {params.format:q}"
         " --raw-root {params.raw:q} --classes {params.classes:q}"
         " --name {params.name:q} --splits {params.splits:q} --workers {threads}"
-        " {params.options:q} {params.captions:q} --output {params.folder:q} 2> {log:q}"
-        f" # code {code('convert_benchmark')}"
+        f" {{params.options:q}} {{params.captions:q}} --output {{params.folder:q}}{end_of('convert_benchmark')}"
 
 
 use rule convert_benchmark as convert_benchmark_with_images with:
@@ -150,18 +138,16 @@ rule verify_dataset:
         labels=ancient(f"{DATA}/benchmarks/{{benchmark}}/labels"),
     output:
         verification=f"{DATA}/benchmarks/{{benchmark}}/verification.json",
-        sheet=report(
+        sheet=shown(
             f"{DATA}/benchmarks/{{benchmark}}/sheet.png",
-            caption="../docs/report/sheet.rst",
-            category="Datasets",
-            labels={"benchmark": "{benchmark}"},
+            "sheet",
+            "Datasets",
+            benchmark="{benchmark}",
         ),
     log:
         f"{LOGS}/verify_dataset/{{benchmark}}.log",
     benchmark:
         f"{TIMINGS}/verify_dataset/{{benchmark}}.tsv"
-    conda:
-        ENVIRONMENT
     threads: reading_threads
     resources:
         mem_mb=4000,
@@ -173,8 +159,7 @@ rule verify_dataset:
     shell:
         "python -m workflow_scripts.verify_dataset --index {input.index:q}"
         " --expected-images {params.expected:q} --workers {threads}"
-        " --report {output.verification:q} --sheet {output.sheet:q} 2> {log:q}"
-        f" # code {code('verify_dataset')}"
+        f" --report {{output.verification:q}} --sheet {{output.sheet:q}}{end_of('verify_dataset')}"
 
 
 rule dataset_manifest:
@@ -189,13 +174,10 @@ rule dataset_manifest:
     benchmark:
         f"{TIMINGS}/dataset_manifest.tsv"
     localrule: True
-    conda:
-        ENVIRONMENT
     params:
         source=SOURCE,
     message:
         "Recording what the benchmarks were made from"
     shell:
         "python -m workflow_scripts.dataset_manifest --source {params.source:q} --records {input.records:q}"
-        " --verifications {input.verifications:q} --output {output:q} 2> {log:q}"
-        f" # code {code('dataset_manifest')}"
+        f" --verifications {{input.verifications:q}} --output {{output:q}}{end_of('dataset_manifest')}"

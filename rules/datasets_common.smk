@@ -4,29 +4,39 @@ SOURCE = RECIPE.datasets.source
 RAW = f"{DATA}/raw"
 MANUAL = f"{DATA}/manual"
 # Layout -> the root of its raw data.
-WORLDS = (
-    {layout: world_folder(RECIPE, layout) for layout in WORLD_LAYOUTS.values()}
-    if SOURCE == "generate"
-    else {}
-)
+LAYOUTS = [raw.layout for raw in RAW_DATA.values() if raw.layout and SOURCE == "generate"]
+WORLDS = {layout: data.world_folder(RECIPE, layout) for layout in LAYOUTS}
 # The folders' names of all benchmarks that any target may ask for.
 CONVERTED = {*VARIANTS.values(), Path(TRAINING).name}
 # Benchmarks whose images are copied: the raw ones are larger than the benchmark's definition.
 WITH_IMAGES = [name for name, b in BENCHMARKS.items() if b.format == "ade20k_847"]
+# The captions of the training images, and the digest of a file of one's own.
+CAPTIONS, OWN_CAPTIONS = data.caption_file(RECIPE)
 
 
-def records_of(names, trains=TRAINS):
-    """What must have been extracted or generated before these benchmarks can be converted."""
+def images_of_variant(wildcards):
+    """The splits of a job's benchmark, and how many images each must list."""
+    trains = TRAINS or wildcards.benchmark == Path(TRAINING).name
+    return data.images_of(RECIPE, benchmark_of(wildcards), trains)
+
+
+def records_of(names, trains=TRAINS, mines="finetuned_clip" in TRAINED):
+    """What must have been extracted or generated before these benchmarks can be converted.
+
+    Args:
+        trains: whether the `train` split of the benchmark that is trained on is read.
+        mines: whether pairs are mined, with the captions of its images.
+    """
     made = [n for n in names if raw_root(RECIPE, n) is None]
-    if SOURCE == "download":
-        splits = {BENCHMARKS[n].format: set() for n in sorted(made)}
-        for name in made:
-            splits[BENCHMARKS[name].format] |= images_of(RECIPE, name, trains).keys()
-        archives = archives_of(splits)
-        return [f"{RAW}/extracted/{archive}.json" for archive in archives]
-    formats = {BENCHMARKS[n].format for n in made}
-    layouts = [WORLD_LAYOUTS[name] for name in sorted(formats)]
-    return [f"{WORLDS[layout]}/{layout}.json" for layout in layouts]
+    splits = {BENCHMARKS[n].format: set() for n in sorted(made)}
+    if SOURCE != "download":
+        layouts = [RAW_DATA[name].layout for name in sorted(splits)]
+        return [f"{WORLDS[layout]}/{layout}.json" for layout in layouts]
+    for name in made:
+        splits[BENCHMARKS[name].format] |= data.images_of(RECIPE, name, trains).keys()
+        if name == RECIPE.datasets.train and mines and CAPTIONS and not OWN_CAPTIONS:
+            splits[BENCHMARKS[name].format].add("captions")
+    return [f"{RAW}/extracted/{archive}.json" for archive in archives_of(splits)]
 
 
 def raw_data(wildcards):
@@ -34,19 +44,11 @@ def raw_data(wildcards):
 
     The listing of the latter is in the benchmark's name; the time of the folder does not count.
     """
-    name = name_of(wildcards.benchmark)
+    name = benchmark_of(wildcards)
     own = raw_root(RECIPE, name)
     if own is not None:
-        return ancient(str(own / RAW_FOLDERS[BENCHMARKS[name].format]))
+        return ancient(str(own / RAW_DATA[BENCHMARKS[name].format].folder))
     return records_of([name], "train" in images_of_variant(wildcards))
-
-
-def converted_files():
-    """What the conversions make, of the benchmarks in use."""
-    kinds = {name: ["index.json", "labels"] for name in USED}
-    for name in set(WITH_IMAGES) & set(USED):
-        kinds[name].append("images")
-    return [f"{FOLDERS[name]}/{kind}" for name in USED for kind in kinds[name]]
 
 
 def splits(wildcards):
@@ -55,18 +57,17 @@ def splits(wildcards):
     return [f"{s}={names.get(s, s)}" for s in images_of_variant(wildcards)]
 
 
-def told_captions(wildcards):
-    """The option for the captions that the training images must fit."""
-    is_trained_on = wildcards.benchmark == Path(TRAINING).name
-    is_read = is_trained_on and "finetuned_clip" in TRAINED
-    captions = caption_file(RECIPE)[0] if is_read else None
-    return ["--captions", captions] if captions else []
-
-
 def expected_images(wildcards):
     """How many images each split must list, as `split=number`; unchecked splits are left out."""
     counts = images_of_variant(wildcards)
     return [f"{split}={n}" for split, n in counts.items() if n is not None]
+
+
+def told_captions(wildcards):
+    """The option for the captions that the training images must fit."""
+    is_trained_on = wildcards.benchmark == Path(TRAINING).name
+    is_read = is_trained_on and "finetuned_clip" in TRAINED
+    return ["--captions", CAPTIONS] if is_read and CAPTIONS else []
 
 
 def reading_threads(wildcards):

@@ -1,39 +1,36 @@
 """Numbers: evaluations in shards, predictions of other models, tables of the grids, searches."""
 
+# The index has the digest of every label map: the time of their folder does not count.
+VERIFIED_DATA = {
+    "index": of_data("index.json"),
+    "labels": ancient(of_data("labels")),
+    "verification": of_data("verification.json"),
+}
+
 
 rule evaluate_shard:
     input:
+        **VERIFIED_DATA,
         model=f"{STAGES}/model/{{model}}/model.safetensors",
-        index=of_data("index.json"),
-        labels=lambda wildcards: ancient(
-            f"{FOLDERS[name_of(wildcards.evaluation)]}/labels"
-        ),
-        verification=of_data("verification.json"),
     output:
         counts=f"{RESULTS}/eval/{{model}}/{{evaluation}}/shards/{{shard}}.npz",
-        predictions=directory(
-            f"{RESULTS}/eval/{{model}}/{{evaluation}}/predictions/{{shard}}"
-        ),
+        predictions=directory(f"{RESULTS}/eval/{{model}}/{{evaluation}}/predictions/{{shard}}"),
     log:
         f"{LOGS}/evaluate_shard/{{model}}/{{evaluation}}.{{shard}}.log",
     benchmark:
         f"{TIMINGS}/evaluate_shard/{{model}}/{{evaluation}}.{{shard}}.tsv"
-    conda:
-        ENVIRONMENT
     resources:
         **ONE_GPU,
         mem_mb=16000,
         runtime=720,
     params:
-        settings=lambda wildcards: handed(
-            settings_of(wildcards.model, name_of(wildcards.evaluation))
-        ),
+        settings=lambda wildcards: handed(settings_of(wildcards.model, benchmark_of(wildcards))),
         classes=classes_of,
-        shards=shard_count,
+        shards=evaluation_shards,
         cache=f"{RESULTS}/text",
         # Counts by settings: those of another grid or recipe are not counted again.
         counts=lambda wildcards: (
-            f"{RESULTS}/eval/{wildcards.model}/counts/{VARIANTS[name_of(wildcards.evaluation)]}"
+            f"{RESULTS}/eval/{wildcards.model}/counts/{VARIANTS[benchmark_of(wildcards)]}"
         ),
         # Label maps that each shard keeps, for the pictures.
         kept=30,
@@ -45,8 +42,7 @@ rule evaluate_shard:
         " --shards {params.shards:q} --chance --predictions {output.predictions:q}"
         " --most-predictions {params.kept:q} --text-cache {params.cache:q} --workers {threads}"
         " --evaluated {params.counts:q}/{wildcards.shard:q} --output {output.counts:q}"
-        f" --code {code('evaluate_shard')}"
-        " 2> {log:q}"
+        f" --code {code('evaluate_shard')} 2> {{log:q}}"
 
 
 rule evaluate:
@@ -54,11 +50,11 @@ rule evaluate:
         model=f"{STAGES}/model/{{model}}/model.safetensors",
         shards=lambda wildcards: [
             f"{RESULTS}/eval/{wildcards.model}/{wildcards.evaluation}/shards/{shard}.npz"
-            for shard in range(shard_count(wildcards))
+            for shard in range(evaluation_shards(wildcards))
         ],
     output:
         metrics=f"{RESULTS}/eval/{{model}}/{{evaluation}}/metrics.json",
-        everything=f"{RESULTS}/eval/{{model}}/{{evaluation}}/evaluation.json",
+        evaluation=f"{RESULTS}/eval/{{model}}/{{evaluation}}/evaluation.json",
         per_class=f"{RESULTS}/eval/{{model}}/{{evaluation}}/per_class.csv",
         counts=f"{RESULTS}/eval/{{model}}/{{evaluation}}/counts.npz",
         resamples=f"{RESULTS}/eval/{{model}}/{{evaluation}}/resamples.npz",
@@ -68,12 +64,10 @@ rule evaluate:
         f"{TIMINGS}/evaluate/{{model}}/{{evaluation}}.tsv"
     # A sum of small matrices.
     localrule: True
-    conda:
-        ENVIRONMENT
     params:
         classes=classes_of,
         recipe=RECIPE_NAME,
-        benchmark=lambda wildcards: name_of(wildcards.evaluation),
+        benchmark=benchmark_of,
         folder=subpath(output.metrics, parent=True),
     message:
         "Merging the evaluation of {wildcards.model} on {wildcards.evaluation}"
@@ -81,41 +75,35 @@ rule evaluate:
         "python -m workflow_scripts.evaluate --shards {input.shards:q} --classes {params.classes:q}"
         " --recipe {params.recipe:q} --variant {wildcards.model:q}"
         " --benchmark {params.benchmark:q} --output-folder {params.folder:q} --model {input.model:q}"
-        f" --code evaluate_shard={code('evaluate_shard')} evaluate={code('evaluate')}"
-        " 2> {log:q}"
+        f" --code evaluate_shard={code('evaluate_shard')} evaluate={code('evaluate')} 2> {{log:q}}"
 
 
 rule diagnose:
     input:
+        **VERIFIED_DATA,
         model=result("model", MAIN_MODEL),
-        index=of_data("index.json", "diagnosed"),
-        labels=lambda wildcards: ancient(
-            f"{FOLDERS[name_of(wildcards.diagnosed)]}/labels"
-        ),
-        verification=of_data("verification.json", "diagnosed"),
     output:
         diagnosis=f"{RESULTS}/diagnosis/{MAIN_MODEL}/{{diagnosed}}/diagnosis.json",
-        ladder=f"{RESULTS}/diagnosis/{MAIN_MODEL}/{{diagnosed}}/ladder.csv",
-        counts=f"{RESULTS}/diagnosis/{MAIN_MODEL}/{{diagnosed}}/counts.npz",
+        others=multiext(
+            f"{RESULTS}/diagnosis/{MAIN_MODEL}/{{diagnosed}}/", "ladder.csv", "counts.npz"
+        ),
     log:
         f"{LOGS}/diagnose/{{diagnosed}}.log",
     benchmark:
         f"{TIMINGS}/diagnose/{{diagnosed}}.tsv"
-    conda:
-        ENVIRONMENT
     resources:
         **ONE_GPU,
         mem_mb=16000,
         runtime=720,
     params:
         settings=lambda wildcards: handed(
-            settings_of_diagnosis(name_of(wildcards.diagnosed))
+            settings_of_classifiers(MAIN_MODEL, benchmark_of(wildcards)).as_dict()
         ),
-        classes=lambda wildcards: BENCHMARKS[name_of(wildcards.diagnosed)].classes,
+        classes=classes_of,
         images=RECIPE.diagnosis.images,
         recipe=RECIPE_NAME,
         variant=MAIN_MODEL,
-        benchmark=lambda wildcards: name_of(wildcards.diagnosed),
+        benchmark=benchmark_of,
         cache=f"{RESULTS}/text",
         folder=subpath(output.diagnosis, parent=True),
     message:
@@ -125,15 +113,12 @@ rule diagnose:
         " --classes {params.classes:q} --settings {params.settings:q} --images {params.images:q}"
         " --recipe {params.recipe:q} --variant {params.variant:q} --benchmark {params.benchmark:q}"
         " --output-folder {params.folder:q} --text-cache {params.cache:q} --workers {threads}"
-        f" --code {code('diagnose')}"
-        " 2> {log:q}"
+        f" --code {code('diagnose')} 2> {{log:q}}"
 
 
 rule score_predictions:
     input:
-        index=of_data("index.json", "scores"),
-        labels=of_data("labels", "scores"),
-        verification=of_data("verification.json", "scores"),
+        **VERIFIED_DATA,
     output:
         metrics=f"{RESULTS}/predictions/{{method}}/{{scores}}/metrics.json",
         per_class=f"{RESULTS}/predictions/{{method}}/{{scores}}/per_class.csv",
@@ -142,25 +127,20 @@ rule score_predictions:
         f"{LOGS}/score_predictions/{{method}}/{{scores}}.log",
     benchmark:
         f"{TIMINGS}/score_predictions/{{method}}/{{scores}}.tsv"
-    conda:
-        ENVIRONMENT
     resources:
         mem_mb=2000,
         runtime=60,
     params:
         classes=classes_of,
-        predictions=lambda wildcards: GIVEN[wildcards.method][
-            name_of(wildcards.scores)
-        ][0],
-        benchmark=lambda wildcards: name_of(wildcards.scores),
+        predictions=lambda wildcards: GIVEN[wildcards.method][benchmark_of(wildcards)][0],
+        benchmark=benchmark_of,
         folder=subpath(output.metrics, parent=True),
     message:
         "Scoring the predictions of {wildcards.method} on {wildcards.scores}"
     shell:
         "python -m workflow_scripts.score_predictions --index {input.index:q} --classes {params.classes:q}"
         " --predictions {params.predictions:q} --method {wildcards.method:q}"
-        " --benchmark {params.benchmark:q} --output-folder {params.folder:q} 2> {log:q}"
-        f" # code {code('score_predictions')}"
+        f" --benchmark {{params.benchmark:q}} --output-folder {{params.folder:q}}{end_of('score_predictions')}"
 
 
 rule ablate:
@@ -176,14 +156,11 @@ rule ablate:
     benchmark:
         f"{TIMINGS}/ablate/{{seeds}}{{grid}}.tsv"
     localrule: True
-    conda:
-        ENVIRONMENT
     message:
         "Table of the grid {wildcards.grid}"
     shell:
         "python -m workflow_scripts.ablate --grid {wildcards.grid:q} --plan {input.plan:q}"
-        " --output {output:q} 2> {log:q}"
-        f"{of_leaf('ablate')}"
+        f" --output {{output:q}}{end_of('ablate', leaf=True)}"
 
 
 rule search_settings:
@@ -191,24 +168,19 @@ rule search_settings:
         model=result("model", MAIN_MODEL),
         indexes=files_of_search("index.json"),
         verifications=files_of_search("verification.json"),
-        search=lambda wildcards: search_file(wildcards.search),
+        search=search_file,
     output:
         trials=f"{RESULTS}/search/{{search}}/trials.csv",
         best=f"{RESULTS}/search/{{search}}/best.yaml",
         best_per_benchmark=f"{RESULTS}/search/{{search}}/best_per_benchmark.yaml",
-        figure=report(
-            f"{RESULTS}/search/{{search}}/search.png",
-            caption="../docs/report/search.rst",
-            category="Searches",
-            labels={"search": "{search}"},
+        figure=shown(
+            f"{RESULTS}/search/{{search}}/search.png", "search", "Searches", search="{search}"
         ),
         vector_figure=f"{RESULTS}/search/{{search}}/search.svg",
     log:
         f"{LOGS}/search_settings/{{search}}.log",
     benchmark:
         f"{TIMINGS}/search_settings/{{search}}.tsv"
-    conda:
-        ENVIRONMENT
     threads: 2
     resources:
         **ONE_GPU,
@@ -218,9 +190,9 @@ rule search_settings:
         search=lambda wildcards: handed(SEARCHES[wildcards.search].model_dump()),
         recipe=RECIPE_NAME,
         recipe_file=handed(RECIPE.model_dump()),
-        benchmarks=lambda wildcards: benchmarks_of_search(wildcards.search),
+        benchmarks=benchmarks_of_search,
         classes=lambda wildcards: [
-            BENCHMARKS[name].classes for name in benchmarks_of_search(wildcards.search)
+            BENCHMARKS[name].classes for name in benchmarks_of_search(wildcards)
         ],
         folder=subpath(output.trials, parent=True),
     message:
@@ -230,5 +202,4 @@ rule search_settings:
         " --recipe {params.recipe:q} --recipe-file {params.recipe_file:q} --model {input.model:q}"
         " --benchmarks {params.benchmarks:q} --classes {params.classes:q} --indexes {input.indexes:q}"
         " --work {params.folder:q}/work --output-folder {params.folder:q}"
-        f" --code {code('search_settings')}"
-        " 2> {log:q}"
+        f" --code {code('search_settings')} 2> {{log:q}}"

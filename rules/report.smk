@@ -5,83 +5,27 @@ Nothing depends on these leaves, and their names do not say what made them: `rec
 
 from scan_core.tracking.store import target
 
-GRID_TABLES = [f"{RESULTS}/ablations/{grid}.csv" for grid in GRIDS_OF_RECIPE]
 PICTURES = [f"{RESULTS}/qualitative/{name}.png" for name in EVALUATED]
-# The CLIP by its name in open_clip, by which the paper's row is chosen.
-ARCHITECTURE = (
-    RECIPE.clip.architecture if isinstance(RECIPE.clip.architecture, str) else "small"
-)
-# Name of each training of the recipe's model -> its record.
-CURVES = {
-    {"finetuned_clip": "clip_finetune"}.get(stage, stage): record
-    for stage in ("segmenter", "finetuned_clip")
-    for record in records_of_trainings([MAIN], [stage])
+# What tables, figures and the report page read, and the options by which their scripts are told.
+NUMBERS = {
+    "recipe": RECIPE_FILE,
+    "metrics": of_every_benchmark("metrics.json"),
+    "given": of_every_given("metrics.json"),
+    "grids": GRID_TABLES,
 }
-CURVES_OPTION = " --curves {params.curves:q}" if CURVES else ""
-REPORTED = {
-    "variant": MAIN_MODEL,
-    "weights": f"{RESULTS}/release/model.safetensors",
-    "evaluations": dict(zip(EVALUATED, of_every_benchmark("metrics.json"))),
-    "per_class": dict(zip(EVALUATED, of_every_benchmark("per_class.csv"))),
-    "predictions": {
-        method: {
-            name: f"{RESULTS}/predictions/{method}/{folder}/metrics.json"
-            for name, (_, folder) in of_method.items()
-        }
-        for method, of_method in GIVEN.items()
-    },
-    "artifacts": {
-        "tables": [f"{RESULTS}/tables"],
-        "figures": [f"{RESULTS}/figures"],
-        "pictures": PICTURES,
-    },
-    "diagnoses": DIAGNOSED if RECIPE.diagnosis.enabled else {},
-}
-# Record in MLflow -> its inputs, and what is recorded: everything of the recipe, or every grid with
-# all its seeds.
-OF_RECIPE = [MAIN, *cells_of_grids(GRIDS_OF_RECIPE, False)]
-OF_GRIDS = cells_of_grids(GRIDS_FOR_RECIPE, True)
-RECORDS = {
-    "mlflow": (
-        records_of_trainings(OF_RECIPE)
-        + of_every_benchmark("metrics.json", "per_class.csv")
-        + of_every_given("metrics.json")
-        + [f"{RESULTS}/{leaf}" for leaf in ("tables", "figures", "release")]
-        + [*GRID_TABLES, *PICTURES, *DIAGNOSES],
-        recorded(
-            OF_RECIPE, GRIDS_OF_RECIPE, f"{RESULTS}/figures/ablation_", report=REPORTED
-        ),
-    ),
-    "mlflow_ablations": (
-        records_of_trainings(OF_GRIDS)
-        + [
-            f"{RESULTS}/ablations/every_seed/{g}.{kind}"
-            for g in GRIDS_FOR_RECIPE
-            for kind in ("csv", "png")
-        ],
-        recorded(
-            OF_GRIDS,
-            GRIDS_FOR_RECIPE,
-            f"{RESULTS}/ablations/every_seed/",
-            every_seed=True,
-        ),
-    ),
-}
+READ = "--evaluation {input.metrics:q} --given {input.given:q} --ablation {input.grids:q}"
 
 
 rule tables:
     input:
-        recipe=RECIPE_FILE,
-        metrics=of_every_benchmark("metrics.json"),
-        given=of_every_given("metrics.json"),
-        grids=GRID_TABLES,
+        **NUMBERS,
     output:
-        folder=report(
+        folder=shown(
             directory(f"{RESULTS}/tables"),
+            "table",
+            "Tables",
             patterns=["{table}.html"],
-            caption="../docs/report/table.rst",
-            category="Tables",
-            labels={"table": "{table}"},
+            table="{table}",
         ),
         metrics=directory(f"{RESULTS}/metrics"),
     log:
@@ -89,97 +33,73 @@ rule tables:
     benchmark:
         f"{TIMINGS}/tables.tsv"
     localrule: True
-    conda:
-        ENVIRONMENT
-    params:
-        architecture=ARCHITECTURE,
     message:
         "Writing the tables"
     shell:
-        "python -m workflow_scripts.tables --evaluation {input.metrics:q} --ablation {input.grids:q}"
-        " --given {input.given:q}"
-        " --recipe-file {input.recipe:q} --architecture {params.architecture:q}"
-        " --output-folder {output.folder:q} --metrics-folder {output.metrics:q} 2> {log:q}"
-        f"{of_leaf('tables')}"
+        f"python -m workflow_scripts.tables {READ} --recipe-file {{input.recipe:q}}"
+        f" --output-folder {{output.folder:q}} --metrics-folder {{output.metrics:q}}{end_of('tables', leaf=True)}"
 
 
 rule figures:
     input:
-        recipe=RECIPE_FILE,
-        metrics=of_every_benchmark("metrics.json"),
+        **NUMBERS,
         of_classes=of_every_benchmark("per_class.csv", "counts.npz"),
-        given=of_every_given("metrics.json"),
         of_given_classes=of_every_given("per_class.csv"),
-        grids=GRID_TABLES,
         diagnoses=DIAGNOSES,
-        curves=list(CURVES.values()),
+        curves=[f"{STAGES}/{s}/{v}/metrics.jsonl" for s, v in trainings_of([MAIN]) if s != "clip"],
     output:
-        report(
+        shown(
             directory(f"{RESULTS}/figures"),
+            "figure",
+            "Figures",
             patterns=["{figure}.png"],
-            caption="../docs/report/figure.rst",
-            category="Figures",
-            labels={"figure": "{figure}"},
+            figure="{figure}",
         ),
     log:
         f"{LOGS}/figures.log",
     benchmark:
         f"{TIMINGS}/figures.tsv"
     localrule: True
-    conda:
-        ENVIRONMENT
-    params:
-        curves=[word for pair in CURVES.items() for word in pair],
     message:
         "Drawing the figures"
     shell:
-        "python -m workflow_scripts.figures --evaluation {input.metrics:q}"
-        " --ablation {input.grids:q} --given {input.given:q}"
-        " --diagnosis {input.diagnoses:q}"
-        f"{CURVES_OPTION}"
-        " --output-folder {output:q} 2> {log:q}"
-        f"{of_leaf('figures')}"
+        f"python -m workflow_scripts.figures {READ} --diagnosis {{input.diagnoses:q}}"
+        f" --curves {{input.curves:q}} --output-folder {{output:q}}{end_of('figures', leaf=True)}"
 
 
 rule qualitative:
     input:
         recipe=RECIPE_FILE,
-        index=lambda wildcards: f"{FOLDERS[wildcards.picture]}/index.json",
+        index=of_data("index.json"),
         # Made together with the counts, whose content counts.
         predictions=lambda wildcards: ancient(
             f"{evaluation(MAIN_MODEL, wildcards.picture)}/predictions/0"
         ),
         counts=lambda wildcards: f"{evaluation(MAIN_MODEL, wildcards.picture)}/shards/0.npz",
     output:
-        report(
+        shown(
             f"{RESULTS}/qualitative/{{picture}}.png",
-            caption="../docs/report/qualitative.rst",
-            category="Pictures",
-            labels={"benchmark": "{picture}"},
+            "qualitative",
+            "Pictures",
+            benchmark="{picture}",
         ),
     log:
         f"{LOGS}/qualitative/{{picture}}.log",
     benchmark:
         f"{TIMINGS}/qualitative/{{picture}}.tsv"
     localrule: True
-    conda:
-        ENVIRONMENT
     params:
-        classes=lambda wildcards: BENCHMARKS[wildcards.picture].classes,
+        classes=classes_of,
     message:
         "Pictures of {wildcards.picture}"
     shell:
         "python -m workflow_scripts.qualitative --index {input.index:q} --classes {params.classes:q}"
-        " --predictions {input.predictions:q} --output {output:q} 2> {log:q}"
-        f"{of_leaf('qualitative')}"
+        f" --predictions {{input.predictions:q}} --output {{output:q}}{end_of('qualitative', leaf=True)}"
 
 
 rule report_page:
     input:
-        recipe=RECIPE_FILE,
-        metrics=of_every_benchmark("metrics.json"),
-        given=of_every_given("metrics.json"),
-        grids=GRID_TABLES,
+        **NUMBERS,
         diagnoses=DIAGNOSES,
         figures=f"{RESULTS}/figures",
         pictures=PICTURES,
@@ -191,55 +111,35 @@ rule report_page:
     benchmark:
         f"{TIMINGS}/report_page.tsv"
     localrule: True
-    conda:
-        ENVIRONMENT
     params:
-        architecture=ARCHITECTURE,
         timings=TIMINGS,
     message:
         "Writing the report"
     shell:
-        "python -m workflow_scripts.report_page --evaluation {input.metrics:q}"
-        " --ablation {input.grids:q} --given {input.given:q} --recipe-file {input.recipe:q}"
-        " --architecture {params.architecture:q} --figures {input.figures:q}"
-        " --diagnosis {input.diagnoses:q}"
-        " --pictures {input.pictures:q} --sheets {input.sheets:q} --timings {params.timings:q}"
-        " --output {output:q} 2> {log:q}"
-        f"{of_leaf('report_page')}"
+        f"python -m workflow_scripts.report_page {READ} --recipe-file {{input.recipe:q}}"
+        " --diagnosis {input.diagnoses:q} --figures {input.figures:q} --pictures {input.pictures:q}"
+        f" --sheets {{input.sheets:q}} --timings {{params.timings:q}} --output {{output:q}}{end_of('report_page', leaf=True)}"
 
 
 rule grid_report:
     input:
         f"{RESULTS}/ablations/{{seeds}}{{grid}}.csv",
     output:
-        figure=report(
-            f"{RESULTS}/ablations/{{seeds}}{{grid}}.png",
-            caption="../docs/report/grid.rst",
-            category="Grids",
-            labels={"grid": "{seeds}{grid}"},
+        figure=shown(
+            f"{RESULTS}/ablations/{{seeds}}{{grid}}.png", "grid", "Grids", grid="{seeds}{grid}"
         ),
-        vector_figures=[
-            f"{RESULTS}/ablations/{{seeds}}{{grid}}.pdf",
-            f"{RESULTS}/ablations/{{seeds}}{{grid}}.svg",
-        ],
-        tables=[
-            f"{RESULTS}/ablations/{{seeds}}{{grid}}.md",
-            f"{RESULTS}/ablations/{{seeds}}{{grid}}.tex",
-        ],
+        others=multiext(f"{RESULTS}/ablations/{{seeds}}{{grid}}", ".pdf", ".svg", ".md", ".tex"),
     log:
         f"{LOGS}/grid_report/{{seeds}}{{grid}}.log",
     benchmark:
         f"{TIMINGS}/grid_report/{{seeds}}{{grid}}.tsv"
     localrule: True
-    conda:
-        ENVIRONMENT
     params:
         stem=subpath(output.figure, strip_suffix=".png"),
     message:
         "Presenting the grid {wildcards.grid}"
     shell:
-        "python -m workflow_scripts.grid_report --grid {input:q} --output {params.stem:q} 2> {log:q}"
-        f"{of_leaf('grid_report')}"
+        f"python -m workflow_scripts.grid_report --grid {{input:q}} --output {{params.stem:q}}{end_of('grid_report', leaf=True)}"
 
 
 rule release:
@@ -255,21 +155,18 @@ rule release:
     benchmark:
         f"{TIMINGS}/release.tsv"
     localrule: True
-    conda:
-        ENVIRONMENT
     message:
         "Putting the release together"
     shell:
         "python -m workflow_scripts.release --model {input.model:q} --manifest {input.manifest:q}"
-        " --recipe-file {input.recipe:q} --evaluation {input.metrics:q} --output-folder {output:q} 2> {log:q}"
-        f"{of_leaf('release')}"
+        f" --recipe-file {{input.recipe:q}} --evaluation {{input.metrics:q}} --output-folder {{output:q}}{end_of('release', leaf=True)}"
 
 
 rule mlflow_sync:
     input:
         recipe=RECIPE_FILE,
         manifest=f"{RESULTS}/dataset_manifest.json",
-        recorded=lambda wildcards: RECORDS[wildcards.record][0],
+        recorded=files_of_record,
     output:
         f"{RESULTS}/{{record}}.json",
     log:
@@ -277,33 +174,10 @@ rule mlflow_sync:
     benchmark:
         f"{TIMINGS}/mlflow_sync/{{record}}.tsv"
     localrule: True
-    conda:
-        ENVIRONMENT
     params:
-        results=lambda wildcards: RECORDS[wildcards.record][1],
+        results=lambda wildcards: handed(RECORDS[wildcards.record]),
         store=target(),
     message:
         "Recording the runs in MLflow ({wildcards.record})"
     shell:
-        "python -m workflow_scripts.mlflow_sync --results {params.results:q} --output {output:q}"
-        " 2> {log:q}"
-        f"{of_leaf('mlflow_sync')}"
-
-
-# What a recipe takes, before it is run.
-rule plan:
-    log:
-        f"{LOGS}/plan.log",
-    localrule: True
-    conda:
-        ENVIRONMENT
-    params:
-        # As it is to be run: the frozen file with what the command line put over it.
-        parameters=handed(PARAMS.model_dump()),
-        snakefile=workflow.main_snakefile,
-        profile=f"{PROJECT}/slurm/profile.yaml",
-    message:
-        f"What the recipe {RECIPE_NAME} takes"
-    shell:
-        "python -m workflow_scripts.plan --params {params.parameters:q}"
-        " --snakefile {params.snakefile:q} --profile {params.profile:q} 2> {log:q}"
+        f"python -m workflow_scripts.mlflow_sync --results {{params.results:q}} --output {{output:q}}{end_of('mlflow_sync', leaf=True)}"

@@ -14,16 +14,14 @@ rule clip_weights:
         f"{TIMINGS}/clip_weights/{{clip}}.tsv"
     # A download, like those of archives, runs where Snakemake runs.
     localrule: CLIP_IS_DOWNLOADED
-    conda:
-        ENVIRONMENT
-    threads: training_threads("clip")
+    threads: training_threads
     resources:
         **TRACKED,
         **ONE_GPU,
         mem_mb=16000,
         runtime=60,
     params:
-        recipe=part_file("clip"),
+        recipe=part_file,
         work=subpath(output.clip, parent=True),
     message:
         "Obtaining CLIP ({wildcards.clip})"
@@ -31,8 +29,7 @@ rule clip_weights:
         "{resources.launcher} python -m workflow_scripts.clip_weights --recipe-part {params.recipe:q}"
         " --work {params.work:q}/work --output {output.clip:q} --metrics {output.metrics:q}"
         " --workers {threads} --run {resources.experiment:q}/clip/{wildcards.clip:q}"
-        f" --code {code('clip_weights')}"
-        " 2> {log:q}"
+        f" --code {code('clip_weights')} 2> {{log:q}}"
 
 
 # Weights from a file, in place of those that a stage would make. The name of the result has the
@@ -44,27 +41,24 @@ rule import_weights:
         f"{LOGS}/import_weights/{{imported}}.log",
     benchmark:
         f"{TIMINGS}/import_weights/{{imported}}.tsv"
-    conda:
-        ENVIRONMENT
     resources:
-        weights=file_of_imported,
+        weights=imported_from,
         mem_mb=16000,
         runtime=30,
     params:
-        recipe=part_of_imported,
+        recipe=part_file,
         stage=lambda wildcards: wildcards.imported.partition("/")[0],
     message:
         "Importing weights from {resources.weights} ({wildcards.imported})"
     shell:
         "python -m workflow_scripts.import_weights --stage {params.stage:q}"
         " --recipe-part {params.recipe:q} --checkpoint {resources.weights:q} --output {output:q}"
-        f" --code {code('import_weights')}"
-        " 2> {log:q}"
+        f" --code {code('import_weights')} 2> {{log:q}}"
 
 
 rule train_segmenter:
     input:
-        clip=made_by("clip", "segmenter"),
+        clip=made_by("clip"),
         index=f"{TRAINING}/index.json",
         # The index has the digest of every label map: the time of the folder does not count.
         labels=ancient(f"{TRAINING}/labels"),
@@ -77,9 +71,7 @@ rule train_segmenter:
         f"{LOGS}/train_segmenter/{{segmenter}}.log",
     benchmark:
         f"{TIMINGS}/train_segmenter/{{segmenter}}.tsv"
-    conda:
-        ENVIRONMENT
-    threads: training_threads("segmenter")
+    threads: training_threads
     resources:
         **TRAINING_PROCESSES,
         # No parameter: the content of the file is in the variant's name, its place does not count.
@@ -87,10 +79,8 @@ rule train_segmenter:
         mem_mb=64000,
         runtime=4320,
     params:
-        recipe=part_file("segmenter"),
-        backbone=lambda wildcards, input: (
-            ["--backbone", str(input.backbone)] if input.backbone else []
-        ),
+        recipe=part_file,
+        backbone=lambda _, input: ["--backbone", str(input.backbone)] if input.backbone else [],
         work=subpath(output.segmenter, parent=True),
     message:
         "Training the segmenter ({wildcards.segmenter})"
@@ -101,18 +91,17 @@ rule train_segmenter:
         " --micro-batches {resources.micro_batches:q} --initial-weights {resources.initial:q}"
         " --work {params.work:q}/work --output {output.segmenter:q} --metrics {output.metrics:q}"
         " --run {resources.experiment:q}/segmenter/{wildcards.segmenter:q}"
-        f" --code {code('train_segmenter')}"
-        " 2> {log:q}"
+        f" --code {code('train_segmenter')} 2> {{log:q}}"
 
 
 rule mine_shard:
     input:
-        clip=made_by("clip", "pairs"),
-        segmenter=made_by("segmenter", "pairs", role="miner"),
+        clip=made_by("clip"),
+        segmenter=made_by("segmenter", "miner"),
         index=f"{TRAINING}/index.json",
         # What made the images that are mined, and their captions. Those of one's own nothing makes,
         # so they must be there before anything starts.
-        raw=records_of([RECIPE.datasets.train], trains=True),
+        raw=records_of([RECIPE.datasets.train], trains=True, mines=True),
         captions=ancient(CAPTIONS) if OWN_CAPTIONS else [],
     output:
         f"{STAGES}/pairs/{{pairs}}/shards/{{shard}}.jsonl",
@@ -120,15 +109,13 @@ rule mine_shard:
         f"{LOGS}/mine_shard/{{pairs}}.{{shard}}.log",
     benchmark:
         f"{TIMINGS}/mine_shard/{{pairs}}.{{shard}}.tsv"
-    conda:
-        ENVIRONMENT
-    threads: training_threads("pairs")
+    threads: training_threads
     resources:
         **ONE_GPU,
         mem_mb=24000,
         runtime=1440,
     params:
-        recipe=part_file("pairs"),
+        recipe=part_file,
         captions=CAPTIONS or CLASS_NAMES,
         shards=mining_shards,
     message:
@@ -137,13 +124,15 @@ rule mine_shard:
         "{resources.launcher} python -m workflow_scripts.mine_shard --recipe-part {params.recipe:q}"
         " --clip {input.clip:q} --segmenter {input.segmenter:q} --index {input.index:q}"
         " --captions {params.captions:q} --shard {wildcards.shard:q} --shards {params.shards:q}"
-        " --workers {threads} --output {output:q} 2> {log:q}"
-        f" # code {code('mine_shard')}"
+        f" --workers {{threads}} --output {{output:q}}{end_of('mine_shard')}"
 
 
 rule mine_mask_text_pairs:
     input:
-        shards_of_pairs,
+        lambda wildcards: [
+            f"{STAGES}/pairs/{wildcards.pairs}/shards/{shard}.jsonl"
+            for shard in range(mining_shards(wildcards))
+        ],
     output:
         pairs=f"{STAGES}/pairs/{{pairs}}/pairs.jsonl",
         statistics=f"{STAGES}/pairs/{{pairs}}/statistics.json",
@@ -153,20 +142,18 @@ rule mine_mask_text_pairs:
         f"{TIMINGS}/mine_mask_text_pairs/{{pairs}}.tsv"
     # Files are put one behind the other.
     localrule: True
-    conda:
-        ENVIRONMENT
     message:
         "Merging mask-noun pairs ({wildcards.pairs})"
     shell:
         "python -m workflow_scripts.mine_mask_text_pairs --shards {input:q}"
-        " --output {output.pairs:q} --statistics {output.statistics:q} 2> {log:q}"
-        f" # code {code('mine_mask_text_pairs')}"
+        " --output {output.pairs:q} --statistics {output.statistics:q}"
+        f" --code {code('mine_shard')}{end_of('mine_mask_text_pairs')}"
 
 
 rule finetune_clip:
     input:
-        clip=made_by("clip", "finetuned_clip"),
-        pairs=made_by("pairs", "finetuned_clip"),
+        clip=made_by("clip"),
+        pairs=made_by("pairs"),
         index=f"{TRAINING}/index.json",
     output:
         clip=f"{STAGES}/finetuned_clip/{{finetuned_clip}}/clip.safetensors",
@@ -175,15 +162,13 @@ rule finetune_clip:
         f"{LOGS}/finetune_clip/{{finetuned_clip}}.log",
     benchmark:
         f"{TIMINGS}/finetune_clip/{{finetuned_clip}}.tsv"
-    conda:
-        ENVIRONMENT
-    threads: training_threads("finetuned_clip")
+    threads: training_threads
     resources:
         **TRAINING_PROCESSES,
         mem_mb=32000,
         runtime=1440,
     params:
-        recipe=part_file("finetuned_clip"),
+        recipe=part_file,
         work=subpath(output.clip, parent=True),
     message:
         "Fine-tuning CLIP with masks ({wildcards.finetuned_clip})"
@@ -193,15 +178,14 @@ rule finetune_clip:
         " --devices {resources.devices:q} --nodes {resources.nodes:q} --workers {resources.workers:q}"
         " --work {params.work:q}/work --output {output.clip:q} --metrics {output.metrics:q}"
         " --run {resources.experiment:q}/finetuned_clip/{wildcards.finetuned_clip:q}"
-        f" --code {code('finetune_clip')}"
-        " 2> {log:q}"
+        f" --code {code('finetune_clip')} 2> {{log:q}}"
 
 
 rule fuse_weights:
     input:
-        clip=made_by("clip", "model"),
-        segmenter=made_by("segmenter", "model"),
-        finetuned=made_by("finetuned_clip", "model"),
+        clip=made_by("clip"),
+        segmenter=made_by("segmenter"),
+        finetuned=made_by("finetuned_clip"),
         index=index_of_model,
     output:
         f"{STAGES}/model/{{model}}/model.safetensors",
@@ -209,24 +193,19 @@ rule fuse_weights:
         f"{LOGS}/fuse_weights/{{model}}.log",
     benchmark:
         f"{TIMINGS}/fuse_weights/{{model}}.tsv"
-    conda:
-        ENVIRONMENT
     resources:
         mem_mb=16000,
         runtime=30,
     params:
-        recipe=part_file("model"),
-        index=lambda wildcards, input: (
-            ["--index", str(input.index)] if input.index else []
-        ),
+        recipe=part_file,
+        index=lambda _, input: ["--index", str(input.index)] if input.index else [],
     message:
         "Putting the model together ({wildcards.model})"
     shell:
         "python -m workflow_scripts.fuse_weights --recipe-part {params.recipe:q}"
         " --clip {input.clip:q} --segmenter {input.segmenter:q} --finetuned {input.finetuned:q}"
         " {params.index:q} --output {output:q}"
-        f" --code {code('fuse_weights')}"
-        " 2> {log:q}"
+        f" --code {code('fuse_weights')} 2> {{log:q}}"
 
 
 # The weights that come with the package, from a training: `make weights`.
@@ -240,8 +219,6 @@ rule package_clip:
         f"{LOGS}/package_clip.log",
     benchmark:
         f"{TIMINGS}/package_clip.tsv"
-    conda:
-        ENVIRONMENT
     resources:
         mem_mb=8000,
         runtime=30,

@@ -109,6 +109,7 @@ class Trainings:
         save_clip(self.clip, build_clip(architecture), {})
         self.pairs = folder / "pairs.jsonl"
         self.pairs.write_text("".join(map(as_line, self._pairs())))
+        (folder / "statistics.json").write_text("{}")
 
     def _pairs(self):
         images = BenchmarkImages(self.index, "train")

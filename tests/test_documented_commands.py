@@ -26,6 +26,8 @@ ELSEWHERE = {
     r"source \.venv/bin/activate": "the shell's own",
     r"\$EDITOR params\.yaml": "a person's editor",
     r"python -m pytest -m (cluster|long|\".*\")|python -m pytest( tests/\w+\.py)+": ".ci/run",
+    r"podman (build|save) .*|apptainer build .*|conda (env create|activate) .*":
+        "the job `container` of .github/workflows/ci.yml builds the image",
     r"squeue --me .*": "SLURM's own, on the reader's cluster",
     r"pre-commit install": "pre-commit's own; its configuration is read by test_repository.py",
     r"git (add|clone|commit|checkout|diff|push)( .*)?": "the reader's own repository",

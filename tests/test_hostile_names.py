@@ -15,16 +15,35 @@ def test_every_word_of_a_command_is_quoted():
     left = []
     for file in (ROOT / "rules").glob("*.smk"):
         for command in re.findall(r"    shell:\n((?: {8}.*\n?)+)", file.read_text()):
-            fields = re.findall(r"(?<!\{)\{([^{}]+)\}", command)
+            # In f-strings the fields that Snakemake puts in have two braces.
+            fields = re.findall(r"\{+([^{}]+)\}", command)
             assert fields, command
             # A number, a command of several words, and a hash of code.
-            known = r"threads|CURVES_OPTION|resources\.launcher|code\(.*\)|of_leaf\(.*\)"
+            known = r"threads|READ|resources\.launcher|(code|end_of)\(.*\)"
             left += [
                 (file.name, f)
                 for f in fields
                 if not f.endswith(":q") and not re.fullmatch(known, f)
             ]
     assert not left
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("a{brace}", "for wildcards; rename the folder"),
+        ("full", ".snakemake"),
+    ],
+)
+def test_a_folder_that_nothing_can_run_in_is_told_in_one_message(tmp_path, name, says):
+    project = Project(tmp_path / name)
+    if name == "full":  # nothing can be written there, as in a folder that is read only
+        (project.folder / ".snakemake").write_text("")
+    ran = project.snakemake("-n", "--cores", "1", "all")
+    assert ran.returncode != 0
+    assert says in ran.stdout
+    assert "Traceback" not in ran.stdout
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from project import BENCHMARKS, LAYERS, Project, reduced
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.evaluation.counts import load_counts
 from scan_core.inference.scan import Scan
+from scan_core.params.provenance import source_hash
 from scan_core.params.reading import read_params, validate
 from scan_core.storage.weights import load_tensors
 from scan_core.vocabulary.classes import load_class_list
@@ -217,6 +218,27 @@ def test_a_key_redoes_what_depends_on_it(made, path, value, again, kept, forgott
     assert not kept & jobs.keys()
 
 
+@pytest.mark.parametrize("forgotten", [False, True], ids=["", "forgotten"])
+def test_another_relation_of_classes_is_evaluated_and_nothing_else(made, forgotten):
+    path = made.folder / "scan_core/vocabulary/data/mini_ade_36.json"
+    memory, away = made.folder / ".snakemake/metadata", made.folder / "metadata.away"
+    text = path.read_text()
+    classes = json.loads(text)
+    classes["parents"]["sea"] = []
+    path.write_text(json.dumps(classes))
+    if forgotten:
+        memory.rename(away)
+    jobs = made.jobs("all")
+    path.write_text(text)
+    if forgotten:
+        shutil.rmtree(memory, ignore_errors=True)
+        away.rename(memory)
+    assert jobs["evaluate_shard"] == jobs["evaluate"] == 1
+    assert jobs["tables"] == 1
+    made_from_images = {"generate_miniworld", "convert_benchmark", "verify_dataset", "fuse_weights"}
+    assert not (TRAINING | made_from_images) & jobs.keys()
+
+
 def test_a_recipe_that_agrees_in_the_stages_trains_nothing(made):
     text = (made.folder / "params.yaml").read_text()
 
@@ -249,6 +271,9 @@ def test_the_release_is_complete_and_says_how_it_was_made(made, tmp_path):
     header = load_tensors(release / "model.safetensors")[1]
     assert sums[0][0] in card
     assert f"torch {header['versions']['torch']}" in card
+    stages = ("clip_weights", "train_segmenter", "mine_shard", "finetune_clip", "fuse_weights")
+    now = {stage: source_hash(f"workflow_scripts.{stage}") for stage in stages}
+    assert header["code"] == now
     metrics = json.loads((made.folder / "results/mini/metrics/mini_ade_36.json").read_text())
     assert f"{metrics['miou']:.2f}" in card
     weights = made.stage("model") / "model.safetensors"

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 
 import pytest
+import torch
 from project import MINI, Project, small
 
 
@@ -107,6 +108,16 @@ def test_the_paper_is_planned_and_says_what_to_obtain_by_hand(made):
     assert "data/paper/manual/ADE20K_2021_17_01.zip" in ran.stdout
     assert re.search(r"^download_archive +11$", ran.stdout, re.MULTILINE)
     assert re.search(r"^verify_dataset +7$", ran.stdout, re.MULTILINE)
+    assert "annotations_trainval2017.zip" in ran.stdout
+    # Captions are for mining, which published weights do without; the segmenter is trained.
+    torch.save({}, made.folder / "CS_CLIP.pt")
+    source = "recipes={vitl14_fused: {clip_finetune: {source: 'finetuned_clip:CS_CLIP.pt'}}}"
+    config = ("--config", "recipe=vitl14_fused", source)
+    ran = made.snakemake("-n", *config, "--", "all")
+    assert ran.returncode == 0, ran.stdout
+    assert "train_segmenter" in ran.stdout
+    assert "train2017.zip" in ran.stdout
+    assert "annotations_trainval2017.zip" not in ran.stdout
 
 
 def test_threads_of_the_miniature_world_do_not_follow_the_number_of_cores(made):
@@ -129,7 +140,7 @@ def test_an_archive_that_must_be_placed_by_hand(made):
     ran = made.snakemake(*run)
     assert ran.returncode == 0, ran.stdout
     record = json.loads((made.folder / target).read_text())
-    assert record["members"] == 3 * (3 + 8) + 1
+    assert record["members"] == 2 * (3 + 8) + 1
     assert (made.folder / "data/paper/raw/ADE20K_2021_17_01/index_ade20k.pkl").is_file()
 
 

@@ -71,7 +71,7 @@ def write_results(folder: Path, weights: tuple[float, ...], model: Path | None) 
         "settings": settings(),
         "manifest": str(manifest),
         "trainings": trainings,
-        "grids": [{"table": str(table), "figure": str(figure), "every_seed": True}],
+        "grids": [{"table": str(table), "figure": str(figure)}],
         "report": _report(results, model) if model else None,
     }
     path = folder / "runs.json"
@@ -92,17 +92,13 @@ def _training(folder: Path, stage: str, seed: int) -> dict:
     timing = folder / f"results/mini/timings/{stage}/{variant}.tsv"
     _write(timing, "s\th:m:s\tmax_rss\tmean_load\n90.5\t0:01:30\t1599.02\t144.75\n")
     return {
-        "stage": stage,
-        "variant": variant,
         "weights": str(made / "weights.safetensors"),
-        "curves": str(made / "metrics.jsonl"),
         "timing": str(timing),
-        "benchmark": None if stage == "clip" else "mini_coco_24",
     }
 
 
 def _report(results: Path, model: Path) -> dict:
-    evaluations, per_class, pictures = {}, {}, []
+    evaluations, pictures = {}, []
     for benchmark in BENCHMARKS:
         folder = results / f"eval/seed=0-0a1b2c3d/{benchmark}-4e5f6a7b"
         scores = {"combined": 0.3, "in_vocabulary": 0.2, "clip_only": 0.25, "chance": 0.01}
@@ -112,7 +108,6 @@ def _report(results: Path, model: Path) -> dict:
         _write(folder / "metrics.json", json.dumps({**about, "results": by_classifier}))
         _write(folder / "per_class.csv", "id,name,seen,iou\n0,sky,true,0.5\n1,sea,false,\n")
         evaluations[benchmark] = str(folder / "metrics.json")
-        per_class[benchmark] = str(folder / "per_class.csv")
         pictures.append(str(results / f"qualitative/{benchmark}.png"))
         _picture(Path(pictures[-1]))
     _write(results / "tables/main.md", "# Mean IoU\n")
@@ -125,7 +120,6 @@ def _report(results: Path, model: Path) -> dict:
         "weights": str(model),
         "evaluations": evaluations,
         "predictions": {"catseg": {BENCHMARKS[0]: str(given)}},
-        "per_class": per_class,
         "artifacts": {"pictures": pictures, "tables": [str(results / "tables")]},
     }
 

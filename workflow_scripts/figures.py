@@ -10,7 +10,7 @@ def figures(
     output_folder: Path,
     ablation: list[Path] = [],  # noqa: B006
     given: list[Path] = [],  # noqa: B006
-    curves: dict[str, Path] = {},  # noqa: B006
+    curves: list[Path] = [],  # noqa: B006
     diagnosis: list[Path] = [],  # noqa: B006
 ) -> None:
     """Draw the figures of a recipe, each as PNG, PDF and SVG.
@@ -23,7 +23,8 @@ def figures(
         given: metrics.json of predictions of other models, with per_class.csv beside it:
             per_class_BENCHMARK_METHOD.
         diagnosis: diagnosis.json of each benchmark: ladder_BENCHMARK and calibration_BENCHMARK.
-        curves: name of each training and its metrics.jsonl: curves_NAME, and its numbers as CSV.
+        curves: metrics.jsonl of each training, STAGE/VARIANT/metrics.jsonl: curves_segmenter or
+            curves_clip_finetune, and the numbers as CSV.
     """
     from scan_core.evaluation.counts import confusion_matrix, load_counts
     from scan_core.reporting import figures as draw
@@ -55,7 +56,8 @@ def figures(
     for record in map(load_diagnosis, diagnosis):
         drawn[f"ladder_{record['benchmark']}"] = ladder_figure(record)
         drawn[f"calibration_{record['benchmark']}"] = calibration_figure(record)
-    for name, path in curves.items():
+    for path in curves:
+        name = path.parts[-3].replace("finetuned_clip", "clip_finetune")
         values = read.load_curves(path)
         drawn[f"curves_{name}"] = draw.training_figure(values, name)
         table = values.to_csv(float_format="%.6g", lineterminator="\n")

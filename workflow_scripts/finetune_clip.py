@@ -5,7 +5,7 @@ from pathlib import Path
 from scan_core.params.command_line import run as run_command
 from scan_core.params.provenance import provenance
 from scan_core.params.recipe_part import read_part
-from scan_core.storage.files import write_text
+from scan_core.storage.files import read_json, write_text
 from scan_core.tracking.live import live_run
 
 
@@ -28,7 +28,7 @@ def finetune_clip(
     Args:
         recipe_part: JSON file of the fine-tuning stage.
         clip: weights from clip_weights.
-        pairs: file from mine_mask_text_pairs.
+        pairs: file from mine_mask_text_pairs, with its statistics.json beside it.
         index: of the training benchmark.
         output: .safetensors file to write.
         metrics: record of the training to write.
@@ -50,7 +50,8 @@ def finetune_clip(
         )
     if is_first:
         write_text(metrics, record.read_text(encoding="utf-8"))
-        made_by = provenance("finetune_clip", code, part.model_dump())
+        mined = read_json(pairs.with_name("statistics.json"), "merge the shards again")
+        made_by = provenance("finetune_clip", code, part.model_dump(), mined)
         save_clip(output, scan.network.clip, {"clip": part.clip.model_dump(), **made_by})
         finish(work)
 

@@ -1,38 +1,40 @@
 """Say what a recipe takes before it is run: jobs, steps, GPU hours, disk, and what to fetch."""
 
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+from tyro.conf import Positional
+
 from scan_core.errors import InputError
 from scan_core.params.command_line import run
 from scan_core.params.plan import gpus_of, plan
-from scan_core.params.reading import SNAPSHOT_VARIABLE, read_params, validate
+from scan_core.params.reading import read_params, validate
 
 
 def print_plan(
-    params: Path, snakefile: Path = Path("Snakefile"), profile: Path = Path("slurm/profile.yaml")
+    recipe: Positional[str | None] = None, profile: Path = Path("slurm/profile.yaml")
 ) -> None:
     """Say what a recipe takes before it is run: jobs, steps, GPU hours, disk, and what to fetch.
 
     Args:
-        params: JSON file of the whole of params.yaml.
-        snakefile: of the workflow.
+        recipe: of params.yaml; without it, the one that params.yaml runs.
         profile: for SLURM; it names the GPUs.
     """
-    print(plan(validate(read_params(params)), gpus_of(profile), _jobs(params, snakefile)))
+    file = Path("params.yaml")
+    params = read_params(file)
+    chosen = {**params, "recipe": recipe} if recipe else params
+    print(plan(validate(chosen, str(file)), gpus_of(profile), _jobs(chosen["recipe"])))
 
 
-def _jobs(params: Path, snakefile: Path) -> dict[str, tuple[int, int]]:
+def _jobs(recipe: str) -> dict[str, tuple[int, int]]:
     """Rule -> its jobs in `all`, altogether and left to do, by two dry runs of Snakemake."""
     counts = []
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "rules", "--cores", "1"]
     for option in (["--forceall"], []):
         ran = subprocess.run(
-            [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "rules", *option,
-             "--cores", "1", "--snakefile", str(snakefile), "all"],
-            env={**os.environ, SNAPSHOT_VARIABLE: str(params.absolute())},
+            [*command, *option, "--config", f"recipe={recipe}", "--", "all"],
             capture_output=True, text=True,
         )  # fmt: skip
         if ran.returncode:

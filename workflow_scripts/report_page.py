@@ -12,7 +12,6 @@ def report_page(
     pictures: list[Path],
     sheets: list[Path],
     recipe_file: Path,
-    architecture: str,
     figures: Path,
     output: Path,
     ablation: list[Path] = [],  # noqa: B006
@@ -27,7 +26,6 @@ def report_page(
         pictures: BENCHMARK.png, panels of predictions.
         sheets: samples of the data of each benchmark.
         recipe_file: the recipe, as the workflow freezes it.
-        architecture: of its CLIP, such as ViT-L-14.
         figures: folder of PNG files.
         output: HTML to write.
         ablation: CSV of each grid.
@@ -45,10 +43,11 @@ def report_page(
 
     document, _ = load_frozen(recipe_file)
     recipe = document["recipes"][document["recipe"]]
+    architecture = recipe["clip"]["architecture"]
     page = report_page(
         load_evaluations(evaluation, given),
         [load_grid(path) for path in ablation],
-        architecture,
+        "small" if isinstance(architecture, dict) else architecture,
         json.dumps(recipe, indent=1, ensure_ascii=False),
         figures,
         pictures={path.stem: path for path in pictures},

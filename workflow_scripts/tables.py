@@ -8,7 +8,6 @@ from scan_core.params.command_line import run
 def tables(
     evaluation: list[Path],
     recipe_file: Path,
-    architecture: str,
     output_folder: Path,
     metrics_folder: Path,
     ablation: list[Path] = [],  # noqa: B006
@@ -20,8 +19,6 @@ def tables(
         evaluation: metrics.json of each benchmark, all of one model.
         recipe_file: the recipe, as the workflow freezes it; recipe.json beside the tables repeats
             it.
-        architecture: of its CLIP: ViT-B-16 and ViT-L-14 are compared with the paper; `small` for a
-            network of the recipe's own.
         output_folder: for the tables.
         metrics_folder: for a JSON file of each benchmark's metrics, which `dvc metrics show` lists.
         ablation: CSV of each grid.
@@ -37,6 +34,8 @@ def tables(
     from scan_core.storage.files import write_text
 
     recipe, text = load_frozen(recipe_file)
+    architecture = recipe["recipes"][recipe["recipe"]]["clip"]["architecture"]
+    own = isinstance(architecture, dict)
     note = f"{imported_note(evaluation)} {code_note(evaluation)}".strip()
     results = load_evaluations(evaluation, given)
     if (found := results["recipe"].iloc[0]) != recipe["recipe"]:
@@ -46,7 +45,7 @@ def tables(
         "details": made.detail_table(results),
         "claims": made.claim_table(results),
         "cuts": cut_table(load_cuts([*evaluation, *given])),
-        "published": made.published_table(results, architecture),
+        "published": made.published_table(results, "small" if own else architecture),
     }.items():
         write_text(output_folder / f"{name}.csv", table.csv())
         made.write_tables([table.with_note(note)], output_folder, name)

@@ -213,15 +213,15 @@ FORMATS = {
         folder_format(),
     )
 }
-# Archives that only one split is read from; the captions are those of images to train on.
-_OF_SPLIT = {"train2017.zip": "train", "annotations_trainval2017.zip": "train"}
+# Archives that are read only for one split, or only for the captions.
+_OF_SPLIT = {"train2017.zip": "train", "annotations_trainval2017.zip": "captions"}
 
 
 def archives_of(splits: Mapping[str, Collection[str]]) -> list[str]:
     """The archives that splits are read from.
 
     Args:
-        splits: format -> `train`, `val`, or both.
+        splits: format -> those of `train`, `val` and `captions` that are read.
     """
     return [
         archive

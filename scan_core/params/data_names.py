@@ -9,20 +9,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from scan_core.params.needed_files import RAW_FOLDERS, captions, given_predictions, raw_root
+from scan_core.params.needed_files import RAW_DATA, captions, given_predictions, raw_root
 from scan_core.params.own_files import known
 from scan_core.params.schema.recipe import Recipe
 from scan_core.storage.files import json_digest
 from scan_core.vocabulary.classes import DATA_FOLDER, load_class_list
-
-# The layout of the miniature world that each raw format is read from.
-WORLD_LAYOUTS = {
-    "coco_stuff": "coco",
-    "ade20k_150": "ade_challenge",
-    "ade20k_847": "ade_full",
-    "pascal_voc": "voc2012",
-    "pascal_context": "voc2010",
-}
 
 
 def short_hash(value: Any) -> str:
@@ -56,7 +47,8 @@ def raw_folder(recipe: Recipe, benchmark: str) -> str:
     if (own := raw_root(recipe, benchmark)) is not None:
         return str(own)
     if recipe.datasets.source == "generate":
-        layout = WORLD_LAYOUTS[recipe.datasets.benchmarks[benchmark].format]
+        layout = RAW_DATA[recipe.datasets.benchmarks[benchmark].format].layout
+        assert layout is not None, "the miniature world has no layout `folder`"
         return world_folder(recipe, layout)
     return f"{recipe.datasets.root}/raw"
 
@@ -83,7 +75,7 @@ def benchmark_folder(recipe: Recipe, benchmark: str, trains: bool | None = None)
     classes = load_class_list(one.classes)
     raw: str | None = recipe.datasets.source
     if (own := raw_root(recipe, benchmark)) is not None:
-        raw = known(str(own / RAW_FOLDERS[one.format]))
+        raw = known(str(own / RAW_DATA[one.format].folder))
     elif raw == "generate":
         raw = Path(raw_folder(recipe, benchmark)).name
     made_of = [

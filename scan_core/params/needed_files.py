@@ -2,20 +2,28 @@
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from scan_core.errors import InputError
 from scan_core.params.schema.recipe import Recipe
 from scan_core.params.weights_files import weights_problems
 from scan_core.vocabulary.classes import ClassList, load_class_list
 
-# Where each raw format lies below the raw root.
-RAW_FOLDERS = {
-    "coco_stuff": "coco",
-    "ade20k_150": "ADEChallengeData2016",
-    "ade20k_847": "ADE20K_2021_17_01",
-    "pascal_voc": "VOCdevkit/VOC2012",
-    "pascal_context": "VOCdevkit/VOC2010",
-    "folder": "images",
+
+class RawData(NamedTuple):
+    """Where a raw format lies below the raw root, and the miniature world's layout of it."""
+
+    folder: str
+    layout: str | None
+
+
+RAW_DATA = {
+    "coco_stuff": RawData("coco", "coco"),
+    "ade20k_150": RawData("ADEChallengeData2016", "ade_challenge"),
+    "ade20k_847": RawData("ADE20K_2021_17_01", "ade_full"),
+    "pascal_voc": RawData("VOCdevkit/VOC2012", "voc2012"),
+    "pascal_context": RawData("VOCdevkit/VOC2010", "voc2010"),
+    "folder": RawData("images", None),
 }
 # In place of a file of captions: the names of the classes in each image.
 CLASS_NAMES = "classes"
@@ -99,7 +107,7 @@ def _missing(recipe: Recipe, trained: Collection[str]) -> Iterator[str]:
         root = raw_root(recipe, name)
         if root is None:
             continue
-        folder = root / RAW_FOLDERS[benchmark.format]
+        folder = root / RAW_DATA[benchmark.format].folder
         if not folder.is_dir():
             key = "source" if benchmark.raw is None else f"benchmarks.{name}.raw"
             yield (

@@ -187,7 +187,7 @@ def _work(
     if tuned:
         yield "finetune_clip", len(tuned), f"about {tuning_steps:,} steps", tflop
 
-    images, passes, tflop = 0, 0, {}
+    images, passes, tflop, queries = 0, 0, {}, recipe.segmenter.mask_decoder.queries
     for (_, benchmark), settings in evaluated.items():
         count = recipe.datasets.benchmarks[benchmark].images["val"] or 0
         crops = {
@@ -198,13 +198,27 @@ def _work(
             for one in settings
         }
         images, passes = images + count, passes + count * len(crops)
-        for precision in [_of_the_rest(one) for one, _ in {crop[:2] for crop in crops}]:
-            tflop[precision] = tflop.get(precision, 0) + count * flops.proposals
+        for precision, _ in {crop[:2] for crop in crops}:
+            _add(tflop, _of_the_rest(precision), count * flops.proposals)
         for precision, *_ in crops:
-            of_crops = count * recipe.segmenter.mask_decoder.queries * flops.crop
-            tflop[precision] = tflop.get(precision, 0) + of_crops
+            _add(tflop, precision, count * queries * flops.crop)
     amount = f"{images:,} images, CLIP {passes / max(1, images):.1f} times each"
     yield "evaluate_shard", len(_distinct(cells, "model")), amount, tflop
+
+    if recipe.diagnosis.enabled:
+        images, tflop = 0, {}
+        for benchmark, one in settings_table(recipe).benchmarks.items():
+            all_images = recipe.datasets.benchmarks[benchmark].images["val"] or 0
+            count = min(recipe.diagnosis.images or all_images, all_images)
+            images += count
+            _add(tflop, _of_the_rest(one.precision), count * flops.proposals)
+            # The proposals; true segments, far fewer than queries, come on top.
+            _add(tflop, one.precision, count * queries * flops.crop)
+        yield "diagnose", 1, f"{images:,} images", tflop
+
+
+def _add(tflop: dict[str, float], precision: str, amount: float) -> None:
+    tflop[precision] = tflop.get(precision, 0) + amount
 
 
 def _of_the_rest(precision: str) -> str:

@@ -30,26 +30,25 @@ _DESCRIPTIONS = {
 
 
 class Training(BaseModel):
-    """Files of a training; `benchmark` is the one whose training split was used."""
+    """Files of a training: its weights, `<stage>/<variant>/...` with the curves beside them."""
 
-    stage: str
-    variant: str
     weights: Path
-    curves: Path
     timing: Path
-    benchmark: str | None
+
+    @property
+    def curves(self) -> Path:
+        return self.weights.with_name("metrics.jsonl")
 
 
 class Grid(BaseModel):
-    """Files of a grid."""
+    """Files of a grid; the table of every seed lies in a folder of that name."""
 
     table: Path
     figure: Path
-    every_seed: bool
 
 
 class Report(BaseModel):
-    """Files of the recipe's own evaluation: `metrics.json` and CSV of classes by benchmark.
+    """Files of the recipe's own evaluation: `metrics.json` by benchmark, `per_class.csv` beside it.
 
     `predictions` of other models are `metrics.json` by method and benchmark, `artifacts` files or
     folders by their folder in MLflow.
@@ -58,7 +57,6 @@ class Report(BaseModel):
     variant: str
     weights: Path
     evaluations: dict[str, Path]
-    per_class: dict[str, Path]
     predictions: dict[str, dict[str, Path]]
     artifacts: dict[str, list[Path]]
     diagnoses: dict[str, Path] = {}  # diagnosis.json by benchmark
@@ -163,7 +161,7 @@ def runs_of(results: Results) -> list[Run]:
         InputError: a file is missing or damaged.
     """
     # CLIP's weights may be downloaded: then there are no curves.
-    runs = [_training(files) for files in results.trainings if files.curves.stat().st_size]
+    runs = [_training(files, results) for files in results.trainings if files.curves.stat().st_size]
     if report := results.report:
         runs += [_model(report, results), _evaluation(report, results)]
         for method, paths in report.predictions.items():
@@ -187,16 +185,17 @@ def flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return found
 
 
-def _training(files: Training) -> Run:
+def _training(files: Training, results: Results) -> Run:
+    stage, variant = files.weights.parts[-3:-1]
     header = _header(files.weights)
     rows = [json.loads(line) for line in read_text(files.curves).splitlines()]
     measured, ended = _measured(files.timing)
     part, tags = header.get("recipe_part", {}), _origin_tags(header)
     return replace(
-        training_run(files.stage, files.variant, part, tags),
+        training_run(stage, variant, part, tags),
         metrics=measured,
         curves={(n, row["step"]): v for row in rows for n, v in row.items() if n != "step"},
-        data={files.benchmark: "train"} if files.benchmark else {},
+        data={} if stage == "clip" else {results.settings["datasets"]["train"]: "train"},
         ended=ended,
         seconds=measured.get("system/job/seconds", 0.0),
     )
@@ -224,7 +223,10 @@ def _evaluation(report: Report, results: Results) -> Run:
         {"variant": report.variant, "seed": str(results.settings["seed"])},
         flat(results.settings),
         metrics | times | _diagnosed(report.diagnoses),
-        tables={f"per_class/{name}.json": path for name, path in report.per_class.items()},
+        tables={
+            f"per_class/{name}.json": path.with_name("per_class.csv")
+            for name, path in report.evaluations.items()
+        },
         artifacts=report.artifacts,
         documents={"recipe.json": results.settings},
         model_of=f"model/{report.variant}",
@@ -240,8 +242,9 @@ def _grid(files: Grid, results: Results) -> Run:
     rows[list(METRICS)] = rows[list(METRICS)].replace("", "nan").astype(float)
     keys = [str(name) for name in rows if "." in str(name)]  # paths of the recipe
     grid = rows["grid"].iloc[0]
-    key = f"every_seed/{grid}" if files.every_seed else f"grid/{grid}"
-    tags = {"grid": f"{grid}, every seed" if files.every_seed else grid}
+    every_seed = files.table.parent.name == "every_seed"
+    key = f"every_seed/{grid}" if every_seed else f"grid/{grid}"
+    tags = {"grid": f"{grid}, every seed" if every_seed else grid}
     children = []
     for group, of_cell in rows.groupby([*keys, "seed"], sort=False):
         *values, seed = map(str, group)
