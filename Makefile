@@ -15,7 +15,7 @@ PARITY = tests/test_parity_inference.py tests/test_parity_training.py
 # Rules call `python`: let it be the one of .venv, whatever shell this is typed in.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo weights report test test-slow test-again test-cluster test-long lint docs lock clean prune
+.PHONY: demo cpu weights report test test-slow test-again test-cluster test-long lint docs lock clean prune
 
 demo: .venv/installed  ## the whole pipeline on the miniature world
 	@started=$$(date +%s); \
@@ -33,6 +33,13 @@ demo: .venv/installed  ## the whole pipeline on the miniature world
 	@echo "  data/mini/benchmarks/*/sheet.png      the benchmarks, as pictures"
 	@echo "  mlflow ui                             every run and curve, ablations beside each other"
 	@echo "  params.yaml                           what to change"
+
+cpu:  ## .venv with PyTorch's CPU build, from PyTorch's own index; before the other targets
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement envs/uv.lock
+	$(BIN)/uv pip install --python $(BIN)/python --torch-backend cpu --no-verify-hashes \
+		--constraint envs/requirements.lock --requirement pyproject.toml $(addprefix --extra ,$(RUNTIME))
+	touch .venv/installed
 
 weights: .venv/installed  ## train the small CLIP that comes with the package again
 	snakemake --profile local --config recipe=mini 'recipes={mini: {clip: {source: train}}}' -- packaged_weights

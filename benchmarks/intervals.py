@@ -4,7 +4,8 @@
 
 Counts of random label maps, as sparse as real ones: the seconds to count an image, the size of a
 setting's counts, and the seconds for 30 settings of each of the paper's benchmarks with 1,000
-resamples, two benchmarks at a time.
+resamples and for the cuts of the whole model, two benchmarks at a time. What a diagnosis takes of a
+run's time, Snakemake's benchmark files say: `python -m workflow_scripts.stage_times`.
 """
 
 import tempfile
@@ -18,6 +19,7 @@ import torch
 
 from scan_core.evaluation.confusion import count_pixels
 from scan_core.evaluation.counts import ImageCounts, image_counts, save_counts
+from scan_core.evaluation.cuts import BANDS, bands, cuts
 from scan_core.evaluation.intervals import RESAMPLES, intervals, resampled
 from scan_core.params.command_line import run
 from scan_core.vocabulary.classes import load_class_list
@@ -53,35 +55,42 @@ def intervals_of(name: str) -> tuple[str, float, float]:
     classes = load_class_list(name)
     classes = replace(classes, seen=tuple(n % 2 == 0 for n in range(len(classes))))
     counts = random_counts(BENCHMARKS[name], len(classes), 0)
+    of_bands = dict.fromkeys(BANDS, counts)
     with tempfile.TemporaryDirectory() as folder:
-        save_counts(Path(folder) / "counts.npz", {"one": counts})
+        save_counts(Path(folder) / "counts.npz", {"one": counts, **of_bands})
         size = (Path(folder) / "counts.npz").stat().st_size / 1e6
     start = time.perf_counter()
     for _ in range(SETTINGS):
         intervals(resampled(counts, classes).metrics())
+    cuts(counts, of_bands, classes)
     return name, time.perf_counter() - start, size
 
 
-def seconds_to_count(classes: int, sparse: bool, repeats: int = 50) -> float:
-    """The seconds to count an image of 640 x 853 pixels under one setting, and to keep it."""
+def seconds_to_count(classes: int, sparse: bool, by_band: bool, repeats: int = 50) -> float:
+    """The seconds to count an image of 640 x 853 pixels, to keep its counts, and those of bands."""
     present = torch.randint(classes, (8,), dtype=torch.int32)
     maps = present[torch.randint(8, (2, 640, 853))]
     start = time.perf_counter()
     for _ in range(repeats):
-        counts = count_pixels(maps[0], maps[1], classes).flatten()
-        if sparse:
-            counts[counts.nonzero()[:, 0]].numpy()
+        found = bands(maps[1].numpy()) if by_band else {}
+        selected = [[torch.from_numpy(m.numpy()[band]) for m in maps] for band in found.values()]
+        for first, second in [[maps[0], maps[1]], *selected]:
+            counts = count_pixels(first, second, classes).flatten()
+            if sparse:
+                counts[counts.nonzero()[:, 0]].numpy()
     return (time.perf_counter() - start) / repeats
 
 
 def main() -> None:
     """Measure what counting an image costs, and intervals for the paper's benchmarks."""
     for name in ("ade20k_847", "voc_20"):
-        whole, sparse = (
-            1000 * seconds_to_count(len(load_class_list(name)), s) for s in (False, True)
+        whole, sparse, banded = (
+            1000 * seconds_to_count(len(load_class_list(name)), *ways)
+            for ways in ((False, False), (True, False), (True, True))
         )
         print(
-            f"{name}: {whole:.1f} ms to count an image, {sparse - whole:.1f} ms to keep its counts"
+            f"{name}: {whole:.1f} ms to count an image, {sparse - whole:.1f} ms to keep its "
+            f"counts, {banded - sparse:.1f} ms for the whole model's by distance from a boundary"
         )
     start = time.perf_counter()
     with ProcessPoolExecutor(2) as pool:

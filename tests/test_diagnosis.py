@@ -2,12 +2,14 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from scipy.sparse import csr_array
 from small_models import NAMES, SETTINGS, picture_of, tiny_scan
+from torch.nn import functional as F
 
 from scan_core.errors import InputError
 from scan_core.evaluation import diagnosis as module
@@ -224,13 +226,59 @@ def test_parts_that_are_joined_are_the_whole_and_are_kept(tmp_path, whole, monke
     assert len(asked) == 3, "what was kept is not done again"
 
 
-def test_the_truth_as_the_masks_leaves_recognition_alone():
-    """A model whose proposals are the true segments loses nothing by masks."""
-    masks = torch.stack([TRUTH == 0, TRUTH == 2]).float()
-    found = match(masks, PRESENT[:, None, None] == TRUTH, PRESENT)
-    scores = torch.tensor([[0.2, 0.7, 0.1], [0.3, 0.4, 0.3]])
-    (perfect,) = class_maps(masks, [right_scores(scores, found.right)], (2, 4))
-    assert (perfect == TRUTH)[TRUTH >= 0].all()
+PROPOSALS = {"combined": [3, 2, 2, 3], "in_vocabulary": [0, 2, 2, 3], "clip_only": [3, 2, 2, 3]}
+SEGMENTS = {"combined": [0, 1, 3], "in_vocabulary": [0, 0, 0], "clip_only": [0, 1, 2]}
+
+
+class Known:
+    """A model of four exact proposals but one, whose classes are known for each classifier.
+
+    The truth is a row of six pixels, [0, 1, 2, 0, 0, 1]; of four classes, 3 is not in the image.
+    """
+
+    image_encoder = SimpleNamespace(with_segments=lambda first, resized, segments, *_: segments)
+
+    def embed(self, names, prompts):
+        return torch.zeros(5, 2)
+
+    def resize(self, *_):
+        return torch.zeros(3, 1, 6)
+
+    def encode(self, images, settings):
+        areas = torch.tensor([[0], [1], [2], [3]]) == torch.tensor([0, 1, 2, 3, 3, 3])
+        view = SimpleNamespace(image_features=SimpleNamespace(embeddings=torch.zeros(4, 2)))
+        views = SimpleNamespace(views=[view], first=None, masks=lambda _: areas[:, None].float())
+        return [views]
+
+    def score(self, seen, text, settings):
+        name = {0.0: "in_vocabulary", 1.0: "clip_only"}.get(settings.clip_weight, "combined")
+        segments = isinstance(seen.views[0].image_features, torch.Tensor)
+        chosen = torch.tensor((SEGMENTS if segments else PROPOSALS)[name])
+        # Class 0 comes second everywhere.
+        scores = 0.5 * F.one_hot(chosen, 4)
+        return scores.index_add(1, torch.tensor([0]), torch.full((len(chosen), 1), 0.2))
+
+
+def test_every_oracle_has_the_value_that_it_must_have():
+    images = SimpleNamespace(
+        image=lambda _: np.zeros((1, 6, 3), np.uint8),
+        label=lambda _: np.array([[0, 1, 2, 0, 0, 1]], np.int32),
+    )
+    classes = replace(
+        CLASSES, names=CLASSES.names[:4], raw_ids=CLASSES.raw_ids[:4], seen=CLASSES.seen[:4]
+    )
+    found = diagnose(Known(), images, classes, SETTINGS, [0])
+    right = {name: 6 * metrics_of(found[name], classes)["pacc"] for name in [*LADDER, *TRUE_MASKS]}
+    expected = {
+        "as_it_is": 1,  # the third proposal
+        "better_classifier": 2,  # the in-vocabulary classifier knows the first one
+        "present_classes": 4,  # without class 3 the last one is of class 0
+        "right_classes": 5,  # its third pixel is of another class
+        "true_masks.combined": 5,
+        "true_masks.in_vocabulary": 3,
+        "true_masks.clip_only": 6,
+    }
+    assert right == pytest.approx(expected)
 
 
 def test_confidences_are_counted():

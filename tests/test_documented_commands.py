@@ -51,6 +51,7 @@ HELP = (
     r"dvc (exp apply|exp show|metrics show|repro --no-run-cache).*"
     r"|dvc remote (add --default|modify) storage (s3|endpointurl).*"
     r"|mlflow (server|gc|models serve).*"
+    r"|pip download.*"
 )
 
 _ALL = [(page.name, command) for page in PAGES for command in commands(page) + mentioned(page)]

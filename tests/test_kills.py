@@ -146,7 +146,8 @@ def test_looking_harms_nobody(tmp_path):
     os.kill(job, signal.SIGSTOP)
     try:
         before = project.state()
-        for looking in (["--list-rules"], ["--lint"], ["--summary", "all"], ["-n", "all"]):
+        page = ["--report", ".snakemake/report.html", "all"]
+        for looking in (["--list-rules"], ["--lint"], ["--summary", "all"], ["-n", "all"], page):
             project.snakemake("--cores", "1", *looking)
         assert project.state() == before
         assert list((tmp_path / ".snakemake/locks").iterdir())

@@ -113,6 +113,16 @@ def test_the_release_predicts_what_was_evaluated(made, tmp_path):
     assert np.array_equal(shown.class_map, evaluated)
 
 
+def test_the_notebook_of_the_documentation_runs(made):
+    cells = json.loads((made.folder / "docs/first_steps.ipynb").read_text())["cells"]
+    program = "\n\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=made.folder, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "mini_ade_36, 8 images, %" in ran.stdout
+
+
 def test_shards_add_up_to_every_pixel(made):
     for benchmark in BENCHMARKS:
         folder = made.evaluation(benchmark)

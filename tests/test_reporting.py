@@ -35,6 +35,7 @@ from scan_core.reporting.grids import (
     grid_values,
     load_grid,
 )
+from scan_core.reporting.published import load_published, published_table, scored_table
 from scan_core.reporting.report import finding, report_page
 from scan_core.reporting.results import load_curves, load_evaluations, load_per_class
 from scan_core.reporting.tables import (
@@ -42,10 +43,7 @@ from scan_core.reporting.tables import (
     benchmark_metrics,
     claim_table,
     detail_table,
-    load_published,
     main_table,
-    published_table,
-    scored_table,
 )
 from scan_core.vocabulary.classes import load_class_list
 

@@ -30,6 +30,7 @@ def tables(
     from scan_core.reporting import grids
     from scan_core.reporting import tables as made
     from scan_core.reporting.diagnosis import cut_table, load_cuts
+    from scan_core.reporting.published import published_table
     from scan_core.reporting.results import load_evaluations
     from scan_core.storage.files import write_text
 
@@ -45,7 +46,7 @@ def tables(
         "details": made.detail_table(results),
         "claims": made.claim_table(results),
         "cuts": cut_table(load_cuts([*evaluation, *given])),
-        "published": made.published_table(results, "small" if own else architecture),
+        "published": published_table(results, "small" if own else architecture),
     }.items():
         write_text(output_folder / f"{name}.csv", table.csv())
         made.write_tables([table.with_note(note)], output_folder, name)

@@ -9,8 +9,8 @@ from scan_core.evaluation.results import write_scores
 from scan_core.params.command_line import run
 from scan_core.params.metric_names import METRICS
 from scan_core.reporting.diagnosis import cut_table, load_cuts
+from scan_core.reporting.published import scored_table
 from scan_core.reporting.results import load_evaluations
-from scan_core.reporting.tables import scored_table
 from scan_core.storage.files import read_json, write_text
 from scan_core.vocabulary.classes import builtin_class_lists, load_class_list
 

@@ -214,8 +214,9 @@ def evaluate(
         found = {label: as_evaluated(one, classes) for label, one in maps.items()}
         compared = {label: (class_map, truth) for label, class_map in found.items()}
         for band, inside in of_bands.items():
-            pixels = torch.from_numpy(inside).to(found[whole].device)
-            compared[f"{whole}.{band}"] = (found[whole][pixels], truth[inside])
+            # NumPy selects several times faster than PyTorch does on a CPU.
+            pairs = (torch.from_numpy(one.cpu().numpy()[inside]) for one in (found[whole], truth))
+            compared[f"{whole}.{band}"] = next(pairs), next(pairs)
         for label, (class_map, labels) in compared.items():
             counts = count_pixels(class_map, labels, len(classes)).flatten()
             cells = counts.nonzero()[:, 0]

@@ -123,24 +123,24 @@ def cut_table(cuts: pd.DataFrame) -> Table:
 
 @styled
 def cut_figure(cuts: pd.DataFrame, benchmark: str) -> Figure:
-    """For each cut a bar of all wrong pixels, divided into its parts."""
+    """A bar for each part, as long as it loses pixels; the bars of a cut add up to one number."""
     of = cuts[(cuts["benchmark"] == benchmark) & (cuts["recipe"] == cuts["recipe"].iloc[0])]
-    names = [cut for cut in _CUTS if cut in set(of["cut"])]
-    figure, (axis,) = new_figure(9.5, 0.95 * len(names) + 1.0)
-    for place, cut in enumerate(names):
-        left = 0.0
-        for number, part in enumerate(of[of["cut"] == cut].to_dict("records")):
-            width = 100 * (part["lost"] or 0)
-            axis.barh(place, width, 0.5, left, color=PALETTE[number % 6], edgecolor="white")
-            label = f"{_PARTS[cut, part['part']].partition(',')[0]} {width:.1f}"
-            # Narrow parts are named in turn below and above the bar, wide ones on it.
-            axis.text(
-                left + width / 2, place + (0.33 if number % 2 else -0.33), label,
-                ha="center", va="top" if number % 2 else "bottom", fontsize=7.5,
-            )  # fmt: skip
-            left += width
-    axis.set_yticks(range(len(names)), [_CUTS[cut] for cut in names])
-    axis.set(ylim=(len(names) - 0.3, -0.7), xlabel="wrong pixels, % of those with ground truth")
+    names = list(of["cut"].unique())
+    places = np.arange(len(of)) + 1.2 * of["cut"].map(names.index).to_numpy()
+    lost, low, high = (100 * of[f"lost{end}"].astype(float) for end in ("", "_low", "_high"))
+    figure, (axis,) = new_figure(7.5, 0.27 * (places[-1] + 2) + 0.9)
+    axis.barh(places, lost, 0.75, color=[PALETTE[names.index(cut)] for cut in of["cut"]])
+    axis.hlines(places, low, high, color="black", linewidth=1)
+    for place, value, end in zip(places, lost, np.maximum(lost, high), strict=True):
+        axis.text(end, place, f" {rounded(value, 1)}", ha="left", va="center", fontsize=9)
+    for cut in names:
+        words = f"{_CUTS[cut]}: {lost[of['cut'] == cut].sum():.1f} in all"
+        first = places[(of["cut"] == cut).to_numpy()][0]
+        axis.text(0, first - 0.55, words, va="bottom", fontsize=9, fontweight="bold")
+    labels = [_PARTS[part] for part in zip(of["cut"], of["part"], strict=True)]
+    axis.set_yticks(places, labels, fontsize=9)
+    axis.set(ylim=(places[-1] + 0.6, -1.6), xlabel="wrong pixels, % of those with ground truth")
+    axis.grid(axis="x")
     figure.suptitle(f"{benchmark}: which pixels are wrong")
     return figure
 
@@ -222,7 +222,9 @@ def calibration_figure(record: Mapping[str, Any]) -> Figure:
         axis.set_yticks(np.linspace(0, 1, 6))
         axis.set_aspect("equal")
         axis.grid()
-        if axis.collections:
+        if not axis.collections:
+            axis.text(0.5, 0.6, "there are none", ha="center")
+        else:
             legend = axis.legend(fontsize=6.5, loc="upper left", handletextpad=0.2)
             for handle in legend.legend_handles:
                 if isinstance(handle, PathCollection):
@@ -248,9 +250,9 @@ def tuned_table(record: Mapping[str, Any]) -> Table:
         "Calibrated on the training images",
         pd.DataFrame(cells),
         words=1,
-        note=f"In %, of {found[0]['images']} images of the benchmark's train split; "
-        "ECE of the pixels. logit_scale is the inverse temperature of both classifiers, "
-        "clip_weight CLIP's share in their combination.",
+        note=f"Temperature and weight that are best on {found[0]['images']} images of the train "
+        "split. In %; ECE of the pixels. `logit_scale` is the inverse temperature of both "
+        "classifiers, `clip_weight` CLIP's share in their combination.",
     )
 
 

@@ -18,6 +18,7 @@ from scipy.ndimage import label as connected_regions
 from scan_core.datasets.index import load_index
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
+from scan_core.evaluation.confusion import mean_iou
 from scan_core.params.classifiers import CLASSIFIERS
 from scan_core.storage.files import atomic_path
 from scan_core.storage.images import read_label
@@ -137,10 +138,11 @@ def draw_overlay(
     picture = draw_label_map(fitted(image), labels, names, colors)
     ids, areas = np.unique(class_map, return_counts=True)
     order = np.argsort(-areas, kind="stable")[:_MOST]
-    texts = written(names)
+    texts, parts = written(names), areas[order] / class_map.size
+    shares = [f"{100 * part:.0f} %" if part >= 0.01 else "< 1 %" for part in parts]
     entries = {
-        f"{texts[c]}   {_percent(area / class_map.size)}, score {scores[c]:.2f}": colors[c]
-        for c, area in zip(ids[order].tolist(), areas[order], strict=True)
+        f"{texts[c]}   {share}, score {scores[c]:.2f}": colors[c]
+        for c, share in zip(ids[order].tolist(), shares, strict=True)
     }
     more = f"and {len(ids) - len(order)} smaller ones" if len(ids) > len(order) else ""
     legend = _legend(entries, max(picture.width, 360) - 2 * _GAP, more)
@@ -265,14 +267,10 @@ def _panel_row(
 def _miou(truth: NDArray[np.int32], predicted: NDArray[np.int32]) -> float:
     """Mean IoU over the classes of an image's ground truth."""
     counted = truth >= 0
-    truth, predicted = truth[counted], predicted[counted]
-    number = int(max(truth.max(initial=0), predicted.max(initial=0))) + 1
-    hits, true, given = (
-        np.bincount(values, minlength=number)
-        for values in (truth[truth == predicted], truth, predicted)
-    )
-    ious = (hits / np.maximum(true + given - hits, 1))[true > 0]
-    return float(ious.mean()) if len(ious) else 0.0
+    side = int(max(truth.max(initial=0), predicted.max(initial=0))) + 2  # the last one is nothing
+    cells = predicted[counted] * side + truth[counted]
+    counts = np.bincount(cells, minlength=side * side).reshape(side, side)
+    return mean_iou(counts) if counted.any() else 0.0
 
 
 def _predicted(
@@ -300,10 +298,6 @@ def _predicted(
 def _evenly(numbers: Sequence[int], most: int) -> list[int]:
     places = np.linspace(0, len(numbers) - 1, min(most, len(numbers))).round()
     return [numbers[int(place)] for place in places]
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %" if share >= 0.01 else "< 1 %"
 
 
 def _resized(image: NDArray[np.uint8], longest: int) -> Image.Image:
@@ -387,23 +381,20 @@ def _text(text: str, size: int, width: int = 0) -> Image.Image:
     return line
 
 
-def _beside(pictures: Sequence[Image.Image], gap: int = _GAP) -> Image.Image:
-    width = sum(picture.width for picture in pictures) + gap * (len(pictures) - 1)
-    row = Image.new("RGB", (width, max(picture.height for picture in pictures)), _PAPER)
-    x = 0
+def _beside(pictures: Sequence[Image.Image], gap: int = _GAP, below: bool = False) -> Image.Image:
+    """Pictures in a row, or one below the other."""
+    axis, sizes = int(below), np.array([picture.size for picture in pictures])
+    size = sizes.max(axis=0)
+    size[axis] = sizes[:, axis].sum() + gap * (len(pictures) - 1)
+    joined, place = Image.new("RGB", (int(size[0]), int(size[1])), _PAPER), [0, 0]
     for picture in pictures:
-        row.paste(picture, (x, 0))
-        x += picture.width + gap
-    return row
+        joined.paste(picture, (place[0], place[1]))
+        place[axis] += picture.size[axis] + gap
+    return joined
 
 
 def _stacked(pictures: Sequence[Image.Image], gap: int = _GAP, frame: bool = False) -> Image.Image:
-    height = sum(picture.height for picture in pictures) + gap * (len(pictures) - 1)
-    column = Image.new("RGB", (max(picture.width for picture in pictures), height), _PAPER)
-    y = 0
-    for picture in pictures:
-        column.paste(picture, (0, y))
-        y += picture.height + gap
+    column = _beside(pictures, gap, below=True)
     return ImageOps.expand(column, _GAP, _PAPER) if frame else column
 
 

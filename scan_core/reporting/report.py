@@ -28,13 +28,13 @@ from scan_core.reporting.diagnosis import (
 )
 from scan_core.reporting.figures import TRAININGS
 from scan_core.reporting.grids import Grid, grid_tables
+from scan_core.reporting.published import published_table
 from scan_core.reporting.results import load_timings
 from scan_core.reporting.tables import (
     Section,
     claim_table,
     detail_table,
     main_table,
-    published_table,
     render_page,
 )
 
