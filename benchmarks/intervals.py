@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from scan_core.evaluation.confusion import count_pixels
-from scan_core.evaluation.counts import ImageCounts, image_counts, save_counts
-from scan_core.evaluation.cuts import BANDS, bands, cuts
+from scan_core.evaluation.counts import BANDS, ImageCounts, bands, image_counts, save_counts
+from scan_core.evaluation.cuts import cuts
 from scan_core.evaluation.intervals import RESAMPLES, intervals, resampled
 from scan_core.params.command_line import run
 from scan_core.vocabulary.classes import load_class_list

@@ -73,11 +73,7 @@ class TrainingStep:
         width = self.network.no_object_embedding.shape[1]
         self.text = F.normalize(torch.randn(171, width, device=device))
         self.criterion = SetCriterion(
-            self.loss.class_weight,
-            self.loss.mask_weight,
-            self.loss.dice_weight,
-            self.loss.no_object_weight,
-            self.loss.points,
+            **self.loss.model_dump(exclude={"oversample_ratio", "importance_ratio"})
         )
         self.optimizer = build_adamw(
             self.network, self.training.learning_rate, self.training.weight_decay

@@ -23,13 +23,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from scan_core.inference.image_features import CropSetting, ImageEncoder
 from scan_core.models.build import architecture_of, build_network
+from scan_core.models.contextual_shift import shifted_image_features
 from scan_core.models.crops import MaskedCrops
 from scan_core.models.preprocessing import backbone_input, resize_for_clip
 from scan_core.models.scan import ScanNetwork, class_logits
 from scan_core.params.reading import read_params, validate
 from scan_core.params.schema.recipe import ReleasedDefects
 from scan_core.training import criterion
-from scan_core.training.clip_finetune import shifted_image_features
 from scan_core.training.clip_pretrain import multi_positive_loss
 from scan_core.training.criterion import Matching, SetCriterion, Target, draw_points
 

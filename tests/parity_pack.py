@@ -12,7 +12,8 @@ import torch
 
 from scan_core.models.build import build_network
 from scan_core.models.checkpoints import load_strict
-from scan_core.models.released_names import SCAN, to_ours, to_theirs
+from scan_core.models.preprocessing import ClipInput
+from scan_core.models.released_names import SCAN, to_ours
 
 FOLDER = Path(__file__).parent / "parity"
 ARCHITECTURE = json.loads((FOLDER / "architecture.json").read_text())
@@ -36,6 +37,46 @@ _SCALED = (
     (("query_feat.weight", "query_embed.weight", "level_embed", "level_embed.weight"), 1.0),
     (("non_object_embedding",), 1.0),
 )
+
+
+def to_theirs(ours, rules):
+    """Our state dict by foreign names, the inverse of `to_ours`; what no rule knows is left out."""
+    joined = {}
+    for name, tensor in ours.items():
+        if ".attention.q_proj." in name:
+            parts = [ours[name.replace("q_proj", f"{part}_proj")] for part in "qkv"]
+            joined[name.replace("q_proj", "qkv")] = torch.cat(parts)
+        elif not re.search(r"\.attention\.[kv]_proj\.", name):
+            joined[name] = tensor
+    return to_ours(joined, [(theirs, mine) for mine, theirs in rules])[0]
+
+
+def released_constants(released, training_classes, no_object_weight):
+    """What a released SCAN checkpoint holds besides weights, whose released names are given.
+
+    Index tables of Swin's windows, the class weights of the loss, CLIP's mean and deviation.
+    """
+    constants = {}
+    for name, table in released.items():
+        if name.endswith(".relative_position_bias_table"):
+            window = (round(len(table) ** 0.5) + 1) // 2
+            index = name.replace("bias_table", "index")
+            constants[index] = relative_position_index(window)
+    weight = torch.ones(training_classes + 1)
+    weight[-1] = no_object_weight
+    constants["criterion.empty_weight"] = weight
+    constants["clip_adapter.pixel_mean"] = torch.tensor(ClipInput(0).mean).view(1, 3, 1, 1)
+    constants["clip_adapter.pixel_std"] = torch.tensor(ClipInput(0).std).view(1, 3, 1, 1)
+    return constants
+
+
+def relative_position_index(window):
+    """(window², window²) int64: the row of the bias table for every pair of tokens of a window."""
+    tokens = torch.arange(window)
+    y, x = (axis.flatten() for axis in torch.meshgrid(tokens, tokens, indexing="ij"))
+    vertical = y[:, None] - y + window - 1
+    horizontal = x[:, None] - x + window - 1
+    return vertical * (2 * window - 1) + horizontal
 
 
 def named_value(name, shape):

@@ -10,7 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from parity_pack import ARCHITECTURE, image, named_weights, released_keys, tiny_network
+from parity_pack import (
+    ARCHITECTURE,
+    image,
+    named_weights,
+    released_constants,
+    released_keys,
+    tiny_network,
+    to_theirs,
+)
 from PIL import Image
 
 from scan_core.apps import segment
@@ -27,9 +35,7 @@ from scan_core.models.released_names import (
     FINETUNED_CLIP,
     PROPOSAL_NETWORK,
     SCAN,
-    released_constants,
     to_ours,
-    to_theirs,
 )
 from scan_core.params.reading import read_params, validate
 

@@ -6,19 +6,22 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from parity_pack import ARCHITECTURE, image, named_weights, set_text_heads, tiny_network
+from parity_pack import ARCHITECTURE, image, named_weights, set_text_heads, tiny_network, to_theirs
 from torch import nn
 from torch.nn import functional as F
 
 from scan_core.models.checkpoints import load_strict
 from scan_core.models.clip import build_clip, encode_texts, encode_whole_images
-from scan_core.models.contextual_shift import background_patches, replaced_counts
+from scan_core.models.contextual_shift import (
+    background_patches,
+    replaced_counts,
+    shifted_image_features,
+)
 from scan_core.models.cpu_linear import ConvolutionalLinear
 from scan_core.models.dropout import SampleDropout
 from scan_core.models.preprocessing import ClipInput, backbone_input, normalise, resize_for_clip
-from scan_core.models.released_names import FINETUNED_CLIP, SCAN, to_ours, to_theirs
+from scan_core.models.released_names import FINETUNED_CLIP, SCAN, to_ours
 from scan_core.models.text_features import TextEncoder
-from scan_core.training.clip_finetune import shifted_image_features
 from scan_core.training.clip_pretrain import contrastive_loss
 from scan_core.training.criterion import PointDraws, SetCriterion, Target
 from scan_core.training.loop import optimizer_step

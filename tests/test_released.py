@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from documented import code_blocks, shown_files
-from parity_pack import named_weights, released_keys
+from parity_pack import named_weights, released_constants, released_keys, to_theirs
 from PIL import Image
 from project import BENCHMARKS, ROOT, Project, reduced
 from raw_data import photo, png, stripes
@@ -24,12 +24,7 @@ from scan_core.inference.scan import Scan
 from scan_core.models.build import architecture_of, build_clip
 from scan_core.models.checkpoints import import_foreign, load_network, start_from
 from scan_core.models.packaged.files import load_packaged, packaged_file
-from scan_core.models.released_names import (
-    FINETUNED_CLIP,
-    SCAN,
-    released_constants,
-    to_theirs,
-)
+from scan_core.models.released_names import FINETUNED_CLIP, SCAN
 from scan_core.params.grid import cell_of, changed, check_grid
 from scan_core.params.own_files import known
 from scan_core.params.reading import read_params, validate

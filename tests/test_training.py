@@ -359,6 +359,7 @@ PROGRAM = """
 import json, time
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from lightning_fabric import Fabric
@@ -367,9 +368,12 @@ from scan_core.storage.weights import save_tensors
 from scan_core.training.batches import read_steps
 from scan_core.training.loop import LoopSettings, Task, train
 
+class Batch(NamedTuple):
+    rows: torch.Tensor
+
 class Read(torch.utils.data.Dataset):
     def __getitem__(self, step):
-        return torch.randn(4, 6, generator=torch.Generator().manual_seed(step))
+        return Batch(torch.randn(4, 6, generator=torch.Generator().manual_seed(step)))
 
 class Positions:
     def __init__(self, first):
@@ -388,10 +392,10 @@ class Toy(Task):
     def learning_rate(self, step):
         return 0.01 / (1 + step)
     def batches(self, first_step):
-        return read_steps(Read(), Positions(first_step), lambda batches: batches[0], 1)
+        return read_steps(Read(), Positions(first_step), 1)
     def losses(self, module, batch, step, batches):
         time.sleep(self.pause)
-        loss = module(batch).square().mean()
+        loss = module(batch.rows).square().mean()
         return {"loss": loss * (float("nan") if step == self.explode else 1.0)}
     def validate(self):
         return {"validation_miou": 0.5}

@@ -31,7 +31,8 @@ def clip_weights(
     """
     from scan_core.inference.assembly import save_clip
     from scan_core.training.clip_source import obtain_clip
-    from scan_core.training.loop import finish, launch_fabric
+    from scan_core.training.loop import finish
+    from scan_core.training.processes import launch_fabric
 
     part = read_part(recipe_part)
     fabric = launch_fabric("32-true", devices="1", nodes=1)

@@ -11,13 +11,35 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter, minimum_filter
 from scipy.sparse import csr_array, vstack
 
 from scan_core.storage.files import atomic_path, read_arrays
 
 ImageCounts = csr_array
+# Band -> the largest distance from a boundary, as a share of the image's diagonal.
+BANDS = {"near": 0.005, "middle": 0.02}
 _ABOUT = "about"
 _PARTS = ("data", "indices", "indptr", "shape")
+
+
+def bands(truth: NDArray[np.integer[Any]]) -> dict[str, NDArray[np.bool_]]:
+    """(H, W): the pixels of each band, of which none is in two.
+
+    A pixel's distance from a boundary is that to the nearest pixel of another label, or without
+    ground truth, the larger of rows and columns.
+
+    Args:
+        truth: (H, W), training ids, negative without ground truth.
+    """
+    found: dict[str, NDArray[np.bool_]] = {}
+    nearer = np.zeros(truth.shape, bool)
+    for band, share in BANDS.items():
+        size = 2 * max(1, round(share * np.hypot(*truth.shape))) + 1
+        within = maximum_filter(truth, size) != minimum_filter(truth, size)
+        found[band] = within & ~nearer
+        nearer |= within
+    return found
 
 
 def image_counts(images: Sequence[tuple[NDArray[Any], NDArray[Any]]], classes: int) -> ImageCounts:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import maximum_filter, minimum_filter
 from scipy.sparse import csr_array
 
 from scan_core.evaluation.counts import ImageCounts
@@ -17,30 +16,9 @@ from scan_core.evaluation.intervals import draws, interval, resampled
 from scan_core.evaluation.metrics import ClassSums, Floats
 from scan_core.vocabulary.classes import ClassList
 
-# Band -> the largest distance from a boundary, as a share of the image's diagonal.
-BANDS = {"near": 0.005, "middle": 0.02}
 # Part -> from which share of the image's pixels on a segment belongs to it: COCO's limits of 32²
 # and 96² pixels in an image of 640 x 480.
 _SIZES = {"small": 0.0, "medium": 32**2 / 307_200, "large": 96**2 / 307_200}
-
-
-def bands(truth: NDArray[np.integer[Any]]) -> dict[str, NDArray[np.bool_]]:
-    """(H, W): the pixels of each band, of which none is in two.
-
-    A pixel's distance from a boundary is that to the nearest pixel of another label, or without
-    ground truth, the larger of rows and columns.
-
-    Args:
-        truth: (H, W), training ids, negative without ground truth.
-    """
-    found: dict[str, NDArray[np.bool_]] = {}
-    nearer = np.zeros(truth.shape, bool)
-    for band, share in BANDS.items():
-        size = 2 * max(1, round(share * np.hypot(*truth.shape))) + 1
-        within = maximum_filter(truth, size) != minimum_filter(truth, size)
-        found[band] = within & ~nearer
-        nearer |= within
-    return found
 
 
 def cuts(

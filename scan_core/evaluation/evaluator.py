@@ -20,13 +20,14 @@ from scan_core.datasets.reading_ahead import read_ahead
 from scan_core.errors import InputError
 from scan_core.evaluation.confusion import as_evaluated, count_pixels, predicted
 from scan_core.evaluation.counts import (
+    BANDS,
     ImageCounts,
+    bands,
     image_counts,
     joined,
     load_counts,
     save_counts,
 )
-from scan_core.evaluation.cuts import BANDS, bands
 from scan_core.evaluation.settings_file import EvaluationSettings
 from scan_core.inference.class_map import class_maps
 from scan_core.inference.image_features import ImageFeatures, ImageViews
@@ -117,7 +118,7 @@ def evaluate_shard(
 
     Returns:
         counts by the settings' key and `chance`, and as `<key>.<band>` those of the whole model in
-        each of `cuts.BANDS`; and the shard's `images`, those that were
+        each of `counts.BANDS`; and the shard's `images`, those that were
         `counted` now, and the `seconds` that it took.
 
     Raises:
@@ -188,7 +189,8 @@ def evaluate(
         chance: also count, as `chance`, the proposals with a random class for each.
         workers: threads that read images ahead.
         observe: is called with the number of each image and its class maps (H, W) by label.
-        whole: the label whose pixels are also counted in each of `cuts.BANDS`, as `<label>.<band>`.
+        whole: the label whose pixels are also counted in each of `counts.BANDS`, as
+            `<label>.<band>`.
 
     Raises:
         InputError: an unreadable image, or a label map of another size than its image.

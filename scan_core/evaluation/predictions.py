@@ -20,8 +20,7 @@ from tqdm import tqdm
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.datasets.pairing import known_key
 from scan_core.errors import InputError
-from scan_core.evaluation.counts import ImageCounts, confusion_matrix, image_counts
-from scan_core.evaluation.cuts import bands
+from scan_core.evaluation.counts import ImageCounts, bands, confusion_matrix, image_counts
 from scan_core.storage.files import read_text, write_text
 from scan_core.storage.images import read_label
 from scan_core.vocabulary.classes import ClassList
@@ -131,7 +130,7 @@ def count_predictions(
             the class has in the benchmark's raw label maps.
 
     Returns:
-        `combined`, and as `combined.<band>` the pixels in each of `cuts.BANDS`.
+        `combined`, and as `combined.<band>` the pixels in each of `counts.BANDS`.
 
     Raises:
         InputError: predictions are missing, unreadable, of another size than their label map, or

@@ -10,13 +10,14 @@ from typing import Any
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
 from scan_core.evaluation.counts import (
+    BANDS,
     ImageCounts,
     confusion_matrix,
     joined,
     load_counts,
     save_counts,
 )
-from scan_core.evaluation.cuts import BANDS, cuts
+from scan_core.evaluation.cuts import cuts
 from scan_core.evaluation.intervals import differences, intervals, resampled, save_resamples
 from scan_core.evaluation.metrics import metrics_of, per_class
 from scan_core.evaluation.predictions import Ids, count_predictions

@@ -11,8 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from open_clip import CLIP
 from torch import Tensor
 from torch.nn import functional as F
+
+from scan_core.models.clip import ImageTower, blocks, encode_images, encode_whole_images
 
 
 def background_patches(masks: Tensor, patch_size: tuple[int, int]) -> Tensor:
@@ -140,3 +143,51 @@ class ContextualShift:
 def effective_layers(layers: Sequence[int], blocks: int) -> list[int]:
     """The replace layers that have an effect: after the last block nothing reads patch tokens."""
     return sorted(layer for layer in set(layers) if layer < blocks)
+
+
+def shifted_image_features(
+    clip: CLIP,
+    original: ImageTower,
+    crops: Tensor,
+    masks: Tensor,
+    images: Tensor,
+    layers: Sequence[int],
+    ratio: float,
+    generators: Sequence[torch.Generator] | None,
+) -> Tensor:
+    """Features of masked crops, each with its own image as context.
+
+    Args:
+        clip: learns; the [CLS] tokens that are written into it carry no gradient.
+        original: frozen image tower that looks at the whole images.
+        crops: (N, 3, S, S), normalised, mean colour outside of the mask.
+        masks: (N, S, S) bool.
+        images: (N, 3, S, S), the whole images, normalised.
+        layers: contextual shift, after which blocks (1-based).
+        ratio: contextual shift, share of the background tokens.
+        generators: of the draws, one for each crop, on the CPU; None: Python's global state, as
+            released.
+
+    Returns:
+        (N, E) of unit length.
+    """
+    with torch.no_grad():
+        cls = encode_whole_images(original, images).cls
+    background = background_patches(masks, clip.visual.patch_size)
+    within = effective_layers(layers, len(blocks(clip.visual)))
+    if generators is None:
+        chosen = {layer: choose_tokens_as_released(background, ratio) for layer in within}
+    elif within:
+        shape = (len(within), *background.shape[1:])
+        keys = torch.stack([torch.rand(shape, generator=g) for g in generators], dim=1)
+        if background.is_cuda and torch.cuda.is_available():
+            keys = keys.pin_memory()
+        keys = keys.to(background.device, non_blocking=True)
+        chosen = {
+            layer: choose_tokens(background, drawn, ratio)
+            for layer, drawn in zip(within, keys, strict=True)
+        }
+    else:
+        chosen = {}
+    features = encode_images(clip.visual, crops, ContextualShift(chosen, cls))
+    return F.normalize(features, dim=-1)

@@ -1,18 +1,14 @@
-"""Names of the weights in foreign checkpoints, and ours for them, both ways.
+"""Names of the weights in foreign checkpoints, and ours for them.
 
 A rule is a pair of name beginnings, ours and theirs; `#` stands for a number that both share.
 Swin's query, key and value are one tensor in all released checkpoints and three in
-transformers' module. Constants that a foreign module stores beside its weights (`_CONSTANTS`)
-are left out on the way in and made again on the way out.
+transformers' module. Constants that a foreign module stores beside its weights are left out.
 """
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-import torch
 from torch import Tensor
-
-from scan_core.models.preprocessing import ClipInput
 
 Rules = Sequence[tuple[str, str]]
 
@@ -123,57 +119,6 @@ def to_ours(theirs: Mapping[str, Tensor], rules: Rules) -> tuple[dict[str, Tenso
         else:
             renamed[ours] = tensor
     return renamed, unknown
-
-
-def to_theirs(ours: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor]:
-    """Rename our state dict; the inverse of `to_ours`. Names that no rule knows are left out."""
-    renamed: dict[str, Tensor] = {}
-    compiled = _compiled(rules)
-    for name, tensor in ours.items():
-        if ".attention.q_proj." in name:
-            tensor = torch.cat([ours[name.replace("q_proj", part)] for part in _QKV])
-            name = name.replace("q_proj", "qkv")
-        elif ".attention.k_proj." in name or ".attention.v_proj." in name:
-            continue
-        if (theirs := _renamed(name, compiled)) is not None:
-            renamed[theirs] = tensor
-    return renamed
-
-
-def released_constants(
-    released: Mapping[str, Tensor], training_classes: int, no_object_weight: float
-) -> dict[str, Tensor]:
-    """What a released SCAN checkpoint holds besides weights.
-
-    Args:
-        released: the weights by their released names.
-        training_classes: of the segmenter.
-        no_object_weight: weight of the no-object class in its loss.
-
-    Returns:
-        index tables of Swin's windows, the class weights of the loss, CLIP's mean and deviation.
-    """
-    constants = {}
-    for name, table in released.items():
-        if name.endswith(".relative_position_bias_table"):
-            window = (round(len(table) ** 0.5) + 1) // 2
-            index = name.replace("bias_table", "index")
-            constants[index] = relative_position_index(window)
-    weight = torch.ones(training_classes + 1)
-    weight[-1] = no_object_weight
-    constants["criterion.empty_weight"] = weight
-    constants["clip_adapter.pixel_mean"] = torch.tensor(ClipInput(0).mean).view(1, 3, 1, 1)
-    constants["clip_adapter.pixel_std"] = torch.tensor(ClipInput(0).std).view(1, 3, 1, 1)
-    return constants
-
-
-def relative_position_index(window: int) -> Tensor:
-    """(window², window²) int64: the row of the bias table for every pair of tokens of a window."""
-    tokens = torch.arange(window)
-    y, x = (axis.flatten() for axis in torch.meshgrid(tokens, tokens, indexing="ij"))
-    vertical = y[:, None] - y + window - 1
-    horizontal = x[:, None] - x + window - 1
-    return vertical * (2 * window - 1) + horizontal
 
 
 def _current_spelling(name: str) -> str:

@@ -5,14 +5,15 @@ which is step × batch size + row. A training therefore resumes exactly, on any 
 """
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import islice
-from typing import TypeVar
+from itertools import chain, islice
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from scan_core.errors import InputError
@@ -92,16 +93,14 @@ class MicroBatches:
 def read_steps(
     dataset: Dataset[B],
     positions: Iterable[list[int]],
-    collate: Callable[[Sequence[B]], B],
     workers: int,
     micro_batches: int = 1,
 ) -> Iterator[Sequence[B]]:
     """The micro-batches of step after step. Closing the iterator ends the workers.
 
     Args:
-        dataset: position -> a batch of one.
+        dataset: position -> a batch of one, a named tuple of tensors and lists.
         positions: of the micro-batches.
-        collate: joins batches into one.
         workers: processes that read; 0: this one.
         micro_batches: per step.
     """
@@ -110,7 +109,7 @@ def read_steps(
     loader = DataLoader(
         dataset,
         batch_sampler=positions,
-        collate_fn=collate,
+        collate_fn=_joined,
         num_workers=workers,
         # Otherwise the loader draws from the global random state, which a resumed run has restored.
         generator=torch.Generator(),
@@ -121,6 +120,14 @@ def read_steps(
     iterator = iter(loader)
     while True:
         yield list(islice(iterator, micro_batches))
+
+
+def _joined(batches: Sequence[Any]) -> Any:
+    """One batch of several."""
+    fields = zip(*batches, strict=True)
+    return type(batches[0])(
+        *(torch.cat(f) if isinstance(f[0], Tensor) else list(chain(*f)) for f in fields)
+    )
 
 
 def _ignore_stop_signals(worker: int) -> None:

@@ -4,6 +4,7 @@ The crops have the contextual shift: each one's own image is its context.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -11,7 +12,6 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
-from open_clip import CLIP
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
@@ -20,14 +20,7 @@ from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
 from scan_core.inference.assembly import assemble
 from scan_core.inference.scan import Scan
-from scan_core.models.clip import ImageTower, blocks, encode_images, encode_whole_images
-from scan_core.models.contextual_shift import (
-    ContextualShift,
-    background_patches,
-    choose_tokens,
-    choose_tokens_as_released,
-    effective_layers,
-)
+from scan_core.models.contextual_shift import shifted_image_features
 from scan_core.models.crops import masked_crops
 from scan_core.models.preprocessing import ClipInput, resize, resize_for_clip
 from scan_core.params.provenance import package_hash
@@ -41,8 +34,9 @@ from scan_core.training.clip_pretrain import (
     multi_positive_loss,
     warmup_cosine,
 )
-from scan_core.training.loop import LoopSettings, Record, Task, all_gather, launch_fabric, train
+from scan_core.training.loop import LoopSettings, Record, Task, train
 from scan_core.training.mining import MaskTextPairs
+from scan_core.training.processes import all_gather, launch_fabric
 
 # A crop is cropped again, at random, to no less than this share of its area.
 MIN_CROP = 0.9
@@ -173,10 +167,11 @@ class CropBatch(NamedTuple):
     images: Tensor
 
 
+@dataclass(frozen=True)
 class _Crops(Dataset[CropBatch]):
     """Crops by position; an item is a batch of one.
 
-    Args:
+    Attributes:
         sides: shortest and longest of the image that masks belong to, pixels.
         pairs: mined.
         order: of them.
@@ -184,22 +179,17 @@ class _Crops(Dataset[CropBatch]):
         clip_input: how CLIP takes its images.
         expansion: of the masks' boxes.
         seed: of the random crop and flip.
+        current: row of the batch -> the image that it is at: its number, itself, and CLIP's view.
     """
 
-    def __init__(
-        self,
-        sides: tuple[int, int],
-        pairs: MaskTextPairs,
-        order: PairOrder,
-        images: BenchmarkImages,
-        clip_input: ClipInput,
-        expansion: float,
-        seed: int,
-    ) -> None:
-        self.sides, self.pairs, self.order, self.images = sides, pairs, order, images
-        self.clip_input, self.expansion, self.seed = clip_input, expansion, seed
-        # Row of the batch -> the image that it is at: its number, itself, and CLIP's view of it.
-        self.current: dict[int, tuple[int, Tensor, Tensor]] = {}
+    sides: tuple[int, int]
+    pairs: MaskTextPairs
+    order: PairOrder
+    images: BenchmarkImages
+    clip_input: ClipInput
+    expansion: float
+    seed: int
+    current: dict[int, tuple[int, Tensor, Tensor]] = field(default_factory=dict)
 
     def __getitem__(self, position: int) -> CropBatch:
         pair = self.pairs[self.order[position]]
@@ -226,16 +216,6 @@ class _Crops(Dataset[CropBatch]):
             image = resize(self.images.image(number), *self.sides)
             self.current[row] = (number, image, resize_for_clip([image], self.clip_input, False))
         return self.current[row][1:]
-
-
-def _collate(batches: Sequence[CropBatch]) -> CropBatch:
-    return CropBatch(
-        [p for b in batches for p in b.positions],
-        [s for b in batches for s in b.stems],
-        torch.cat([b.crops for b in batches]),
-        torch.cat([b.masks for b in batches]),
-        torch.cat([b.images for b in batches]),
-    )
 
 
 class _ShiftedTower(nn.Module):
@@ -320,7 +300,7 @@ class FinetuneTask(Task):
             self.seed,
         )
         positions, workers = RowsOfReaders(mine, readers), min(self.workers, readers)
-        for parts in read_steps(dataset, positions, _collate, workers, readers):
+        for parts in read_steps(dataset, positions, workers, readers):
             yield [list(parts)]
 
     def losses(
@@ -361,51 +341,3 @@ class FinetuneTask(Task):
 
     def names(self, batch: list[CropBatch]) -> list[str]:
         return [stem for part in batch for stem in part.stems]
-
-
-def shifted_image_features(
-    clip: CLIP,
-    original: ImageTower,
-    crops: Tensor,
-    masks: Tensor,
-    images: Tensor,
-    layers: Sequence[int],
-    ratio: float,
-    generators: Sequence[torch.Generator] | None,
-) -> Tensor:
-    """Features of masked crops, each with its own image as context.
-
-    Args:
-        clip: learns; the [CLS] tokens that are written into it carry no gradient.
-        original: frozen image tower that looks at the whole images.
-        crops: (N, 3, S, S), normalised, mean colour outside of the mask.
-        masks: (N, S, S) bool.
-        images: (N, 3, S, S), the whole images, normalised.
-        layers: contextual shift, after which blocks (1-based).
-        ratio: contextual shift, share of the background tokens.
-        generators: of the draws, one for each crop, on the CPU; None: Python's global state, as
-            released.
-
-    Returns:
-        (N, E) of unit length.
-    """
-    with torch.no_grad():
-        cls = encode_whole_images(original, images).cls
-    background = background_patches(masks, clip.visual.patch_size)
-    within = effective_layers(layers, len(blocks(clip.visual)))
-    if generators is None:
-        chosen = {layer: choose_tokens_as_released(background, ratio) for layer in within}
-    elif within:
-        shape = (len(within), *background.shape[1:])
-        keys = torch.stack([torch.rand(shape, generator=g) for g in generators], dim=1)
-        if background.is_cuda and torch.cuda.is_available():
-            keys = keys.pin_memory()
-        keys = keys.to(background.device, non_blocking=True)
-        chosen = {
-            layer: choose_tokens(background, drawn, ratio)
-            for layer, drawn in zip(within, keys, strict=True)
-        }
-    else:
-        chosen = {}
-    features = encode_images(clip.visual, crops, ContextualShift(chosen, cls))
-    return F.normalize(features, dim=-1)

@@ -165,9 +165,9 @@ def match(
     flat = points.transpose(0, 1).flatten(1, 2)
     features = sample(mask_features, flat).unflatten(2, (sets, count)).permute(2, 0, 1, 3)
     x = mask_embeddings @ features
-    # Images with fewer masks than others are padded.
+    # Images with fewer masks than others are padded. Bytes become floats faster than booleans do.
     classes = pad_sequence([target.classes for target in targets], batch_first=True)
-    masks = pad_sequence([target.masks for target in targets], batch_first=True)
+    masks = pad_sequence([target.masks.view(torch.uint8) for target in targets], batch_first=True)
     truth = sample(masks.to(x.dtype), flat).unflatten(2, (sets, count)).permute(2, 0, 3, 1)
     # softplus(x) − x·t is the binary cross-entropy; only the second part depends on both.
     cross_entropy = (F.softplus(x).sum(-1, keepdim=True) - x @ truth) / count
@@ -221,10 +221,11 @@ class Losses:
     matching: Matching
 
 
+@dataclass(frozen=True)
 class SetCriterion:
     """Match proposals to true masks, then compare classes and masks.
 
-    Args:
+    Attributes:
         class_weight: of the classification loss, and of its cost in the matching.
         mask_weight: of the binary cross-entropy, likewise.
         dice_weight: of the dice loss, likewise.
@@ -234,19 +235,12 @@ class SetCriterion:
             layer are left out.
     """
 
-    def __init__(
-        self,
-        class_weight: float,
-        mask_weight: float,
-        dice_weight: float,
-        no_object_weight: float,
-        points: int,
-        discard_last_auxiliary: bool = False,
-    ) -> None:
-        self.class_weight, self.mask_weight = class_weight, mask_weight
-        self.dice_weight, self.no_object_weight = dice_weight, no_object_weight
-        self.points = points
-        self.discard_last_auxiliary = discard_last_auxiliary
+    class_weight: float
+    mask_weight: float
+    dice_weight: float
+    no_object_weight: float
+    points: int
+    discard_last_auxiliary: bool = False
 
     def __call__(
         self,
@@ -367,7 +361,7 @@ class SetCriterion:
         row = torch.arange(outputs, device=points.device)[:, None]
         by_mask = torch.empty_like(points)
         by_mask[row, matching.targets] = points
-        masks = torch.cat([target.masks for target in targets])[:, None].to(points.dtype)
-        read = sample(masks, by_mask.transpose(0, 1).flatten(1, 2))[:, 0]
+        masks = torch.cat([target.masks.view(torch.uint8) for target in targets])[:, None]
+        read = sample(masks.to(points.dtype), by_mask.transpose(0, 1).flatten(1, 2))[:, 0]
         read = read.unflatten(1, (outputs, self.points)).transpose(0, 1)
         return read[row, matching.targets]

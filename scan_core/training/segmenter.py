@@ -1,6 +1,7 @@
 """Training of the segmenter: proposal network and semantic integration, on label maps."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -35,14 +36,8 @@ from scan_core.training.batches import (
     seeded,
 )
 from scan_core.training.criterion import PointDraws, SetCriterion, Target, draw_points
-from scan_core.training.loop import (
-    LoopSettings,
-    Record,
-    Task,
-    all_reduce,
-    launch_fabric,
-    train,
-)
+from scan_core.training.loop import LoopSettings, Record, Task, train
+from scan_core.training.processes import all_reduce, launch_fabric
 
 VALIDATION_IMAGES = 500
 
@@ -135,13 +130,13 @@ class SegmenterBatch(NamedTuple):
     classes: list[Tensor]
 
 
+@dataclass(frozen=True)
 class _AugmentedImages(Dataset[SegmenterBatch]):
     """Augmented training images by position; an item is a batch of one."""
 
-    def __init__(
-        self, images: BenchmarkImages, augmentation: SegmenterAugmentation, seed: int
-    ) -> None:
-        self.images, self.augmentation, self.seed = images, augmentation, seed
+    images: BenchmarkImages
+    augmentation: SegmenterAugmentation
+    seed: int
 
     def __getitem__(self, position: int) -> SegmenterBatch:
         number = sample_at(self.seed, position, len(self.images))
@@ -156,17 +151,6 @@ class _AugmentedImages(Dataset[SegmenterBatch]):
             [sample.size],
             [counts[1:].nonzero().flatten()],
         )
-
-
-def _collate(batches: Sequence[SegmenterBatch]) -> SegmenterBatch:
-    return SegmenterBatch(
-        [p for b in batches for p in b.positions],
-        [n for b in batches for n in b.names],
-        torch.cat([b.images for b in batches]),
-        torch.cat([b.labels for b in batches]),
-        [s for b in batches for s in b.sizes],
-        [c for b in batches for c in b.classes],
-    )
 
 
 def training_batches(
@@ -190,7 +174,7 @@ def training_batches(
         **augmentation.model_dump(exclude={"short_side"}),
     )
     dataset = _AugmentedImages(images, augment, seed)
-    return read_steps(dataset, batches, _collate, workers, batches.micro_batches)
+    return read_steps(dataset, batches, workers, batches.micro_batches)
 
 
 class SegmenterTask(Task):
@@ -229,12 +213,8 @@ class SegmenterTask(Task):
             self.module, self.settings.learning_rate, self.settings.weight_decay
         )
         self.criterion = SetCriterion(
-            self.loss.class_weight,
-            self.loss.mask_weight,
-            self.loss.dice_weight,
-            self.loss.no_object_weight,
-            self.loss.points,
-            scan.defects.discard_last_auxiliary_loss,
+            **self.loss.model_dump(exclude={"oversample_ratio", "importance_ratio"}),
+            discard_last_auxiliary=scan.defects.discard_last_auxiliary_loss,
         )
         self.text = scan.text_encoder(training_images.index.names).to(fabric.device)
         self._counted_step = -1
