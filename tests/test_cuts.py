@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from scan_core.evaluation.counts import bands, cuts, image_counts, relations
+from scan_core.evaluation.counts import bands, image_counts
+from scan_core.evaluation.cuts import cuts, relations
 from scan_core.evaluation.metrics import metrics_of
 from scan_core.reporting.diagnosis import cut_figure, cut_table, load_cuts
 from scan_core.vocabulary.classes import builtin_class_lists, load_class_list
