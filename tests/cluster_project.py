@@ -135,7 +135,9 @@ class ClusterProject(Project):
         return log.read_text()
 
     def copy(self, folder: Path) -> "ClusterProject":
-        shutil.copytree(self.folder, folder, symlinks=True, dirs_exist_ok=True)
+        # The store of MLflow knows where it lies, and is not copied.
+        ignored = shutil.ignore_patterns("mlflow.db*", "mlruns")
+        shutil.copytree(self.folder, folder, ignore=ignored, symlinks=True, dirs_exist_ok=True)
         copied = object.__new__(ClusterProject)
         copied.folder = folder
         return copied
