@@ -131,6 +131,11 @@ def test_readme_says_what_the_tables_say():
     assert f"{', '.join(ranges[:3])} and {ranges[3]}" in re.sub(r"\s+", " ", readme)
 
 
+def test_the_page_shows_the_run_with_the_present_code():
+    cells = pd.read_csv(DOCS / "results_mini/one_run.csv").to_numpy().tolist()
+    assert all(row(name, values) in PAGE for name, *values in cells)
+
+
 @pytest.mark.parametrize("statement", statements())
 def test_the_page_says_what_the_tables_say(statement):
     assert statement in PAGE
