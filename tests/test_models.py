@@ -19,7 +19,6 @@ from scan_core.models import cpu_linear
 from scan_core.models.build import architecture_of, build_backbone, build_network
 from scan_core.models.checkpoints import load_strict, stage_weights
 from scan_core.models.clip import (
-    ConvStem,
     blocks,
     build_clip,
     embed_patches,
@@ -31,6 +30,7 @@ from scan_core.models.clip import (
     tokenizer_for,
 )
 from scan_core.models.contextual_shift import ContextualShift, choose_tokens, random_ranks
+from scan_core.models.conv_stem import ConvStem
 from scan_core.models.cpu_linear import ConvolutionalLinear
 from scan_core.models.crops import masked_crops
 from scan_core.models.deformable_attention import gather_and_sum, sample_and_sum

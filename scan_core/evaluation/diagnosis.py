@@ -3,7 +3,7 @@
 `docs/diagnosis.md` defines every rung of the ladder (`scan_core.evaluation.ladder`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -167,20 +167,10 @@ def diagnose(
         histograms of `calibration.histogram`; a row for each image.
     """
     ways = classifier_settings(settings)
-    names = predicted(classes).names
-    text = scan.embed(names, settings.prompts)
-    owners = as_evaluated(torch.arange(len(names), device=text.device), classes)
-    seen = torch.tensor(classes.seen or [True] * len(classes), device=text.device)
-    rows: dict[str, list[tuple[NDArray[Any], NDArray[Any]]]] = {}
-    binned: dict[str, list[NDArray[np.int64]]] = {}
-
-    def read(number: int) -> tuple[NDArray[np.uint8], Tensor]:
-        return images.image(number), torch.from_numpy(images.label(number))
-
-    for image, label in read_ahead(read, numbers, workers):
-        size = (label.shape[0], label.shape[1])
-        truth = label.to(text.device)
-        (views,) = scan.encode([image], list(ways.values()))
+    tally = _Tally(scan, classes, settings)
+    text, owners, seen = tally.text, tally.owners, tally.seen
+    for image, label, views in _views(scan, images, numbers, list(ways.values()), workers):
+        truth, size = label.to(text.device), (label.shape[0], label.shape[1])
         scores = {name: scan.score(views, text, one) for name, one in ways.items()}
         masks = views.masks(size)
         present = truth[truth >= 0].unique().long()
@@ -201,17 +191,15 @@ def diagnose(
                 proposal_histogram(scores[name], found.right, found.overlap, owners, seen),
                 pixel_histogram(masks, scores[name], maps[name], truth, owners, seen),
             ]
-            binned.setdefault(f"calibration.{name}", []).append(np.stack(histograms).ravel())
+            tally.bin(name, histograms)
         of_segments = _with_segments(scan, image, views, truth, present, found.best, settings)
         for name, one in ways.items():
             chosen = scan.score(of_segments, text, one).argmax(dim=1)
             maps[f"true_masks.{name}"] = chosen[torch.searchsorted(present, truth.clamp(min=0))]
         maps["as_it_is"] = maps["combined"]
-        for label_of_map in maps.keys() - ways.keys():
-            class_map = as_evaluated(maps[label_of_map], classes)
-            rows.setdefault(label_of_map, []).append(_cells(class_map, truth, classes))
-    counted = {label: image_counts(of_label, len(classes)) for label, of_label in rows.items()}
-    return counted | {label: csr_array(np.stack(of)) for label, of in binned.items()}
+        for rung in [name for name in maps if name not in ways]:
+            tally.count(rung, maps[rung], truth)
+    return tally.counts()
 
 
 def candidates(scan: Scan, settings: TestSettings) -> dict[str, TestSettings]:
@@ -240,34 +228,70 @@ def calibrate(
         by the settings' key the counts, and by `calibration.<key>` the histograms of the pixels.
     """
     ways = candidates(scan, settings)
-    names = predicted(classes).names
-    text = scan.embed(names, settings.prompts)
-    owners = as_evaluated(torch.arange(len(names), device=text.device), classes)
-    seen = torch.tensor(classes.seen or [True] * len(classes), device=text.device)
-    rows: dict[str, list[tuple[NDArray[Any], NDArray[Any]]]] = {}
-    binned: dict[str, list[NDArray[np.int64]]] = {}
+    tally = _Tally(scan, classes, settings)
+    for _, label, views in _views(scan, images, numbers, list(ways.values()), workers):
+        truth, size = label.to(tally.text.device), (label.shape[0], label.shape[1])
+        masks = views.masks(size)
+        scores = [scan.score(views, tally.text, one) for one in ways.values()]
+        for key, one, found in zip(ways, scores, class_maps(masks, scores, size), strict=True):
+            pixels = pixel_histogram(masks, one, found, truth, tally.owners, tally.seen)
+            tally.bin(key, [0 * pixels, pixels])
+            tally.count(key, found, truth)
+    return tally.counts()
+
+
+class _Tally:
+    """Counts of pixels by label, and histograms by the classifier, over the images of a pass.
+
+    Attributes:
+        text: of the names that are predicted.
+        owners: (K',) the class that each of them is counted as.
+        seen: (K,) bool.
+    """
+
+    def __init__(self, scan: Scan, classes: ClassList, settings: TestSettings) -> None:
+        names = predicted(classes).names
+        self.text = scan.embed(names, settings.prompts)
+        device = self.text.device
+        self.owners = as_evaluated(torch.arange(len(names), device=device), classes)
+        self.seen = torch.tensor(classes.seen or [True] * len(classes), device=device)
+        self._classes = classes
+        self._rows: dict[str, list[tuple[NDArray[Any], NDArray[Any]]]] = {}
+        self._binned: dict[str, list[NDArray[np.int64]]] = {}
+
+    def count(self, label: str, class_map: Tensor, truth: Tensor) -> None:
+        """Add an image's map (H, W) of the names that are predicted."""
+        found = as_evaluated(class_map, self._classes)
+        counts = count_pixels(found, truth, len(self._classes)).flatten()
+        cells = counts.nonzero()[:, 0]
+        self._rows.setdefault(label, []).append((cells.cpu().numpy(), counts[cells].cpu().numpy()))
+
+    def bin(self, label: str, histograms: Sequence[NDArray[np.int64]]) -> None:
+        """Add an image's histograms of proposals and of pixels."""
+        self._binned.setdefault(label, []).append(np.stack(histograms).ravel())
+
+    def counts(self) -> dict[str, ImageCounts]:
+        """By label, and by `calibration.<label>` the histograms; a row for each image."""
+        counted = {k: image_counts(rows, len(self._classes)) for k, rows in self._rows.items()}
+        binned = {f"calibration.{k}": csr_array(np.stack(of)) for k, of in self._binned.items()}
+        return counted | binned
+
+
+def _views(
+    scan: Scan,
+    images: BenchmarkImages,
+    numbers: Sequence[int],
+    settings: list[TestSettings],
+    workers: int,
+) -> Iterator[tuple[NDArray[np.uint8], Tensor, ImageViews]]:
+    """Each image, its label map, and what the networks say about it."""
 
     def read(number: int) -> tuple[NDArray[np.uint8], Tensor]:
         return images.image(number), torch.from_numpy(images.label(number))
 
     for image, label in read_ahead(read, numbers, workers):
-        truth, size = label.to(text.device), (label.shape[0], label.shape[1])
-        (views,) = scan.encode([image], list(ways.values()))
-        masks, scores = views.masks(size), [scan.score(views, text, one) for one in ways.values()]
-        for key, one, found in zip(ways, scores, class_maps(masks, scores, size), strict=True):
-            pixels = pixel_histogram(masks, one, found, truth, owners, seen)
-            binned.setdefault(key, []).append(np.stack([0 * pixels, pixels]).ravel())
-            rows.setdefault(key, []).append(_cells(as_evaluated(found, classes), truth, classes))
-    counted = {key: image_counts(of_key, len(classes)) for key, of_key in rows.items()}
-    return counted | {f"calibration.{k}": csr_array(np.stack(of)) for k, of in binned.items()}
-
-
-def _cells(
-    class_map: Tensor, truth: Tensor, classes: ClassList
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    counts = count_pixels(class_map, truth, len(classes)).flatten()
-    cells = counts.nonzero()[:, 0]
-    return cells.cpu().numpy(), counts[cells].cpu().numpy()
+        (views,) = scan.encode([image], settings)
+        yield image, label, views
 
 
 def _with_segments(

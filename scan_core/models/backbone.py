@@ -1,5 +1,6 @@
 """Backbones: what gives the pixel decoder its four feature maps."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,9 +22,9 @@ class Backbone(nn.Module):
     channels: Sequence[int]
     window: int = 1
 
+    @abstractmethod
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """(B, 3, H, W), H and W multiples of 32, to four (B, C, H', W') at `STRIDES`."""
-        raise NotImplementedError
 
 
 class TimmBackbone(Backbone):

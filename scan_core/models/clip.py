@@ -9,10 +9,8 @@ What SCAN needs of an image tower is `embed_patches`, `blocks`, `run_block`, `pr
 [CLS] token, which can be changed between blocks, and a feature made of [CLS].
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, TypeAlias
 
 import open_clip
@@ -26,12 +24,9 @@ from torch.nn import functional as F
 from scan_core.errors import InputError
 from scan_core.models import eva
 from scan_core.models.attention import merge_heads, split_heads
+from scan_core.models.conv_stem import ConvStem
 from scan_core.models.preprocessing import ClipInput
 from scan_core.params.clips import clip_config
-
-# Of the convolutional stem.
-LEAST_CHANNELS = 8
-_MIXED = 2
 
 Tokenizer = Callable[[list[str]], Tensor]
 ImageTower: TypeAlias = VisionTransformer | TimmModel  # of timm EVA's
@@ -361,48 +356,3 @@ def chunk_size(visual: ImageTower, device: torch.device) -> int:
     hidden_bytes = 4 * 4 * tokens * width
     budget = 10 * 2**20 if device.type == "cpu" else 2**30
     return max(1, round(budget / hidden_bytes))
-
-
-class ConvStem(nn.Module):
-    """Takes the place of a small vision transformer's patch embedding.
-
-    A linear one needs far more pictures than a miniature world has before it can tell shapes apart;
-    a few convolutions learn them in minutes.
-
-    Every step halves the size; the last one has `width` channels. The last two have a residual
-    convolution behind them: shapes are told apart there, and an earlier one costs more than it
-    brings. Batch norms, whose statistics are fixed after training: those of a single image would
-    depend on how much of a masked crop is empty.
-
-    Args:
-        width: channels of the tokens.
-        patch_size: side of a patch, pixels; a power of two.
-    """
-
-    def __init__(self, width: int, patch_size: int) -> None:
-        super().__init__()
-        steps = round(math.log2(patch_size))
-        depths = [
-            3,
-            *(max(LEAST_CHANNELS, width // 2 ** (steps - step)) for step in range(1, steps + 1)),
-        ]
-        self.halvings = nn.ModuleList(
-            nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False)
-            for inputs, outputs in pairwise(depths)
-        )
-        self.norms = nn.ModuleList(nn.BatchNorm2d(depth) for depth in depths[1:])
-        mixed = depths[1:][-_MIXED:]
-        self.mixes = nn.ModuleList(nn.Conv2d(d, d, 3, padding=1, bias=False) for d in mixed)
-        self.mix_norms = nn.ModuleList(nn.BatchNorm2d(depth) for depth in mixed)
-        self.project = nn.Conv2d(width, width, 1)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) to (B, width, S / patch, S / patch)."""
-        x = images
-        unmixed = len(self.halvings) - len(self.mixes)
-        for step, (halve, norm) in enumerate(zip(self.halvings, self.norms, strict=True)):
-            x = F.gelu(norm(halve(x)))
-            if step >= unmixed:
-                mix, mix_norm = self.mixes[step - unmixed], self.mix_norms[step - unmixed]
-                x = x + F.gelu(mix_norm(mix(x)))
-        return self.project(x)
