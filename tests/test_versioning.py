@@ -184,7 +184,7 @@ def test_an_experiment_on_a_setting(made):
     page = (made.folder / "dvc_plots/index.html").read_text()
     assert "Training of the segmenter" in page
     assert "seen_unseen.png" in page
-    # Tables of one recipe, restored over those of another, are not taken for the other's.
+    # Tables of one recipe, restored over those of another, are not mistaken for the other's.
     made.back()
     made.set(WEIGHT, 0.1)
     plan = made.run("snakemake", "-n", "--profile", "local", "all")

@@ -48,7 +48,7 @@ _CUTS = {
     "class": "kind of class",
     "size": "size of the segment",
     "distance": "distance from a boundary",
-    "confusion": "taken for",
+    "confusion": "confused with",
 }
 _PARTS = {
     ("class", "stuff"): "stuff",

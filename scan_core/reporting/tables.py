@@ -16,7 +16,7 @@ from scan_core.params.metric_names import METRICS
 from scan_core.reporting.results import excludes_zero
 from scan_core.storage.files import write_text
 
-_DENSE = 12  # columns from which on a page makes a table small
+_DENSE = 7  # columns from which on a page makes a table small
 MISSING = "–"
 _PARTS = {"clip_only": "CLIP alone", "in_vocabulary": "in-vocabulary alone"}
 MINUS = "−"
