@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from project import BENCHMARKS, Project, reduced
+from project import BENCHMARKS, STORE, Project, reduced
 from ruamel.yaml import YAML
 
 SCRIPT = Path(__file__).with_name("slurm_cluster.sh")
@@ -135,9 +135,7 @@ class ClusterProject(Project):
         return log.read_text()
 
     def copy(self, folder: Path) -> "ClusterProject":
-        # The store of MLflow knows where it lies, and is not copied.
-        ignored = shutil.ignore_patterns("mlflow.db*", "mlruns")
-        shutil.copytree(self.folder, folder, ignore=ignored, symlinks=True, dirs_exist_ok=True)
+        shutil.copytree(self.folder, folder, ignore=STORE, symlinks=True, dirs_exist_ok=True)
         copied = object.__new__(ClusterProject)
         copied.folder = folder
         return copied

@@ -14,6 +14,8 @@ from scan_core.params.grid import cell_of
 from scan_core.params.reading import read_params, validate
 
 ROOT = Path(__file__).parents[1]
+# MLflow's store says where it lies, so a copied project begins one of its own.
+STORE = shutil.ignore_patterns("mlflow.db*", "mlruns")
 REAL = ROOT.parent / "shared/real"
 MINI = (
     "mini_coco_24",

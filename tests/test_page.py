@@ -265,7 +265,7 @@ def test_the_page_in_a_browser(address, viewer, tmp_path):
         settled()
         assert viewer.looks == before + 1, "the networks run once"
         whole = picture()
-        find("#rows tr").click()
+        find("#rows tr:last-child").click()  # of five names, with the fewest pixels
         assert picture() != whole
         webdriver.ActionChains(browser).move_to_element(find("#overlay")).perform()
         assert "% of the image" in find("#pointed").text

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from project import BENCHMARKS, LAYERS, Project, reduced
+from project import BENCHMARKS, LAYERS, STORE, Project, reduced
 
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.evaluation.counts import load_counts
@@ -345,7 +345,7 @@ def test_every_grid_is_made_with_all_its_seeds(made):
 def _given_predictions(made, folder):
     """A copy in which the recipe's own label maps are given as those of another model."""
     copy = Project(folder)
-    shutil.copytree(made.folder, folder, symlinks=True, dirs_exist_ok=True)
+    shutil.copytree(made.folder, folder, ignore=STORE, symlinks=True, dirs_exist_ok=True)
     kept = made.evaluation("mini_ade_36") / "predictions/0/combined"
     shutil.copytree(kept, folder / "given/mini_ade_36")
     copy.edit(lambda params: params["recipes"]["mini"].update(predictions={"theirs": "given"}))
@@ -403,7 +403,7 @@ def test_predictions_that_cannot_be_given_are_told_before_anything_runs(made, gi
 def test_a_mixed_grid_has_the_numbers_of_plain_runs(made, tmp_path):
     """Training and test-time keys in one grid: four rows, each that of a recipe with its values."""
     copy = Project(tmp_path)
-    shutil.copytree(made.folder, tmp_path, symlinks=True, dirs_exist_ok=True)
+    shutil.copytree(made.folder, tmp_path, ignore=STORE, symlinks=True, dirs_exist_ok=True)
     vary = {"clip_finetune.contextual_shift": [False, True], "inference.clip_weight": [0.9, 1.0]}
 
     def add(params):

@@ -79,6 +79,8 @@ def _jobs(folder: Path) -> list[str]:
         return []
     answer = subprocess.run(command, capture_output=True, text=True)
     if answer.returncode:
+        if not (folder / ".snakemake/slurm_logs").exists():
+            return []  # SLURM is installed and no cluster's, and nothing was submitted from here
         raise InputError(f"SLURM does not answer, try again: {answer.stderr.strip()}")
     found = (line.split("|", 2) for line in answer.stdout.splitlines())
     # So Snakemake's executor comments what it submits; a person's own jobs have other comments.
