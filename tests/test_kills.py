@@ -29,7 +29,15 @@ KILLS = {
     "tables": "SIGINT",
 }
 # What a run makes that says when, or how fast, it was made.
-TIMED = ("timings/", "mlflow", "/work/", ".snakemake_timestamp", "/text/", "/counts/")
+TIMED = (
+    "timings/",
+    "mlflow",
+    "report.html",
+    "/work/",
+    ".snakemake_timestamp",
+    "/text/",
+    "/counts/",
+)
 
 
 class KilledProject(Project):
@@ -115,8 +123,10 @@ def _without_times(path: Path) -> bytes:
         return json.dumps({**record, "timing": None, "record_sha256": None}).encode()
     if path.parent.name == "shards" and path.suffix == ".npz":
         with np.load(path) as file:
-            kept = sorted(key for key in file if key != "__timing__")
-            return b"".join(key.encode() + file[key].tobytes() for key in kept)
+            about = json.loads(str(file["about"])) | {"timing": None}
+            kept = sorted(key for key in file if key != "about")
+            arrays = b"".join(key.encode() + file[key].tobytes() for key in kept)
+            return arrays + json.dumps(about).encode()
     return path.read_bytes()
 
 
