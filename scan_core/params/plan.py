@@ -208,8 +208,8 @@ def _work(
     if recipe.diagnosis.enabled:
         images, tflop = 0, {}
         for benchmark, one in settings_table(recipe).benchmarks.items():
-            all_images = recipe.datasets.benchmarks[benchmark].images["val"] or 0
-            count = min(recipe.diagnosis.images or all_images, all_images)
+            of_splits = images_of(recipe, benchmark, recipe.trains).values()
+            count = sum(min(recipe.diagnosis.images or n or 0, n or 0) for n in of_splits)
             images += count
             _add(tflop, _of_the_rest(one.precision), count * flops.proposals)
             # The proposals; true segments, far fewer than queries, come on top.
