@@ -215,10 +215,11 @@ def evaluate(
             (maps[CHANCE],) = class_maps(seen.first.masks(), [random], size)
         found = {label: as_evaluated(one, classes) for label, one in maps.items()}
         compared = {label: (class_map, truth) for label, class_map in found.items()}
+        # NumPy selects several times faster than PyTorch does on a CPU.
+        arrays = [one.cpu().numpy() for one in (found[whole], truth)] if of_bands else []
         for band, inside in of_bands.items():
-            # NumPy selects several times faster than PyTorch does on a CPU.
-            pairs = (torch.from_numpy(one.cpu().numpy()[inside]) for one in (found[whole], truth))
-            compared[f"{whole}.{band}"] = next(pairs), next(pairs)
+            predicted_there, truth_there = (torch.from_numpy(one[inside]) for one in arrays)
+            compared[f"{whole}.{band}"] = predicted_there, truth_there
         for label, (class_map, labels) in compared.items():
             counts = count_pixels(class_map, labels, len(classes)).flatten()
             cells = counts.nonzero()[:, 0]
