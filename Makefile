@@ -1,10 +1,11 @@
 # Needs Python >= 3.11, make and git; everything else is installed into .venv from the lock.
 PYTHON ?= python3
 BIN = .venv/bin
-# uv takes half a minute for what takes pip several; pip is the fallback, such as for an index that
-# only pip is configured for.
+# uv takes a minute for what takes pip several; pip is the fallback, such as for an index that only pip
+# is configured for. Modules are compiled once, as pip does, not by the first processes that import them.
 install = ($(BIN)/python -m pip install --quiet --require-hashes --requirement envs/uv.lock && \
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement $(1)) || \
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python \
+		--require-hashes --requirement $(1)) || \
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement $(1)
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-annotate
@@ -37,7 +38,7 @@ demo: .venv/installed  ## the whole pipeline on the miniature world
 cpu:  ## .venv with PyTorch's CPU build, from PyTorch's own index; before the other targets
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement envs/uv.lock
-	$(BIN)/uv pip install --python $(BIN)/python --torch-backend cpu --no-verify-hashes \
+	$(BIN)/uv pip install --compile-bytecode --python $(BIN)/python --torch-backend cpu --no-verify-hashes \
 		--constraint envs/requirements.lock --requirement pyproject.toml $(addprefix --extra ,$(RUNTIME))
 	touch .venv/installed
 

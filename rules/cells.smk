@@ -109,16 +109,10 @@ def trainings_of(cells):
     return sorted({(s, c.names[s]) for c in cells for s in stages if not c.imported(s)})
 
 
-def training_threads(wildcards):
-    """Threads of a training or mining job, on one machine.
-
-    The miniature world's tensors are too small for many cores to share, and sums over another
-    number of threads end in other digits. Its own model, which everything waits for, has two; the
-    trainings of its grids wait for nothing and run side by side, a core each.
-    """
-    if RECIPE.datasets.source != "generate":
-        return 8
-    return 2 if set(wildcards) & set(MAIN.names.values()) else 1
+# Threads of a training or mining job, on one machine. The miniature world's tensors are too small for
+# two cores to share: a second thread makes a step a fifth shorter and takes a core from other jobs. Sums
+# over another number of threads end in other digits, so it does not follow the machine.
+TRAINING_THREADS = 1 if RECIPE.datasets.source == "generate" else 8
 
 
 # Pairs are mined, and benchmarks evaluated, in shards of about so many images, each a job.

@@ -14,7 +14,7 @@ rule clip_weights:
         f"{TIMINGS}/clip_weights/{{clip}}.tsv"
     # A download, like those of archives, runs where Snakemake runs.
     localrule: CLIP_IS_DOWNLOADED
-    threads: training_threads
+    threads: TRAINING_THREADS
     resources:
         **TRACKED,
         **ONE_GPU,
@@ -71,7 +71,7 @@ rule train_segmenter:
         f"{LOGS}/train_segmenter/{{segmenter}}.log",
     benchmark:
         f"{TIMINGS}/train_segmenter/{{segmenter}}.tsv"
-    threads: training_threads
+    threads: TRAINING_THREADS
     resources:
         **TRAINING_PROCESSES,
         # No parameter: the content of the file is in the variant's name, its place does not count.
@@ -109,7 +109,7 @@ rule mine_shard:
         f"{LOGS}/mine_shard/{{pairs}}.{{shard}}.log",
     benchmark:
         f"{TIMINGS}/mine_shard/{{pairs}}.{{shard}}.tsv"
-    threads: training_threads
+    threads: TRAINING_THREADS
     resources:
         **ONE_GPU,
         mem_mb=24000,
@@ -162,7 +162,7 @@ rule finetune_clip:
         f"{LOGS}/finetune_clip/{{finetuned_clip}}.log",
     benchmark:
         f"{TIMINGS}/finetune_clip/{{finetuned_clip}}.tsv"
-    threads: training_threads
+    threads: TRAINING_THREADS
     resources:
         **TRAINING_PROCESSES,
         mem_mb=32000,
