@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import tempfile
 import zlib
 from collections import defaultdict
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 
 from scan_core.models.build import build_network
-from scan_core.models.checkpoints import load_strict
+from scan_core.models.checkpoints import import_foreign
 from scan_core.models.preprocessing import ClipInput
 from scan_core.models.released_names import SCAN, to_ours
 
@@ -145,13 +146,18 @@ def set_text_heads(clip):
 
 
 def tiny_network(text_heads=True):
-    """The measured model; without its text heads, just what `ARCHITECTURE` says."""
+    """The measured model, imported from a file like the release's.
+
+    Without its text heads, it is just what `ARCHITECTURE` says.
+    """
     network = build_network(ARCHITECTURE)
     if text_heads:
         set_text_heads(network.clip)
-    ours, unknown = to_ours(named_weights(to_theirs(network.state_dict(), SCAN)), SCAN)
-    assert not unknown
-    load_strict(network, ours, "the tiny model")
+    released = named_weights(to_theirs(network.state_dict(), SCAN))
+    released |= released_constants(released, training_classes=12, no_object_weight=0.1)
+    with tempfile.TemporaryDirectory() as folder:
+        torch.save({"model": released}, Path(folder) / "SCAN.pth")
+        assert not import_foreign(network, Path(folder) / "SCAN.pth", "scan").missing
     return network
 
 

@@ -180,7 +180,7 @@ def import_foreign(network: ScanNetwork, path: Path, kind: str) -> KeyReport:
 
     Args:
         network: gets the weights; what the checkpoint does not have stays.
-        path: see `checkpoint_io.load_foreign`.
+        path: see `storage.weights.load_foreign`.
         kind: `scan` (SCAN.pth, everything), `mask2former` (what it shares with Mask2Former),
             `finetuned_clip` (CS_CLIP.pt, or what open_clip saved), `backbone` (ImageNet's Swin);
             of this project `clip`, `segmenter` or `model` (everything).
