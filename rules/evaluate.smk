@@ -103,7 +103,6 @@ rule diagnose:
         images=RECIPE.diagnosis.images,
         recipe=RECIPE_NAME,
         variant=MAIN_MODEL,
-        benchmark=benchmark_of,
         cache=f"{RESULTS}/text",
         folder=subpath(output.diagnosis, parent=True),
     message:
@@ -111,8 +110,8 @@ rule diagnose:
     shell:
         "{resources.launcher} python -m workflow_scripts.diagnose --model {input.model:q} --index {input.index:q}"
         " --classes {params.classes:q} --settings {params.settings:q} --images {params.images:q}"
-        " --recipe {params.recipe:q} --variant {params.variant:q} --benchmark {params.benchmark:q}"
-        " --output-folder {params.folder:q} --text-cache {params.cache:q} --workers {threads}"
+        " --recipe {params.recipe:q} --variant {params.variant:q} --output-folder {params.folder:q}"
+        " --text-cache {params.cache:q} --workers {threads}"
         f" --code {code('diagnose')} 2> {{log:q}}"
 
 
@@ -133,14 +132,13 @@ rule score_predictions:
     params:
         classes=classes_of,
         predictions=lambda wildcards: GIVEN[wildcards.method][benchmark_of(wildcards)][0],
-        benchmark=benchmark_of,
         folder=subpath(output.metrics, parent=True),
     message:
         "Scoring the predictions of {wildcards.method} on {wildcards.scores}"
     shell:
         "python -m workflow_scripts.score_predictions --index {input.index:q} --classes {params.classes:q}"
         " --predictions {params.predictions:q} --method {wildcards.method:q}"
-        f" --benchmark {{params.benchmark:q}} --output-folder {{params.folder:q}}{end_of('score_predictions')}"
+        f" --output-folder {{params.folder:q}}{end_of('score_predictions')}"
 
 
 rule ablate:
@@ -190,16 +188,11 @@ rule search_settings:
         search=lambda wildcards: handed(SEARCHES[wildcards.search].model_dump()),
         recipe=RECIPE_NAME,
         recipe_file=handed(RECIPE.model_dump()),
-        benchmarks=benchmarks_of_search,
-        classes=lambda wildcards: [
-            BENCHMARKS[name].classes for name in benchmarks_of_search(wildcards)
-        ],
         folder=subpath(output.trials, parent=True),
     message:
         "Searching settings ({wildcards.search})"
     shell:
         "{resources.launcher} python -m workflow_scripts.search_settings --search {params.search:q}"
         " --recipe {params.recipe:q} --recipe-file {params.recipe_file:q} --model {input.model:q}"
-        " --benchmarks {params.benchmarks:q} --classes {params.classes:q} --indexes {input.indexes:q}"
-        " --work {params.folder:q}/work --output-folder {params.folder:q}"
+        " --indexes {input.indexes:q} --work {params.folder:q}/work --output-folder {params.folder:q}"
         f" --code {code('search_settings')} 2> {{log:q}}"

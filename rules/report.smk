@@ -13,7 +13,10 @@ NUMBERS = {
     "given": of_every_given("metrics.json"),
     "grids": GRID_TABLES,
 }
-READ = "--evaluation {input.metrics:q} --given {input.given:q} --ablation {input.grids:q}"
+READ = (
+    "--recipe-file {input.recipe:q} --evaluation {input.metrics:q} --given {input.given:q}"
+    " --ablation {input.grids:q}"
+)
 
 
 rule tables:
@@ -36,8 +39,8 @@ rule tables:
     message:
         "Writing the tables"
     shell:
-        f"python -m workflow_scripts.tables {READ} --recipe-file {{input.recipe:q}}"
-        f" --output-folder {{output.folder:q}} --metrics-folder {{output.metrics:q}}{end_of('tables', leaf=True)}"
+        f"python -m workflow_scripts.tables {READ} --output-folder {{output.folder:q}}"
+        f" --metrics-folder {{output.metrics:q}}{end_of('tables', leaf=True)}"
 
 
 rule figures:
@@ -116,8 +119,8 @@ rule report_page:
     message:
         "Writing the report"
     shell:
-        f"python -m workflow_scripts.report_page {READ} --recipe-file {{input.recipe:q}}"
-        " --diagnosis {input.diagnoses:q} --figures {input.figures:q} --pictures {input.pictures:q}"
+        f"python -m workflow_scripts.report_page {READ} --diagnosis {{input.diagnoses:q}}"
+        " --figures {input.figures:q} --pictures {input.pictures:q}"
         f" --sheets {{input.sheets:q}} --timings {{params.timings:q}} --output {{output:q}}{end_of('report_page', leaf=True)}"
 
 

@@ -14,12 +14,11 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from raw_data import png, written
 
-from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
 from scan_core.evaluation.intervals import save_resamples
 from scan_core.params.classifiers import CLASSIFIERS
 from scan_core.params.metric_names import METRICS
-from scan_core.reporting.draw import DRAWN, draw_panels
+from scan_core.reporting.draw import DRAWN, qualitative
 from scan_core.reporting.figures import (
     confusion_figure,
     per_class_figure,
@@ -27,9 +26,10 @@ from scan_core.reporting.figures import (
     seen_unseen_figure,
     training_figure,
 )
+from scan_core.reporting.findings import Findings
 from scan_core.reporting.grids import (
     BASELINE,
-    grid_csv,
+    ablate,
     grid_figure,
     grid_tables,
     grid_values,
@@ -45,6 +45,7 @@ from scan_core.reporting.tables import (
     detail_table,
     main_table,
 )
+from scan_core.storage.files import write_json
 from scan_core.vocabulary.classes import load_class_list
 
 ROOT = Path(__file__).parents[1]
@@ -63,7 +64,8 @@ def evaluation(folder: Path, benchmark: str, recipe: str = "mini", **metrics) ->
     }
     record = {
         **{"recipe": recipe, "variant": "seed=0", "benchmark": benchmark, "results": results},
-        **{"class_count": 3, "images": 120},
+        **{"class_count": 3, "images": 120, "code": {"evaluate": "of before"}},
+        "cuts": [{"cut": "size", "part": "large", "share": 1, "metrics": {}, "intervals": {}}],
     }
     path = folder / recipe / benchmark / "metrics.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,8 +78,12 @@ def grid_of(path: Path, keys: list[str], rows: list[tuple], own: list[tuple] = (
     records = []
     for number, (seed, benchmark, values, miou) in enumerate(rows):
         metrics = {m: miou if m.startswith("miou") else None for m in METRICS}
-        place = path.parent / f"{path.stem}.{number}.json"
-        place.write_text(json.dumps({"key": {"metrics": metrics}}))
+        place = path.with_suffix("") / f"{number}/evaluation.json"
+        write_json(place, {"key": {"metrics": metrics}})
+        drawn = {
+            m: (value or np.nan) + np.linspace(-0.02, 0.02, 41) for m, value in metrics.items()
+        }
+        save_resamples(place.with_name("resamples.npz"), {"key": drawn})
         records.append(
             {
                 **{"seed": seed, "benchmark": benchmark, "evaluation": str(place), "key": "key"},
@@ -85,7 +91,9 @@ def grid_of(path: Path, keys: list[str], rows: list[tuple], own: list[tuple] = (
                 "baseline": (benchmark, *values) in own,
             }
         )
-    path.write_text(grid_csv(path.stem, records))
+    plan = path.with_suffix(".json")
+    write_json(plan, {"document": records})
+    ablate(path.stem, plan, path)
     return load_grid(path)
 
 
@@ -219,8 +227,8 @@ def test_grid_over_seeds(tmp_path):
     (table,) = grid_tables(grid)  # the other kinds of mIoU have the same numbers
     assert table.title == "Grid mix: mIoU"
     assert list(table.cells) == ["y", "z", "a"]
-    assert cells(table, "0.5", "vild") == [f"43.00 ± {error:.2f}"] == bold(table)
-    assert cells(table, "[9, 7]", "null") == ["30.00 ± 0.00"]
+    assert cells(table, "0.5", "vild") == [f"43.00 ± {error:.2f} [41.1, 44.9]"] == bold(table)
+    assert cells(table, "[9, 7]", "null") == ["30.00 ± 0.00 [28.1, 31.9]"]
     assert "mean ± standard error over 3 seeds" in table.note
     values = pd.read_csv(StringIO(grid_values(grid)), dtype=str, keep_default_na=False)
     by_metric = values[(values["z"] == "vild")].set_index("metric")
@@ -239,8 +247,8 @@ def test_the_recipes_own_setting_is_marked(tmp_path):
     # Another value on each benchmark: the cells are marked, not the row.
     (table,) = grid_tables(grid_of(tmp_path / "w.csv", key, rows, own=[("a", 0.1), ("b", 0.2)]))
     assert table.cells.to_numpy().tolist() == [
-        ["0.1", f"5.00 {BASELINE}", "5.00"],
-        ["0.2", "10.00", f"10.00 {BASELINE}"],
+        ["0.1", f"5.00 [3.1, 6.9] {BASELINE}", "5.00 [3.1, 6.9]*"],
+        ["0.2", "10.00 [8.1, 11.9]*", f"10.00 [8.1, 11.9] {BASELINE}"],
     ]
 
 
@@ -361,8 +369,6 @@ def test_confused_pairs():
     names = [label.get_text().split("  →  ") for label in axis.get_yticklabels()]
     assert names == [["kite", "sky"], ["sky", "sea"]]
     assert [bar.get_width() for bar in axis.patches] == pytest.approx([90, 30])
-    with pytest.raises(InputError, match="evaluate mini again"):
-        confusion_figure(counts[1:, 1:], CLASSES, "mini")
 
 
 def test_training_curves(tmp_path):
@@ -402,32 +408,14 @@ def test_intervals_are_shown_and_differences_that_exclude_zero_marked(tmp_path):
 
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_a_grid_shows_intervals_over_images_beside_the_error_over_seeds(tmp_path, seeds):
-    rows = []
-    for seed, number in product(range(seeds), range(2)):
-        folder = tmp_path / f"{seed}{number}"
-        miou = 0.4 + number / 10 + seed / 50
-        metrics = dict.fromkeys(METRICS) | {"miou": miou}
-        bounds = dict.fromkeys(METRICS) | {"miou": [miou - 0.1, miou + 0.1]}
-        folder.mkdir()
-        contents = {"key": {"metrics": metrics, "intervals": bounds}}
-        (folder / "evaluation.json").write_text(json.dumps(contents))
-        drawn = {name: np.linspace(miou - 0.1, miou + 0.1, 41) for name in METRICS}
-        save_resamples(folder / "resamples.npz", {"key": drawn})
-        rows.append(
-            {
-                **{"seed": seed, "benchmark": "b", "values": {"inference.flip": bool(number)}},
-                **{"evaluation": str(folder / "evaluation.json"), "key": "key"},
-                "baseline": number == 0,
-            }
-        )
-    path = tmp_path / "grid.csv"
-    path.write_text(grid_csv("grid", rows))
-    (table, *_) = grid_tables(load_grid(path))
-    error = "" if seeds == 1 else " ± 1.00"
-    low = 30.5 + seeds - 1
+    cells = product(range(seeds), (False, True))
+    rows = [(seed, "b", (flip,), 0.4 + flip / 10 + seed / 50) for seed, flip in cells]
+    path, own = tmp_path / "grid.csv", [("b", False)]
+    (table,) = grid_tables(grid_of(path, ["inference.flip"], rows, own))
+    error, more = ("", 0) if seeds == 1 else (" ± 1.00", 1)
     assert table.cells["b"].tolist() == [
-        f"{39 + seeds:.2f}{error} [{low}, {low + 19}]",
-        f"{49 + seeds:.2f}{error} [{low + 10}, {low + 29}]*",
+        f"{40 + more}.00{error} [{38.1 + more}, {41.9 + more}]",
+        f"{50 + more}.00{error} [{48.1 + more}, {51.9 + more}]*",
     ]
     assert "not over trainings" in table.note
     assert ("of the mean over the seeds" in table.note) == (seeds > 1)
@@ -459,9 +447,8 @@ def benchmark(tmp_path):
 
 def panels(folder: Path) -> tuple[np.ndarray, list[int]]:
     """The grey picture, and the ends of its rows."""
-    classes = load_class_list(str(folder / "stripes.json"))
-    images = BenchmarkImages(folder / "index.json", "val")
-    draw_panels(images, classes, folder / "predictions", folder / "panels.png")
+    files = [folder / name for name in ("index.json", "stripes.json", "predictions", "panels.png")]
+    qualitative(*files)
     with Image.open(folder / "panels.png") as picture:
         return np.asarray(picture.convert("L")), json.loads(picture.info["rows"])
 
@@ -506,35 +493,39 @@ def noise(path: Path, width: int, height: int, **texts: str) -> Path:
 def test_the_report_needs_no_other_file_and_shows_each_image_in_its_size(tmp_path):
     benchmarks = ("mini_ade_36", "mini_voc_10")
     names = ["seen_unseen", "ablation_weights", "curves_segmenter"]
-    names += [f"{kind}_{name}" for kind in ("per_class", "confusion") for name in benchmarks]
+    names += [f"{kind}_{b}" for kind in ("per_class", "confusion", "cuts") for b in benchmarks]
     for name in names:
         noise(tmp_path / f"figures/{name}.png", 300, 150)
+    recipe = {"seed": "<0>", "clip": {"architecture": {}}}
+    document = {"recipe": "mini", "recipes": {"mini": recipe}}
+    write_json(tmp_path / "recipe.json", {"document": document})
     rows = [(0, "mini_ade_36", (v,), v) for v in (0.1, 0.2)]
-    pictures = {
-        name: noise(tmp_path / f"{name}.png", 1340, 900, rows="[310, 900]") for name in benchmarks
-    }
-    arguments = {
-        "results": load_evaluations([evaluation(tmp_path, name) for name in benchmarks]),
-        "grids": [grid_of(tmp_path / "weights.csv", ["inference.clip_weight"], rows)],
-        "architecture": "small",
-        "recipe": '{"seed": "<0>"}',
-        "figures": tmp_path / "figures",
-        "pictures": pictures,
-        "sheets": [noise(tmp_path / "sheet.png", 1400, 500, benchmark="mini_coco_24")],
-    }
-    page = report_page(**arguments, origin="Written today.", note="Made by earlier code.")
+    grid_of(tmp_path / "weights.csv", ["inference.clip_weight"], rows)
+    arguments = (
+        Findings(
+            tmp_path / "recipe.json",
+            [evaluation(tmp_path, name) for name in benchmarks],
+            ablation=[tmp_path / "weights.csv"],
+        ),
+        [noise(tmp_path / f"{name}.png", 1340, 900, rows="[310, 900]") for name in benchmarks],
+        [noise(tmp_path / "sheet.png", 1400, 500, benchmark="mini_coco_24")],
+        tmp_path / "figures",
+        tmp_path / "report.html",
+    )
+    report_page(*arguments)
+    page = (tmp_path / "report.html").read_text()
     main, first = page.index("<table"), page.index("<img ")
     assert page.index("Both classifiers combined") < main < first < page.index("<h2 ")
-    assert "Made by earlier code." in page[main:first]
+    assert "Made by other code than the present of" in page[main:first]
     assert not re.findall(r'(?:src|href)="(?!#|data:)', page)
     assert "&lt;0&gt;" in page, "the recipe is text"
     images = re.findall(
         r'<img src="data:image/webp;base64,([^"]+)" width="(\d+)" height="(\d+)"', page
     )
-    assert len(images) == page.count("<img ") == 1 + 7 + 2 + 1
+    assert len(images) == page.count("<img ") == 1 + len(names) + 2 + 1
     sizes = [Image.open(BytesIO(base64.b64decode(data))).size for data, _, _ in images]
     assert sizes == [(int(width), int(height)) for _, width, height in images]
     assert len(page) < 8_000_000
     (tmp_path / "figures/confusion_mini_voc_10.png").write_bytes(b"")
     with pytest.raises(InputError, match=r"confusion_mini_voc_10\.png cannot be read"):
-        report_page(**arguments)
+        report_page(*arguments)

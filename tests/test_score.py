@@ -210,8 +210,7 @@ def test_a_list_of_one_class_is_told(tmp_path, caplog):
     images = written(tmp_path, {"0": label}, classes)
     (tmp_path / "predicted").mkdir()
     Image.fromarray(np.zeros((4, 5), np.uint8)).save(tmp_path / "predicted/0.png")
-    metrics = write_scores(
-        images, classes, tmp_path / "predicted", "training", "x", "one", tmp_path / "out"
-    )
+    given = tmp_path / "predicted"
+    metrics = write_scores(images, classes, given, "training", "x", tmp_path / "out")
     assert metrics["miou"] == 1
     assert "has one class: every prediction is right" in caplog.text

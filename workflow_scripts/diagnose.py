@@ -14,12 +14,10 @@ def diagnose(
     images: int,
     recipe: str,
     variant: str,
-    benchmark: str,
     output_folder: Path,
     text_cache: Path | None = None,
     code: str = "",
     workers: int = 1,
-    device: str = "auto",
 ) -> None:
     """Diagnose a model on a benchmark: where are the points lost, and are the scores calibrated?
 
@@ -32,12 +30,10 @@ def diagnose(
             temperature and the weight, spread evenly; 0: all.
         recipe: name, for the record.
         variant: of the model, for the record.
-        benchmark: name, for the record.
         output_folder: for diagnosis.json, ladder.csv and counts.npz.
         text_cache: folder for text features.
         code: names the code: other code, other counts.
         workers: threads that read images.
-        device: auto, cpu, cuda.
     """
     from scan_core.datasets.loading import BenchmarkImages
     from scan_core.evaluation.diagnosis import calibrate, candidates, diagnose_in_parts
@@ -49,7 +45,7 @@ def diagnose(
     from scan_core.vocabulary.classes import load_class_list
 
     wanted = EvaluationSettings.read(settings).table()
-    scan = Scan.from_checkpoint(model, wanted, device=chosen_device(device), text_cache=text_cache)
+    scan = Scan.from_checkpoint(model, wanted, device=chosen_device("auto"), text_cache=text_cache)
     split, class_list = BenchmarkImages(index, "val"), load_class_list(classes)
     identity = store_identity(model, split, class_list, f"{code} {wanted.default.key} {images}")
     store = CountStore(output_folder / "counted", identity)
@@ -57,12 +53,11 @@ def diagnose(
     tuned = []
     if "train" in split.index.splits:
         others = BenchmarkImages(index, "train")
-        store = CountStore(
-            output_folder / "calibrated", store_identity(model, others, class_list, code)
-        )
+        identity = store_identity(model, others, class_list, code)
+        store = CountStore(output_folder / "calibrated", identity)
         found = diagnose_in_parts(scan, others, class_list, images, store, workers, calibrate)
         tuned = calibrated(found, candidates(scan, scan.settings), class_list)
-    about = {"recipe": recipe, "variant": variant, "benchmark": benchmark}
+    about = {"recipe": recipe, "variant": variant, "benchmark": split.index.name}
     logging.info("%s", write_diagnosis(output_folder, counts, class_list, about, tuned))
 
 

@@ -2,7 +2,6 @@
 
 import logging
 from pathlib import Path
-from typing import Any
 
 from scan_core.params.command_line import run
 
@@ -35,10 +34,9 @@ def evaluate(
     from scan_core.params.provenance import weights_made_by
     from scan_core.vocabulary.classes import load_class_list
 
-    made_by: dict[str, Any] = weights_made_by(model) if model else {}
+    made_by = weights_made_by(model) if model else {}
     codes = {**made_by.get("code", {}), **dict(one.split("=", 1) for one in code)}
-    about: dict[str, Any] = {"recipe": recipe, "variant": variant, "benchmark": benchmark}
-    about |= {**made_by, "code": codes}
+    about = {"recipe": recipe, "variant": variant, "benchmark": benchmark, **made_by, "code": codes}
     class_list = load_class_list(classes)
     metrics = write_evaluation(output_folder, merge_shards(shards), class_list, about)
     logging.info("%s: mIoU %.4f", benchmark, metrics["miou"])

@@ -24,7 +24,6 @@ def evaluate_shard(
     evaluated: Path | None = None,
     code: str = "",
     workers: int = 1,
-    device: str = "auto",
 ) -> None:
     """Evaluate a model on a part of a benchmark's images, under one or many settings in one pass.
 
@@ -46,7 +45,6 @@ def evaluate_shard(
         evaluated: folder of counts by settings (default: beside the output); those there are kept.
         code: names the code: other code, other counts.
         workers: threads that read images.
-        device: auto, cpu, cuda.
     """
     from scan_core.datasets.loading import BenchmarkImages
     from scan_core.evaluation.counts import save_counts
@@ -59,7 +57,7 @@ def evaluate_shard(
 
     wanted = EvaluationSettings.read(settings) if settings else None
     table = wanted.table() if wanted else None
-    scan = Scan.from_checkpoint(model, table, device=chosen_device(device), text_cache=text_cache)
+    scan = Scan.from_checkpoint(model, table, device=chosen_device("auto"), text_cache=text_cache)
     wanted = wanted or EvaluationSettings.of_classifiers(scan.settings_table.of(benchmark))
     images, class_list = BenchmarkImages(index, "val"), load_class_list(classes)
     first, last = (number * len(images) // shards for number in (shard, shard + 1))

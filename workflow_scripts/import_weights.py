@@ -61,8 +61,7 @@ def import_weights(
             raise InputError(f"--recipe {recipe}: unknown; there are {', '.join(recipes)}")
         scan = Scan.from_recipe(recipes[recipe])
         for kind, path in given:
-            report = import_foreign(scan.network, path, kind)
-            logging.info("%s as %s: %s", path, kind, report)
+            logging.info("%s as %s: %s", path, kind, import_foreign(scan.network, path, kind))
         files = {f"{kind}:{path}": imported_file(kind, path) for kind, path in given}
         scan.save(output, recipe=recipe, imported=files)
     logging.info("made %s", output)

@@ -23,8 +23,7 @@ def print_plan(
         profile: for SLURM; it names the GPUs.
     """
     file = Path("params.yaml")
-    params = read_params(file)
-    chosen = {**params, "recipe": recipe} if recipe else params
+    chosen = read_params(file) | ({"recipe": recipe} if recipe else {})
     print(plan(validate(chosen, str(file)), gpus_of(profile), _jobs(chosen["recipe"])))
 
 

@@ -22,17 +22,15 @@ def prune(*, yes: bool = False) -> None:
         yes: delete what is listed.
     """
     params = validate(read_params(Path("params.yaml")))
-    used = set[Path]()
-    for recipe in params.recipes:
-        for path in _outputs(recipe):
-            used.update([path, *path.parents])
+    made = [path for recipe in params.recipes for path in _outputs(recipe)]
+    used = {*made, *(folder for path in made for folder in path.parents)}
     places = {*Path("results").glob("stages/*/*"), *Path("results").glob("*/predictions/*/*")}
     places |= {*Path("results").glob("*/eval/*"), *Path("results").glob("*/eval/*/*")}
     for root in {Path(recipe.datasets.root) for recipe in params.recipes.values()}:
         places |= {*root.glob("benchmarks/*"), *root.glob("raw/*")}
     unused = [path for path in places if _VARIANT.fullmatch(path.name) and path not in used]
     unused = [path for path in unused if not set(path.parents) & set(unused)]
-    sizes = {path: _size(path) for path in sorted(unused)}
+    sizes = {path: sum(f.lstat().st_size for f in path.rglob("*")) for path in sorted(unused)}
     for path, size in sizes.items():
         print(f"{size / 1e6:10,.1f} MB  {path}")
         if yes:
@@ -49,10 +47,6 @@ def _outputs(recipe: str) -> list[Path]:
     if ran.returncode:
         raise InputError(f"what the recipe {recipe} uses is not known: {ran.stderr.strip()}")
     return [Path(line.split("\t")[0]) for line in ran.stdout.splitlines()[1:]]
-
-
-def _size(folder: Path) -> int:
-    return sum(path.lstat().st_size for path in folder.rglob("*"))
 
 
 if __name__ == "__main__":

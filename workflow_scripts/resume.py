@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -50,15 +51,12 @@ def resume(how: Literal["wait", "cancel"], /) -> None:
 
 def _processes(folder: Path) -> Iterator[tuple[int, list[str]]]:
     """All other processes of this person in a folder that are no part of a job of SLURM."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and int(entry.name) != os.getpid():
-            try:
-                words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
-                here = (entry / "cwd").resolve(strict=True) == folder
-                in_job = b"SLURM_JOB_ID=" in (entry / "environ").read_bytes()
-            except OSError:
-                continue  # ended meanwhile, or somebody else's
-            if here and not in_job:
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # ended meanwhile, or somebody else's
+            words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            here = (entry / "cwd").resolve(strict=True) == folder
+            in_job = b"SLURM_JOB_ID=" in (entry / "environ").read_bytes()
+            if here and not in_job and int(entry.name) != os.getpid():
                 yield int(entry.name), words
 
 

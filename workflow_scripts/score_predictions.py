@@ -7,7 +7,7 @@ from scan_core.params.command_line import run
 
 
 def score_predictions(
-    index: Path, classes: str, predictions: Path, method: str, benchmark: str, output_folder: Path
+    index: Path, classes: str, predictions: Path, method: str, output_folder: Path
 ) -> None:
     """Score what another model has predicted on a benchmark, by all metrics and rules.
 
@@ -16,7 +16,6 @@ def score_predictions(
         classes: class list it is scored by.
         predictions: folder of label maps <stem>.png, or a .json of masks; values are training ids.
         method: what the tables call the model.
-        benchmark: name, for the record.
         output_folder: for metrics.json, per_class.csv and counts.npz.
     """
     from scan_core.datasets.loading import BenchmarkImages
@@ -24,10 +23,8 @@ def score_predictions(
     from scan_core.vocabulary.classes import load_class_list
 
     images, class_list = BenchmarkImages(index, "val"), load_class_list(classes)
-    metrics = write_scores(
-        images, class_list, predictions, "training", method, benchmark, output_folder
-    )
-    logging.info("%s: mIoU %.4f", benchmark, metrics["miou"])
+    metrics = write_scores(images, class_list, predictions, "training", method, output_folder)
+    logging.info("%s: mIoU %.4f", images.index.name, metrics["miou"])
 
 
 if __name__ == "__main__":

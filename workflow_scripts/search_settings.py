@@ -10,8 +10,6 @@ def search_settings(
     recipe: str,
     recipe_file: Path,
     model: Path,
-    benchmarks: list[str],
-    classes: list[str],
     indexes: list[Path],
     work: Path,
     output_folder: Path,
@@ -29,9 +27,7 @@ def search_settings(
         recipe: its name.
         recipe_file: JSON file of the whole recipe.
         model: made by fuse_weights.
-        benchmarks: their names.
-        classes: of each benchmark the class list.
-        indexes: of each benchmark the index.json.
+        indexes: index.json of each benchmark.
         work: folder of Optuna's database.
         output_folder: for trials.csv, best.yaml, best_per_benchmark.yaml and the figure.
         code: names the code: other code, other search.
@@ -50,10 +46,10 @@ def search_settings(
     asked = Search.model_validate_json(search.read_text(encoding="utf-8"))
     whole = Recipe.model_validate_json(recipe_file.read_text(encoding="utf-8"))
     scan = Scan.from_checkpoint(model, settings_table(whole), device=chosen_device("auto"))
-    searched = {
-        name: (BenchmarkImages(index, "train"), load_class_list(listed))
-        for name, index, listed in zip(benchmarks, indexes, classes, strict=True)
-    }
+    searched = {}
+    for images in (BenchmarkImages(index, "train") for index in indexes):
+        listed = load_class_list(whole.datasets.benchmarks[images.index.name].classes)
+        searched[images.index.name] = (images, listed)
     score = encode_benchmarks(scan, asked, whole, searched, memory_gb * 1e9)
     name = identity(asked, whole, searched, model, code)
     study = run_study(asked, score, work / "optuna.db", name)

@@ -3,22 +3,16 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
 
-import tyro
+from tyro.conf import Positional
 
 from scan_core.errors import InputError
 from scan_core.params.command_line import run
 from scan_core.params.grid import check_grid, rows_of
-from scan_core.params.reading import read_params, validate
+from scan_core.params.reading import check_known, read_params, validate
 
 
-def show_grid(
-    grid: Annotated[str, tyro.conf.Positional],
-    recipe: str | None = None,
-    params: Path = Path("params.yaml"),
-    csv: bool = False,
-) -> None:
+def show_grid(grid: Positional[str], recipe: str | None = None, csv: bool = False) -> None:
     """Show what a grid evaluates, without running anything: a row for each cell and benchmark.
 
     Columns in which all rows agree stand above the table.
@@ -26,20 +20,15 @@ def show_grid(
     Args:
         grid: its name under `ablations` of params.yaml.
         recipe: to start from; without it the grid's own, or the one that runs.
-        params: file of the recipes.
         csv: print CSV with every test-time setting as it will be used, for programs.
     """
     import pandas as pd
 
-    document = validate(read_params(params), str(params))
-    if grid not in document.ablations:
-        known = ", ".join(document.ablations)
-        raise InputError(f"grid '{grid}' is unknown; there are {known}")
+    document = validate(read_params(Path("params.yaml")))
+    check_known(grid, document.ablations, "grid")
     ablation = document.ablations[grid]
     name = recipe or ablation.recipe or document.recipe
-    if name not in document.recipes:
-        known = ", ".join(document.recipes)
-        raise InputError(f"recipe '{name}' is unknown; there are {known}")
+    check_known(name, document.recipes, "--recipe")
     if ablation.recipe not in (None, name):
         raise InputError(f"grid '{grid}' is for the recipe '{ablation.recipe}', not '{name}'")
     check_grid(grid, document.recipes[name], ablation)

@@ -50,7 +50,7 @@ def score(
             "--classes"
         )
     class_list = load_class_list(classes or own)
-    metrics = write_scores(images, class_list, predictions, ids, method, name, out)
+    metrics = write_scores(images, class_list, predictions, ids, method, out)
     bounds = read_json(out / "metrics.json")["intervals"]["combined"]
     for key, value in metrics.items():
         shown = "-"

@@ -167,7 +167,6 @@ def write_scores(
     predictions: Path,
     ids: Ids,
     method: str,
-    benchmark: str,
     folder: Path,
 ) -> dict[str, float | None]:
     """Count predictions, and write the files of `write_results`.
@@ -178,7 +177,6 @@ def write_scores(
         predictions: see `count_predictions`.
         ids: see `count_predictions`.
         method: what the model is called.
-        benchmark: what the benchmark is called.
         folder: where to write.
 
     Returns:
@@ -191,5 +189,5 @@ def write_scores(
     counts = count_predictions(images, classes, predictions, ids)
     seconds = time.perf_counter() - start
     timing = {"images": len(images), "counted": len(images), "seconds": seconds}
-    about = {"recipe": method, "variant": "predictions", "benchmark": benchmark}
+    about = {"recipe": method, "variant": "predictions", "benchmark": images.index.name}
     return write_results(folder, counts, timing, classes, {}, about)

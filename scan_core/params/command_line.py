@@ -67,7 +67,8 @@ def run(command: Callable[..., None]) -> None:
             signal.signal(number, _exit)
     try:
         spec = sys.modules["__main__"].__spec__
-        tyro.cli(command, prog=f"python -m {spec.name}" if spec else None)
+        prog = f"python -m {spec.name}" if spec else None
+        tyro.cli(command, prog=prog, config=(tyro.conf.OmitArgPrefixes,))
     except Interrupted as stopped:
         if os.environ.get("SLURM_PROCID", "0") == "0":
             _requeue(stopped.signal)

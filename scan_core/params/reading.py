@@ -128,7 +128,7 @@ def validate(document: dict[str, Any], source: str = "params.yaml") -> Params:
         params = Params.model_validate(with_inherited(document, source))
     except ValidationError as error:
         raise InputError(_report(error, source, _parents(document))) from None
-    _known(params.recipe, params.recipes, f"{source}: recipe")
+    check_known(params.recipe, params.recipes, f"{source}: recipe")
     for name, recipe in params.recipes.items():
         for method in recipe.predictions:
             if method in params.recipes or method in CLASSIFIERS:
@@ -137,7 +137,7 @@ def validate(document: dict[str, Any], source: str = "params.yaml") -> Params:
                     f"'{method}' (a recipe, or one of {', '.join(CLASSIFIERS)}); choose another"
                 )
         for grid in recipe.grids:
-            _known(grid, params.ablations, f"{source}: recipes.{name}.grids")
+            check_known(grid, params.ablations, f"{source}: recipes.{name}.grids")
     for name, ablation in params.ablations.items():
         _check_grid(ablation, params, f"{source}: ablations.{name}")
     for name, search in params.searches.items():
@@ -173,7 +173,12 @@ def override(recipe: dict[str, Any], key_path: str, value: Any) -> dict[str, Any
     return changed
 
 
-def _known(name: str, names: Iterable[str], where: str) -> None:
+def check_known(name: str, names: Iterable[str], where: str) -> None:
+    """Refuse a name that is none of those that there are.
+
+    Raises:
+        InputError: it begins with `where`, and says which names there are.
+    """
     if name not in names:
         raise InputError(
             f"{where}: '{name}' is unknown{nearest(name, names)}; "
@@ -183,10 +188,10 @@ def _known(name: str, names: Iterable[str], where: str) -> None:
 
 def _check_grid(grid: Ablation | Search, params: Params, where: str) -> None:
     base_name = grid.recipe or params.recipe
-    _known(base_name, params.recipes, f"{where}.recipe")
+    check_known(base_name, params.recipes, f"{where}.recipe")
     for name in grid.benchmarks or ():
         known = params.recipes[base_name].datasets.benchmarks
-        _known(name, known, f"{where}.benchmarks: recipe {base_name}")
+        check_known(name, known, f"{where}.benchmarks: recipe {base_name}")
     fixed = grid.fixed if isinstance(grid, Ablation) else {}
     if both := grid.vary.keys() & fixed.keys():
         raise InputError(f"{where}: '{min(both)}' is both fixed and varied")
@@ -239,7 +244,7 @@ def with_inherited(document: dict[str, Any], source: str) -> dict[str, Any]:
         if parent in line:
             circle = " -> ".join((*line[line.index(parent) :], parent))
             raise InputError(f"{where}: {circle} is a circle; one of them must extend none")
-        _known(parent, recipes, where)
+        check_known(parent, recipes, where)
         inherited = complete(parent, line)
         return merged(inherited, recipes[name]) if isinstance(inherited, dict) else recipes[name]
 

@@ -12,7 +12,15 @@ from matplotlib.figure import Figure
 from scan_core.errors import InputError
 from scan_core.params.classifiers import CLASSIFIERS
 from scan_core.reporting.figures import PALETTE, new_figure, styled
-from scan_core.reporting.tables import MISSING, Table, rounded, with_interval
+from scan_core.reporting.results import spread
+from scan_core.reporting.tables import (
+    MISSING,
+    Table,
+    percent,
+    rounded,
+    with_interval,
+    with_intervals,
+)
 from scan_core.storage.files import read_json
 
 _GROUPS = {"miou": "all classes", "miou_seen": "seen", "miou_unseen": "unseen"}
@@ -28,20 +36,6 @@ _SHORT = {
 }
 _KINDS = {"proposals": "proposals that match a segment", "pixels": "pixels"}
 _COLORS = dict(zip(("in_vocabulary", "clip_only", "combined"), PALETTE, strict=False))
-EXPLAINED = (
-    "One part of the model after the other is replaced by the truth. First each proposal is "
-    "classified by whichever of the two classifiers is nearer to its right class; then classes "
-    "that the image does not have are left out; then each proposal gets its right class, and only "
-    "its mask may be wrong. What remains to 100 % is lost by the masks. Apart from these, the "
-    "true segments are classified, so that recognition alone can be wrong. Black lines are 95 % "
-    "intervals over the images."
-)
-CALIBRATED = (
-    "A classifier is calibrated where it is right as often as it is sure: of the predictions made "
-    "with a confidence of 70 %, 70 % are right, and its points lie on the diagonal. Below it "
-    "the classifier is too sure, above it not sure enough. ECE, the expected calibration error, is "
-    "the mean distance from the diagonal. The area of a point is the share of the predictions."
-)
 
 # Cut and part -> what people read.
 _CUTS = {
@@ -51,20 +45,20 @@ _CUTS = {
     "confusion": "confused with",
 }
 _PARTS = {
-    ("class", "stuff"): "stuff",
-    ("class", "things"): "things",
-    ("size", "small"): "small, below 0.3 % of the image",
-    ("size", "medium"): "medium",
-    ("size", "large"): "large, from 3 % on",
-    ("distance", "near"): "near, up to 0.5 % of the diagonal",
-    ("distance", "middle"): "middle",
-    ("distance", "far"): "far, above 2 %",
-    ("confusion", "synonym"): "a synonym",
-    ("confusion", "parent"): "a broader class",
-    ("confusion", "child"): "a narrower class",
-    ("confusion", "unseen_as_seen"): "a seen class instead of an unseen one",
-    ("confusion", "seen_as_unseen"): "an unseen class instead of a seen one",
-    ("confusion", "other"): "any other class",
+    "stuff": "stuff",
+    "things": "things",
+    "small": "small, below 0.3 % of the image",
+    "medium": "medium",
+    "large": "large, from 3 % on",
+    "near": "near, up to 0.5 % of the diagonal",
+    "middle": "middle",
+    "far": "far, above 2 %",
+    "synonym": "a synonym",
+    "parent": "a broader class",
+    "child": "a narrower class",
+    "unseen_as_seen": "a seen class instead of an unseen one",
+    "seen_as_unseen": "an unseen class instead of a seen one",
+    "other": "any other class",
 }
 _CUT_METRICS = {"lost": "lost", "pacc": "pAcc", "miou": "mIoU"}
 
@@ -73,41 +67,29 @@ def load_cuts(paths: Iterable[Path]) -> pd.DataFrame:
     """The cuts of `metrics.json` files: a row for each part, as fractions.
 
     Returns:
-        columns benchmark, recipe, cut, part, share, and of each metric `_low` and `_high` too.
+        columns benchmark, recipe, cut, part, share, and the metrics with their `_low` and `_high`.
     """
     rows = []
     for path in paths:
         record = read_json(path, "evaluate again")
-        for part in record.get("cuts", []):
-            row = {key: record[key] for key in ("benchmark", "recipe")}
-            row |= {key: part[key] for key in ("cut", "part", "share")}
-            for metric in _CUT_METRICS:
-                low, high = part["intervals"].get(metric) or (np.nan, np.nan)
-                row |= {metric: part["metrics"].get(metric)}
-                row |= {f"{metric}_low": low, f"{metric}_high": high}
-            rows.append(row)
+        about = {key: record[key] for key in ("benchmark", "recipe")}
+        for part in record["cuts"]:
+            row = about | {key: part[key] for key in ("cut", "part", "share")}
+            row |= {metric: part["metrics"].get(metric) for metric in _CUT_METRICS}
+            rows.append(row | spread(_CUT_METRICS, part["intervals"], {}))
     return pd.DataFrame(rows)
 
 
 def cut_table(cuts: pd.DataFrame) -> Table:
     """A row for each part; with several benchmarks or models, which of them."""
-    names = [_PARTS[part] for part in zip(cuts["cut"], cuts["part"], strict=True)]
     about = {"benchmark": cuts["benchmark"], "model": cuts["recipe"]}
     cells = pd.DataFrame(
         {
             **{name: column for name, column in about.items() if column.nunique() > 1},
             "cut": cuts["cut"].map(_CUTS),
-            "pixels": names,
+            "pixels": cuts["part"].map(_PARTS),
             "share": (100 * cuts["share"].astype(float)).map(rounded, decimals=1),
-            **{
-                name: [
-                    with_interval(value, bounds)
-                    for value, *bounds in cuts[[metric, f"{metric}_low", f"{metric}_high"]]
-                    .astype(float)
-                    .to_numpy()
-                ]
-                for metric, name in _CUT_METRICS.items()
-            },
+            **{name: with_intervals(cuts, metric) for metric, name in _CUT_METRICS.items()},
         }
     )
     return Table(
@@ -137,8 +119,7 @@ def cut_figure(cuts: pd.DataFrame, benchmark: str) -> Figure:
         words = f"{_CUTS[cut]}: {lost[of['cut'] == cut].sum():.1f} in all"
         first = places[(of["cut"] == cut).to_numpy()][0]
         axis.text(0, first - 0.55, words, va="bottom", fontsize=9, fontweight="bold")
-    labels = [_PARTS[part] for part in zip(of["cut"], of["part"], strict=True)]
-    axis.set_yticks(places, labels, fontsize=9)
+    axis.set_yticks(places, of["part"].map(_PARTS), fontsize=9)
     axis.set(ylim=(places[-1] + 0.6, -1.6), xlabel="wrong pixels, % of those with ground truth")
     axis.grid(axis="x")
     figure.suptitle(f"{benchmark}: which pixels are wrong")
@@ -219,8 +200,7 @@ def calibration_figure(record: Mapping[str, Any]) -> Figure:
         classes = "all classes" if group == "all" else f"{group} classes"
         axis.set_title(f"{_KINDS[kind]},\n{classes}", fontsize=9)
         axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.27), xlabel="confidence", ylabel="accuracy")
-        axis.set_yticks(np.linspace(0, 1, 6))
-        axis.set_aspect("equal")
+        axis.set(yticks=np.linspace(0, 1, 6), aspect="equal")
         axis.grid()
         if not axis.collections:
             axis.text(0.5, 0.6, "there are none", ha="center")
@@ -235,22 +215,14 @@ def calibration_figure(record: Mapping[str, Any]) -> Figure:
 
 def tuned_table(record: Mapping[str, Any]) -> Table:
     """Temperature and weight that are best on the training images, by mIoU and by calibration."""
-    found = record["tuned"]
-    cells = [
-        {
-            "settings": one["name"],
-            "logit_scale": str(one["logit_scale"]),
-            "clip_weight": str(one["clip_weight"]),
-            "mIoU": with_interval(one["miou"], None),
-            "ECE": with_interval(one["error"], None),
-        }
-        for one in found
-    ]
+    found = pd.DataFrame(record["tuned"])
+    about = found[["name", "logit_scale", "clip_weight"]].rename(columns={"name": "settings"})
+    numbers = percent(found[["miou", "error"]]).set_axis(["mIoU", "ECE"], axis="columns")
     return Table(
         "Calibrated on the training images",
-        pd.DataFrame(cells),
+        about.astype(str).join(numbers),
         words=1,
-        note=f"Temperature and weight that are best on {found[0]['images']} images of the train "
+        note=f"Temperature and weight that are best on {found['images'][0]} images of the train "
         "split. In %; ECE of the pixels. `logit_scale` is the inverse temperature of both "
         "classifiers, `clip_weight` CLIP's share in their combination.",
     )

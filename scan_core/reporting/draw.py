@@ -22,14 +22,14 @@ from scan_core.evaluation.confusion import mean_iou
 from scan_core.params.classifiers import CLASSIFIERS
 from scan_core.storage.files import atomic_path
 from scan_core.storage.images import read_label
-from scan_core.vocabulary.classes import ClassList
+from scan_core.vocabulary.classes import ClassList, load_class_list
 
 DRAWN = ("in_vocabulary", "clip_only", "combined")
 # Rank of an image, 1 being the best -> what its row is called; the typical one comes first.
 _RANKS = {0.5: "median", 1.0: "best", 0.75: "upper quartile", 0.25: "lower quartile", 0.0: "worst"}
 _FONT = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"
 _OPACITY = 0.7
-_EDGE, _PAPER, _GREY = (30, 30, 30), (250, 250, 250), (95, 95, 95)
+_EDGE, _PAPER = (30, 30, 30), (250, 250, 250)
 # Distance from the border of a region to its middle, pixels, from which on it gets a name: the
 # widest region of its class, and a further one.
 _SMALLEST_DEPTH, _WIDE = 6, 16
@@ -107,16 +107,6 @@ def draw_label_map(
     return picture
 
 
-def fitted(image: NDArray[np.uint8]) -> Image.Image:
-    """An image in a size in which names on it can be read.
-
-    Args:
-        image: (H, W, 3) uint8, RGB.
-    """
-    longest = max(image.shape[:2])
-    return _resized(image, min(max(longest, _SIDES[0]), _SIDES[1]))
-
-
 def draw_overlay(
     image: NDArray[np.uint8],
     class_map: NDArray[np.int32],
@@ -135,7 +125,8 @@ def draw_overlay(
     """
     colors = class_colors(len(names), background)
     labels = class_map if background is None else np.where(class_map == background, -1, class_map)
-    picture = draw_label_map(fitted(image), labels, names, colors)
+    longest = int(np.clip(max(image.shape[:2]), *_SIDES))
+    picture = draw_label_map(_resized(image, longest), labels, names, colors)
     ids, areas = np.unique(class_map, return_counts=True)
     order = np.argsort(-areas, kind="stable")[:_MOST]
     texts, parts = written(names), areas[order] / class_map.size
@@ -146,7 +137,7 @@ def draw_overlay(
     }
     more = f"and {len(ids) - len(order)} smaller ones" if len(ids) > len(order) else ""
     legend = _legend(entries, max(picture.width, 360) - 2 * _GAP, more)
-    return _stacked([picture, ImageOps.expand(legend, _GAP, _PAPER)], 0)
+    return _beside([picture, _framed(legend)], 0, below=True)
 
 
 def draw_sheet(index_path: Path, output: Path, samples: int = 8) -> None:
@@ -176,31 +167,31 @@ def draw_sheet(index_path: Path, output: Path, samples: int = 8) -> None:
     about = PngInfo()
     about.add_text("benchmark", images.index.name)
     with atomic_path(output) as temporary:
-        _stacked([_text(title, 20), *rows, legend], frame=True).save(temporary, pnginfo=about)
+        sheet = _beside([_text(title, 20), *rows, legend], below=True)
+        _framed(sheet).save(temporary, pnginfo=about)
 
 
-def draw_panels(
-    images: BenchmarkImages, classes: ClassList, predictions: Path, output: Path
-) -> None:
-    """Draw the images of median, best, quartile and worst mIoU, the combined classifier's.
+def qualitative(index: Path, classes: str, predictions: Path, output: Path) -> None:
+    """Draw panels of a benchmark: image, ground truth, and the predictions of every classifier.
 
-    Each row has an image, its ground truth, what each classifier predicts, and a legend. The text
-    `rows` of the PNG lists the lower ends of the rows, in pixels.
+    The images are those of median, best, upper and lower quartile, and worst mIoU, the combined
+    classifier's. The text `rows` of the PNG lists the lower ends of their rows, in pixels.
 
     Args:
-        images: of the benchmark.
-        classes: of the benchmark.
-        predictions: folder of the predicted maps, `<classifier>/<stem>.png`, training ids.
-        output: PNG to write, atomically.
+        index: index.json of the benchmark.
+        classes: its class list, or a .json file.
+        predictions: folder of the maps, CLASSIFIER/IMAGE.png, of training ids.
+        output: PNG to write.
 
     Raises:
         InputError: the class list is another, no image has all predictions, or a prediction does
             not fit its image.
     """
-    if len(images.index.names) != len(classes):
+    images, listed = BenchmarkImages(index, "val"), load_class_list(classes)
+    if len(images.index.names) != len(listed):
         raise InputError(
             f"the benchmark {images.index.name} has {len(images.index.names)} classes, the class "
-            f"list {classes.name} {len(classes)}; name the class list that it was converted with"
+            f"list {listed.name} {len(listed)}; name the class list that it was converted with"
         )
     available = [
         n
@@ -213,7 +204,7 @@ def draw_panels(
             f"<classifier>/<image>.png of {', '.join(DRAWN)}. Evaluate again."
         )
     ious = {
-        n: _miou(images.label(n), _predicted(images, classes, predictions / "combined", n))
+        n: _miou(images.label(n), _predicted(images, listed, predictions / "combined", n))
         for n in _evenly(available, _CANDIDATES)
     }
     ranked = sorted(ious, key=ious.__getitem__)
@@ -224,13 +215,13 @@ def draw_panels(
     rows = [_beside([_text(title, 18, _TILE) for title in titles])]
     for number, word in chosen.items():
         about = f"{word} of {len(ranked)} images: mIoU {100 * ious[number]:.0f} %"
-        rows.append(_panel_row(images, classes, predictions, number, about))
+        rows.append(_panel_row(images, listed, predictions, number, about))
     # For a page that shows the first image alone.
     ends = np.cumsum([_GAP + row.height for row in rows])[1:] + _GAP // 2
     text = PngInfo()
     text.add_text("rows", json.dumps(ends.tolist()))
     with atomic_path(output) as temporary:
-        _stacked(rows, frame=True).save(temporary, pnginfo=text)
+        _framed(_beside(rows, below=True)).save(temporary, pnginfo=text)
 
 
 def _panel_row(
@@ -260,8 +251,8 @@ def _panel_row(
         [ImageOps.pad(tile, (_TILE, tile.height), color=_PAPER), _text(caption, 13, _TILE)]
         for tile, caption in zip(tiles, captions, strict=True)
     ]
-    row = _beside([_stacked(cell, 0) for cell in cells])
-    return _stacked([row, _legend(entries, row.width)], 4)
+    row = _beside([_beside(cell, 0, below=True) for cell in cells])
+    return _beside([row, _legend(entries, row.width)], 4, below=True)
 
 
 def _miou(truth: NDArray[np.int32], predicted: NDArray[np.int32]) -> float:
@@ -393,9 +384,8 @@ def _beside(pictures: Sequence[Image.Image], gap: int = _GAP, below: bool = Fals
     return joined
 
 
-def _stacked(pictures: Sequence[Image.Image], gap: int = _GAP, frame: bool = False) -> Image.Image:
-    column = _beside(pictures, gap, below=True)
-    return ImageOps.expand(column, _GAP, _PAPER) if frame else column
+def _framed(picture: Image.Image) -> Image.Image:
+    return ImageOps.expand(picture, _GAP, _PAPER)
 
 
 @cache

@@ -14,7 +14,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from scan_core.errors import InputError
 from scan_core.params.metric_names import METRICS
 from scan_core.storage.files import atomic_path
 
@@ -155,11 +154,10 @@ def seen_unseen_figure(results: pd.DataFrame) -> Figure:
         axis.set_xticks(range(len(bars)), list(names.str.replace("predictions", "")))
         axis.set_xlim(-0.5, len(bars) - 0.5)
         axis.grid(axis="y")
-    for number, axis in enumerate(axes):
-        if number % columns == 0:
-            axis.set_ylabel("mIoU, %")
-        if number >= len(benchmarks):
-            axis.set_axis_off()
+    for axis in axes[::columns]:
+        axis.set_ylabel("mIoU, %")
+    for axis in axes[len(benchmarks) :]:
+        axis.set_axis_off()
     handles: list[Any] = [
         Patch(color=_COLORS[group], label=group)
         for metric, group in _METRICS.items()
@@ -179,15 +177,7 @@ def confusion_figure(confusion: NDArray[np.int64], classes: pd.DataFrame, benchm
         confusion: (K + 1, K + 1) pixel counts, row = prediction, column = ground truth.
         classes: the K classes, see `load_per_class`.
         benchmark: for the title.
-
-    Raises:
-        InputError: another number of classes.
     """
-    if len(confusion) != len(classes) + 1:
-        raise InputError(
-            f"the confusion matrix of {benchmark} is of {len(confusion) - 1} classes, its "
-            f"per_class.csv of {len(classes)}; evaluate {benchmark} again"
-        )
     counts = confusion[:-1, :-1].astype(np.float64)
     truth = counts.sum(axis=0)
     frequent = truth >= max(1.0, min(_SMALLEST_SHARE, 1 / len(truth)) * truth.sum())
@@ -203,15 +193,14 @@ def confusion_figure(confusion: NDArray[np.int64], classes: pd.DataFrame, benchm
     names = zip(missed["name"], classes["name"].iloc[taken], strict=True)
     labels = [f"{_short(one)}  →  {_short(other)}" for one, other in names]
     axis.set_yticks(range(len(values)), labels)
-    axis.set_ylim(max(len(values), 1) - 0.4, -0.6)
-    axis.set_xlim(0, 1.08 * max(values, default=100))
+    axis.set(xlim=(0, 1.08 * max(values, default=100)), ylim=(max(len(values), 1) - 0.4, -0.6))
     axis.set_xlabel("share of the true class's pixels, %")
     axis.grid(axis="x")
     figure.suptitle(f"{benchmark}: true class  →  class that it is most often confused with")
     groups = [group for group in _COLORS if group in set(missed["group"])]
     if groups != ["all classes"]:
-        handles = [Patch(color=_COLORS[g], label=f"true class {g}") for g in reversed(groups)]
-        _legend(figure, handles[::-1], len(handles))
+        handles = [Patch(color=_COLORS[g], label=f"true class {g}") for g in groups]
+        _legend(figure, handles, len(handles))
     return figure
 
 
@@ -234,9 +223,8 @@ def training_figure(curves: pd.DataFrame, training: str) -> Figure:
             _, _, rest = quantity.partition("_")
             name = METRICS[rest].name if rest in METRICS else rest.replace("_", " ")
             _curve(axis, values, name or quantity, color)
-        axis.set(xlabel="step", ylabel=_AXES[kind])
         # With room for a marker at either end, and above.
-        axis.set_xlim(-0.02 * last, 1.02 * last)
+        axis.set(xlabel="step", ylabel=_AXES[kind], xlim=(-0.02 * last, 1.02 * last))
         axis.grid()
         if kind == "learning_rate":
             axis.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))

@@ -1,7 +1,7 @@
 """Tables and figures of ablation grids: mean and standard error over the seeds."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scan_core.errors import InputError
 from scan_core.evaluation.intervals import Bounds, Cell, differences, intervals, load_cell
+from scan_core.params.frozen_recipe import load_frozen
 from scan_core.params.metric_names import METRICS
 from scan_core.reporting.figures import MARKERS, PALETTE, new_figure, styled
 from scan_core.reporting.results import (
@@ -24,9 +24,10 @@ from scan_core.reporting.results import (
     key_name,
     ordered,
     read_table,
+    spread,
 )
-from scan_core.reporting.tables import MISSING, Table, best_cells, rounded
-from scan_core.storage.files import read_json
+from scan_core.reporting.tables import MISSING, Table, best_cells, percent, rounded
+from scan_core.storage.files import write_text
 
 BASELINE = "◂"  # marks the settings of the recipe itself
 _SHOWN = ("miou", "miou_d2_v06", "sg_iou", "miou_seen", "miou_unseen")
@@ -35,7 +36,7 @@ _FIXED = ("grid", "seed", "benchmark", *METRICS, "baseline")
 # recipe's own setting, with the paired interval; both of the mean over the cell's seeds.
 _SPREAD = [f"{m}{end}" for m in _SHOWN for end in SPREAD]
 _WORDS = {"true": "on", "false": "off"}
-_LEAST_RANGE = 2.0  # percentage points that the axis of changes shows at least
+_LEAST_RANGE = 2.0  # percentage points that the axis of changes shows at least: noise stays small
 _LONGEST_LEGEND = 60  # characters for a legend that stands in columns
 
 
@@ -58,7 +59,7 @@ class Grid:
     @property
     def seeds(self) -> str:
         """Of how many seeds the numbers are, in words."""
-        runs = self._groups().size()
+        runs = self.groups().size()
         few, most = runs.min(), runs.max()
         number = str(most) if few == most else f"{few} to {most}"
         return "one seed" if most == 1 else f"{number} seeds"
@@ -80,29 +81,21 @@ class Grid:
 
     def baseline(self) -> pd.DataFrame:
         """Where the numbers are of the recipe's own settings, in the form of the tables."""
-        return self.wide(self._groups()["baseline"].all()).fillna(False)
+        return self.wide(self.groups()["baseline"].all()).fillna(False)
 
-    def summary(self) -> pd.DataFrame:
-        """Mean, standard error and number of the seeds, in %.
+    def texts(self, metric: str) -> "pd.Series[Any]":
+        """Mean and standard error over the seeds, and the interval over the images, in %.
 
-        Returns:
-            indexed by cell, varied values, benchmark and metric.
+        A star marks intervals of the difference to the recipe's own setting that exclude zero.
         """
-        wide = self._groups()[list(METRICS)].agg(["mean", "sem", "count"])
-        wide = wide.rename_axis(columns=["metric", "statistic"])
-        table = wide.stack(level="metric", future_stack=True)
-        return table.assign(mean=100 * table["mean"], sem=100 * table["sem"])
-
-    def spread(self) -> pd.DataFrame:
-        """The interval over the images of every shown metric, marked where a cell differs."""
-        rows = self._groups().first()
-        found: dict[str, pd.Series[Any]] = {}
-        for metric in _SHOWN:
-            low, high, _, gain_low, gain_high = (rows[f"{metric}{end}"] for end in SPREAD)
-            text = " [" + (100 * low).map(_one) + ", " + (100 * high).map(_one) + "]"
-            mark = np.where(excludes_zero(gain_low, gain_high), "*", "")
-            found[metric] = text.where(low.notna(), "") + mark
-        return pd.DataFrame(found)
+        groups = self.groups()
+        mean, error = 100 * groups[metric].mean(), 100 * groups[metric].sem()
+        low, high, _, gain_low, gain_high = (groups[f"{metric}{end}"].first() for end in SPREAD)
+        errors = (" ± " + error.map(rounded)).where(error.notna(), "")
+        ends = [(100 * end).map(rounded, decimals=1) for end in (low, high)]
+        bounds = (" [" + ends[0] + ", " + ends[1] + "]").where(low.notna(), "")
+        mark = np.where(excludes_zero(gain_low, gain_high), "*", "")
+        return mean.map(rounded, decimals=2) + errors + bounds + mark
 
     def wide(self, values: "pd.Series[Any]") -> pd.DataFrame:
         """A row for each cell, indexed by it and its values, a column for each benchmark."""
@@ -110,88 +103,61 @@ class Grid:
         wide = frame.pivot(index=["cell", *self.keys], columns="benchmark", values="value")
         return wide.set_axis(wide.columns.astype(str), axis="columns")
 
-    def _groups(self) -> "pd.api.typing.DataFrameGroupBy[Any, Any]":
+    def groups(self) -> "pd.api.typing.DataFrameGroupBy[Any, Any]":
+        """The seeds of each cell on each benchmark."""
         return self.rows.groupby(["cell", *self.keys, "benchmark"], observed=True)
 
 
-def grid_csv(grid: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """The one table of a grid: a row for each combination of values, seed and benchmark.
+def ablate(grid: str, plan: Path, output: Path) -> None:
+    """Write the table of a grid from the evaluations of its cells.
+
+    It has a row for each combination of values, seed and benchmark. Varied values are JSON texts,
+    metrics fractions, and intervals those of the mean over the seeds.
 
     Args:
         grid: its name.
-        rows: of `params.grid`, each with its `evaluation`, a file of results by settings.
-
-    Returns:
-        CSV; varied values are JSON texts, metrics fractions.
+        plan: JSON file with the rows of the grid, each with the file and the key of its numbers.
+        output: CSV to write.
 
     Raises:
         InputError: an evaluation lacks the settings of a row.
     """
-    table = []
+    rows, _ = load_frozen(plan)
     load = cache(load_cell)  # the recipe's own is compared with every cell
+
+    def loaded(*chosen: Mapping[str, Any]) -> Cell:
+        return load(tuple((Path(one["evaluation"]).parent, one["key"]) for one in chosen))
+
+    table = []
     for row in rows:
-        path = Path(row["evaluation"])
-        try:
-            metrics = read_json(path, "evaluate again")[row["key"]]["metrics"]
-        except (KeyError, TypeError) as error:
-            raise InputError(
-                f"{path} has no results of the settings {row['key']} "
-                f"({type(error).__name__}); evaluate again"
-            ) from None
-        values = {key: json.dumps(value) for key, value in row["values"].items()}
-        about = {"grid": grid, "seed": row["seed"], "benchmark": row["benchmark"]}
-        numbers = {name: metrics[name] for name in METRICS} | _spread(row, rows, load)
-        table.append(about | values | numbers | {"baseline": json.dumps(row["baseline"])})
+        alike = [one for one in rows if one["benchmark"] == row["benchmark"]]
+        metrics, values = loaded(*(one for one in alike if one["values"] == row["values"]))
+        gains: Bounds = {}
+        if own := [one for one in alike if one["baseline"]]:
+            own_metrics, own_values = loaded(*own)
+            gains = differences((metrics, own_metrics), (values, own_values))
+        of_seed, _ = loaded(row)
+        table.append(
+            {"grid": grid, "seed": row["seed"], "benchmark": row["benchmark"]}
+            | {key: json.dumps(value) for key, value in row["values"].items()}
+            | {name: of_seed[name] for name in METRICS}
+            | spread(_SHOWN, intervals({name: values[name] for name in _SHOWN}), gains)
+            | {"baseline": json.dumps(row["baseline"])}
+        )
     frame = pd.DataFrame(table).astype(dict.fromkeys(METRICS, float))
-    return frame.to_csv(index=False, float_format="%.6f", lineterminator="\n")
-
-
-def _spread(
-    row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], load: Callable[..., Cell]
-) -> dict[str, Any]:
-    """The columns `_SPREAD` of a row, as far as the evaluations have intervals.
-
-    They are of the mean over the seeds of its cell, against that of the recipe's own setting.
-    """
-    if "intervals" not in read_json(Path(row["evaluation"]), "evaluate again")[row["key"]]:
-        return {}
-    alike = [one for one in rows if one["benchmark"] == row["benchmark"]]
-    cells = [
-        load(tuple((Path(one["evaluation"]).parent, one["key"]) for one in chosen))
-        for chosen in (
-            [one for one in alike if one["values"] == row["values"]],
-            [one for one in alike if one["baseline"]],
-        )
-        if chosen
-    ]
-    bounds = intervals({metric: cells[0][1][metric] for metric in _SHOWN})
-    gains: Bounds = {}
-    if len(cells) == 2:
-        gains = differences((cells[0][0], cells[1][0]), (cells[0][1], cells[1][1]))
-    return {
-        f"{metric}{end}": value
-        for metric in _SHOWN
-        for end, value in zip(
-            SPREAD,
-            [*(bounds[metric] or [np.nan] * 2), *(gains.get(metric) or [np.nan] * 3)],
-            strict=True,
-        )
-    }
+    write_text(output, frame.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
 
 
 def load_grid(path: Path) -> Grid:
-    """Read the table of one grid, see `grid_csv`.
+    """Read the table of one grid, see `ablate`.
 
     Raises:
         InputError: damaged, or a row is there twice.
     """
     # A table of an earlier version lacks the metrics that are newer than it.
     needed = ("grid", "seed", "benchmark", *_SHOWN, "baseline")
-    rows = read_table(path, needed, METRICS)
-    newer = [metric for metric in METRICS if metric not in rows]
-    rows = as_fractions(path, rows.assign(**dict.fromkeys(newer, np.nan)))
+    rows = as_fractions(path, read_table(path, needed, [*METRICS, *_SPREAD]))
     keys = [str(column) for column in rows if column not in (*_FIXED, *_SPREAD)]
-    spread = rows.reindex(columns=_SPREAD).replace("", "nan").astype(float)
     if rows["grid"].nunique() > 1 or rows.duplicated([*keys, "benchmark", "seed"]).any():
         raise InputError(f"{path} is of several grids, or has a row twice; make it again")
     try:
@@ -201,8 +167,7 @@ def load_grid(path: Path) -> Grid:
     return Grid(
         name=rows["grid"].iloc[0],
         keys=keys,
-        rows=rows.assign(
-            **spread,
+        rows=rows.reindex(columns=rows.columns.union(_SPREAD, sort=False)).assign(
             seed=rows["seed"].astype(int),
             benchmark=ordered(rows["benchmark"]),
             baseline=rows["baseline"] == "true",
@@ -219,11 +184,12 @@ def _shown(value: str) -> str:
 
 def grid_values(grid: Grid) -> str:
     """For programs: a row for each combination, benchmark and metric, in %, as CSV."""
-    table = grid.summary().reset_index().drop(columns="cell")
-    table[["mean", "sem"]] = table[["mean", "sem"]].map(rounded)
-    return table.rename(columns={"sem": "standard_error", "count": "seeds"}).to_csv(
-        index=False, lineterminator="\n"
-    )
+    numbers = grid.groups()[list(METRICS)].agg(["mean", "sem", "count"])
+    numbers = numbers.rename_axis(columns=["metric", "statistic"])
+    table = pd.DataFrame(numbers.stack(level="metric", future_stack=True)).reset_index()
+    table[["mean", "sem"]] = percent(table[["mean", "sem"]])
+    table = table.rename(columns={"sem": "standard_error", "count": "seeds"})
+    return table.drop(columns="cell").to_csv(index=False, lineterminator="\n")
 
 
 def grid_tables(grid: Grid) -> list[Table]:
@@ -231,41 +197,33 @@ def grid_tables(grid: Grid) -> list[Table]:
 
     A table whose numbers are those of the one before it is left out.
     """
-    summary = grid.summary()
-    text = summary["mean"].map(rounded) + summary["sem"].map(_plus_minus)
-    spread = grid.spread()
     names, baseline = grid.names(), grid.baseline()
-    over = "" if grid.seeds == "one seed" else "mean ± standard error over "
+    every = baseline.all(axis=1)
+    one_seed = grid.seeds == "one seed"
+    over = "" if one_seed else "mean ± standard error over "
     notes = [f"In %; {over}{grid.seeds}; the best value of each column in bold."]
     if grid.keys and baseline.any(axis=None):
         notes.append(f"{BASELINE}: the recipe's own setting.")
-    if grid.rows["miou_low"].notna().any():
-        notes.append(
-            "In brackets the 95 % interval over the images of the test set, not over trainings"
-            + ("" if grid.seeds == "one seed" else ", of the mean over the seeds")
-            + "; *: the paired difference to the recipe's own setting has an interval without zero."
-        )
+    notes.append(
+        "In brackets the 95 % interval over the images of the test set, not over trainings"
+        + ("" if one_seed else ", of the mean over the seeds")
+        + "; *: the paired difference to the recipe's own setting has an interval without zero."
+    )
+    keys = "; ".join(f"{name}: `{key}`" for name, key in zip(names, grid.keys, strict=True))
     tables: list[Table] = []
     for metric in _SHOWN:
-        if not summary["count"].xs(metric, level="metric").any():
+        if grid.rows[metric].isna().all():
             continue
-        of_metric = text.xs(metric, level="metric")
-        of_metric = of_metric + spread[metric].reindex(of_metric.index).fillna("")
-        cells = grid.wide(of_metric).fillna(MISSING)
-        words = grid.words()
-        every = baseline.all(axis=1).to_numpy()
+        cells, words = grid.wide(grid.texts(metric)).fillna(MISSING), grid.words()
         if grid.keys:
             first = words[names[0]]
-            words[names[0]] = first.mask(every, first + f" {BASELINE}")
-            some = baseline & ~np.broadcast_to(every[:, None], baseline.shape)
+            words[names[0]] = first.mask(every.to_numpy(), first + f" {BASELINE}")
+            some = baseline[~every].reindex(baseline.index, fill_value=False)
             cells = cells.mask(some, cells + f" {BASELINE}")
         table = pd.concat([words, cells.reset_index(drop=True)], axis=1)
-        explained = [f"`{metric}`: {METRICS[metric].description}."]
-        if grid.keys:
-            pairs = zip(names, grid.keys, strict=True)
-            keys = "; ".join(f"{name}: `{key}`" for name, key in pairs)
-            explained.append(f"{capitalised(keys)}.")
         if not tables or not table.equals(tables[-1].cells):
+            explained = [f"`{metric}`: {METRICS[metric].description}."]
+            explained += [f"{capitalised(keys)}."] if keys else []
             tables.append(
                 Table(
                     title=f"Grid {grid.name}: {METRICS[metric].name}",
@@ -276,14 +234,6 @@ def grid_tables(grid: Grid) -> list[Table]:
                 )
             )
     return tables
-
-
-def _one(value: float) -> str:
-    return rounded(value, 1)
-
-
-def _plus_minus(error: float) -> str:
-    return "" if np.isnan(error) else f" ± {rounded(error)}"
 
 
 @styled
@@ -327,27 +277,21 @@ def _curves(grid: Grid, rows: pd.DataFrame) -> Figure:
             axis.axvline(baseline, color="#666666", linewidth=1, linestyle=":", label=label)
         axis.set_xlabel(capitalised(grid.names()[0]))
         axis.grid()
-    left.set_ylabel("mIoU, %")
-    left.set_ylim(bottom=0)
-    right.set_ylabel(f"change from {base:g}, percentage points")
+    left.set(ylabel="mIoU, %", ylim=(0, None))
     right.axhline(0, color="black", linewidth=0.8)
-    _at_least(right, _LEAST_RANGE)
+    low, high = right.get_ylim()
+    missing = max(0.0, _LEAST_RANGE - (high - low)) / 2
+    label = f"change from {base:g}, percentage points"
+    right.set(ylabel=label, ylim=(low - missing, high + missing))
     figure.suptitle(_title(grid))
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4))
     return figure
 
 
-def _at_least(axis: Axes, points: float) -> None:
-    """Show no smaller a range than this, so that noise is not stretched over the axis."""
-    low, high = axis.get_ylim()
-    missing = max(0.0, points - (high - low)) / 2
-    axis.set_ylim(low - missing, high + missing)
-
-
 def _bars(grid: Grid) -> Figure:
-    summary = grid.summary().xs("miou", level="metric")
-    means, errors, own = grid.wide(summary["mean"]), grid.wide(summary["sem"]), grid.baseline()
+    miou, own = grid.groups()["miou"], grid.baseline()
+    means, errors = grid.wide(100 * miou.mean()), grid.wide(100 * miou.sem())
     labels = [
         ", ".join(f"{name}: {value}" for name, value in values.items())
         + (f" {BASELINE}" if every else "")

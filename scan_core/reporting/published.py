@@ -91,8 +91,8 @@ def published_table(results: pd.DataFrame, architecture: str) -> Table:
         remark = f"Ours: in-vocabulary and CLIP combined; images: {images}."
         paper = published[published["method"] == PAPER_ROWS.get(architecture)]
         if len(paper):
-            above.insert(1, rows.loc[paper.index].drop(columns="reading"))
-            above[2:2] = _compared(ours, paper.iloc[0])
+            theirs = rows.loc[paper.index].drop(columns="reading")
+            above[1:1] = [theirs, *_compared(ours, paper.iloc[0])]
     table = pd.concat([*above, rows], ignore_index=True)
     reading = table.pop("reading")
     trusted = reading.notna() & (reading != "doubtful")
@@ -129,16 +129,13 @@ def scored_table(results: pd.DataFrame) -> Table | None:
     if benchmark not in PAPER_BENCHMARKS:
         return None
     column = PAPER_BENCHMARKS[benchmark]
+    columns = ["method", "vl_model", "PC459_rule", column]
     own = [(f"**{ours['recipe']}**", MISSING, rule, 100 * ours[rule]) for rule in RULES]
     published = load_published().dropna(subset=column)
     if column != "PC459":
         published["PC459_rule"] = MISSING
-    rows = pd.concat(
-        [
-            pd.DataFrame(own, columns=["method", "vl_model", "PC459_rule", column]),
-            published[["method", "vl_model", "PC459_rule", column]],
-        ]
-    ).sort_values(column, ascending=False, kind="stable")
+    rows = pd.concat([pd.DataFrame(own, columns=columns), published[columns]])
+    rows = rows.sort_values(column, ascending=False, kind="stable")
     rows[column] = rows[column].map(rounded, decimals=1)
     rows.columns = pd.Index(["method", "vision-language model", "rule", column])
     return Table(

@@ -2,13 +2,8 @@
 
 import json
 import math
-from collections.abc import Mapping
-from io import StringIO
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.exceptions import UndefinedError
 from ruamel.yaml import YAML
 
@@ -17,8 +12,8 @@ from scan_core.params.frozen_recipe import load_frozen
 from scan_core.params.schema.recipe import Recipe
 from scan_core.params.settings import settings_table
 from scan_core.reporting.results import load_evaluations
-from scan_core.reporting.tables import main_table
-from scan_core.storage.files import file_digest, read_header, read_json, write_text
+from scan_core.reporting.tables import main_table, render
+from scan_core.storage.files import atomic_path, file_digest, read_header, read_json, write_text
 from scan_core.storage.weights import copy_with_header
 
 WEIGHTS, CARD, RECIPE = "model.safetensors", "README.md", "params.yaml"
@@ -45,76 +40,41 @@ def release(
     """
     shapes, header = read_header(model, "make it again")
     document, _ = load_frozen(recipe_file)
-    recipe = document["recipes"][document["recipe"]]
+    name = document["recipe"]
+    recipe = document["recipes"][name]
     header["test_settings"] = settings_table(Recipe.model_validate(recipe)).as_dict()
     copy_with_header(model, output_folder / WEIGHTS, header)
     data, results = read_json(manifest), load_evaluations(evaluation)
     write_text(output_folder / MANIFEST, manifest.read_text(encoding="utf-8"))
-    write_text(output_folder / RECIPE, as_yaml(document))
-    parameters = sum(math.prod(shape) for shape in shapes.values())
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    with atomic_path(output_folder / RECIPE) as temporary:
+        yaml.dump(document, temporary)
+    counts = results.drop_duplicates("benchmark")[["benchmark", "images"]].to_numpy()
     try:
-        digest = file_digest(output_folder / WEIGHTS)
-        card = model_card(document, header, parameters, digest, data, results)
+        splits = data["benchmarks"].get(recipe["datasets"]["train"], {}).get("splits", {})
+        card = render(
+            "model_card.md.jinja",
+            name=name,
+            recipe=recipe,
+            small=isinstance(recipe["clip"]["architecture"], dict),
+            weights=WEIGHTS,
+            default_settings=json.dumps(header["test_settings"]["default"]),
+            data=data,
+            training_images=splits.get("train", {}).get("images"),
+            table=main_table(results).markdown(),
+            images=", ".join(f"`{benchmark}` {count}" for benchmark, count in counts),
+            parameters=sum(math.prod(shape) for shape in shapes.values()),
+            digest=file_digest(output_folder / WEIGHTS),
+            header=header,
+        )
     except (ValueError, KeyError, TypeError, UndefinedError) as error:
         raise InputError(
             f"{manifest} or the header of {model} is damaged ({type(error).__name__}: {error}); "
             "delete it, and it is made again"
         ) from None
-    write_text(output_folder / CARD, card)
-    sums = [
-        f"{file_digest(output_folder / name)}  {name}\n"
-        for name in (WEIGHTS, CARD, RECIPE, MANIFEST)
-    ]
+    write_text(output_folder / CARD, f"{card}\n")
+    files = (WEIGHTS, CARD, RECIPE, MANIFEST)
+    sums = [f"{file_digest(output_folder / file)}  {file}\n" for file in files]
     write_text(output_folder / CHECKSUMS, "".join(sums))
-
-
-def as_yaml(document: Mapping[str, Any]) -> str:
-    """YAML 1.2, in the order of the document."""
-    text = StringIO()
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    yaml.dump(dict(document), text)
-    return text.getvalue()
-
-
-def model_card(
-    document: Mapping[str, Any],
-    header: Mapping[str, Any],
-    parameters: int,
-    digest: str,
-    data: Mapping[str, Any],
-    results: pd.DataFrame,
-) -> str:
-    """The model card, as Markdown with the front matter that model hubs read.
-
-    Args:
-        document: the resolved recipe, in the form of `params.yaml`.
-        header: of the checkpoint.
-        parameters: how many.
-        digest: SHA-256 of the file.
-        data: the dataset manifest.
-        results: of the model, see `load_evaluations`.
-    """
-    name = document["recipe"]
-    recipe = document["recipes"][name]
-    images = results.drop_duplicates("benchmark")
-    splits = data["benchmarks"].get(recipe["datasets"]["train"], {}).get("splits", {})
-    training = splits.get("train", {})
-    counts = zip(images["benchmark"], images["images"], strict=True)
-    folder = FileSystemLoader(Path(__file__).parent)
-    card = Environment(loader=folder, undefined=StrictUndefined, keep_trailing_newline=True)
-    return card.get_template("model_card.md.jinja").render(
-        name=name,
-        recipe=recipe,
-        small=isinstance(recipe["clip"]["architecture"], dict),
-        weights=WEIGHTS,
-        default_settings=json.dumps(header["test_settings"]["default"]),
-        data=data,
-        training_images=training.get("images"),
-        table=main_table(results).markdown(),
-        images=", ".join(f"`{benchmark}` {count}" for benchmark, count in counts),
-        parameters=parameters,
-        digest=digest,
-        header=header,
-    )

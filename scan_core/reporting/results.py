@@ -5,7 +5,7 @@ the mIoU of unseen classes where the notion does not apply.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +54,11 @@ def load_evaluations(paths: Iterable[Path], external: Iterable[Path] = ()) -> pd
         external: of predictions of other models, which name their method as recipe.
 
     Returns:
-        columns recipe, variant, benchmark, class_count, images, classifier (a key of the results),
-        name (of the classifier or method, for people), external, imported (whether weights come
-        from a file), and the metrics; of each metric `_low` and `_high`, its interval over the
-        images, and `_gain`, `_gain_low`, `_gain_high`, how much the whole model is above the
-        classifier. Benchmark and name are categories in the order in which tables show them.
+        columns path, recipe, variant, benchmark, class_count, images, classifier (a key of the
+        results), name (of the classifier or method, for people), external, imported (whether
+        weights come from a file), and the metrics; of each metric `_low` and `_high`, its interval
+        over the images, and `_gain`, `_gain_low`, `_gain_high`, how much the whole model is above
+        the classifier. Benchmark and name are categories in the order in which tables show them.
 
     Raises:
         InputError: damaged, a benchmark that is there twice, or results of several models.
@@ -170,27 +170,37 @@ def load_timings(folder: Path) -> pd.DataFrame:
 
 
 def as_fractions(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
-    """The metrics of a frame, checked: tables multiply them by 100.
+    """The metrics of a frame, checked: tables multiply them by 100. Those that it lacks are NaN.
 
     Raises:
         InputError: a number in per cent, say.
     """
-    values = frame[list(METRICS)].astype(float)
+    values = frame.reindex(columns=list(METRICS)).astype(float)
     wrong = values.columns[((values < -1e-9) | (values > 1 + 1e-9)).any()]
     if len(wrong):
         raise InputError(f"{path}: {wrong[0]} is no fraction from 0 to 1; make it again")
-    return frame.assign(**{name: values[name] for name in METRICS})
+    return frame.assign(**values)
 
 
-def _spread(record: dict[str, Any], classifier: str) -> dict[str, Any]:
-    """The bounds of every metric, and how much the whole model is above the classifier."""
-    bounds = record.get("intervals", {}).get(classifier, {})
-    gains = record.get("differences", {}).get(classifier, {})
-    found: dict[str, Any] = {}
-    for name in METRICS:
-        values = [*(bounds.get(name) or [np.nan] * 2), *(gains.get(name) or [np.nan] * 3)]
-        found |= {f"{name}{end}": value for end, value in zip(SPREAD, values, strict=True)}
-    return found
+def spread(
+    metrics: Iterable[str], bounds: Mapping[str, Any], gains: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The columns of the spread of metrics.
+
+    Args:
+        metrics: their names.
+        bounds: of the metrics, as far as they are known.
+        gains: how much more something has, and its bounds, as far as they are known.
+    """
+    return {
+        f"{name}{end}": value
+        for name in metrics
+        for end, value in zip(
+            SPREAD,
+            [*(bounds.get(name) or [np.nan] * 2), *(gains.get(name) or [np.nan] * 3)],
+            strict=True,
+        )
+    }
 
 
 def excludes_zero(low: Any, high: Any) -> Any:
@@ -201,12 +211,14 @@ def excludes_zero(low: Any, high: Any) -> Any:
 def _load_evaluation(path: Path) -> pd.DataFrame:
     record = read_json(path, "evaluate again")
     try:
-        about = {key: record[key] for key in _ABOUT} | {"imported": bool(record.get("imported"))}
+        about = {key: record[key] for key in _ABOUT}
+        about |= {"path": path, "imported": bool(record.get("imported"))}
+        bounds, gains = record.get("intervals", {}), record.get("differences", {})
         rows = [
             about
             | {"classifier": classifier}
             | {name: numbers[name] for name in METRICS}
-            | _spread(record, classifier)
+            | spread(METRICS, bounds.get(classifier, {}), gains.get(classifier, {}))
             for classifier, numbers in record["results"].items()
             if CLASSIFIERS[classifier]
         ]

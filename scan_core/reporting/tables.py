@@ -3,14 +3,14 @@
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from scan_core.params.metric_names import METRICS
 from scan_core.reporting.results import excludes_zero
@@ -64,14 +64,17 @@ class Table:
     def latex(self) -> str:
         """A `table` environment, for the packages booktabs and adjustbox."""
         caption = re.sub(r"([&%$#_])", r"\\\1", f"{self.title}. {self.note}".replace("`", ""))
-        styler = self._styler().format(escape="latex").format_index(escape="latex", axis="columns")
-        text = styler.to_latex(
-            column_format="l" * self.words + "r" * (self.cells.shape[1] - self.words),
-            caption=caption.strip(),
-            position_float="centering",
-            hrules=True,
-            convert_css=True,
-        ).translate(_LATEX)
+        text = (
+            self._styler("latex")
+            .to_latex(
+                column_format="l" * self.words + "r" * (self.cells.shape[1] - self.words),
+                caption=caption.strip(),
+                position_float="centering",
+                hrules=True,
+                convert_css=True,
+            )
+            .translate(_LATEX)
+        )
         box = "\\begin{adjustbox}{max width=\\linewidth}\n\\begin{tabular}"
         text = text.replace("\\begin{tabular}", box)
         return text.replace("\\end{tabular}", "\\end{tabular}\n\\end{adjustbox}")
@@ -81,55 +84,39 @@ class Table:
         name = re.sub(r"\W+", "_", self.title)
         right = [{"selector": "", "props": "text-align: right"}]
         numbers: Any = dict.fromkeys(self.cells.columns[self.words :], right)
-        styler = self._styler().format(escape="html").format_index(escape="html", axis="columns")
-        table = styler.set_table_styles(numbers).set_uuid(name).to_html()
+        table = self._styler("html").set_table_styles(numbers).set_uuid(name).to_html()
         note = re.sub("`(.*?)`", r"<code>\1</code>", escape(self.note))
         dense = " dense" if self.cells.shape[1] >= _DENSE else ""
         return f'<div class="table{dense}">{table}</div>\n' + (f"<p>{note}</p>\n" if note else "")
 
     def with_note(self, note: str) -> "Table":
         """With another sentence below it."""
-        both = f"{self.note} {note}".strip()
-        return Table(self.title, self.cells, self.words, both, self.best)
+        return replace(self, note=f"{self.note} {note}".strip())
 
-    def _styler(self) -> "pd.io.formats.style.Styler":
-        styler = self.cells.reset_index(drop=True).style.hide(axis="index")
+    def _styler(self, escape: Literal["html", "latex"]) -> "pd.io.formats.style.Styler":
+        styler = self.cells.reset_index(drop=True).style.hide(axis="index").format(escape=escape)
+        styler.format_index(escape=escape, axis="columns")
         if self.best is None:
             return styler
         bold = np.where(self.best, "font-weight: bold;", "")
         return styler.apply(lambda _: bold, axis=None)
 
 
-@dataclass(frozen=True)
-class Section:
-    """A heading of a page, the HTML below it, and what stands within it."""
-
-    anchor: str
-    heading: str
-    contents: str
-    inner: "Sequence[Section]" = ()
-
-
-def render_page(title: str, sections: Sequence[Section], **front: Any) -> str:
-    """A page that needs no other file: a heading for each section.
-
-    Args:
-        title: of the page.
-        sections: in their order.
-        front: what stands before them; see `page.html.jinja`.
-    """
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
-    return environment.get_template("page.html.jinja").render(
-        title=title, sections=sections, **front
+def render(template: str, **values: Any) -> str:
+    """A template of this folder, filled in; in a page, what is no HTML is escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=select_autoescape(["html.jinja"]),
+        undefined=StrictUndefined,
     )
+    return environment.get_template(template).render(**values)
 
 
 def write_tables(tables: Sequence[Table], folder: Path, stem: str) -> None:
     """Write tables, one below the other, as `<stem>.md`, `<stem>.tex` and `<stem>.html`."""
     write_text(folder / f"{stem}.md", "\n".join(table.markdown() for table in tables))
     write_text(folder / f"{stem}.tex", "\n".join(table.latex() for table in tables))
-    sections = [Section(f"t{n}", t.title, t.html()) for n, t in enumerate(tables)]
-    write_text(folder / f"{stem}.html", render_page("", sections))
+    write_text(folder / f"{stem}.html", render("page.html.jinja", tables=tables))
 
 
 def percent(fractions: pd.DataFrame) -> pd.DataFrame:
@@ -150,6 +137,12 @@ def with_interval(value: float | None, bounds: Sequence[float] | None) -> str:
         return rounded(100 * value)
     low, high = (rounded(100 * bound, 1) for bound in bounds)
     return f"{rounded(100 * value)} [{low}, {high}]"
+
+
+def with_intervals(frame: pd.DataFrame, metric: str) -> list[str]:
+    """A column of fractions in %, each with its interval."""
+    numbers = frame[[metric, f"{metric}_low", f"{metric}_high"]].to_numpy(float)
+    return [with_interval(value, bounds) for value, *bounds in numbers]
 
 
 def best_cells(cells: pd.DataFrame, words: int, groups: Any = None) -> pd.DataFrame:
@@ -176,24 +169,23 @@ def main_table(results: pd.DataFrame) -> Table:
     Args:
         results: see `load_evaluations`.
     """
-    by_rule, numbers = {}, {}
+    texts, numbers = {}, {}
     for rule in RULES:
-        texts = results.assign(text=_with_intervals(results, rule))
-        by_rule[rule] = texts.pivot(index="name", columns="benchmark", values="text").fillna(
-            MISSING
-        )
+        stars = excludes_zero(results[f"{rule}_gain_low"], results[f"{rule}_gain_high"])
+        shown = np.char.add(with_intervals(results, rule), np.where(stars, "*", ""))
+        cells = results.assign(text=shown).pivot(index="name", columns="benchmark", values="text")
+        texts[rule] = cells.fillna(MISSING)
         numbers[rule] = percent(results.pivot(index="name", columns="benchmark", values=rule))
-    paper, modern = by_rule.values()
-    differ = (numbers[RULES[0]] != numbers[RULES[1]]).any(axis=1)
+    paper, modern = RULES
+    differ = (numbers[paper] != numbers[modern]).any(axis=1)
     ours = list(results.loc[~results["external"], "benchmark"].unique())
-    differing = paper[differ]
-    blocks = dict(zip(RULES, (differing, modern), strict=True))
+    blocks = {paper: texts[paper][differ], modern: texts[modern]}
     table = pd.concat(blocks, names=["rule", "classified by"])[ours].reset_index()
     groups = table.pop("rule")
     words = 1
     miou = METRICS["miou"].description
     about = f"mIoU: {miou}; `miou_d2_v06`, the rule of the paper, gives the same values"
-    if len(differing):
+    if differ.any():
         table.insert(1, "rule", groups)
         words = 2
         about = f"{BOTH_RULES}; a row of only one rule: both give the same values"
@@ -228,13 +220,12 @@ def claim_table(results: pd.DataFrame) -> Table:
         f"{one:+.1f} [{lower:+.1f}, {upper:+.1f}]".replace("-", MINUS)
         for one, lower, upper in zip(gain, low, high, strict=True)
     ]
-    unclear = np.where((low == 0) & (high == 0), "the same", "cannot be told")
-    verdict = np.where(low > 0, "yes", np.where(high < 0, "no, worse", unclear))
+    cases = {"yes": low > 0, "no, worse": high < 0, "the same": (low == 0) & (high == 0)}
     table = pd.DataFrame(
         {
             "benchmark": parts["benchmark"].astype(str),
             "than": parts["classifier"].map(_PARTS),
-            "combined is better": verdict,
+            "combined is better": np.select([*cases.values()], [*cases], "cannot be told"),
             "difference of mIoU": texts,
         }
     ).sort_values("than", kind="stable")
@@ -247,28 +238,14 @@ def claim_table(results: pd.DataFrame) -> Table:
     )
 
 
-def _with_intervals(results: pd.DataFrame, metric: str) -> list[str]:
-    marked = excludes_zero(results[f"{metric}_gain_low"], results[f"{metric}_gain_high"])
-    bounds = results[[metric, f"{metric}_low", f"{metric}_high"]].to_numpy(float)
-    return [
-        with_interval(value, limits) + ("*" if mark else "")
-        for (value, *limits), mark in zip(bounds, marked, strict=True)
-    ]
-
-
 def detail_table(results: pd.DataFrame) -> Table:
     """A row for each benchmark and classifier or external method, a column for each metric.
 
     Args:
         results: see `load_evaluations`.
     """
-    table = pd.concat(
-        [
-            results[["benchmark", "name", "class_count", "images"]].astype(str),
-            percent(results[list(METRICS)]),
-        ],
-        axis=1,
-    )
+    about = results[["benchmark", "name", "class_count", "images"]].astype(str)
+    table = about.join(percent(results[list(METRICS)]))
     names = ["benchmark", "classified by", "classes", "images"]
     table.columns = pd.Index([*names, *(metric.name for metric in METRICS.values())])
     explained = "; ".join(f"{m.name} (`{key}`): {m.description}" for key, m in METRICS.items())
@@ -286,7 +263,7 @@ def combined_table(results: pd.DataFrame) -> Table:
     """For programs that draw: the combined classifier, a row for each benchmark, in %."""
     ours = combined(results)
     numbers = [f"{name}{end}" for name in METRICS for end in ("", "_low", "_high")]
-    cells = pd.concat([ours["benchmark"].astype(str), percent(ours[numbers])], axis=1)
+    cells = ours[["benchmark"]].astype(str).join(percent(ours[numbers]))
     return Table("Both classifiers combined", cells, words=1)
 
 
