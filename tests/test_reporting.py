@@ -447,10 +447,10 @@ def benchmark(tmp_path):
 
 def panels(folder: Path) -> tuple[np.ndarray, list[int]]:
     """The grey picture, and the ends of its rows."""
-    files = [folder / name for name in ("index.json", "stripes.json", "predictions", "panels.png")]
-    qualitative(*files)
-    with Image.open(folder / "panels.png") as picture:
-        return np.asarray(picture.convert("L")), json.loads(picture.info["rows"])
+    classes, picture = str(folder / "stripes.json"), folder / "panels.png"
+    qualitative(folder / "index.json", classes, folder / "predictions", picture)
+    with Image.open(picture) as drawn:
+        return np.asarray(drawn.convert("L")), json.loads(drawn.info["rows"])
 
 
 def test_panels_of_the_median_best_and_worst_image_repeat_to_the_byte(benchmark):

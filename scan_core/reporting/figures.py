@@ -158,11 +158,8 @@ def seen_unseen_figure(results: pd.DataFrame) -> Figure:
         axis.set_ylabel("mIoU, %")
     for axis in axes[len(benchmarks) :]:
         axis.set_axis_off()
-    handles: list[Any] = [
-        Patch(color=_COLORS[group], label=group)
-        for metric, group in _METRICS.items()
-        if metric in drawn
-    ]
+    groups = [group for metric, group in _METRICS.items() if metric in drawn]
+    handles: list[Any] = [Patch(color=_COLORS[group], label=group) for group in groups]
     if chances.any():
         handles.append(Line2D([], [], label="chance", **_CHANCE))
     _legend(figure, handles, len(handles))
