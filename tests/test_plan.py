@@ -34,7 +34,7 @@ def test_the_paper_is_planned_with_what_it_costs(project):
 
 def test_the_miniature_world_needs_no_gpu_and_nothing_by_hand(project):
     text = _plan(project, "mini")
-    assert re.search(r"^diagnose +1 +600 images +float32 +–", text, re.MULTILINE)
+    assert re.search(r"^diagnose +1 +360 images +float32 +–", text, re.MULTILINE)
     assert re.search(r"train_segmenter +1 +[\d,]+ steps +float32 +–", text)
     assert text.split("To be obtained by hand:\n")[1].startswith("  nothing")
     assert not (project.folder / "results").exists() or not list(
