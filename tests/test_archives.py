@@ -215,8 +215,9 @@ def test_damage_is_one_message(tmp_path, suffix):
             extract(archive, tmp_path / "raw")
 
 
-def test_a_damaged_lzma_member_is_one_message(tmp_path):
-    archive = zipped({"noise": NOISE}, tmp_path / "data.zip", zipfile.ZIP_LZMA)
+@pytest.mark.parametrize("kind", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2, zipfile.ZIP_DEFLATED])
+def test_a_damaged_member_of_any_kind_is_one_message(tmp_path, kind):
+    archive = zipped({"noise": NOISE}, tmp_path / "data.zip", kind)
     damaged = bytearray(archive.read_bytes())
     damaged[100:200] = bytes(100)
     archive.write_bytes(damaged)

@@ -233,7 +233,9 @@ def test_links_to_folders_are_followed_but_not_in_circles(tmp_path, kind):
         (root / "there").exists() or (root / "there").symlink_to(elsewhere)
         if kind == "ade20k_847" and not write:
             (root / "there2").symlink_to(elsewhere)
-        (root / "here/circle").exists() or (root / "here/circle").symlink_to(root)
+        for link, to in ((root / "here/circle", root), (elsewhere / "back", root)):
+            link.exists() or link.symlink_to(to)
+        (root / "itself").is_symlink() or (root / "itself").symlink_to("itself")
     assert len(FORMATS[kind].list_split(tmp_path / "raw", "val").pairs) == 2
 
 

@@ -167,21 +167,35 @@ def test_parts_decide_what_cells_share_not_keys():
     assert len({cell.names["model"] for cell in cells}) == 2
 
 
-def test_a_replaced_image_of_ones_own_names_another_benchmark(tmp_path, monkeypatch):
-    raw = tmp_path / "raw/images/images/val"
-    raw.mkdir(parents=True)
-    (raw / "above").symlink_to(tmp_path / "raw")
+def test_what_changes_in_data_of_ones_own_names_another_benchmark(tmp_path, monkeypatch):
+    raw = tmp_path / "raw"
+    for folder in ("images", "labels"):
+        (raw / folder).mkdir(parents=True)
+        (raw / folder / "one.png").write_bytes(b"1")
+    (raw / "images/above").symlink_to(raw / "images")
+    (raw / "images/itself").symlink_to("itself")
     document = PARAMS.recipes["mini"].model_dump()
     own = {"format": "folder", "classes": "mini_ade_36", "images": {"val": 1}}
-    document["datasets"]["benchmarks"]["own"] = {**own, "raw": str(tmp_path / "raw")}
+    document["datasets"]["benchmarks"]["own"] = {
+        **own, "raw": str(raw), "split_names": {"val": "night"}
+    }  # fmt: skip
     recipe = Recipe.model_validate(document)
     names = []
-    for content in (b"1", b"22"):
-        (raw / "one.png").write_bytes(content)
+    for change in (
+        lambda: None,
+        lambda: (raw / "images/one.png").write_bytes(b"replaced"),
+        lambda: (raw / "labels/one.png").write_bytes(b"corrected"),
+        lambda: (raw / "images/again").symlink_to(raw / "labels"),
+        lambda: (raw / "labels/one.png").unlink(),
+        lambda: (raw / "night.txt").write_text("one\n"),
+        lambda: (raw / "notes.txt").touch(),  # which nothing reads
+    ):
+        change()
         known.cache_clear()
         monkeypatch.setenv("SCAN_OWN_FILES", "")
         names.append(benchmark_folder(recipe, "own"))
-    assert names[0] != names[1]
+    assert len(set(names)) == 6
+    assert names[-1] == names[-2]
 
 
 def test_the_recipes_own_cells_are_known_on_each_benchmark():

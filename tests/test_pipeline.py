@@ -228,13 +228,17 @@ def test_a_key_redoes_what_depends_on_it(made, path, value, again, kept, forgott
     assert not kept & jobs.keys()
 
 
+@pytest.mark.parametrize(
+    ("key", "change"),
+    [("parents", lambda of: of | {"sea": []}), ("things", lambda of: [not of[0], *of[1:]])],
+)
 @pytest.mark.parametrize("forgotten", [False, True], ids=["", "forgotten"])
-def test_another_relation_of_classes_is_evaluated_and_nothing_else(made, forgotten):
+def test_another_relation_of_classes_is_evaluated_and_nothing_else(made, forgotten, key, change):
     path = made.folder / "scan_core/vocabulary/data/mini_ade_36.json"
     memory, away = made.folder / ".snakemake/metadata", made.folder / "metadata.away"
     text = path.read_text()
     classes = json.loads(text)
-    classes["parents"]["sea"] = []
+    classes[key] = change(classes[key])
     path.write_text(json.dumps(classes))
     if forgotten:
         memory.rename(away)
@@ -247,6 +251,18 @@ def test_another_relation_of_classes_is_evaluated_and_nothing_else(made, forgott
     assert jobs["tables"] == 1
     made_from_images = {"generate_miniworld", "convert_benchmark", "verify_dataset", "fuse_weights"}
     assert not (TRAINING | made_from_images) & jobs.keys()
+
+
+def test_without_memory_the_leaves_are_made_again(made):
+    """Whatever code they were made by; nothing is computed again."""
+    memory, away = made.folder / ".snakemake", made.folder / "memory.away"
+    memory.rename(away)
+    jobs = made.jobs("all")
+    shutil.rmtree(memory)
+    away.rename(memory)
+    leaves = {"ablate", "grid_report", "tables", "figures", "qualitative", "release", "report_page"}
+    assert leaves <= jobs.keys()
+    assert jobs.keys() - leaves <= {"dataset_manifest", "mlflow_sync", "all"}
 
 
 def test_a_recipe_that_agrees_in_the_stages_trains_nothing(made):

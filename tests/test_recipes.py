@@ -242,6 +242,8 @@ _LAUGHS = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in ra
         ("recipe: !!binary aGVsbG8=", "bytes is not JSON serializable"),
         ("recipes: &r {mini: *r}", "Circular reference"),
         ("a0: &a0 [x, x, x]\n" + _LAUGHS, "aliases expand to over"),
+        ("a0: &a0 {x: 1}\n" + _LAUGHS.replace("[", "{<<: [").replace("]", "]}"), "'<<' is no key"),
+        ('recipes: {mini: {datasets: {root: "\\ud83d"}}}', "surrogates not allowed"),
         ("[" * 100_000, "nested too deeply"),
     ],
 )

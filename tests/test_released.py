@@ -297,6 +297,8 @@ def files(tmp_path_factory) -> Path:
     fewer = changed(recipe, {"segmenter.mask_decoder.queries": 7})
     other = Scan.from_recipe(fewer)
     save_tensors(folder / "fewer.safetensors", segmenter_weights(other.network), other.header)
+    compiled = {f"_orig_mod.{name}": t for name, t in scan.network.clip.state_dict().items()}
+    save_tensors(folder / "compiled.safetensors", compiled, {})
     whole = (folder / "clip.safetensors").read_bytes()
     (folder / "truncated.safetensors").write_bytes(whole[:-100])
     torch.save({"model": {"a": torch.zeros(9)}}, folder / "zeros.pth")
@@ -332,8 +334,8 @@ def test_a_file_that_does_not_fit_is_refused_before_anything_runs(files, key, so
 def test_files_that_fit_have_no_problem(files):
     for kind in ("model", "segmenter"):
         assert not list(weights_problems(_recipe(segmenter=f"{kind}:{files}/{kind}.safetensors")))
-    for kind in ("model", "clip"):
-        source = f"{kind}:{files}/{kind}.safetensors"
+    for source in ("model:model", "clip:clip", "clip:compiled"):
+        source = source.replace(":", f":{files}/") + ".safetensors"
         assert not list(weights_problems(_recipe(clip=source, clip_finetune=source)))
 
 

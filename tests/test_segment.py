@@ -81,8 +81,9 @@ def test_class_names_from_everywhere(tmp_path):
     assert len(parse_names("@ade20k_150")) == 150
     with pytest.raises(InputError, match=r"did you mean '@ade20k_150'\? Built in are .*voc_20b"):
         parse_names("@ade20k_15")
-    with pytest.raises(InputError, match="no valid Unicode"):
-        class_names("cat, \ud800")
+    for words in (("cat, \ud800",), ("cat", "dog, \udcff")):  # the latter from a command line
+        with pytest.raises(InputError, match="no valid Unicode"):
+            class_names(*words)
     classes = class_names("cat, sofa | couch", "wall, floor, CAT")
     assert classes.names == ("cat", "sofa", "background")
     assert classes.words == ("cat", "sofa", "couch", "wall", "floor")
@@ -172,18 +173,24 @@ def test_nothing_is_overwritten_unless_told(scan, tmp_path, caplog):
 
 def test_images_are_found_and_two_names_are_two_images(scan, tmp_path, caplog):
     folder = tmp_path / "in"
-    for name in ("1.png", "001.png", "one.png", "one.jpg"):
+    for name in ("1.png", "001.png", "one.png", "one.jpg", "one.png.jpg"):
         save(folder / name)
     save(folder / "below/1.png")
     found = find_images([str(folder)])
-    assert [path.name for path in found] == ["001.png", "1.png", "one.jpg", "one.png"]
+    assert [path.name for path in found] == [
+        "001.png",
+        "1.png",
+        "one.jpg",
+        "one.png",
+        "one.png.jpg",
+    ]
     assert "subfolders are left out (1)" in caplog.text
     assert find_images([str(folder / "one.png"), str(folder / "*.png")])[0].name == "one.png"
-    assert len(find_images([f"{tmp_path}/**/one.*"])) == 2
+    assert len(find_images([f"{tmp_path}/**/one.*"])) == 3
     with pytest.raises(InputError, match="have the same name"):
         find_images([str(folder), str(folder / "below")])
     assert not segment_files(scan, found, CLASSES, tmp_path / "out")
-    stems = ("001", "1", "one.jpg", "one.png")
+    stems = ("001", "1", "one.jpg", "one.png", "one.png.jpg")
     assert results_in(tmp_path / "out") == {f"{stem}{part}" for stem in stems for part in PARTS}
     records = [json.loads((tmp_path / f"out/{stem}.json").read_text()) for stem in stems]
     assert [record["segments"][0]["image_id"] for record in records] == list(stems)

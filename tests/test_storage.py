@@ -17,6 +17,7 @@ from scan_core.errors import InputError
 from scan_core.storage.files import (
     atomic_folder,
     atomic_path,
+    read_header,
     read_json,
     read_text,
     write_json,
@@ -161,6 +162,8 @@ def test_wrappers_of_training_frameworks_are_taken_off(tmp_path, prefix, suffix)
     path = tmp_path / f"model{suffix}"
     torch.save({"model": state}, path) if suffix == ".pt" else save_file(state, path)
     assert load_foreign(path).keys() == layer.state_dict().keys()
+    if suffix == ".safetensors":
+        assert read_header(path, "")[0].keys() == layer.state_dict().keys(), "what `-n` looks at"
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

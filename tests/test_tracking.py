@@ -244,6 +244,7 @@ def test_a_server_that_is_down_fails_the_sync_alone_and_a_later_one_succeeds(
     other = Workspace(tmp_path, f"http://127.0.0.1:{_free_port()}")
     (message,) = [line for line in other.sync(fails=True).splitlines() if "error" in line]
     assert message.startswith(f"error: the runs are not recorded in {other.uri} (no answer)")
+    assert "The results are complete, only this record is missing: give the same command" in message
     assert not record.exists()
     other.sync(SCAN_TRACKING="off")
     assert json.loads(record.read_text())["runs"] == {}

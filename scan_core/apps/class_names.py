@@ -82,12 +82,6 @@ def class_names(classes: str, background: str | None = None) -> ClassNames:
     owners: dict[str, str] = {}
     for number, words in enumerate(found, start=1):
         for word in words:
-            try:
-                word.encode()
-            except UnicodeEncodeError:
-                raise InputError(
-                    f"class name {word!r} is no valid Unicode; type it again"
-                ) from None
             key = as_clip_reads(word)
             if not key:
                 raise InputError(
@@ -148,4 +142,8 @@ def _read(path: Path) -> list[Synonyms]:
 
 
 def _words(text: str) -> Synonyms:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"class name {text!r} is no valid Unicode; type it again") from None
     return tuple(" ".join(word.split()) for word in text.split("|"))

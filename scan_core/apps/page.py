@@ -22,7 +22,7 @@ def page(
     Args:
         host: 0.0.0.0 makes the page reachable from the network (default: this machine only).
         port: to listen on.
-        host_names: by which browsers reach the page, besides this machine's own name and addresses.
+        host_names: by which browsers reach the page, besides this machine's own name.
         model: which model, and its settings.
     """
     from scan_core.apps.page_server import Viewer, serve

@@ -158,7 +158,7 @@ def result_stems(paths: Sequence[Path]) -> dict[Path, str]:
 
     `photo` for `photo.jpg`; where there is a `photo.png` as well, the whole name of each.
     """
-    counts = Counter(path.stem for path in paths)
+    counts = Counter(name for path in paths for name in {path.stem, path.name})
     return {path: path.stem if counts[path.stem] == 1 else path.name for path in paths}
 
 

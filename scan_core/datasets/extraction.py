@@ -16,9 +16,9 @@ from tqdm import tqdm
 from scan_core.errors import InputError
 
 _MOST_READ = 1 << 24  # bytes that a tar may ask for at once; a header may announce gigabytes
-# What zipfile, tarfile and gzip raise for files that are not, or no longer, what they read.
+# What zipfile, tarfile and their decoders raise for files that are not what they read.
 _DAMAGE = (
-    *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAError, zlib.error),
+    *(tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, OSError),
     *(EOFError, ValueError, OverflowError, RuntimeError),  # the last for an encrypted one
 )
 
@@ -85,6 +85,8 @@ def _advice(archive: Path) -> Iterator[None]:
     except InputError as error:
         raise InputError(f"{archive}: {error}") from None
     except _DAMAGE as error:
+        if getattr(error, "errno", None):  # of the system, such as a full disk
+            raise
         raise InputError(
             f"{archive} is truncated or corrupt ({error}); delete {archive.name} (and, if it was "
             "placed by hand, the file placed there) and run again."

@@ -5,14 +5,13 @@ the suffix of its kind. `seqA/000000.jpg`, `seqA/000000.png` and a caption of `s
 share the key `seqA/000000`.
 """
 
-import os
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from scan_core.errors import InputError, first_of
-from scan_core.storage.files import read_text
+from scan_core.storage.files import files_below, read_text
 from scan_core.storage.images import check_name, suffixes
 
 
@@ -58,25 +57,6 @@ def known_key(path: str, keys: Container[str]) -> str | None:
     names = ["/".join(parts[first:]) for first in range(len(parts))]
     forms = (form for name in names for form in (name, image_key(name)))
     return next((form for form in forms if form in keys), None)
-
-
-def files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """Every file in a folder and in the folders below it, also in those that are links.
-
-    Hidden files, such as those that macOS puts beside others, are left out, and so is a link to
-    a folder that it lies in.
-    """
-    real = folder.resolve()
-    if real in above:
-        return
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                yield from files_below(folder / entry.name, (*above, real))
-            else:
-                yield folder / entry.name
 
 
 def files_by_key(root: Path, endings: Iterable[str], names_only: bool = False) -> dict[str, Path]:

@@ -21,7 +21,7 @@ from scan_core.datasets.loading import BenchmarkImages
 from scan_core.datasets.pairing import known_key
 from scan_core.errors import InputError
 from scan_core.evaluation.counts import ImageCounts, bands, confusion_matrix, image_counts
-from scan_core.storage.files import read_text, write_text
+from scan_core.storage.files import readable, write_text
 from scan_core.storage.images import read_label
 from scan_core.vocabulary.classes import ClassList
 
@@ -29,6 +29,7 @@ Ids = Literal["training", "raw"]
 LabelMap = NDArray[np.integer[Any]]
 Reader = Callable[[str, tuple[int, ...]], LabelMap]
 _SHOWN_PROBLEMS = 5
+_MASK = "{size, counts}"
 
 
 def image_ids(stems: Sequence[str]) -> dict[str, int | str]:
@@ -206,32 +207,20 @@ def _reader(predictions: Path, stems: Iterable[str]) -> Reader:
 
 def _mask_reader(path: Path, stems: set[str]) -> Reader:
     masks: dict[str | None, list[Mapping[str, Any]]] = defaultdict(list)
-    text = read_text(path)
-    try:
-        for result in json.loads(text):
+    with readable(path, f"expected a list of {{file_name, category_id, segmentation: {_MASK}}}"):
+        for result in json.loads(path.read_text(encoding="utf-8-sig")):
             masks[known_key(str(result["file_name"]), stems)].append(result)
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"predictions {path} are damaged ({type(error).__name__}: {error}); expected a list of "
-            "{file_name, category_id, segmentation: {size, counts}}"
-        ) from None
 
     def read(stem: str, size: tuple[int, ...]) -> LabelMap:
         if stem not in masks:
             raise InputError(f"{path} has no mask of {stem}")
         label = np.full(size, -1, np.int32)
         for result in masks[stem]:
-            try:
+            with readable(path, f"expected {_MASK} of {stem}, run lengths as COCO has them"):
                 covered = _decoded(stem, result["segmentation"], size)
-                category = int(result["category_id"])
-            except (ValueError, KeyError, TypeError) as error:
-                raise InputError(
-                    f"{path}: a mask of {stem} is damaged ({error}); expected {{size, counts}}, "
-                    "run lengths as COCO has them"
-                ) from None
-            if (label[covered] >= 0).any():
-                raise InputError(f"{path}: masks of {stem} overlap; a pixel needs one class")
-            label[covered] = category
+                if (label[covered] >= 0).any():
+                    raise InputError(f"{path}: masks of {stem} overlap; a pixel needs one class")
+                label[covered] = int(result["category_id"])
         if missing := int((label < 0).sum()):
             raise InputError(f"{path}: {missing} pixels of {stem} have no class; all need one")
         return label
@@ -243,15 +232,30 @@ def _decoded(
     stem: str, segmentation: Mapping[str, Any], size: tuple[int, ...]
 ) -> NDArray[np.bool_]:
     """(H, W): a mask from run lengths, as a list, as COCO's crowds have them, or compressed."""
-    from pycocotools import mask as coco_mask
-
     counts = segmentation["counts"]
     _check_size(stem, tuple(map(int, segmentation["size"])), size)
-    if isinstance(counts, list):
-        covered = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
-        return covered.reshape(size, order="F")
-    decoded: NDArray[np.uint8] = coco_mask.decode({"size": list(size), "counts": counts})
-    return decoded.astype(bool)
+    runs = counts if isinstance(counts, list) else _run_lengths(counts.encode())
+    if sum(runs) != size[0] * size[1]:
+        raise ValueError(f"its run lengths are of {sum(runs)} pixels")
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(size, order="F")
+
+
+def _run_lengths(counts: bytes) -> list[int]:
+    """COCO's compressed run lengths: five bits a letter, differences from the last run but one.
+
+    `pycocotools` takes those of too few pixels, and leaves the others as its memory was.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for letter in counts:
+        bits = letter - 48
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            value -= (bits & 16) << shift - 4  # the sign
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            value = shift = 0
+    return runs
 
 
 def _check_size(stem: str, found: tuple[int, ...], size: tuple[int, ...]) -> None:

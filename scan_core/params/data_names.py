@@ -82,6 +82,9 @@ def benchmark_folder(recipe: Recipe, benchmark: str, trains: bool | None = None)
         *(one.format, images, one.split_names, raw, conversion_options(recipe, benchmark)),
         *(classes.names, classes.raw_ids, classes.built_in),
     ]
+    if one.format == "folder":
+        lists = [f"{name}.txt" for name in sorted({*images, *one.split_names.values()})]
+        made_of += [known(f"{own}/{name}") for name in ("labels", *lists)]
     return f"{recipe.datasets.root}/benchmarks/{benchmark}-{short_hash(made_of)}"
 
 
@@ -110,11 +113,12 @@ def caption_file(recipe: Recipe) -> tuple[str | None, str | None]:
 
 
 def scored_by(recipe: Recipe, benchmark: str) -> list[Any]:
-    """Names and relations that a benchmark is scored by."""
+    """Names, kinds and relations of classes that a benchmark is scored by."""
     classes = load_class_list(recipe.datasets.benchmarks[benchmark].classes)
     other = classes.predict_with
     predicted = load_class_list(other).names if other else classes.names
-    return [classes.names, classes.seen, sorted(classes.parents.items()), predicted]
+    relations = [classes.seen, classes.things, sorted(classes.parents.items())]
+    return [classes.names, *relations, predicted]
 
 
 def predictions_of(recipe: Recipe) -> dict[str, dict[str, tuple[str, str]]]:

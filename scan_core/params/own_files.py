@@ -3,10 +3,11 @@
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from scan_core.storage.files import file_digest, json_digest, write_text
+from scan_core.storage.files import file_digest, files_below, json_digest, write_text
 
 # What a run knows of a person's own files, for its jobs, whose processes read the workflow again.
 _KNOWN = "SCAN_OWN_FILES"
@@ -25,7 +26,7 @@ def known(path: str) -> str | None:
         place = Path(path)
         is_folder = place.is_dir()
         file = _digest(place) if place.is_file() else None
-        answers[path] = json_digest(sorted(_listing(path))) if is_folder else file
+        answers[path] = json_digest(sorted(_listing(place))) if is_folder else file
         os.environ[_KNOWN] = json.dumps(answers)
     return answers[path]
 
@@ -47,23 +48,9 @@ def _digest(file: Path) -> str:
     return digest
 
 
-def _listing(folder: str) -> Iterator[tuple[str, int, int]]:
+def _listing(folder: Path) -> Iterator[tuple[str, int, int]]:
     """Name, size and time of change of every file below a folder; links are followed."""
-    seen, waiting = set[tuple[int, int]](), [folder]
-    while waiting:
-        here = waiting.pop()
-        about = Path(here).stat()
-        if (about.st_dev, about.st_ino) in seen:
-            continue  # a link to a folder above
-        seen.add((about.st_dev, about.st_ino))
-        with os.scandir(here) as entries:
-            for entry in entries:
-                try:
-                    if entry.is_dir():
-                        waiting.append(entry.path)
-                    else:
-                        of_file = entry.stat()
-                        name = os.path.relpath(entry.path, folder)
-                        yield name, of_file.st_size, of_file.st_mtime_ns
-                except OSError:
-                    continue  # a link to nowhere
+    for path in files_below(folder):
+        with suppress(OSError):  # a link to nowhere
+            about = path.stat()
+            yield path.relative_to(folder).as_posix(), about.st_size, about.st_mtime_ns

@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
+from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 from ruamel.yaml.error import YAMLError
 
 from scan_core.errors import InputError, nearest, worded
@@ -24,7 +25,7 @@ SNAPSHOT_VARIABLE = "SCAN_PARAMS_SNAPSHOT"
 SNAPSHOT_FOLDER = Path(".snakemake/params")
 EXTENDS = "extends"
 # Far more than any experiment needs, and less than aliases of aliases expand to.
-_MOST_CHARACTERS = 10_000_000
+_MOST_BYTES = 10_000_000
 
 Location = tuple[int | str, ...]
 
@@ -45,15 +46,26 @@ def read_params(path: Path) -> dict[str, Any]:
     return document
 
 
+class _Constructor(SafeConstructor):
+    """Of YAML 1.2, which has no merge key: what it merges multiplies faster than aliases do."""
+
+    def flatten_mapping(self, node: Any) -> None:
+        if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
+            words = "'<<' is no key of YAML 1.2; let a recipe extend another"
+            raise ConstructorError(None, None, words, node.start_mark)
+
+
 def _parsed(text: str) -> Any:
     """YAML of which only what JSON has too is accepted; aliases may not expand without limit."""
-    document = YAML(typ="safe", pure=True).load(text)
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Constructor = _Constructor
+    document = yaml.load(text)
     size = 0
     try:
-        for chunk in json.JSONEncoder().iterencode(document):
-            size += len(chunk)
-            if size > _MOST_CHARACTERS:
-                raise ValueError(f"its aliases expand to over {_MOST_CHARACTERS:,} characters")
+        for chunk in json.JSONEncoder(ensure_ascii=False).iterencode(document):
+            size += len(chunk.encode())  # which refuses half a surrogate
+            if size > _MOST_BYTES:
+                raise ValueError(f"its aliases expand to over {_MOST_BYTES:,} bytes")
     except TypeError as error:
         raise ValueError(
             f"{error}. Only text, numbers, true, false, null, lists and mappings are allowed; put "

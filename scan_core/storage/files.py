@@ -16,6 +16,11 @@ from typing import Any
 
 from scan_core.errors import InputError
 
+# What torch.compile, FSDP, activation checkpointing and (Distributed)DataParallel add to names.
+_WRAPPERS = re.compile(
+    r"^(?:module\.|_orig_mod\.)+"
+    r"|\b(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
+)
 HEADER = "scan"  # key of our JSON header in the metadata of a safetensors file
 _count = itertools.count()
 _TEMPORARY = re.compile(r"\.(?P<host>.+)-(?P<process>\d+)-\d+\.tmp.*")
@@ -154,7 +159,7 @@ def read_header(path: Path, hint: str) -> tuple[dict[str, list[int]], dict[str, 
         hint: what to do if the file cannot be read, for the message.
 
     Returns:
-        shapes by name, and the header that `weights.save_tensors` has written; empty: none.
+        shapes by `plain_name`, and the header that `weights.save_tensors` has written; empty: none.
 
     Raises:
         InputError: missing, truncated, or no safetensors file.
@@ -162,11 +167,17 @@ def read_header(path: Path, hint: str) -> tuple[dict[str, list[int]], dict[str, 
     from safetensors import safe_open
 
     with readable(path, hint), safe_open(path, "numpy") as file:
-        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+        names = file.keys()
+        shapes = {plain_name(name): file.get_slice(name).get_shape() for name in names}
         header: dict[str, Any] = json.loads((file.metadata() or {}).get(HEADER, "{}"))
         if not isinstance(header, dict):
             raise ValueError(f"its header is a JSON {type(header).__name__}, not an object")
     return shapes, header
+
+
+def plain_name(name: str) -> str:
+    """A tensor's name without what wrappers of training frameworks add to it."""
+    return _WRAPPERS.sub("", name)
 
 
 @contextmanager
@@ -181,6 +192,27 @@ def readable(path: Path, hint: str) -> Iterator[None]:
     except Exception as error:  # damaged files raise anything
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise InputError(f"{path} cannot be read ({reason}); {hint}") from None
+
+
+def files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Every file in a folder and in the folders below it, also in those that are links.
+
+    Hidden files, such as those that macOS puts beside others, are left out, and so is a link to
+    a folder that it lies in.
+    """
+    real = folder.resolve()
+    if real in above:
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            path = folder / entry.name
+            # A `DirEntry` raises of a link to itself what a `Path` takes for no folder.
+            if path.is_dir() if entry.is_symlink() else entry.is_dir():
+                yield from files_below(path, (*above, real))
+            else:
+                yield path
 
 
 def file_digest(path: Path, algorithm: str = "sha256") -> str:

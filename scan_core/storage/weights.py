@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from scan_core.errors import InputError
-from scan_core.storage.files import HEADER, atomic_path, read_header, readable
+from scan_core.storage.files import HEADER, atomic_path, plain_name, read_header, readable
 
 # What a pickle of containers and NumPy arrays asks for, by old and new names of NumPy's modules.
 _ALLOWED = {
@@ -22,11 +22,6 @@ _ALLOWED = {
     ("numpy.core.multiarray", "scalar"), ("numpy._core.multiarray", "scalar"),
     ("numpy.core.numeric", "_frombuffer"), ("numpy._core.numeric", "_frombuffer"),
 }  # fmt: skip
-# What torch.compile, FSDP, activation checkpointing and (Distributed)DataParallel add to names.
-_WRAPPERS = re.compile(
-    r"^(?:module\.|_orig_mod\.)+"
-    r"|\b(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
-)
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
@@ -119,7 +114,7 @@ def load_foreign(path: Path) -> dict[str, Tensor]:
     if not isinstance(found, Mapping):
         raise InputError(f"checkpoint {path} holds no state dict but a {type(found).__name__}")
     tensors = {
-        _WRAPPERS.sub("", str(name)): torch.as_tensor(value)
+        plain_name(str(name)): torch.as_tensor(value)
         for name, value in found.items()
         if hasattr(value, "shape")
     }
