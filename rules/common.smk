@@ -26,7 +26,10 @@ from scan_core.params.needed_files import CLASS_NAMES, class_lists, raw_root, us
 from scan_core.params.provenance import source_hash
 from scan_core.params.reading import SNAPSHOT_FOLDER, select_params, snapshot_params
 from scan_core.params.recipe_part import as_file
+from scan_core.tracking.store import user
 
+# Snakemake asks for the user's name, and some containers know none.
+os.environ["LOGNAME"] = user()
 if set("{}") & set(str(PROJECT)):
     raise WorkflowError(f"Snakemake takes the braces in {PROJECT} for wildcards; rename the folder")
 if not Path("params.yaml").is_file():

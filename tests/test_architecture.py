@@ -105,6 +105,15 @@ def test_a_grid_is_no_part_of_a_training(copy):
         assert Path("scan_core/params/schema/grids.py") not in _files(copy, script)
 
 
+def test_every_rule_notices_that_its_script_is_another():
+    """But for archives, which are known by their content, and for what is packed by hand."""
+    without = {"download_archive", "extract_archive", "package_clip"}
+    for file in (ROOT / "rules").glob("*.smk"):
+        for rule in re.split(r"^rule ", file.read_text(), flags=re.MULTILINE)[1:]:
+            for script in set(re.findall(r"workflow_scripts\.(\w+)", rule)) - without:
+                assert re.search(rf"\b(code|end_of)\('{script}'", rule), script
+
+
 def test_a_module_that_is_not_there_is_named():
     with pytest.raises(InputError, match=r"no module workflow_scripts\.train_segmentor"):
         source_hash("workflow_scripts.train_segmentor")

@@ -1,12 +1,14 @@
 """What surrounds a command: settings of a notebook, encodings of the past, no network."""
 
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
-from project import ROOT
+from project import ROOT, Project
 
 from scan_core.datasets.formats import FORMATS
 from scan_core.errors import InputError
@@ -46,6 +48,26 @@ def test_results_on_another_disk_are_refused_before_anything_runs(tmp_path):
     assert "results leads to" in ran.stderr
     assert "outside of the repository" in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.slow
+def test_a_user_without_a_name_has_a_plan(tmp_path):
+    """As in a container that runs as any number."""
+    nameless = ["unshare", "--user", "--map-user=4000000", "--map-group=4000000"]
+    if shutil.which("unshare") is None or subprocess.run([*nameless, "true"]).returncode:
+        pytest.skip("this system has no user namespaces")
+    names = ("LOGNAME", "USER", "LNAME", "USERNAME")
+    project = Project(tmp_path)
+    environment = {key: value for key, value in os.environ.items() if key not in names}
+    environment |= {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",
+    }
+    ran = subprocess.run(
+        [*nameless, "snakemake", "-n", "--cores", "1", "--quiet", "rules", "--", "datasets"],
+        cwd=project.folder, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
 
 
 @pytest.mark.slow

@@ -68,6 +68,7 @@ def test_voc_20b_keeps_the_background_as_the_last_class():
         ({"names": ["caf\u00e9", "cafe\u0301"]}, "are one to CLIP"),
         ({"names": ["a", ""]}, "a class name is empty"),
         ({"names": ["a", "  "]}, "a class name is empty"),
+        ({"names": ["a", "b\nc"]}, "names.1: the class name .* has more than one line"),
         ({"names": ["a", "half \ud83d"]}, "unexpected end of hex escape"),
         ({"raw_ids": [1]}, "one number for each"),
         ({"raw_ids": [1, -2]}, "raw_ids.1: .* greater than or equal to 0, got -2"),

@@ -163,6 +163,8 @@ def load_class_list(name_or_path: str) -> ClassList:
 def _class_name(name: str) -> str:
     if not name.strip():
         raise ValueError("a class name is empty")
+    if len(name.splitlines()) > 1:
+        raise ValueError(f"the class name {name!r} has more than one line")
     return name
 
 
