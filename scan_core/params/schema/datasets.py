@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from scan_core.params.schema.fields import NULL_REMOVES, Block, Count, Name, Split, source
+from scan_core.params.schema.fields import NULL_REMOVES, Block, Count, FilePath, Name, Split, source
 
 
 class Miniworld(Block):
@@ -31,7 +31,7 @@ class Benchmark(Block):
     """Class list: a built-in name, or the path of a .json file."""
     images: dict[Split, Count | None]
     """Splits to convert, and how many images each must list (`null`: not checked)."""
-    raw: Annotated[str, Field(min_length=1)] | None = None
+    raw: FilePath | None = None
     """Folder of its raw data, which is only read; `null`: the recipe's."""
     split_names: dict[Split, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
     """What the raw data calls a split, where that is another name: `{val: test}`."""
@@ -40,7 +40,7 @@ class Benchmark(Block):
     `_leftImg8bit.png`; `null`: the suffix of any image."""
     label_suffix: Annotated[str, Field(min_length=1)] = ".png"
     """For `folder`: likewise of a label, such as `_gtFine_labelIds.png`."""
-    captions: Annotated[str, Field(min_length=1)] | None = None
+    captions: FilePath | None = None
     """Captions of the `train` images, on whose nouns CLIP is fine-tuned: a JSON like COCO's, or
     `classes` for the names of each image's classes; `null`: those of COCO beside the raw data."""
 
@@ -59,7 +59,7 @@ class Datasets(Block):
     source: Annotated[str, source("generate", "download", prefixes=("local:",))]
     """`generate` the miniature world, `download` the archives, or `local:<path>` to use raw
     layouts that are already on disk (they are only read)."""
-    root: Annotated[str, Field(min_length=1)]
+    root: FilePath
     """Folder for archives, raw data and converted benchmarks. Recipes may share it."""
     released_label_reduction: bool = False
     """`true`: label maps of `ade20k_847` are reduced by the release's nearest-neighbour rule,

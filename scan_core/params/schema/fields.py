@@ -31,7 +31,16 @@ def name_in_paths(value: str) -> str:
     return value
 
 
+def _without_braces(value: str) -> str:
+    if set("{}") & set(value):
+        raise ValueError(
+            f"{value!r}: Snakemake takes braces for wildcards; rename the file or folder"
+        )
+    return value
+
+
 Name = Annotated[str, AfterValidator(name_in_paths)]
+FilePath = Annotated[str, Field(min_length=1), AfterValidator(_without_braces)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
@@ -83,7 +92,7 @@ def source(
 
     def check(value: str) -> str:
         if value in words or any(value.startswith(p) and len(value) > len(p) for p in prefixes):
-            return value
+            return _without_braces(value)
         allowed = [*words, *(f"{p}<...>" for p in prefixes)]
         raise ValueError(f"'{value}' is not allowed; expected {' | '.join(allowed)}")
 

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from scan_core.params.schema.clip import Clip, ClipFinetune
 from scan_core.params.schema.datasets import Datasets
 from scan_core.params.schema.diagnosis import Diagnosis
-from scan_core.params.schema.fields import NULL_REMOVES, Block, Name, Seed, weights_file
+from scan_core.params.schema.fields import NULL_REMOVES, Block, FilePath, Name, Seed, weights_file
 from scan_core.params.schema.inference import Inference
 from scan_core.params.schema.segmenter import Segmenter
 
@@ -55,9 +55,7 @@ class Recipe(Block):
     clip_finetune: ClipFinetune
     inference: Inference
     diagnosis: Diagnosis = Diagnosis()
-    predictions: Annotated[
-        dict[Name, Annotated[str, Field(min_length=1)]], NULL_REMOVES, Field(default_factory=dict)
-    ]
+    predictions: Annotated[dict[Name, FilePath], NULL_REMOVES, Field(default_factory=dict)]
     """Predictions of other models, which are scored and stand in the tables: a name of your choice
     and a folder. For each benchmark it has a folder of label maps, `<benchmark>/<stem>.png`, or
     `<benchmark>.json` with masks in COCO's run lengths; values are training ids."""
