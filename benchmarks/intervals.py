@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scan_core.evaluation.confusion import count_pixels
+from scan_core.evaluation.confusion import cells_and_pixels, count_pixels
 from scan_core.evaluation.counts import BANDS, ImageCounts, bands, image_counts, save_counts
 from scan_core.evaluation.cuts import cuts
-from scan_core.evaluation.intervals import RESAMPLES, intervals, resampled
+from scan_core.evaluation.intervals import RESAMPLES, estimate
 from scan_core.params.command_line import run
 from scan_core.vocabulary.classes import load_class_list
 
@@ -61,7 +61,7 @@ def intervals_of(name: str) -> tuple[str, float, float]:
         size = (Path(folder) / "counts.npz").stat().st_size / 1e6
     start = time.perf_counter()
     for _ in range(SETTINGS):
-        intervals(resampled(counts, classes).metrics())
+        estimate(counts, classes).intervals()
     cuts(counts, of_bands, classes)
     return name, time.perf_counter() - start, size
 
@@ -75,9 +75,7 @@ def seconds_to_count(classes: int, sparse: bool, by_band: bool, repeats: int = 5
         found = bands(maps[1].numpy()) if by_band else {}
         selected = [[torch.from_numpy(m.numpy()[band]) for m in maps] for band in found.values()]
         for first, second in [[maps[0], maps[1]], *selected]:
-            counts = count_pixels(first, second, classes).flatten()
-            if sparse:
-                counts[counts.nonzero()[:, 0]].numpy()
+            (cells_and_pixels if sparse else count_pixels)(first, second, classes)
     return (time.perf_counter() - start) / repeats
 
 

@@ -13,7 +13,7 @@ from small_models import settings
 
 from scan_core.errors import InputError
 from scan_core.evaluation.counts import image_counts
-from scan_core.evaluation.intervals import differences, intervals, load_cell, resampled
+from scan_core.evaluation.intervals import Estimate, differences, estimate, load_cell
 from scan_core.evaluation.metrics import metrics_of
 from scan_core.evaluation.results import Merged, write_evaluation
 from scan_core.evaluation.settings_file import EvaluationSettings
@@ -43,7 +43,7 @@ def _world(images, seed, skill=0.7):
 def test_the_interval_is_scipys():
     """The percentile interval over index resamples, up to the error of 1,000 draws."""
     counts = _world(40, 0)
-    found = intervals(resampled(counts, CLASSES).metrics())
+    found = estimate(counts, CLASSES).intervals()
     spread = {name: bounds[1] - bounds[0] for name, bounds in found.items()}
     for metric in ("miou", "sg_iou", "miou_d2_v06_unseen", "hiou", "fwiou", "pacc_seen"):
         theirs = bootstrap(
@@ -62,7 +62,7 @@ def test_the_interval_contains_the_truth_as_often_as_it_says():
     inside = dict.fromkeys(("miou", "miou_unseen", "fwiou", "macc", "pacc"), 0)
     for _ in range(200):
         drawn = everything[rng.choice(6000, 60, replace=False)]
-        found = intervals(resampled(drawn, CLASSES).metrics())
+        found = estimate(drawn, CLASSES).intervals()
         for metric in inside:
             low, high = found[metric]
             inside[metric] += low <= truth[metric] <= high
@@ -71,39 +71,35 @@ def test_the_interval_contains_the_truth_as_often_as_it_says():
 
 def test_differences_are_paired():
     """A model differs from itself by exactly nothing, and from a slightly better one surely."""
-    one = _world(50, 3)
-    worse = _world(50, 4, skill=0.4)
-    values = [resampled(counts, CLASSES).metrics() for counts in (one, worse)]
-    metrics = [metrics_of(counts, CLASSES) for counts in (one, worse)]
-    same = differences((metrics[0], metrics[0]), (values[0], values[0]))
-    assert set(map(tuple, same.values())) == {(0, 0, 0)}
-    for metric, (difference, low, high) in differences(tuple(metrics), tuple(values)).items():
+    counts = _world(50, 3)
+    one, worse = (estimate(of, CLASSES) for of in (counts, _world(50, 4, skill=0.4)))
+    assert one.metrics == metrics_of(counts, CLASSES)
+    assert set(map(tuple, differences(one, one).values())) == {(0, 0, 0)}
+    for metric, (difference, low, high) in differences(one, worse).items():
         assert 0 < low < difference < high, metric
-    unknown = differences((metrics[0], {**metrics[0], "miou": None}), (values[0], values[0]))
-    assert unknown["miou"] is None
+    unknown = Estimate({**one.metrics, "miou": None}, one.values)
+    assert differences(one, unknown)["miou"] is None
 
 
 @pytest.fixture
 def evaluations(tmp_path):
     """Two evaluations of one benchmark, and one of another."""
-    folders = []
-    for number, (images, skill) in enumerate(((40, 0.5), (40, 0.7), (30, 0.7))):
+    folders = [tmp_path / str(number) for number in range(3)]
+    for folder, images, skill in zip(folders, (40, 40, 30), (0.5, 0.7, 0.7), strict=True):
         by_key = {key: _world(images, n, skill) for n, key in enumerate(SETTINGS.settings)}
         merged = Merged(by_key, SETTINGS, {"images": images, "counted": images, "seconds": 1.0})
-        about = {"recipe": "r", "variant": "v", "benchmark": "voc_20"}
-        write_evaluation(tmp_path / str(number), merged, CLASSES, about)
-        folders.append(tmp_path / str(number))
+        write_evaluation(folder, merged, CLASSES, {"benchmark": "voc_20"})
     return folders
 
 
 def test_cells_are_means_over_their_seeds(evaluations):
     key = SETTINGS.classifiers["combined"]
     worse, better, _ = (load_cell([(folder, key)]) for folder in evaluations)
-    gain, low, high = differences((better[0], worse[0]), (better[1], worse[1]))["miou"]
+    gain, low, high = differences(better, worse)["miou"]
     assert 0 < low < gain < high
-    means, values = load_cell([(folder, key) for folder in evaluations[:2]])
-    assert means["miou"] == (worse[0]["miou"] + better[0]["miou"]) / 2
-    np.testing.assert_allclose(values["miou"], (worse[1]["miou"] + better[1]["miou"]) / 2)
+    mean = load_cell([(folder, key) for folder in evaluations[:2]])
+    for ours, *both in zip(mean, worse, better, strict=True):
+        np.testing.assert_allclose(ours["miou"], sum(of["miou"] for of in both) / 2)
     with pytest.raises(InputError, match="has no settings nothing"):
         load_cell([(evaluations[0], "nothing")])
     metrics = json.loads((evaluations[0] / "metrics.json").read_text())

@@ -1,6 +1,5 @@
 """The metrics equal those measured with the released evaluators (per cent, to 1e-9)."""
 
-import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,7 @@ import pytest
 import torch
 
 from scan_core.errors import InputError
-from scan_core.evaluation.confusion import count_pixels, mean_iou
+from scan_core.evaluation.confusion import cells_and_pixels, count_pixels, mean_iou
 from scan_core.evaluation.counts import confusion_matrix, image_counts, save_counts
 from scan_core.evaluation.metrics import ClassSums, per_class
 from scan_core.evaluation.results import merge_shards
@@ -85,13 +84,14 @@ def test_the_mean_over_every_set_of_classes_is_that_of_the_release(released, rul
     iou = sums.iou(sums.right if rule == "vanilla" else sums.guided)
     seen = np.array(sums.classes.seen)
     for chosen, among in (("base", seen), ("unbase", ~seen)):
-        expected = tables[f"{rule}{key}_set"][f"mIoU-{chosen}"]
-        assert 100 * sums.mean_d2_v06(iou, among) == pytest.approx(expected, abs=1e-9)
+        table = tables[f"{rule}{key}_set"]
+        mean = 100 * sums.mean_d2_v06(iou, among)
+        assert mean == pytest.approx(table[f"mIoU-{chosen}"], abs=1e-9)
         if rule == "vanilla":
-            of_half = "seen" if chosen == "base" else "unseen"
-            expected = tables[f"{rule}{key}_set"][f"pAcc-{chosen}"]
-            found = sums.metrics()[f"pacc_{of_half}"]
-            assert 100 * found == pytest.approx(expected, abs=1e-9)
+            half = "seen" if chosen == "base" else "unseen"
+            for ours, theirs in ((f"pacc_{half}", "pAcc"), (f"miou_d2_v06_{half}", "mIoU")):
+                expected = table[f"{theirs}-{chosen}"]
+                assert 100 * sums.metrics()[ours] == pytest.approx(expected, abs=1e-9)
         with_truth = 100 * np.nanmean(iou[0, among])
         assert 100 * sums.mean(iou, among) == pytest.approx(with_truth, abs=1e-9)
 
@@ -99,9 +99,7 @@ def test_the_mean_over_every_set_of_classes_is_that_of_the_release(released, rul
 def test_both_means_of_seen_and_unseen_classes_have_names(released):
     """The novel classes of the pack's dense case: three of them are predicted and not there."""
     metrics = _case(released, "dense")[0].metrics()
-    assert 100 * metrics["miou_d2_v06_unseen"] == pytest.approx(63.530731059694304, abs=1e-9)
     assert 100 * metrics["miou_unseen"] == pytest.approx(72.6065497825078, abs=1e-6)
-    assert metrics["miou_d2_v06_seen"] <= metrics["miou_seen"]
     expected = released[1]["vanilla20_dense_set"]["hIoU-base"]
     assert 100 * metrics["hiou_d2_v06"] == pytest.approx(expected, abs=1e-9)
     one, other = metrics["miou_seen"], metrics["miou_unseen"]
@@ -122,9 +120,8 @@ def test_the_matrix_of_label_maps_is_that_of_the_release(released, tmp_path):
     for number, size in enumerate(((17, 23), (30, 12))):
         scores = arrays[f"metric.proc_scores{number}_u8"].reshape(20, *size)
         truth = arrays[f"metric.proc_gt{number}"].reshape(size)
-        counts = count_pixels(torch.from_numpy(scores.argmax(0)), torch.from_numpy(truth), 20)
-        cells = counts.flatten().nonzero()[:, 0]
-        row = (cells.numpy(), counts.flatten()[cells].numpy())
+        given = torch.from_numpy(scores.argmax(0)), torch.from_numpy(truth)
+        row = cells_and_pixels(*given, 20)
         about = {"timing": {"images": 1}, "settings": {"classifiers": {}, "settings": {}}}
         save_counts(paths[number], {"one": image_counts([row], 20)}, **about)
     merged = merge_shards(paths)
@@ -150,22 +147,18 @@ def test_the_table_of_classes():
     classes = load_class_list("mini_ade_36")
     counts = np.zeros((37, 37), np.int64)
     counts[0, 0], counts[1, 0], counts[2, 0], counts[0, 36] = 60, 30, 10, 500
-    rows = list(csv.DictReader(per_class(counts, classes).to_csv(index=False).splitlines()))
-    assert len(rows) == 36
-    first = rows[0]
-    assert first["name"] == classes.names[0]
-    assert float(first["iou"]) == pytest.approx(0.6)
-    assert first["mistaken_for"] == classes.names[1]
-    assert (first["truth_pixels"], first["predicted_pixels"]) == ("100", "60")
-    assert rows[1]["iou"] == ""
-    assert rows[1]["mistaken_for"] == ""
+    table = per_class(counts, classes)
+    assert len(table) == 36
+    shown = ["name", "iou", "mistaken_for", "truth_pixels", "predicted_pixels"]
+    assert table.loc[0, shown].tolist() == [classes.names[0], 0.6, classes.names[1], 100, 60]
+    assert table.loc[1].isna()["iou"]
+    assert table.loc[1, "mistaken_for"] == ""
 
 
 def test_relations_of_ones_own(tmp_path):
     path = tmp_path / "pets.json"
-    path.write_text(
-        json.dumps({"names": ["dog", "animal"], "raw_ids": [1, 2], "parents": {"dog": ["animal"]}})
-    )
+    pets = {"names": ["dog", "animal"], "raw_ids": [1, 2], "parents": {"dog": ["animal"]}}
+    path.write_text(json.dumps(pets))
     counts = np.array([[50, 0, 0], [50, 100, 0], [0, 0, 0]])
     sums = ClassSums.of_confusion(counts, load_class_list(str(path)))
     assert sums.iou(sums.guided)[0, 0] == pytest.approx(1.0)

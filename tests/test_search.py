@@ -1,6 +1,6 @@
 """Search of test-time settings: true numbers, one look at each image, killed and continued."""
 
-import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -76,16 +76,9 @@ def test_a_trial_has_the_number_of_an_evaluation(scan, recipe, benchmarks, monke
     encode = scan.encode
     monkeypatch.setattr(scan, "encode", lambda *given: (looks.append(1), encode(*given))[1])
     score = encode_benchmarks(scan, search(), recipe, benchmarks, 1e9)
-    trials = [
-        {},
-        {"inference.clip_weight": 0.5},
-        {"inference.clip_weight": 0.9, "inference.ensemble": "log"},
-        {
-            "inference.mask_threshold": 0.6,
-            "inference.replace_ratio": 0.5,
-            "inference.clip_weight": 1,
-        },
-    ]
+    low = {"inference.mask_threshold": 0.6, "inference.replace_ratio": 0.5}
+    log = {"inference.clip_weight": 0.9, "inference.ensemble": "log"}
+    trials = [{}, {"inference.clip_weight": 0.5}, log, {**low, "inference.clip_weight": 1}]
     found = [*score(trials[:3]), *score(trials[3:])]
     assert len(looks) == 2 * len(benchmarks), "once for each image and benchmark"
     settings = {
@@ -106,11 +99,12 @@ def test_what_does_not_fit_into_memory_is_refused(scan, recipe, benchmarks):
 
 def hill(trials):
     """A hill at the weight 0.3 and the log ensemble, 0.1 higher on one benchmark."""
-    heights = [
-        1 - abs(t["inference.clip_weight"] - 0.3) - 0.3 * (t["inference.ensemble"] != "log")
-        for t in trials
-    ]
-    return [{"a": 0.5 * height, "b": 0.5 * height + 0.1} for height in heights]
+    found = []
+    for trial in trials:
+        below = abs(trial["inference.clip_weight"] - 0.3)
+        height = 1 - below - 0.3 * (trial["inference.ensemble"] != "log")
+        found.append({"a": 0.5 * height, "b": 0.5 * height + 0.1})
+    return found
 
 
 def test_the_top_is_found_and_can_be_pasted(tmp_path):
@@ -139,28 +133,23 @@ def test_a_killed_search_goes_on_and_more_trials_continue_it(tmp_path, sampler):
     asked = search(sampler=sampler, trials=20)
     whole = _trials(run_study(asked, hill, tmp_path / "whole.db", "x"))
 
-    passes = iter([hill])  # the second one is killed
-
-    def killed(trials):
-        for one in passes:
-            return one(trials)
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run_study(asked, killed, tmp_path / "optuna.db", "x")
     evaluated = []
 
-    def counted(trials):
+    def counted(trials, most=100):
+        if len(evaluated) >= most:
+            raise KeyboardInterrupt
         evaluated.extend(trials)
         return hill(trials)
 
+    with pytest.raises(KeyboardInterrupt):
+        run_study(asked, partial(counted, most=10), tmp_path / "optuna.db", "x")
     continued = _trials(run_study(asked, counted, tmp_path / "optuna.db", "x"))
-    assert (len(continued), len(evaluated)) == (20, 10), "ten were told before"
+    assert (len(continued), len(evaluated)) == (20, 20), "ten were told before"
     assert continued[:10] == whole[:10]
     more = run_study(search(sampler=sampler, trials=22), counted, tmp_path / "whole.db", "x")
     assert _trials(more)[:20] == whole
     run_study(search(sampler=sampler, trials=2), counted, tmp_path / "whole.db", "other data")
-    assert len(evaluated) == 10 + 2 + 2
+    assert len(evaluated) == 20 + 2 + 2
 
 
 def _trials(study):
@@ -187,7 +176,7 @@ def test_other_data_is_another_search(scan, recipe, benchmarks, tmp_path):
     ("changes", "message"),
     [
         (
-            {"vary": {"inference.replace_ratio": {"low": 0.0, "high": 1.0, "step": 0.1}}},
+            {"vary": {"inference.replace_ratio": SPACE["inference.clip_weight"]}},
             "inference.replace_ratio: CLIP's crops depend on it",
         ),
         (
@@ -215,7 +204,7 @@ def test_what_cannot_be_searched_is_refused(changes, message):
     ],
 )
 def test_a_wrong_search_is_named(change, message):
-    document = json.loads(json.dumps(read_params(ROOT / "params.yaml")))
+    document = read_params(ROOT / "params.yaml")
     document["searches"]["settings"].update(change)
     with pytest.raises(InputError, match=message):
         validate(document)

@@ -8,8 +8,7 @@ import pandas as pd
 
 from scan_core.errors import InputError
 from scan_core.evaluation.counts import load_counts
-from scan_core.evaluation.intervals import differences, interval, resampled
-from scan_core.evaluation.metrics import ClassSums, metrics_of
+from scan_core.evaluation.intervals import Estimate, differences, interval, resampled
 from scan_core.params.command_line import run
 from scan_core.params.metric_names import METRICS
 from scan_core.storage.files import read_json
@@ -45,29 +44,26 @@ def compare(
             f"'{records[0][different[0]]}' in one, '{records[1][different[0]]}' in the other"
         )
     class_list = load_class_list(classes or records[0]["classes"])
-    metrics, sums, iou = [], [], []
+    found, iou = [], []
     for folder, classifier in zip((a, b), classifiers, strict=True):
         counts, _ = load_counts(folder / "counts.npz")
         if classifier not in counts:
             raise InputError(f"{folder} has no '{classifier}', only {', '.join(counts)}")
-        metrics.append(metrics_of(counts[classifier], class_list))
-        sums.append(resampled(counts[classifier], class_list))
-        iou.append(ClassSums.of(counts[classifier], class_list).iou()[0])
+        sums = resampled(counts[classifier], class_list)
+        found.append(Estimate.of(sums.metrics()))
+        iou.append(sums.iou())
     rows = [
-        (METRICS[metric].name, metrics[0][metric], metrics[1][metric], *bounds)
-        for metric, bounds in differences(
-            (metrics[1], metrics[0]), (sums[1].metrics(), sums[0].metrics())
-        ).items()
+        (METRICS[metric].name, *(one.metrics[metric] for one in found), *bounds)
+        for metric, bounds in differences(found[1], found[0]).items()
         if bounds is not None
     ]
     benchmark, images = records[0]["benchmark"], records[0]["images"]
     print(f"{benchmark}, {images} images, %\n\n{_table('metric', rows)}")
 
-    gain = iou[1] - iou[0]
-    order = [int(number) for number in np.argsort(-gain) if not np.isnan(gain[number])]
-    values = sums[1].iou() - sums[0].iou()
+    gains = iou[1] - iou[0]  # of all images, and of every resample
+    order = [int(number) for number in np.argsort(-gains[0]) if not np.isnan(gains[0, number])]
     rows = [
-        (class_list.names[n], iou[0][n], iou[1][n], gain[n], *(interval(values[:, n]) or ()))
+        (class_list.names[n], *(of[0, n] for of in (*iou, gains)), *(interval(gains[1:, n]) or ()))
         for n in dict.fromkeys([*order[:top], *order[-top:]])
     ]
     print(f"\nIoU of the classes that gain and lose most, %\n\n{_table('class', rows)}")

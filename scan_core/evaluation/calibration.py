@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 from torch import Tensor
 
 from scan_core.evaluation.counts import ImageCounts
@@ -112,15 +111,12 @@ def reliability(
     totals = np.asarray(counts.sum(axis=0)).ravel()[index]
     bins = assigned(totals.sum(axis=(0, 1)), equal_mass)
     middle = (np.arange(CELLS) + 0.5) / CELLS
-    columns = np.broadcast_to(bins, index.shape)
-    right = np.broadcast_to([[0], [1]], index.shape)
     # What is added up of every image and bin: number, sum of confidences, number that is right.
-    terms = [np.ones(index.shape), np.broadcast_to(middle, index.shape), right]
-    shape = (counts.shape[1], 3 * BINS)
-    entries = np.concatenate([values.ravel() for values in terms])
-    rows = np.tile(index.ravel(), 3)
-    places = np.concatenate([BINS * n + columns.ravel() for n in range(3)])
-    of_images = (counts @ csr_array((entries, (rows, places)), shape=shape)).toarray()
+    terms = np.zeros((counts.shape[1], 3, BINS))
+    terms[index, 0, bins] = 1
+    terms[index, 1, bins] = middle
+    terms[index[:, 1], 2, bins] = 1
+    of_images = counts @ terms.reshape(-1, 3 * BINS)
     number, confidence, correct = of_images.sum(axis=0).reshape(3, BINS)
     known = number > 0
     table = pd.DataFrame(
@@ -132,7 +128,7 @@ def reliability(
     )
     if not known.any():
         return table, dict.fromkeys(("error", "interval", "confidence", "accuracy")) | {"count": 0}
-    errors = _errors(draws(len(of_images)) @ of_images)
+    errors = _errors(draws(len(of_images))[1:] @ of_images)
     return table, {
         "error": float(_errors(of_images.sum(axis=0)[None])[0]),
         "interval": interval(errors),

@@ -39,6 +39,15 @@ def count_pixels(prediction: "Tensor", truth: "Tensor", classes: int) -> "Tensor
     return cells.flatten().bincount(minlength=side * side).view(side, side)
 
 
+def cells_and_pixels(
+    prediction: "Tensor", truth: "Tensor", classes: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The counts of `count_pixels` that are not 0, as `counts.image_counts` takes them."""
+    counts = count_pixels(prediction, truth, classes).flatten()
+    cells = counts.nonzero()[:, 0]
+    return cells.cpu().numpy(), counts[cells].cpu().numpy()
+
+
 def predicted(classes: ClassList) -> ClassList:
     """The class list whose names are given to the network, where a benchmark is scored by one."""
     return classes if classes.predict_with is None else load_class_list(classes.predict_with)
@@ -54,18 +63,9 @@ def as_evaluated(prediction: "Tensor", classes: ClassList) -> "Tensor":
     return prediction if classes.predict_with is None else prediction.clamp(max=len(classes) - 1)
 
 
-def class_iou(
-    intersection: NDArray[np.floating], truth: NDArray[np.floating], union: NDArray[np.floating]
-) -> NDArray[np.float64]:
-    """Intersection over union of every class; NaN for a class without ground truth."""
-    result = np.full(intersection.shape, np.nan)
-    np.divide(intersection, union, out=result, where=truth > 0)
-    return result
-
-
 def mean_iou(confusion: NDArray[np.integer]) -> float:
     """Mean IoU over the classes with ground truth, of counts as `count_pixels` gives them."""
     counts = confusion[:-1, :-1].astype(np.float64)
     intersection, truth = counts.diagonal(), counts.sum(axis=0)
-    iou = class_iou(intersection, truth, truth + counts.sum(axis=1) - intersection)
-    return float(iou[truth > 0].mean())
+    union, known = truth + counts.sum(axis=1) - intersection, truth > 0
+    return float((intersection[known] / union[known]).mean())

@@ -8,12 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from scan_core.evaluation.counts import ImageCounts
-from scan_core.evaluation.intervals import draws, interval, resampled
-from scan_core.evaluation.metrics import ClassSums, Floats
+from scan_core.evaluation.intervals import Estimate, draws, resampled
+from scan_core.evaluation.metrics import ClassSums, Flags, Floats
 from scan_core.vocabulary.classes import ClassList
 
 # Part -> from which share of the image's pixels on a segment belongs to it: COCO's limits of 32²
@@ -36,39 +35,37 @@ def cuts(
         `intervals`: `lost`, the share of all pixels that is wrong in this part, its `pacc`, and its
         `miou`; None without a meaning.
     """
-    parts: list[tuple[str, str, ImageCounts, NDArray[np.bool_] | None]] = []
+    everything = np.ones(len(classes), bool)
+    parts: list[tuple[str, str, ImageCounts, Flags]] = []
     if classes.things and len(set(classes.things)) == 2:
         things = np.array(classes.things)
         parts += [("class", "stuff", counts, ~things), ("class", "things", counts, things)]
-    parts += [("size", name, one, None) for name, one in _by_size(counts, len(classes)).items()]
+    for name, one in _by_size(counts, len(classes)).items():
+        parts.append(("size", name, one, everything))
     if by_band:
         far = counts - sum(by_band.values(), csr_array(counts.shape))
-        parts += [("distance", name, one, None) for name, one in {**by_band, "far": far}.items()]
-    totals = _total(ClassSums.of(counts, classes)), _total(resampled(counts, classes))
-    found = []
-    for cut, name, one, among in parts:
-        ways = (ClassSums.of(one, classes), resampled(one, classes))
-        values, drawn = (
-            _of_part(sums, total, among) for sums, total in zip(ways, totals, strict=True)
-        )
-        found.append(_record(cut, name, values, drawn))
-    return found + _confusions(counts, classes, totals)
+        for name, one in {**by_band, "far": far}.items():
+            parts.append(("distance", name, one, everything))
+    pixels = resampled(counts, classes).truth.sum(axis=1)
+    total = np.where(pixels > 0, pixels, np.nan)
+    found = [
+        _record(cut, name, _of_part(resampled(one, classes), total, among))
+        for cut, name, one, among in parts
+    ]
+    return found + _confusions(counts, classes, total)
 
 
-def _of_part(sums: ClassSums, total: Floats, among: NDArray[np.bool_] | None) -> dict[str, Floats]:
-    every = np.ones(len(sums.classes), bool) if among is None else among
-    truth, right = (values[:, every].sum(axis=1) for values in (sums.truth, sums.right))
+def _of_part(sums: ClassSums, total: Floats, among: Flags) -> dict[str, Floats]:
+    truth, right = (values[:, among].sum(axis=1) for values in (sums.truth, sums.right))
     return {
         "share": truth / total,
         "lost": (truth - right) / total,
-        "pacc": sums.accuracy_among(every),
-        "miou": sums.mean(sums.iou(), every),
+        "pacc": sums.accuracy_among(among),
+        "miou": sums.mean(sums.iou(), among),
     }
 
 
-def _confusions(
-    counts: ImageCounts, classes: ClassList, totals: tuple[Floats, Floats]
-) -> list[dict[str, Any]]:
+def _confusions(counts: ImageCounts, classes: ClassList, total: Floats) -> list[dict[str, Any]]:
     """The wrong pixels by how the predicted class is related to the true one."""
     kinds = relations(classes)
     side = len(classes) + 1
@@ -76,16 +73,14 @@ def _confusions(
         return []
     columns = np.zeros((side, side, len(kinds)))
     columns[:-1, :-1] = np.stack([*kinds.values()], axis=-1)
-    of_images = counts @ columns.reshape(side * side, -1)
-    sums = of_images.sum(axis=0)[None], draws(len(of_images)) @ of_images
-    lost = [one / total[:, None] for one, total in zip(sums, totals, strict=True)]
+    sums = draws(counts.shape[0]) @ (counts @ columns.reshape(side * side, -1))
     return [
-        _record("confusion", kind, *({"lost": one[:, number]} for one in lost))
-        for number, kind in enumerate(kinds)
+        _record("confusion", kind, {"lost": wrong / total})
+        for kind, wrong in zip(kinds, sums.T, strict=True)
     ]
 
 
-def relations(classes: ClassList) -> dict[str, NDArray[np.bool_]]:
+def relations(classes: ClassList) -> dict[str, Flags]:
     """(K, K) for each kind of confusion that there can be: row = prediction, column = truth."""
     above = np.zeros((len(classes),) * 2, bool)
     for child, parents in classes.parents.items():
@@ -117,23 +112,11 @@ def _by_size(counts: ImageCounts, classes: int) -> dict[str, ImageCounts]:
     }
 
 
-def _total(sums: ClassSums) -> Floats:
-    """(R,): pixels with ground truth; NaN instead of none."""
-    pixels = sums.truth.sum(axis=1)
-    return np.where(pixels > 0, pixels, np.nan)
-
-
-def _record(
-    cut: str, part: str, values: Mapping[str, Floats], drawn: Mapping[str, Floats]
-) -> dict[str, Any]:
-    known = {
-        name: None if np.isnan(value[0]) else float(value[0]) for name, value in values.items()
-    }
-    shown = [name for name in known if name != "share"]
+def _record(cut: str, part: str, values: dict[str, Floats]) -> dict[str, Any]:
+    found = Estimate.of(values)
+    bounds, share = found.intervals(), found.metrics.pop("share", None)
+    bounds.pop("share", None)
     return {
-        "cut": cut,
-        "part": part,
-        "share": known.get("share"),
-        "metrics": {name: known[name] for name in shown},
-        "intervals": {name: interval(drawn[name]) for name in shown},
+        **{"cut": cut, "part": part, "share": share},
+        **{"metrics": found.metrics, "intervals": bounds},
     }

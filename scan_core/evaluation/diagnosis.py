@@ -3,6 +3,7 @@
 `docs/diagnosis.md` defines every rung of the ladder (`scan_core.evaluation.ladder`).
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from torch.nn import functional as F
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.datasets.reading_ahead import read_ahead
 from scan_core.evaluation.calibration import pixel_histogram, proposal_histogram
-from scan_core.evaluation.confusion import as_evaluated, count_pixels, predicted
+from scan_core.evaluation.confusion import as_evaluated, cells_and_pixels, predicted
 from scan_core.evaluation.counts import ImageCounts, image_counts, joined
 from scan_core.evaluation.evaluator import CHUNK, CountStore
 from scan_core.inference.class_map import class_maps
@@ -168,11 +169,8 @@ def diagnose(
     """
     ways = classifier_settings(settings)
     tally = _Tally(scan, classes, settings)
-    text, owners, seen = tally.text, tally.owners, tally.seen
-    for image, label, views in _views(scan, images, numbers, list(ways.values()), workers):
-        truth, size = label.to(text.device), (label.shape[0], label.shape[1])
-        scores = {name: scan.score(views, text, one) for name, one in ways.items()}
-        masks = views.masks(size)
+    owners, seen = tally.owners, tally.seen
+    for image, truth, views, masks, scores in tally.views(images, numbers, ways, workers):
         present = truth[truth >= 0].unique().long()
         # Without ground truth any class will do: nothing is counted.
         present = present if len(present) else present.new_zeros(1)
@@ -185,16 +183,14 @@ def diagnose(
             "present_classes": among(better, present, owners),
             "right_classes": right_scores(scores["combined"], found.right),
         }
-        maps = dict(zip(sets, class_maps(masks, list(sets.values()), size), strict=True))
-        for name in ways:
-            histograms = [
-                proposal_histogram(scores[name], found.right, found.overlap, owners, seen),
-                pixel_histogram(masks, scores[name], maps[name], truth, owners, seen),
-            ]
-            tally.bin(name, histograms)
+        maps = _maps(masks, sets, truth)
+        for name, one in scores.items():
+            proposals = proposal_histogram(one, found.right, found.overlap, owners, seen)
+            pixels = pixel_histogram(masks, one, maps[name], truth, owners, seen)
+            tally.bin(name, [proposals, pixels])
         of_segments = _with_segments(scan, image, views, truth, present, found.best, settings)
-        for name, one in ways.items():
-            chosen = scan.score(of_segments, text, one).argmax(dim=1)
+        for name, way in ways.items():
+            chosen = scan.score(of_segments, tally.text, way).argmax(dim=1)
             maps[f"true_masks.{name}"] = chosen[torch.searchsorted(present, truth.clamp(min=0))]
         maps["as_it_is"] = maps["combined"]
         for rung in [name for name in maps if name not in ways]:
@@ -229,12 +225,9 @@ def calibrate(
     """
     ways = candidates(scan, settings)
     tally = _Tally(scan, classes, settings)
-    for _, label, views in _views(scan, images, numbers, list(ways.values()), workers):
-        truth, size = label.to(tally.text.device), (label.shape[0], label.shape[1])
-        masks = views.masks(size)
-        scores = [scan.score(views, tally.text, one) for one in ways.values()]
-        for key, one, found in zip(ways, scores, class_maps(masks, scores, size), strict=True):
-            pixels = pixel_histogram(masks, one, found, truth, tally.owners, tally.seen)
+    for _, truth, _, masks, scores in tally.views(images, numbers, ways, workers):
+        for key, found in _maps(masks, scores, truth).items():
+            pixels = pixel_histogram(masks, scores[key], found, truth, tally.owners, tally.seen)
             tally.bin(key, [0 * pixels, pixels])
             tally.count(key, found, truth)
     return tally.counts()
@@ -255,20 +248,33 @@ class _Tally:
         device = self.text.device
         self.owners = as_evaluated(torch.arange(len(names), device=device), classes)
         self.seen = torch.tensor(classes.seen or [True] * len(classes), device=device)
-        self._classes = classes
-        self._rows: dict[str, list[tuple[NDArray[Any], NDArray[Any]]]] = {}
-        self._binned: dict[str, list[NDArray[np.int64]]] = {}
+        self._scan, self._classes = scan, classes
+        self._rows = defaultdict[str, list[Any]](list)
+        self._binned = defaultdict[str, list[NDArray[np.int64]]](list)
+
+    def views(
+        self,
+        images: BenchmarkImages,
+        numbers: Sequence[int],
+        ways: Mapping[str, TestSettings],
+        workers: int,
+    ) -> Iterator[tuple[NDArray[np.uint8], Tensor, ImageViews, Tensor, dict[str, Tensor]]]:
+        """Each image, its truth, what the networks say of it, the masks, the scores each way."""
+        read = read_ahead(lambda n: (images.image(n), images.label(n)), numbers, workers)
+        for image, label in read:
+            (views,) = self._scan.encode([image], list(ways.values()))
+            truth = torch.from_numpy(label).to(self.text.device)
+            scores = {name: self._scan.score(views, self.text, one) for name, one in ways.items()}
+            yield image, truth, views, views.masks((label.shape[0], label.shape[1])), scores
 
     def count(self, label: str, class_map: Tensor, truth: Tensor) -> None:
         """Add an image's map (H, W) of the names that are predicted."""
         found = as_evaluated(class_map, self._classes)
-        counts = count_pixels(found, truth, len(self._classes)).flatten()
-        cells = counts.nonzero()[:, 0]
-        self._rows.setdefault(label, []).append((cells.cpu().numpy(), counts[cells].cpu().numpy()))
+        self._rows[label].append(cells_and_pixels(found, truth, len(self._classes)))
 
     def bin(self, label: str, histograms: Sequence[NDArray[np.int64]]) -> None:
         """Add an image's histograms of proposals and of pixels."""
-        self._binned.setdefault(label, []).append(np.stack(histograms).ravel())
+        self._binned[label].append(np.stack(histograms).ravel())
 
     def counts(self) -> dict[str, ImageCounts]:
         """By label, and by `calibration.<label>` the histograms; a row for each image."""
@@ -277,21 +283,10 @@ class _Tally:
         return counted | binned
 
 
-def _views(
-    scan: Scan,
-    images: BenchmarkImages,
-    numbers: Sequence[int],
-    settings: list[TestSettings],
-    workers: int,
-) -> Iterator[tuple[NDArray[np.uint8], Tensor, ImageViews]]:
-    """Each image, its label map, and what the networks say about it."""
-
-    def read(number: int) -> tuple[NDArray[np.uint8], Tensor]:
-        return images.image(number), torch.from_numpy(images.label(number))
-
-    for image, label in read_ahead(read, numbers, workers):
-        (views,) = scan.encode([image], settings)
-        yield image, label, views
+def _maps(masks: Tensor, sets: Mapping[str, Tensor], truth: Tensor) -> dict[str, Tensor]:
+    """The class map of each set of scores, at the size of the truth."""
+    maps = class_maps(masks, list(sets.values()), (truth.shape[0], truth.shape[1]))
+    return dict(zip(sets, maps, strict=True))
 
 
 def _with_segments(

@@ -4,6 +4,7 @@ import logging
 import shutil
 import time
 import zlib
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from tqdm import tqdm
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.datasets.reading_ahead import read_ahead
 from scan_core.errors import InputError
-from scan_core.evaluation.confusion import as_evaluated, count_pixels, predicted
+from scan_core.evaluation.confusion import as_evaluated, cells_and_pixels, predicted
 from scan_core.evaluation.counts import (
     BANDS,
     ImageCounts,
@@ -196,11 +197,9 @@ def evaluate(
         InputError: an unreadable image, or a label map of another size than its image.
     """
     names = predicted(classes).names
-    text = {
-        prompts: scan.embed(names, prompts)
-        for prompts in dict.fromkeys(setting.prompts for setting in settings.values())
-    }
-    rows: dict[str, list[tuple[NDArray[Any], NDArray[Any]]]] = {}
+    prompts = {one.prompts for one in settings.values()}
+    text = {one: scan.embed(names, one) for one in prompts}
+    rows = defaultdict[str, list[Any]](list)
 
     def read(number: int) -> tuple[int, NDArray[np.uint8], Tensor, dict[str, NDArray[np.bool_]]]:
         label = images.label(number)
@@ -221,9 +220,7 @@ def evaluate(
             predicted_there, truth_there = (torch.from_numpy(one[inside]) for one in arrays)
             compared[f"{whole}.{band}"] = predicted_there, truth_there
         for label, (class_map, labels) in compared.items():
-            counts = count_pixels(class_map, labels, len(classes)).flatten()
-            cells = counts.nonzero()[:, 0]
-            rows.setdefault(label, []).append((cells.cpu().numpy(), counts[cells].cpu().numpy()))
+            rows[label].append(cells_and_pixels(class_map, labels, len(classes)))
         if observe:
             observe(number, found)
     return {label: image_counts(of_label, len(classes)) for label, of_label in rows.items()}
@@ -240,19 +237,16 @@ def _class_maps(
 
     Settings with one view of the image share its features.
     """
-    by_view: dict[Any, list[str]] = {}
+    by_view = defaultdict[Any, list[str]](list)
     for label, one in settings.items():
-        by_view.setdefault(one.view, []).append(label)
-    maps: dict[str, Tensor] = {}
-    first = None
+        by_view[one.view].append(label)
+    maps, seen = dict[str, Tensor](), list[ImageViews]()
     for labels in by_view.values():
         chosen = [settings[label] for label in labels]
-        (seen,) = scan.encode([image], chosen)
-        scores = [scan.score(seen, text[one.prompts], one) for one in chosen]
-        maps.update(zip(labels, class_maps(seen.masks(size), scores, size), strict=True))
-        first = first or seen
-    assert first is not None  # there are settings
-    return maps, first
+        seen += scan.encode([image], chosen)
+        scores = [scan.score(seen[-1], text[one.prompts], one) for one in chosen]
+        maps.update(zip(labels, class_maps(seen[-1].masks(size), scores, size), strict=True))
+    return maps, seen[0]
 
 
 def _random_scores(image_features: ImageFeatures, classes: int, stem: str) -> Tensor:

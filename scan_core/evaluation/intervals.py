@@ -8,13 +8,14 @@ on the same resamples, so the differences of two models' values are paired.
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scan_core.errors import InputError
 from scan_core.evaluation.counts import ImageCounts
-from scan_core.evaluation.metrics import ClassSums, Floats, terms
+from scan_core.evaluation.metrics import ClassSums, Floats, of_first, terms
 from scan_core.storage.files import atomic_path, read_arrays, read_json
 from scan_core.vocabulary.classes import ClassList
 
@@ -25,18 +26,42 @@ PERCENTILES = (2.5, 97.5)
 Bounds = dict[str, list[float] | None]
 
 
+class Estimate(NamedTuple):
+    """The metrics of a model on a test set, None without a meaning, and over the resamples."""
+
+    metrics: dict[str, float | None]
+    values: dict[str, Floats]
+
+    @classmethod
+    def of(cls, values: Mapping[str, Floats]) -> "Estimate":
+        """Of metrics on the test sets of `resampled`."""
+        return cls(of_first(values), {name: of[1:] for name, of in values.items()})
+
+    def intervals(self) -> Bounds:
+        """The bounds of each metric."""
+        return {metric: interval(of_metric) for metric, of_metric in self.values.items()}
+
+
 @cache
 def draws(images: int) -> Floats:
-    """(`RESAMPLES`, N): how often each resample has each of N images, the same in every run."""
+    """(1 + `RESAMPLES`, N): how often each test set has each of N images, the same in every run.
+
+    The first has each once, the others are resamples.
+    """
     generator = np.random.default_rng(0)
     drawn = generator.multinomial(images, np.full(images, 1 / images), RESAMPLES)
-    return drawn.astype(np.float64)
+    return np.vstack([np.ones(images), drawn])
 
 
 def resampled(counts: ImageCounts, classes: ClassList) -> ClassSums:
-    """What the metrics are computed from, for each of the `RESAMPLES` test sets."""
+    """What the metrics are computed from, for each of the test sets of `draws`."""
     sums = np.ascontiguousarray(draws(counts.shape[0]) @ terms(counts, classes))
     return ClassSums(sums, classes)
+
+
+def estimate(counts: ImageCounts, classes: ClassList) -> Estimate:
+    """Every metric of some images."""
+    return Estimate.of(resampled(counts, classes).metrics())
 
 
 def interval(values: Floats) -> list[float] | None:
@@ -45,28 +70,13 @@ def interval(values: Floats) -> list[float] | None:
     return np.percentile(known, PERCENTILES).tolist() if known.size else None
 
 
-def intervals(values: Mapping[str, Floats]) -> Bounds:
-    """The bounds of each metric, from its values over the resamples."""
-    return {metric: interval(of_metric) for metric, of_metric in values.items()}
-
-
-def differences(
-    metrics: tuple[Mapping[str, float | None], Mapping[str, float | None]],
-    values: tuple[Mapping[str, Floats], Mapping[str, Floats]],
-) -> Bounds:
-    """By metric how much the first of two models is above the second, and the paired bounds.
-
-    Args:
-        metrics: of both models on the whole test set.
-        values: of both over the same resamples.
-    """
-    found: Bounds = {}
-    for metric, first in metrics[0].items():
-        second = metrics[1][metric]
-        bounds = interval(values[0][metric] - values[1][metric])
-        if first is None or second is None or bounds is None:
-            found[metric] = None
-        else:
+def differences(one: Estimate, other: Estimate) -> Bounds:
+    """By metric how much the first of two models is above the second, and the paired bounds."""
+    found: Bounds = dict.fromkeys(one.metrics)
+    for metric, first in one.metrics.items():
+        second = other.metrics[metric]
+        bounds = interval(one.values[metric] - other.values[metric])
+        if first is not None and second is not None and bounds is not None:
             found[metric] = [first - second, *bounds]
     return found
 
@@ -82,10 +92,7 @@ def save_resamples(path: Path, values: Mapping[str, Mapping[str, Floats]]) -> No
         np.savez_compressed(temporary, allow_pickle=False, **arrays)
 
 
-Cell = tuple[dict[str, float | None], dict[str, Floats]]
-
-
-def load_cell(places: Sequence[tuple[Path, str]]) -> Cell:
+def load_cell(places: Sequence[tuple[Path, str]]) -> Estimate:
     """The metrics of one setting, and over the resamples: their means over several trainings.
 
     Args:
@@ -108,4 +115,5 @@ def load_cell(places: Sequence[tuple[Path, str]]) -> Cell:
     for name in metrics[0]:
         known = [one[name] for one in metrics]
         means[name] = None if None in known else sum(known) / len(known)
-    return means, {name: np.mean([one[name] for one in values], axis=0) for name in means}
+    over = {name: np.mean([one[name] for one in values], axis=0) for name in means}
+    return Estimate(means, over)

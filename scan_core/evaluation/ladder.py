@@ -1,6 +1,7 @@
 """From the counts of a diagnosis to its files: the ladder, what each step gains, calibration."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pandas as pd
 
 from scan_core.evaluation.calibration import KINDS, reliability
 from scan_core.evaluation.counts import ImageCounts, save_counts
-from scan_core.evaluation.intervals import Bounds, differences, intervals, resampled
+from scan_core.evaluation.intervals import differences, estimate
 from scan_core.evaluation.metrics import metrics_of
 from scan_core.params.metric_names import METRICS
 from scan_core.params.settings import TestSettings
@@ -59,25 +60,20 @@ def write_diagnosis(
         what the ladder says, in a sentence.
     """
     names = {**LADDER, **TRUE_MASKS}
-    metrics = {rung: metrics_of(counts[rung], classes) for rung in names}
-    values = {rung: resampled(counts[rung], classes).metrics() for rung in names}
-    bounds = {rung: intervals(of_rung) for rung, of_rung in values.items()}
-    steps: dict[str, Bounds] = {
-        upper: differences((metrics[upper], metrics[lower]), (values[upper], values[lower]))
-        for lower, upper in zip(LADDER, list(LADDER)[1:], strict=False)
-    }
-    steps["masks"] = {
-        metric: None if value is None or limits is None else [1 - x for x in (value, *limits[::-1])]
-        for (metric, value), limits in zip(
-            metrics["right_classes"].items(), bounds["right_classes"].values(), strict=True
-        )
-    }
+    found = {rung: estimate(counts[rung], classes) for rung in names}
+    bounds = {rung: of_rung.intervals() for rung, of_rung in found.items()}
+    steps = {upper: differences(found[upper], found[lower]) for lower, upper in pairwise(LADDER)}
+    steps["masks"] = dict.fromkeys(bounds["right_classes"])
+    for metric, limits in bounds["right_classes"].items():
+        value = found["right_classes"].metrics[metric]
+        if value is not None and limits is not None:
+            steps["masks"][metric] = [1 - x for x in (value, *limits[::-1])]
     record = {
         **about,
         "classes": classes.name,
         "images": counts["as_it_is"].shape[0],
         "ladder": [
-            {"rung": rung, "name": name, "metrics": metrics[rung], "intervals": bounds[rung]}
+            {"rung": rung, "name": name, "metrics": found[rung].metrics, "intervals": bounds[rung]}
             for rung, name in names.items()
         ],
         "steps": [{"step": s, "name": STEPS[s], "points": points} for s, points in steps.items()],
@@ -90,7 +86,7 @@ def write_diagnosis(
     }
     record["sentence"] = sentence(record)
     save_counts(folder / "counts.npz", counts)
-    write_text(folder / "ladder.csv", _table(record).to_csv(index=False, float_format="%.4f"))
+    write_text(folder / "ladder.csv", _table(record).to_csv(float_format="%.4f"))
     write_json(folder / "diagnosis.json", record)
     return str(record["sentence"])
 
@@ -109,12 +105,16 @@ def calibrated(
         for each its `name`, `logit_scale`, `clip_weight`, `miou`, `error` (of the pixels, bins of
         equal width), and the number of `images`.
     """
-    found = []
-    for key, one in settings.items():
-        _, summary = reliability(counts[f"calibration.{key}"], "pixels", "all")
-        about = {"logit_scale": one.logit_scale, "clip_weight": one.clip_weight}
-        numbers = {"miou": metrics_of(counts[key], classes)["miou"], "error": summary["error"]}
-        found.append(about | numbers | {"images": counts[key].shape[0]})
+    found: list[dict[str, Any]] = [
+        {
+            "logit_scale": one.logit_scale,
+            "clip_weight": one.clip_weight,
+            "miou": metrics_of(counts[key], classes)["miou"],
+            "error": reliability(counts[f"calibration.{key}"], "pixels", "all")[1]["error"],
+            "images": counts[key].shape[0],
+        }
+        for key, one in settings.items()
+    ]
     known = [one for one in found if one["miou"] is not None and one["error"] is not None]
     if not known:
         return []
@@ -162,11 +162,7 @@ def _table(record: Mapping[str, Any]) -> pd.DataFrame:
     for rung in record["ladder"]:
         row = {"rung": rung["rung"], "name": rung["name"]}
         for metric in _IN_TABLE:
-            value, bounds = rung["metrics"][metric], rung["intervals"][metric]
-            known = value is not None and bounds is not None
-            low, high = bounds if known else (None, None)
-            row |= {metric: value, f"{metric}_low": low, f"{metric}_high": high}
+            low, high = rung["intervals"][metric] or (None, None)
+            row |= {metric: rung["metrics"][metric], f"{metric}_low": low, f"{metric}_high": high}
         rows.append(row)
-    table = pd.DataFrame(rows)
-    numbers = table.columns[2:]
-    return table.assign(**{name: 100 * table[name].astype(float) for name in numbers})
+    return 100 * pd.DataFrame(rows).set_index(["rung", "name"]).astype(float)

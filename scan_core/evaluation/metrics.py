@@ -18,18 +18,20 @@ The union keeps the unmodified true positives, and parents keep their own IoU, a
 implementation.
 """
 
+from collections.abc import Mapping
 from functools import cache, cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from scan_core.evaluation.confusion import class_iou
 from scan_core.evaluation.counts import ImageCounts
 from scan_core.vocabulary.classes import ClassList
 
 Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 
 
 class ClassSums:
@@ -69,16 +71,11 @@ class ClassSums:
     def guided(self) -> Floats:
         """(R, K): the right pixels of every class with those that its parents lend."""
         children, parents = _pairs(self.classes)
-        result = np.array(self.right)
-        reliable = np.zeros_like(self.lent)
-        predicted = self.predicted[:, parents]
-        np.divide(
-            self.lent * (self.lent + self.right[:, parents]),
-            predicted,
-            out=reliable,
-            where=predicted > 0,
+        reliable = _divided(
+            self.lent * (self.lent + self.right[:, parents]), self.predicted[:, parents]
         )
-        np.add.at(result.T, children, reliable.T)
+        result = np.array(self.right)
+        np.add.at(result.T, children, np.nan_to_num(reliable).T)
         return result
 
     def iou(self, right: Floats | None = None) -> Floats:
@@ -86,31 +83,29 @@ class ClassSums:
 
         Only the numerator changes, the union keeps the unmodified pixels.
         """
-        union = self.truth + self.predicted - self.right
-        return class_iou(self.right if right is None else right, self.truth, union)
+        union = np.where(self.truth > 0, self.truth + self.predicted - self.right, 0)
+        return _divided(self.right if right is None else right, union)
 
     def accuracy(self, right: Floats | None = None) -> Floats:
         """(R, K): recall of every class; NaN for a class without ground truth."""
-        return class_iou(self.right if right is None else right, self.truth, self.truth)
+        return _divided(self.right if right is None else right, self.truth)
 
-    def total(self, values: Floats, among: NDArray[np.bool_] | None = None) -> Floats:
+    def total(self, values: Floats, among: Flags | bool = True) -> Floats:
         """(R,): the sum of (R, K) values over the classes with ground truth, or those `among`."""
-        present = (self.truth > 0).any(axis=0)
-        chosen = np.flatnonzero(present if among is None else present & among)
+        chosen = np.flatnonzero((self.truth > 0).any(axis=0) & among)
         total: Floats = np.nan_to_num(values.take(chosen, axis=1)).sum(axis=1)
         return total
 
-    def mean(self, values: Floats, among: NDArray[np.bool_] | None = None) -> Floats:
+    def mean(self, values: Floats, among: Flags | bool = True) -> Floats:
         """(R,): the mean over the classes with ground truth, or those of them that are `among`."""
-        present = self.truth > 0
-        return _divided(self.total(values, among), _number(present, among))
+        return _divided(self.total(values, among), ((self.truth > 0) & among).sum(axis=1))
 
-    def mean_d2_v06(self, values: Floats, among: NDArray[np.bool_] | None = None) -> Floats:
+    def mean_d2_v06(self, values: Floats, among: Flags | bool = True) -> Floats:
         """(R,): the same sum divided by the number of classes with ground truth or predictions."""
         counted = self.truth + self.predicted > 0
-        return _divided(self.total(values, among), _number(counted, among))
+        return _divided(self.total(values, among), (counted & among).sum(axis=1))
 
-    def accuracy_among(self, among: NDArray[np.bool_]) -> Floats:
+    def accuracy_among(self, among: Flags) -> Floats:
         """(R,): the share of the pixels of some classes that are right."""
         return _divided(self.right[:, among].sum(axis=1), self.truth[:, among].sum(axis=1))
 
@@ -142,8 +137,12 @@ class ClassSums:
 
 def metrics_of(counts: ImageCounts, classes: ClassList) -> dict[str, float | None]:
     """Every metric of some images by its key; fractions, None where it has no meaning."""
-    found = ClassSums.of(counts, classes).metrics()
-    return {key: None if np.isnan(value[0]) else float(value[0]) for key, value in found.items()}
+    return of_first(ClassSums.of(counts, classes).metrics())
+
+
+def of_first(values: Mapping[str, Floats]) -> dict[str, float | None]:
+    """The value for the first test set of each metric (R,); None where it has no meaning."""
+    return {key: None if np.isnan(of[0]) else float(of[0]) for key, of in values.items()}
 
 
 def per_class(confusion: NDArray[np.int64], classes: ClassList) -> pd.DataFrame:
@@ -202,16 +201,12 @@ def _selection(size: int, children: tuple[int, ...], parents: tuple[int, ...]) -
     return csr_array((np.ones(len(row)), (row, column)), shape=shape)
 
 
-def _number(counted: NDArray[np.bool_], among: NDArray[np.bool_] | None) -> Floats:
-    number: Floats = (counted if among is None else counted & among).sum(axis=1, dtype=np.float64)
-    return number
-
-
 def _harmonic(one: Floats, other: Floats) -> Floats:
     return _divided(2 * one * other, one + other)
 
 
-def _divided(total: Floats, number: Floats) -> Floats:
+def _divided(total: Floats, number: NDArray[np.number[Any]]) -> Floats:
+    """Quotients; NaN where the number is 0."""
     result = np.full(total.shape, np.nan)
     np.divide(total, number, out=result, where=number > 0)
     return result

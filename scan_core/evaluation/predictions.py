@@ -37,10 +37,8 @@ def image_ids(stems: Sequence[str]) -> dict[str, int | str]:
 
     Where that would be the same for two of them, such as 1 and 001, all keep their names.
     """
-    numbers = [int(stem) for stem in stems if stem.isdecimal()]
-    if len(set(numbers)) < len(numbers):
-        return {stem: stem for stem in stems}
-    return {stem: int(stem) if stem.isdecimal() else stem for stem in stems}
+    ids: dict[str, int | str] = {s: int(s) if s.isdecimal() else s for s in stems}
+    return ids if len({*ids.values()}) == len(ids) else {stem: stem for stem in stems}
 
 
 def coco_results(

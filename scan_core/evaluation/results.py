@@ -18,8 +18,8 @@ from scan_core.evaluation.counts import (
     save_counts,
 )
 from scan_core.evaluation.cuts import cuts
-from scan_core.evaluation.intervals import differences, intervals, resampled, save_resamples
-from scan_core.evaluation.metrics import metrics_of, per_class
+from scan_core.evaluation.intervals import differences, estimate, save_resamples
+from scan_core.evaluation.metrics import per_class
 from scan_core.evaluation.predictions import Ids, count_predictions
 from scan_core.evaluation.settings_file import EvaluationSettings
 from scan_core.params.classifiers import CHANCE
@@ -55,24 +55,22 @@ def merge_shards(paths: Sequence[Path]) -> Merged:
         InputError: a file is missing or damaged, the shards have different settings or numbers of
             classes, or no pixel of the benchmark has ground truth.
     """
-    parts, timings, texts = [], [], []
-    for path in paths:
-        counts, about = load_counts(path)
-        parts.append(counts)
-        timings.append(about.get("timing", {}))
-        texts.append(about.get("settings"))
-        if texts[-1] != texts[0] or counts.keys() != parts[0].keys():
+    parts, abouts = zip(*map(load_counts, paths), strict=True)
+    settings = abouts[0].get("settings")
+    for path, part, about in zip(paths, parts, abouts, strict=True):
+        if about.get("settings") != settings or part.keys() != parts[0].keys():
             raise InputError(f"shard {path} has other settings than {paths[0]}")
-        if any(one.shape[1] != parts[0][label].shape[1] for label, one in counts.items()):
+        if any(one.shape[1] != parts[0][label].shape[1] for label, one in part.items()):
             raise InputError(f"shard {path} has another number of classes than {paths[0]}")
     counts = joined(parts)
+    timings = [about.get("timing", {}) for about in abouts]
     timing = {key: sum(one[key] for one in timings) for key in timings[0]}
     if not any(confusion_matrix(one)[:, :-1].any() for one in counts.values()):
         raise InputError(
             f"{', '.join(map(str, paths[:3]))}: no pixel of {timing['images']:.0f} images has "
             "ground truth, so that there is nothing to score; check the benchmark's label maps"
         )
-    return Merged(counts, EvaluationSettings.from_dict(texts[0]), timing)
+    return Merged(counts, EvaluationSettings.from_dict(settings), timing)
 
 
 def write_results(
@@ -107,22 +105,18 @@ def write_results(
         )  # fmt: skip
     whole = {name: one for name, one in by_classifier.items() if "." not in name}
     of_bands = {n.partition(".")[2]: one for n, one in by_classifier.items() if n not in whole}
-    results = {name: metrics_of(counts, classes) for name, counts in whole.items()}
-    values = {name: resampled(counts, classes).metrics() for name, counts in whole.items()}
+    found = {name: estimate(counts, classes) for name, counts in whole.items()}
+    combined = found["combined"]
     record = {
         **about,
         "classes": classes.name,
         "class_count": len(classes),
         "images": int(timing["images"]),
         "settings": dict(settings),
-        "results": results,
-        "intervals": {name: intervals(of_one) for name, of_one in values.items()},
+        "results": {name: one.metrics for name, one in found.items()},
+        "intervals": {name: one.intervals() for name, one in found.items()},
         "differences": {
-            name: differences(
-                (results["combined"], results[name]), (values["combined"], values[name])
-            )
-            for name in results
-            if name != "combined"
+            name: differences(combined, one) for name, one in found.items() if one is not combined
         },
         "cuts": cuts(whole["combined"], of_bands, classes),
         "timing": {
@@ -135,7 +129,7 @@ def write_results(
     table = per_class(confusion_matrix(whole["combined"]), classes)
     write_text(folder / "per_class.csv", table.to_csv(index=False, float_format="%.6f"))
     save_counts(folder / "counts.npz", by_classifier)
-    return results["combined"]
+    return combined.metrics
 
 
 def write_evaluation(
@@ -148,13 +142,9 @@ def write_evaluation(
     """
     record, values = {}, {}
     for key, one in merged.settings.settings.items():
-        counts = merged.counts[key]
-        values[key] = resampled(counts, classes).metrics()
-        record[key] = {
-            "settings": one.as_dict(),
-            "metrics": metrics_of(counts, classes),
-            "intervals": intervals(values[key]),
-        }
+        found = estimate(merged.counts[key], classes)
+        numbers = {"metrics": found.metrics, "intervals": found.intervals()}
+        record[key], values[key] = {"settings": one.as_dict(), **numbers}, found.values
     write_json(folder / "evaluation.json", record)
     save_resamples(folder / "resamples.npz", values)
     settings = merged.settings.table().default.as_dict()

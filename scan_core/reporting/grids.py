@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from scan_core.errors import InputError
-from scan_core.evaluation.intervals import Bounds, Cell, differences, intervals, load_cell
+from scan_core.evaluation.intervals import Estimate, differences, interval, load_cell
 from scan_core.params.frozen_recipe import load_frozen
 from scan_core.params.metric_names import METRICS
 from scan_core.reporting.figures import MARKERS, PALETTE, new_figure, styled
@@ -125,23 +125,21 @@ def ablate(grid: str, plan: Path, output: Path) -> None:
     rows, _ = load_frozen(plan)
     load = cache(load_cell)  # the recipe's own is compared with every cell
 
-    def loaded(*chosen: Mapping[str, Any]) -> Cell:
+    def loaded(*chosen: Mapping[str, Any]) -> Estimate:
         return load(tuple((Path(one["evaluation"]).parent, one["key"]) for one in chosen))
 
     table = []
     for row in rows:
         alike = [one for one in rows if one["benchmark"] == row["benchmark"]]
-        metrics, values = loaded(*(one for one in alike if one["values"] == row["values"]))
-        gains: Bounds = {}
-        if own := [one for one in alike if one["baseline"]]:
-            own_metrics, own_values = loaded(*own)
-            gains = differences((metrics, own_metrics), (values, own_values))
-        of_seed, _ = loaded(row)
+        cell = loaded(*(one for one in alike if one["values"] == row["values"]))
+        own = [one for one in alike if one["baseline"]]
+        gains = differences(cell, loaded(*own)) if own else {}
+        of_seed = loaded(row).metrics
         table.append(
             {"grid": grid, "seed": row["seed"], "benchmark": row["benchmark"]}
             | {key: json.dumps(value) for key, value in row["values"].items()}
             | {name: of_seed[name] for name in METRICS}
-            | spread(_SHOWN, intervals({name: values[name] for name in _SHOWN}), gains)
+            | spread(_SHOWN, {name: interval(cell.values[name]) for name in _SHOWN}, gains)
             | {"baseline": json.dumps(row["baseline"])}
         )
     frame = pd.DataFrame(table).astype(dict.fromkeys(METRICS, float))

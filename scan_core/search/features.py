@@ -6,14 +6,13 @@ bytes. An image of the miniature world takes 0.2 MB; one of 640 × 960 pixels wi
 18 MB.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
@@ -66,14 +65,11 @@ class BenchmarkFeatures:
         self.memory = 0
         count = min(len(images), most_images or len(images))
 
-        def read(number: int) -> tuple[NDArray[np.uint8], Tensor]:
-            return images.image(number), torch.from_numpy(images.label(number))
-
-        ahead = read_ahead(read, range(count), 1)
+        ahead = read_ahead(lambda n: (images.image(n), images.label(n)), range(count), 1)
         for image, truth in tqdm(ahead, f"encoding {classes.name}", count, mininterval=10):
             (encoded,) = scan.encode([image], settings)
-            self._kept.append((_on(encoded, "cpu", copy=True), truth))
-            self.memory += truth.nbytes + sum(one.nbytes for one in _tensors(self._kept[-1][0]))
+            self._kept.append((_on(encoded, "cpu", copy=True), torch.from_numpy(truth)))
+            self.memory += truth.nbytes + sum(map(_size, self._kept[-1][0].views))
             needed = self.memory / len(self._kept) * count
             if needed > memory:
                 raise InputError(
@@ -85,23 +81,16 @@ class BenchmarkFeatures:
     @torch.inference_mode()
     def score(self, settings: Sequence[TestSettings], metric: str) -> list[float]:
         """A metric of each of the settings; fractions, 0 where it has no meaning."""
-        device = self._scan.image_encoder.device
-        different = {one.key: one for one in settings}
-        size = len(self._classes)
-        counts = torch.zeros(len(different), size + 1, size + 1, dtype=torch.int64, device=device)
+        device, size = self._scan.image_encoder.device, len(self._classes)
+        counts = torch.zeros(len(settings), size + 1, size + 1, dtype=torch.int64, device=device)
         for kept, truth in self._kept:
-            seen = _on(kept, device)
-            shape = (truth.shape[0], truth.shape[1])
-            scores = [self._scan.score(seen, self._text, one) for one in different.values()]
-            for confusion, found in zip(
-                counts, class_maps(seen.masks(shape), scores, shape), strict=True
-            ):
+            seen, shape = _on(kept, device), (truth.shape[0], truth.shape[1])
+            scores = [self._scan.score(seen, self._text, one) for one in settings]
+            maps = class_maps(seen.masks(shape), scores, shape)
+            for confusion, found in zip(counts, maps, strict=True):
                 confusion += count_pixels(as_evaluated(found, self._classes), truth, size)
-        values = {}
-        for key, confusion in zip(different, counts.cpu().numpy(), strict=True):
-            metrics = ClassSums.of_confusion(confusion, self._classes).metrics()
-            values[key] = float(np.nan_to_num(metrics[metric][0]))
-        return [values[one.key] for one in settings]
+        sums = (ClassSums.of_confusion(one, self._classes) for one in counts.cpu().numpy())
+        return [float(np.nan_to_num(one.metrics()[metric][0])) for one in sums]
 
 
 def encode_benchmarks(
@@ -133,11 +122,12 @@ def encode_benchmarks(
         memory -= encoded[name].memory
 
     def score(trials: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
-        columns = {}
+        found: list[dict[str, float]] = [{} for _ in trials]
         for name, features in encoded.items():
             settings = [settings_of_trial(recipe, name, values) for values in trials]
-            columns[name] = features.score(settings, search.metric)
-        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+            for of_trial, value in zip(found, features.score(settings, search.metric), strict=True):
+                of_trial[name] = value
+        return found
 
     return score
 
@@ -157,10 +147,11 @@ def identity(
     return json_digest(parts)[:12]
 
 
-def _tensors(seen: ImageViews) -> Iterator[Tensor]:
-    for view in seen.views:
-        one = view.image_features
-        yield from (one.mask_logits, one.peaks, one.embeddings, *one.crop_features.values())
+def _size(view: View) -> int:
+    """Bytes of what a view keeps."""
+    one = view.image_features
+    kept = (one.mask_logits, one.peaks, one.embeddings, *one.crop_features.values())
+    return sum(tensor.nbytes for tensor in kept)
 
 
 def _on(seen: ImageViews, device: torch.device | str, copy: bool = False) -> ImageViews:
@@ -168,12 +159,8 @@ def _on(seen: ImageViews, device: torch.device | str, copy: bool = False) -> Ima
     views = []
     for view in seen.views:
         one = view.image_features
-        moved = replace(
-            one,
-            mask_logits=one.mask_logits.to(device, copy=copy),
-            peaks=one.peaks.to(device, copy=copy),
-            embeddings=one.embeddings.to(device, copy=copy),
-            crop_features={k: v.to(device, copy=copy) for k, v in one.crop_features.items()},
-        )
-        views.append(View(moved, view.mirrored))
+        names = ("mask_logits", "peaks", "embeddings")
+        moved: dict[str, Any] = {n: getattr(one, n).to(device, copy=copy) for n in names}
+        crops = {k: v.to(device, copy=copy) for k, v in one.crop_features.items()}
+        views.append(replace(view, image_features=replace(one, **moved, crop_features=crops)))
     return ImageViews(tuple(views))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from scan_core.params.schema.grids import Search, Steps
@@ -134,12 +135,10 @@ def _distribution(values: Steps | list[Any]) -> BaseDistribution:
     return CategoricalDistribution(values)
 
 
-def _sampler(search: Search, trial: int) -> optuna.samplers.BaseSampler:
+def _sampler(search: Search, trial: int) -> BaseSampler:
     """Of its own for each trial, so that a search that is continued does not repeat its draws."""
     seed = 10_000 * search.seed + trial
-    if search.sampler == "random":
-        return optuna.samplers.RandomSampler(seed=seed)
-    return optuna.samplers.TPESampler(seed=seed)
+    return RandomSampler(seed) if search.sampler == "random" else TPESampler(seed=seed)
 
 
 def _mean(scores: Scores) -> float:

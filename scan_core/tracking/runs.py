@@ -164,12 +164,9 @@ def runs_of(results: Results) -> list[Run]:
     if report := results.report:
         runs += [_model(report, results), _evaluation(report, results)]
         for method, paths in report.predictions.items():
-            key, metrics, data = (
-                f"predictions/{method}",
-                _scores(paths)[0],
-                dict.fromkeys(paths, "val"),
-            )
-            runs.append(Run("predictions", key, {"variant": method}, metrics=metrics, data=data))
+            key, tags = f"predictions/{method}", {"variant": method}
+            metrics, data = _scores(paths)[0], dict.fromkeys(paths, "val")
+            runs.append(Run("predictions", key, tags, metrics=metrics, data=data))
     return runs + [_grid(grid, results) for grid in results.grids]
 
 
@@ -180,8 +177,13 @@ def flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(value, Mapping):
             found |= flat(value, f"{prefix}{key}.")
         elif value is not None:
-            found[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value)
+            found[f"{prefix}{key}"] = _text(value)
     return found
+
+
+def _text(value: Any) -> str:
+    """JSON; a string without its quotation marks."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _training(files: Training, results: Results) -> Run:
@@ -247,16 +249,11 @@ def _grid(files: Grid, results: Results) -> Run:
     children = []
     for group, of_cell in rows.groupby([*keys, "seed"], sort=False):
         *values, seed = map(str, group)
-        children.append(
-            Run(
-                "cell",
-                f"{key}/{' '.join(values)}/{seed}",
-                {**tags, "seed": seed},
-                dict(zip(keys, map(_plain, values), strict=True)) | {"seed": seed},
-                _named(of_cell.set_index("benchmark")[list(METRICS)]),
-                data=dict.fromkeys(of_cell["benchmark"], "val"),
-            )
-        )
+        name, about = f"{key}/{' '.join(values)}/{seed}", {"seed": seed}
+        params = {k: _text(json.loads(value)) for k, value in zip(keys, values, strict=True)}
+        metrics = _named(of_cell.set_index("benchmark")[list(METRICS)])
+        data = dict.fromkeys(of_cell["benchmark"], "val")
+        children.append(Run("cell", name, tags | about, params | about, metrics, data=data))
     return Run(
         "grid",
         key,
@@ -269,49 +266,40 @@ def _grid(files: Grid, results: Results) -> Run:
     )
 
 
-def _plain(value: str) -> str:
-    """JSON as text: a string without its quotation marks."""
-    parsed = json.loads(value)
-    return parsed if isinstance(parsed, str) else json.dumps(parsed)
-
-
 def _scores(paths: Mapping[str, Path]) -> tuple[dict[str, float], dict[str, float]]:
     """Metrics of every benchmark and their means, and the seconds that evaluations took."""
     records = {name: read_json(path, "evaluate again") for name, path in paths.items()}
-    times = {
-        f"{name}/seconds": float(record["timing"]["seconds"]) for name, record in records.items()
-    }
-    frames: dict[str, dict[str, dict[str, float]]] = {}
-    for name, record in records.items():
-        for classifier, numbers in record["results"].items():
-            frames.setdefault(classifier, {})[name] = numbers
+    times = {f"{name}/seconds": float(of["timing"]["seconds"]) for name, of in records.items()}
+    scores = {(c, name): of["results"][c] for name, of in records.items() for c in of["results"]}
     metrics: dict[str, float] = {}
-    for classifier, scores in frames.items():
-        prefix = "" if classifier == "combined" else f"{classifier}/"
-        metrics |= _named(pd.DataFrame(scores).T, prefix)
+    for classifier, of in pd.DataFrame(scores).T.groupby(level=0, sort=False):
+        prefix = "" if str(classifier) == "combined" else f"{classifier}/"
+        metrics |= _named(of.droplevel(0), prefix)
     for name, record in records.items():
-        metrics |= _bounds(f"{name}/", record.get("intervals", {}).get("combined", {}))
+        metrics |= _known(f"{name}/", {}, record.get("intervals", {}).get("combined", {}))
         for classifier, gains in record.get("differences", {}).items():
-            below = {f"{metric}_gain": gain and gain[1:] for metric, gain in gains.items()}
-            metrics |= _bounds(f"{name}/{classifier}/", below)
-            metrics |= {
-                f"{name}/{classifier}/{metric}_gain": gain[0]
-                for metric, gain in gains.items()
-                if gain
-            }
+            values = {f"{metric}_gain": gain[0] for metric, gain in gains.items() if gain}
+            bounds = {f"{metric}_gain": gain[1:] for metric, gain in gains.items() if gain}
+            metrics |= _known(f"{name}/{classifier}/", values, bounds)
         for part in record.get("cuts", []):
             prefix = f"{name}/cut/{part['cut']}/{part['part']}/"
-            metrics |= {f"{prefix}{m}": v for m, v in part["metrics"].items() if v is not None}
-            metrics |= _bounds(prefix, part["intervals"])
+            metrics |= _known(prefix, part["metrics"], part["intervals"])
     return metrics, times
 
 
-def _bounds(prefix: str, intervals: Mapping[str, Sequence[float] | None]) -> dict[str, float]:
-    return {
-        f"{prefix}{metric}_{end}": value
+def _known(
+    prefix: str,
+    values: Mapping[str, float | None],
+    intervals: Mapping[str, Sequence[float] | None],
+) -> dict[str, float]:
+    """Values and their bounds by name, without those that have no meaning."""
+    ends = {
+        f"{metric}_{end}": bound
         for metric, bounds in intervals.items()
-        for end, value in zip(("low", "high"), bounds or (), strict=False)
+        for end, bound in zip(("low", "high"), bounds or (), strict=False)
     }
+    named = {**values, **ends}
+    return {f"{prefix}{name}": value for name, value in named.items() if value is not None}
 
 
 def _diagnosed(paths: Mapping[str, Path]) -> dict[str, float]:
@@ -320,10 +308,9 @@ def _diagnosed(paths: Mapping[str, Path]) -> dict[str, float]:
     for name, path in paths.items():
         record = read_json(path, "diagnose again")
         for rung in record["ladder"]:
-            prefix = f"{name}/diagnosis/{rung['rung']}/"
-            shown = [m for m in METRICS if m.startswith("miou") and rung["metrics"][m] is not None]
-            metrics |= {f"{prefix}{metric}": rung["metrics"][metric] for metric in shown}
-            metrics |= _bounds(prefix, {metric: rung["intervals"][metric] for metric in shown})
+            shown = [metric for metric in METRICS if metric.startswith("miou")]
+            parts = ({m: rung[part][m] for m in shown} for part in ("metrics", "intervals"))
+            metrics |= _known(f"{name}/diagnosis/{rung['rung']}/", *parts)
         for one in record.get("tuned", []):
             prefix = f"{name}/calibration/{one['name'].replace(' ', '_')}/"
             numbers = ("clip_weight", "logit_scale", "miou", "error")
@@ -331,9 +318,9 @@ def _diagnosed(paths: Mapping[str, Path]) -> dict[str, float]:
         for classifier, kinds in record["calibration"].items():
             for kind, groups in kinds.items():
                 for group, found in groups.items():
-                    prefix = f"{name}/calibration/{classifier}/{kind}/{group}/"
                     errors = {"ece": found["error"], "ece_equal_mass": found["error_equal_mass"]}
-                    metrics |= {f"{prefix}{key}": v for key, v in errors.items() if v is not None}
+                    prefix = f"{name}/calibration/{classifier}/{kind}/{group}/"
+                    metrics |= _known(prefix, errors, {})
     return metrics
 
 
@@ -359,9 +346,8 @@ def _measured(timing: Path) -> tuple[dict[str, float], float | None]:
         return {}, None
     last = pd.read_csv(timing, sep="\t", na_values=["-", "NA"]).iloc[-1]
     names = {"s": "seconds", "max_rss": "memory_mib", "mean_load": "cpu_percent"}
-    values = {f"system/job/{name}": float(last[column]) for column, name in names.items()}
-    known = {name: value for name, value in values.items() if not math.isnan(value)}
-    return known, timing.stat().st_mtime
+    values = last[list(names)].astype(float).dropna().rename(names).add_prefix("system/job/")
+    return {str(name): value for name, value in values.items()}, timing.stat().st_mtime
 
 
 def _origin_tags(header: Mapping[str, Any]) -> dict[str, str]:
