@@ -22,7 +22,7 @@ from scan_core.inference.scan import Scan
 from scan_core.params.plan import FLOPS, GPUS
 from scan_core.params.reading import read_params, validate
 from scan_core.params.schema.recipe import Recipe
-from scan_core.training.batches import MicroBatches
+from scan_core.training.batches import micro_batches
 from scan_core.training.clip_finetune import FinetuneTask
 from scan_core.training.mining import MaskTextPairs
 from scan_core.training.segmenter import training_batches
@@ -88,7 +88,7 @@ def _loader(
 ) -> Iterator[object]:
     if pairs is None:
         size = recipe.segmenter.training.batch_size
-        positions = MicroBatches(0, size, rank=0, processes=1, micro_batches=1)
+        positions = micro_batches(0, size, rank=0, processes=1)
         return iter(
             training_batches(images, recipe.segmenter.augmentation, recipe.seed, positions, workers)
         )

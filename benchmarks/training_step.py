@@ -33,7 +33,6 @@ from scan_core.models.preprocessing import backbone_input, resize_for_clip
 from scan_core.params.command_line import keep_freed_memory
 from scan_core.params.reading import read_params, validate
 from scan_core.params.schema.recipe import Recipe
-from scan_core.training import criterion
 from scan_core.training.criterion import SetCriterion, Target, draw_points
 from scan_core.training.loop import optimizer_step
 from scan_core.training.segmenter import build_adamw
@@ -104,7 +103,7 @@ class TrainingStep:
                 self.loss.oversample_ratio,
                 self.loss.importance_ratio,
             )
-            with mock.patch.object(criterion, "match", stage("matching")(criterion.match)):
+            with mock.patch.object(SetCriterion, "match", stage("matching")(SetCriterion.match)):
                 losses = self.criterion(logits, proposals, self.targets, draws)
         with stage("backward"):
             losses.total.backward()

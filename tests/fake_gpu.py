@@ -29,7 +29,6 @@ from scan_core.models.preprocessing import backbone_input, resize_for_clip
 from scan_core.models.scan import ScanNetwork, class_logits
 from scan_core.params.reading import read_params, validate
 from scan_core.params.schema.recipe import ReleasedDefects
-from scan_core.training import criterion
 from scan_core.training.clip_pretrain import multi_positive_loss
 from scan_core.training.criterion import Matching, SetCriterion, Target, draw_points
 
@@ -59,7 +58,7 @@ class Waits(TorchDispatchMode):
 def segmenter(network: ScanNetwork):
     """Forward pass and losses of a training step; the matching, made on the CPU, is given."""
 
-    def matched(logits, *others):
+    def matched(self, logits, *others):
         pairs = torch.zeros(len(logits), 4, dtype=torch.int64, device=GPU)
         return Matching(pairs[0], pairs, pairs, True)
 
@@ -74,7 +73,7 @@ def segmenter(network: ScanNetwork):
         draws = draw_points(
             lambda shape: torch.rand(shape, device=GPU), len(logits), 2, 4, 50, 3, 0.75
         )
-        with mock.patch.object(criterion, "match", matched):
+        with mock.patch.object(SetCriterion, "match", matched):
             return SetCriterion(2, 5, 5, 0.1, 50)(logits, proposals, targets, draws).total
 
     return step

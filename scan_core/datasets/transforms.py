@@ -4,6 +4,7 @@ Scale jitter, category-constrained crop, SSD's colour jitter, horizontal flip, p
 pixel operations are torchvision's.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,7 +48,7 @@ class SegmenterAugmentation:
         horizontal_flip: probability.
     """
 
-    short_side: tuple[int, int]
+    short_side: Sequence[int]
     scale_step: float
     longest_side: int
     crop_size: int

@@ -40,12 +40,11 @@ def cuts(
     if classes.things and len(set(classes.things)) == 2:
         things = np.array(classes.things)
         parts += [("class", "stuff", counts, ~things), ("class", "things", counts, things)]
-    for name, one in _by_size(counts, len(classes)).items():
-        parts.append(("size", name, one, everything))
+    split = {"size": _by_size(counts, len(classes))}
     if by_band:
         far = counts - sum(by_band.values(), csr_array(counts.shape))
-        for name, one in {**by_band, "far": far}.items():
-            parts.append(("distance", name, one, everything))
+        split["distance"] = {**by_band, "far": far}
+    parts += [(cut, name, of[name], everything) for cut, of in split.items() for name in of]
     pixels = resampled(counts, classes).truth.sum(axis=1)
     total = np.where(pixels > 0, pixels, np.nan)
     found = [

@@ -7,7 +7,7 @@ which is step × batch size + row. A training therefore resumes exactly, on any 
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import chain, islice
+from itertools import chain, count, islice
 from typing import Any, TypeVar
 
 import numpy as np
@@ -50,7 +50,9 @@ def seeded(device: torch.device, *key: int) -> torch.Generator:
     return torch.Generator(device).manual_seed(number)
 
 
-class MicroBatches:
+def micro_batches(
+    first_step: int, batch_size: int, rank: int, processes: int, parts: int = 1
+) -> Iterator[list[int]]:
     """Positions of the micro-batches of one process, step after step (a batch sampler).
 
     A step's positions are dealt to the processes in turn, so that the same samples make a step on
@@ -61,40 +63,25 @@ class MicroBatches:
         batch_size: positions of a step, over all processes.
         rank: of this process.
         processes: number of processes.
-        micro_batches: per process and step.
+        parts: micro-batches per process and step.
 
     Raises:
         InputError: the batch cannot be split in this way.
     """
-
-    def __init__(
-        self, first_step: int, batch_size: int, rank: int, processes: int, micro_batches: int
-    ) -> None:
-        if batch_size % (processes * micro_batches):
-            raise InputError(
-                f"a batch of {batch_size} cannot be split over {processes} processes with "
-                f"{micro_batches} micro-batches each; take a number of devices that divides it"
-            )
-        self.first_step, self.batch_size = first_step, batch_size
-        self.rank, self.processes, self.micro_batches = rank, processes, micro_batches
-
-    def __iter__(self) -> Iterator[list[int]]:
-        size = self.batch_size // (self.processes * self.micro_batches)
-        step = self.first_step
-        while True:
-            mine = range(
-                step * self.batch_size + self.rank, (step + 1) * self.batch_size, self.processes
-            )
-            for micro in range(self.micro_batches):
-                yield list(mine[micro * size : (micro + 1) * size])
-            step += 1
+    if batch_size % (processes * parts):
+        raise InputError(
+            f"a batch of {batch_size} cannot be split over {processes} processes with "
+            f"{parts} micro-batches each; take a number of devices that divides it"
+        )
+    size = batch_size // (processes * parts)
+    for step in count(first_step):
+        mine = range(step * batch_size + rank, (step + 1) * batch_size, processes)
+        for part in range(parts):
+            yield list(mine[part * size : (part + 1) * size])
 
 
 def read_steps(
-    dataset: Dataset[B],
-    positions: Iterable[list[int]],
-    workers: int,
-    micro_batches: int = 1,
+    dataset: Dataset[B], positions: Iterable[list[int]], workers: int, parts: int = 1
 ) -> Iterator[Sequence[B]]:
     """The micro-batches of step after step. Closing the iterator ends the workers.
 
@@ -102,7 +89,7 @@ def read_steps(
         dataset: position -> a batch of one, a named tuple of tensors and lists.
         positions: of the micro-batches.
         workers: processes that read; 0: this one.
-        micro_batches: per step.
+        parts: micro-batches per step.
     """
     if len(tempfile.gettempdir().encode()) > _LONGEST_FOLDER:
         tempfile.tempdir = "/tmp"
@@ -119,7 +106,7 @@ def read_steps(
     )
     iterator = iter(loader)
     while True:
-        yield list(islice(iterator, micro_batches))
+        yield list(islice(iterator, parts))
 
 
 def _joined(batches: Sequence[Any]) -> Any:

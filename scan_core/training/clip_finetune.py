@@ -3,7 +3,7 @@
 The crops have the contextual shift: each one's own image is its context.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -23,18 +23,17 @@ from scan_core.inference.scan import Scan
 from scan_core.models.contextual_shift import shifted_image_features
 from scan_core.models.crops import masked_crops
 from scan_core.models.preprocessing import ClipInput, resize, resize_for_clip
-from scan_core.params.provenance import package_hash
-from scan_core.params.recipe_part import RecipePart, as_text
+from scan_core.params.recipe_part import RecipePart
 from scan_core.params.schema.clip import ClipFinetune
-from scan_core.storage.files import file_digest
-from scan_core.training.batches import MicroBatches, augmentation_stream, read_steps, seeded
+from scan_core.params.settings import TestSettings
+from scan_core.training.batches import augmentation_stream, micro_batches, read_steps, seeded
 from scan_core.training.clip_pretrain import (
-    build_clip_adamw,
+    CLIP_ADAMW,
     contrastive_loss,
     multi_positive_loss,
     warmup_cosine,
 )
-from scan_core.training.loop import LoopSettings, Record, Task, train
+from scan_core.training.loop import LoopSettings, Record, Task, adamw, identity_of, train
 from scan_core.training.mining import MaskTextPairs
 from scan_core.training.processes import all_gather, launch_fabric
 
@@ -79,19 +78,12 @@ def finetune_clip(
     fabric = launch_fabric(settings.precision, devices, nodes)
     scan = assemble(part, clip_file)
     scan.network.to(fabric.device)
-    images = BenchmarkImages(index_file, "train")
-    pairs = MaskTextPairs(pairs_file)
+    images, pairs = BenchmarkImages(index_file, "train"), MaskTextPairs(pairs_file)
     task = FinetuneTask(fabric, scan, pairs, images, settings, part.seed, workers)
     torch.manual_seed(part.seed)
-    loop = LoopSettings(task.steps, gradient_clip=1.0, checkpoint_every=None, validate_every=None)
-    identity = {
-        "part": as_text(part),
-        "code": package_hash(__name__),
-        "data": file_digest(index_file),
-        "pairs": file_digest(pairs_file),
-        "clip": file_digest(clip_file),
-    }
-    return scan, train(fabric, task, loop, work, identity, record), fabric.is_global_zero
+    identity = identity_of(part, __name__, data=index_file, pairs=pairs_file, clip=clip_file)
+    made = train(fabric, task, LoopSettings(task.steps), work, identity, record)
+    return scan, made, fabric.is_global_zero
 
 
 class PairOrder:
@@ -129,7 +121,7 @@ class PairOrder:
         return int(self._order[(row * self.steps + step) % len(self._order)])
 
 
-class RowsOfReaders:
+def rows_of_readers(positions: Iterable[list[int]], readers: int) -> Iterator[list[int]]:
     """A process's positions of each step, cut into a part for each of its readers.
 
     A row of the batch always falls to the same reader (a batch sampler: PyTorch's loader gives
@@ -139,14 +131,9 @@ class RowsOfReaders:
         positions: of the process, a batch of each step.
         readers: number of parts, not above the length of a batch.
     """
-
-    def __init__(self, positions: MicroBatches, readers: int) -> None:
-        self.positions, self.readers = positions, readers
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for mine in self.positions:
-            for part in np.array_split(mine, self.readers):
-                yield part.tolist()
+    for mine in positions:
+        for part in np.array_split(mine, readers):
+            yield part.tolist()
 
 
 class CropBatch(NamedTuple):
@@ -172,22 +159,20 @@ class _Crops(Dataset[CropBatch]):
     """Crops by position; an item is a batch of one.
 
     Attributes:
-        sides: shortest and longest of the image that masks belong to, pixels.
+        settings: which say how large the image is that masks belong to, and their crops.
         pairs: mined.
         order: of them.
         images: that they were mined on.
         clip_input: how CLIP takes its images.
-        expansion: of the masks' boxes.
         seed: of the random crop and flip.
         current: row of the batch -> the image that it is at: its number, itself, and CLIP's view.
     """
 
-    sides: tuple[int, int]
+    settings: TestSettings
     pairs: MaskTextPairs
     order: PairOrder
     images: BenchmarkImages
     clip_input: ClipInput
-    expansion: float
     seed: int
     current: dict[int, tuple[int, Tensor, Tensor]] = field(default_factory=dict)
 
@@ -196,24 +181,23 @@ class _Crops(Dataset[CropBatch]):
         rng = augmentation_stream(self.seed, position)
         image, view = self._read(position % self.order.rows, pair.image)
         mask = torch.from_numpy(pair.mask())[None]
-        crops = masked_crops(image, mask, self.clip_input, self.expansion)
+        crops = masked_crops(image, mask, self.clip_input, self.settings.crop_expansion)
         share = rng.uniform(MIN_CROP, 1.0) ** 0.5
         size = self.clip_input.size
         side = max(1, round(share * size))
         top, left = (int(rng.integers(size - side + 1)) for _ in range(2))
-        part = (slice(None), slice(top, top + side), slice(left, left + side))
-        again = (size, size)
-        crop = F.interpolate(crops.images[:, :, part[1], part[2]], again, mode="bicubic")
-        mask = F.interpolate(
-            crops.masks[:, None, part[1], part[2]].to(torch.uint8), again, mode="nearest"
-        )[:, 0].bool()
+        part = (..., slice(top, top + side), slice(left, left + side))
+        crop = F.interpolate(crops.images[part], (size, size), mode="bicubic")
+        mask = crops.masks[:, None][part].to(torch.uint8)
+        mask = F.interpolate(mask, (size, size), mode="nearest")[:, 0].bool()
         if rng.random() < 0.5:
             crop, mask = crop.flip(-1), mask.flip(-1)
         return CropBatch([position], [pair.stem], crop * mask[:, None], mask, view)
 
     def _read(self, row: int, number: int) -> tuple[Tensor, Tensor]:
         if row not in self.current or self.current[row][0] != number:
-            image = resize(self.images.image(number), *self.sides)
+            sides = self.settings.short_side, self.settings.longest_side
+            image = resize(self.images.image(number), *sides)
             self.current[row] = (number, image, resize_for_clip([image], self.clip_input, False))
         return self.current[row][1:]
 
@@ -271,11 +255,12 @@ class FinetuneTask(Task):
         self.module = _ShiftedTower(scan, settings)
         named = list(clip.visual.named_parameters())
         exempt = {n for n, p in named if p.ndim < 2 or "ln_" in n or "bias" in n}
-        self.optimizer = build_clip_adamw(
+        self.optimizer = adamw(
             [p for n, p in named if n not in exempt],
             [p for n, p in named if n in exempt],
             settings.learning_rate,
             settings.weight_decay,
+            **CLIP_ADAMW,
         )
         self.order = PairOrder(pairs.images, settings.batch_size, seed)
         self.text = scan.text_encoder(pairs.nouns).to(fabric.device)
@@ -288,18 +273,11 @@ class FinetuneTask(Task):
     def batches(self, first_step: int) -> Iterator[Sequence[list[CropBatch]]]:
         """One micro-batch per step, in the parts that its readers have read."""
         size, processes = self.settings.batch_size, self.fabric.world_size
-        mine = MicroBatches(first_step, size, self.fabric.global_rank, processes, 1)
+        mine = micro_batches(first_step, size, self.fabric.global_rank, processes)
         readers = max(1, min(self.workers, size // processes))
-        dataset = _Crops(
-            (self.scan.settings.short_side, self.scan.settings.longest_side),
-            self.pairs,
-            self.order,
-            self.images,
-            self.scan.network.clip.visual.input,
-            self.scan.settings.crop_expansion,
-            self.seed,
-        )
-        positions, workers = RowsOfReaders(mine, readers), min(self.workers, readers)
+        settings, clip_input = self.scan.settings, self.clip.visual.input
+        dataset = _Crops(settings, self.pairs, self.order, self.images, clip_input, self.seed)
+        positions, workers = rows_of_readers(mine, readers), min(self.workers, readers)
         for parts in read_steps(dataset, positions, workers, readers):
             yield [list(parts)]
 
@@ -313,12 +291,9 @@ class FinetuneTask(Task):
         generators = [
             seeded(torch.device("cpu"), self.seed, 104, p) for part in batch for p in part.positions
         ]
-        features = module(
-            torch.cat([part.crops for part in batch]),
-            torch.cat([part.masks for part in batch]),
-            torch.cat([part.images for part in batch]),
-            None if self.scan.defects.global_random_draws else generators,
-        )
+        _, _, *tensors = zip(*batch, strict=True)  # crops, masks and images of the readers
+        drawn_by = None if self.scan.defects.global_random_draws else generators
+        features = module(*map(torch.cat, tensors), drawn_by)
         # Every crop is compared to the nouns of the whole step, in all processes.
         features = all_gather(self.fabric, features)
         nouns, owners = self._nouns(step)

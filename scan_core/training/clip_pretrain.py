@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,28 +12,24 @@ from lightning_fabric import Fabric
 from open_clip import CLIP
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim import AdamW
 
 from scan_core.datasets.miniworld.captions import (
     CaptionedPicture,
     captioned_cutouts,
     captioned_images,
 )
-from scan_core.models.clip import (
-    Tokenizer,
-    encode_images,
-    encode_texts,
-)
+from scan_core.models.clip import Tokenizer, encode_images, encode_texts
 from scan_core.models.preprocessing import normalise
 from scan_core.params.provenance import package_hash
 from scan_core.params.schema.clip import Clip, ClipPretraining
-from scan_core.training.batches import MicroBatches, augmentation_stream, sample_at
-from scan_core.training.loop import LoopSettings, Record, Task, train
+from scan_core.training.batches import augmentation_stream, micro_batches, sample_at
+from scan_core.training.loop import LoopSettings, Record, Task, adamw, train
 from scan_core.vocabulary.classes import prompt_templates
 
 _log = logging.getLogger(__name__)
 # Weights of the losses for a picture's names: noun, with colour, with pattern too.
 NAME_WEIGHTS = (1.2, 1.2, 0.6)
+CLIP_ADAMW: dict[str, Any] = {"betas": (0.9, 0.98), "eps": 1e-6}  # of CLIP's own trainings
 # The other pictures keep what is learnt of whole scenes, which the segmenter's context comes from.
 SHARE_OF_CUTOUTS = 0.75
 
@@ -62,11 +58,8 @@ def pretrain_clip(
         settings,
         seed,
     )
-    loop = LoopSettings(
-        settings.steps, gradient_clip=1.0, checkpoint_every=None, validate_every=None
-    )
     identity = {"clip": clip.model_dump(), "seed": seed, "code": package_hash(__name__)}
-    return train(fabric, task, loop, work, identity, record)
+    return train(fabric, task, LoopSettings(settings.steps), work, identity, record)
 
 
 class CaptionBatch(NamedTuple):
@@ -131,11 +124,12 @@ class ClipTask(Task):
         self.pictures, self.cutouts = pictures, cutouts
         self.module = _Towers(clip.requires_grad_(True))
         self.clip = clip
-        self.optimizer = build_clip_adamw(
+        self.optimizer = adamw(
             [p for p in clip.parameters() if p.ndim >= 2],
             [p for p in clip.parameters() if p.ndim < 2],
             settings.learning_rate,
             settings.weight_decay,
+            **CLIP_ADAMW,
         )
 
     def learning_rate(self, step: int) -> float:
@@ -143,9 +137,8 @@ class ClipTask(Task):
         return s.learning_rate * warmup_cosine(step, s.steps, s.warmup_steps)
 
     def batches(self, first_step: int) -> Iterator[Sequence[CaptionBatch]]:
-        world = self.fabric.world_size
-        rank, size = self.fabric.global_rank, self.settings.batch_size
-        for positions in MicroBatches(first_step, size, rank, world, 1):
+        processes = self.fabric.global_rank, self.fabric.world_size
+        for positions in micro_batches(first_step, self.settings.batch_size, *processes):
             yield [self._batch(positions)]
 
     def _batch(self, positions: Sequence[int]) -> CaptionBatch:
@@ -159,26 +152,22 @@ class ClipTask(Task):
         for position in positions:
             rng = augmentation_stream(self.seed, position)
             mirrored = rng.random() < 0.5
-            of = self.pictures
-            if position >= first_cutout and rng.random() < SHARE_OF_CUTOUTS:
-                of = self.cutouts
+            is_cutout = position >= first_cutout and rng.random() < SHARE_OF_CUTOUTS
+            of = self.cutouts if is_cutout else self.pictures
             picture, names = of[sample_at(self.seed, position, len(of))]
             images.append(picture[:, ::-1] if mirrored else picture)
             caption = names[0].endswith(".") or len(names) > len(NAME_WEIGHTS)
             for level, template in enumerate(templates):
-                if caption:
-                    texts[level].append(names[int(rng.integers(len(names)))])
-                else:
-                    name = names[min(level, len(names) - 1)]
-                    texts[level].append(template.format(name))
+                last = len(names) - 1
+                name = names[int(rng.integers(len(names))) if caption else min(level, last)]
+                texts[level].append(name if caption else template.format(name))
         stacked = np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2))
         return CaptionBatch(torch.from_numpy(stacked), texts)
 
     def losses(
         self, module: nn.Module, batch: CaptionBatch, step: int, batches: Sequence[CaptionBatch]
     ) -> dict[str, Tensor]:
-        device = self.fabric.device
-        wanted = self.clip.visual.input
+        device, wanted = self.fabric.device, self.clip.visual.input
         images = normalise(batch.images, wanted.mean, wanted.std)
         unique = [sorted(set(texts)) for texts in batch.texts]
         tokens = [self.tokenizer(texts).to(device) for texts in unique]
@@ -188,9 +177,8 @@ class ClipTask(Task):
         for level, weight in enumerate(NAME_WEIGHTS):
             row = {text: number for number, text in enumerate(unique[level])}
             owner = torch.tensor([row[text] for text in batch.texts[level]], device=device)
-            losses[f"loss_name_{level + 1}"] = weight * multi_positive_loss(
-                features, embedded[level], owner, scale
-            )
+            loss = multi_positive_loss(features, embedded[level], owner, scale)
+            losses[f"loss_name_{level + 1}"] = weight * loss
         return {"loss": sum(losses.values(), start=torch.zeros((), device=device)), **losses}
 
 
@@ -232,25 +220,6 @@ def multi_positive_loss(
     fits = F.one_hot(owner, len(text_features)).T.to(logits.dtype)
     to_image = F.cross_entropy(logits.T, fits / fits.sum(dim=1, keepdim=True))
     return (to_text + to_image) / 2
-
-
-def build_clip_adamw(
-    decayed: Sequence[nn.Parameter],
-    exempt: Sequence[nn.Parameter],
-    learning_rate: float,
-    weight_decay: float,
-) -> AdamW:
-    """AdamW with the constants of CLIP's trainings; `exempt` has no weight decay."""
-    return AdamW(
-        [
-            {"params": list(decayed), "weight_decay": weight_decay},
-            {"params": list(exempt), "weight_decay": 0.0},
-        ],
-        lr=learning_rate,
-        betas=(0.9, 0.98),
-        eps=1e-6,
-        fused=True,
-    )
 
 
 def warmup_cosine(step: int, steps: int, warmup_steps: int) -> float:

@@ -8,6 +8,7 @@ classes and masks of the pairs are compared. Masks are compared at points instea
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,8 +24,7 @@ from scan_core.models.mask_decoder import Proposals
 Uniform = Callable[[tuple[int, ...]], Tensor]
 
 
-@dataclass(frozen=True)
-class PointDraws:
+class PointDraws(NamedTuple):
     """All random points of one step; x and y within the image, 0..1.
 
     Attributes:
@@ -101,8 +101,7 @@ def important_points(logits: Tensor, draws: PointDraws, points: int) -> Tensor:
     return torch.cat((taken.view(outputs, masks, important, 2), draws.random), dim=2)
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     """What is truly in an image.
 
     Attributes:
@@ -114,8 +113,7 @@ class Target:
     masks: Tensor
 
 
-@dataclass(frozen=True)
-class Matching:
+class Matching(NamedTuple):
     """Pairs of a proposal and a true mask, for every decoder output.
 
     The pairs of an image follow each other in the order of the proposals; images follow each
@@ -134,76 +132,7 @@ class Matching:
     is_finite: bool
 
 
-@torch.no_grad()
-def match(
-    logits: Tensor,
-    mask_embeddings: Tensor,
-    mask_features: Tensor,
-    targets: Sequence[Target],
-    points: Tensor,
-    class_weight: float,
-    mask_weight: float,
-    dice_weight: float,
-) -> Matching:
-    """Find the cheapest pairs.
-
-    Mask logits at the points are the embeddings times the mask features at the points: no mask
-    is made in full. The costs of all images and outputs go to the CPU in one transfer.
-
-    Args:
-        logits: (L, B, Q, K + 1) float32.
-        mask_embeddings: (L, B, Q, M) float32.
-        mask_features: (B, M, H, W) float32.
-        targets: of the B images; an image may have none.
-        points: (L or 1, B, P, 2).
-        class_weight: weight of −p(class).
-        mask_weight: weight of the mean binary cross-entropy at the points.
-        dice_weight: weight of the dice loss.
-    """
-    outputs, images, queries, _ = logits.shape
-    sets, _, count, _ = points.shape
-    flat = points.transpose(0, 1).flatten(1, 2)
-    features = sample(mask_features, flat).unflatten(2, (sets, count)).permute(2, 0, 1, 3)
-    x = mask_embeddings @ features
-    # Images with fewer masks than others are padded. Bytes become floats faster than booleans do.
-    classes = pad_sequence([target.classes for target in targets], batch_first=True)
-    masks = pad_sequence([target.masks.view(torch.uint8) for target in targets], batch_first=True)
-    truth = sample(masks.to(x.dtype), flat).unflatten(2, (sets, count)).permute(2, 0, 3, 1)
-    # softplus(x) − x·t is the binary cross-entropy; only the second part depends on both.
-    cross_entropy = (F.softplus(x).sum(-1, keepdim=True) - x @ truth) / count
-    probability = x.sigmoid()
-    total = probability.sum(-1, keepdim=True) + truth.sum(2, keepdim=True)
-    dice = 1 - (2 * probability @ truth + 1) / (total + 1)
-    chosen = classes[None, :, None].expand(outputs, -1, queries, -1)
-    likely = logits.softmax(-1).gather(-1, chosen)
-    cost = mask_weight * cross_entropy + dice_weight * dice - class_weight * likely
-    on_cpu = cost.cpu().numpy()
-    # Do not stop here: the other processes would wait for this one.
-    is_finite = bool(np.isfinite(on_cpu).all())
-    if not is_finite:
-        on_cpu = np.zeros_like(on_cpu)
-
-    sizes = [len(target.classes) for target in targets]
-    rows = np.empty((outputs, sum(sizes)), np.int64)
-    columns = np.empty_like(rows)
-    written = 0
-    for image, size in enumerate(sizes):
-        for output in range(outputs):
-            pairs = linear_sum_assignment(on_cpu[output, image, :, :size])
-            rows[output, written : written + size] = pairs[0]
-            columns[output, written : written + size] = pairs[1] + written
-        written += size
-    image_of = np.repeat(np.arange(images), sizes)
-    # One copy, which does not block.
-    together = torch.from_numpy(np.concatenate((image_of[None], rows, columns)))
-    if logits.is_cuda:
-        together = together.pin_memory()
-    together = together.to(logits.device, non_blocking=True)
-    return Matching(together[0], together[1 : outputs + 1], together[outputs + 1 :], is_finite)
-
-
-@dataclass(frozen=True)
-class Losses:
+class Losses(NamedTuple):
     """Weighted losses of every decoder output, the last layer's at the end.
 
     Attributes:
@@ -274,16 +203,7 @@ class SetCriterion:
             )
         logits = logits.float()
         embeddings, features = proposals.mask_embeddings.float(), proposals.mask_features.float()
-        matching = match(
-            logits,
-            embeddings,
-            features,
-            targets,
-            draws.match,
-            self.class_weight,
-            self.mask_weight,
-            self.dice_weight,
-        )
+        matching = self.match(logits, embeddings, features, targets, draws.match)
         own = float(sum(len(target.classes) for target in targets))
         count = own if mean_masks is None else mean_masks
         # Every true mask has its proposal, so the weights' sum is known beforehand.
@@ -303,6 +223,68 @@ class SetCriterion:
         if not matching.is_finite:
             total = total * math.nan
         return Losses(classes, masks, dice, total, matching)
+
+    @torch.no_grad()
+    def match(
+        self,
+        logits: Tensor,
+        mask_embeddings: Tensor,
+        mask_features: Tensor,
+        targets: Sequence[Target],
+        points: Tensor,
+    ) -> Matching:
+        """Find the cheapest pairs by −p(class), mean binary cross-entropy at the points, and dice.
+
+        Mask logits at the points are the embeddings times the mask features at the points: no mask
+        is made in full. The costs of all images and outputs go to the CPU in one transfer.
+
+        Args:
+            logits: (L, B, Q, K + 1) float32.
+            mask_embeddings: (L, B, Q, M) float32.
+            mask_features: (B, M, H, W) float32.
+            targets: of the B images; an image may have none.
+            points: (L or 1, B, P, 2).
+        """
+        outputs, images, queries, _ = logits.shape
+        sets, _, count, _ = points.shape
+        flat = points.transpose(0, 1).flatten(1, 2)
+        features = sample(mask_features, flat).unflatten(2, (sets, count)).permute(2, 0, 1, 3)
+        x = mask_embeddings @ features
+        # Images with fewer masks than others are padded. Bytes become floats faster than booleans.
+        classes = pad_sequence([target.classes for target in targets], batch_first=True)
+        masks = pad_sequence([one.masks.view(torch.uint8) for one in targets], batch_first=True)
+        truth = sample(masks.to(x.dtype), flat).unflatten(2, (sets, count)).permute(2, 0, 3, 1)
+        # softplus(x) − x·t is the binary cross-entropy; only the second part depends on both.
+        cross_entropy = (F.softplus(x).sum(-1, keepdim=True) - x @ truth) / count
+        probability = x.sigmoid()
+        total = probability.sum(-1, keepdim=True) + truth.sum(2, keepdim=True)
+        dice = 1 - (2 * probability @ truth + 1) / (total + 1)
+        chosen = classes[None, :, None].expand(outputs, -1, queries, -1)
+        likely = logits.softmax(-1).gather(-1, chosen)
+        cost = self.mask_weight * cross_entropy + self.dice_weight * dice
+        on_cpu = (cost - self.class_weight * likely).cpu().numpy()
+        # Do not stop here: the other processes would wait for this one.
+        is_finite = bool(np.isfinite(on_cpu).all())
+        if not is_finite:
+            on_cpu = np.zeros_like(on_cpu)
+
+        sizes = [len(target.classes) for target in targets]
+        rows = np.empty((outputs, sum(sizes)), np.int64)
+        columns = np.empty_like(rows)
+        written = 0
+        for image, size in enumerate(sizes):
+            for output in range(outputs):
+                pairs = linear_sum_assignment(on_cpu[output, image, :, :size])
+                rows[output, written : written + size] = pairs[0]
+                columns[output, written : written + size] = pairs[1] + written
+            written += size
+        image_of = np.repeat(np.arange(images), sizes)
+        # One copy, which does not block.
+        together = torch.from_numpy(np.concatenate((image_of[None], rows, columns)))
+        if logits.is_cuda:
+            together = together.pin_memory()
+        together = together.to(logits.device, non_blocking=True)
+        return Matching(together[0], together[1 : outputs + 1], together[outputs + 1 :], is_finite)
 
     def _class_loss(self, logits: Tensor, targets: Sequence[Target], matching: Matching) -> Tensor:
         """(L,): weighted cross-entropy, summed over all proposals."""

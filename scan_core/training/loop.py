@@ -15,7 +15,7 @@ import random
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,13 +25,15 @@ import torch
 from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import AdamW, Optimizer
 from tqdm import tqdm
 
 from scan_core.errors import InputError
 from scan_core.models.cpu_linear import ConvolutionalLinear
 from scan_core.params.command_line import Interrupted, stop_signals
-from scan_core.storage.files import write_text
+from scan_core.params.provenance import package_hash
+from scan_core.params.recipe_part import RecipePart, as_text
+from scan_core.storage.files import file_digest, write_text
 from scan_core.storage.weights import load_state, save_state
 from scan_core.training.processes import all_gather_object, all_reduce
 
@@ -62,9 +64,9 @@ class LoopSettings:
     """
 
     steps: int
-    gradient_clip: float | None
-    checkpoint_every: int | None
-    validate_every: int | None
+    gradient_clip: float | None = 1.0
+    checkpoint_every: int | None = None
+    validate_every: int | None = None
     log_every: int = 10
     checkpoint_seconds: float = 300.0
 
@@ -112,6 +114,18 @@ class Task(ABC):
     def names(self, batch: Any) -> list[str]:
         """The images of a micro-batch, to be listed when its loss explodes."""
         return []
+
+
+def identity_of(part: RecipePart, module: str, **files: Path | None) -> dict[str, Any]:
+    """What the result of a training depends on.
+
+    Args:
+        part: of the recipe.
+        module: that trains, whose code counts with all that it imports.
+        files: by what they are.
+    """
+    digests = {name: file_digest(path) if path else None for name, path in files.items()}
+    return {"part": as_text(part), "code": package_hash(module), **digests}
 
 
 def train(
@@ -232,6 +246,21 @@ def finish(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
+
+
+def adamw(
+    decayed: Iterable[nn.Parameter],
+    exempt: Iterable[nn.Parameter],
+    learning_rate: float,
+    weight_decay: float,
+    **constants: Any,
+) -> AdamW:
+    """AdamW; `exempt` has no weight decay, and `constants` differ from PyTorch's own."""
+    groups = [
+        {"params": list(decayed), "weight_decay": weight_decay},
+        {"params": list(exempt), "weight_decay": 0.0},
+    ]
+    return AdamW(groups, lr=learning_rate, fused=True, **constants)
 
 
 def optimizer_step(

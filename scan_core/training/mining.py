@@ -216,6 +216,7 @@ class Captioned:
         return list(dict.fromkeys(noun for text in first for noun in caption_nouns(text)))
 
 
+@torch.inference_mode()
 def mine_shard(
     scan: Scan,
     captioned: Captioned,
@@ -227,31 +228,12 @@ def mine_shard(
     """Mine the pairs of some images, and write them.
 
     Args:
-        scan: see `mine_pairs`.
-        captioned: see `mine_pairs`.
-        numbers: see `mine_pairs`.
-        proposals: see `mine_pairs`.
-        workers: see `mine_pairs`.
-        output: file of the pairs.
-    """
-    mined = mine_pairs(scan, captioned, numbers, proposals, workers)
-    with atomic_path(output) as temporary, temporary.open("w", encoding="utf-8") as file:
-        for pairs in tqdm(mined, "images", len(numbers), mininterval=10):
-            file.writelines(map(as_line, pairs))
-
-
-@torch.inference_mode()
-def mine_pairs(
-    scan: Scan, captioned: Captioned, numbers: Sequence[int], proposals: int, workers: int = 0
-) -> Iterator[list[MaskTextPair]]:
-    """The pairs of one image after the other.
-
-    Args:
         scan: with a trained segmenter and the CLIP before fine-tuning.
         captioned: images and captions.
         numbers: of the images.
         proposals: number of proposals per image, those with the lowest no-object probability.
         workers: threads that read images ahead.
+        output: file of the pairs.
     """
     precision = scan.settings.precision
     visual = TowerByPrecision(scan.network.original_clip).of(precision)
@@ -261,10 +243,14 @@ def mine_pairs(
         nouns = captioned.nouns(number)
         return number, nouns, scan.resize(captioned.images.image(number)) if nouns else None
 
-    with ConvolutionalLinear(scan.network):
-        for number, nouns, resized in read_ahead(read, numbers, workers):
+    read_images = tqdm(read_ahead(read, numbers, workers), "images", len(numbers), mininterval=10)
+    with (
+        atomic_path(output) as temporary,
+        temporary.open("w", encoding="utf-8") as file,
+        ConvolutionalLinear(scan.network),
+    ):
+        for number, nouns, resized in read_images:
             if resized is None:
-                yield []
                 continue
             (image_features,) = scan.image_encoder.encode([resized], [], precision=precision)
             logits = class_logits(image_features.embeddings, no_object, scan.logit_scale())
@@ -275,7 +261,6 @@ def mine_pairs(
                 resized.to(masks.device), masks, visual.input, scan.settings.crop_expansion
             )
             if not len(crops.queries):
-                yield []
                 continue
             step = chunk_size(visual, masks.device)
             with tensor_float(precision):
@@ -283,17 +268,9 @@ def mine_pairs(
                 features = torch.cat([encode_images(visual, part) for part in parts])
             scores, rows = class_logits(features, scan.text_encoder(nouns), 1.0).max(dim=0)
             chosen = crops.queries[rows]
-            stem = captioned.images.stem(number)
-            yield [
-                mask_text_pair(number, stem, noun, score, query, mask)
-                for noun, score, query, mask in zip(
-                    nouns,
-                    scores.tolist(),
-                    best[chosen].tolist(),
-                    masks[chosen].cpu().numpy(),
-                    strict=True,
-                )
-            ]
+            stem, queries = captioned.images.stem(number), best[chosen].tolist()
+            found = zip(nouns, scores.tolist(), queries, masks[chosen].cpu().numpy(), strict=True)
+            file.writelines(as_line(mask_text_pair(number, stem, *pair)) for pair in found)
 
 
 @cache

@@ -1,12 +1,13 @@
 """The small CLIP that comes with the package: which of it is kept, how good it is, and its card."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from jinja2 import StrictUndefined, Template
 from open_clip import CLIP
-from torch import Tensor
 from torch.nn import functional as F
 
 from scan_core.datasets.miniworld.captions import captioned_cutouts, scene_captions
@@ -20,43 +21,6 @@ from scan_core.vocabulary.classes import prompt_templates
 _SCENES = 400  # whose captions have all words that captions can have
 # No training draws with this seed.
 _FRESH = 987_654
-_CARD = """# mini_clip: a small CLIP of the miniature world
-
-It stands in the demo where the paper's recipes download a CLIP of the web: both towers of
-`open_clip.CLIP`, {parameters:.1f} million parameters in half precision. {embedding:.1f} million of
-them are zero and not in the file: the embeddings of words that the miniature world does not have.
-
-## Training
-
-From nothing, on pictures that the miniature world draws, with seed {seed}: {images:,} captioned
-pictures (things, stuff, whole scenes); in the last {cutout_steps:,} of {steps:,} steps of
-{batch_size} three quarters are from {cutouts:,} segments of scenes under imperfect masks, such as a
-segmenter proposes. Their words include those that the segmenter is never trained on, as the
-paper's CLIP has read of more than COCO's classes. No picture of a benchmark is among them.
-
-    make weights        # trains one like it: about 10 minutes on two idle cores
-
-`clip.source: train` trains one with the recipe's own seed in its place. The settings are those of
-`clip.pretraining` in `params.yaml`.
-
-## Numbers
-
-Shares of {number:,} freshly drawn segments, under imperfect masks, that get the right name:
-
-| | among | right |
-| --- | --- | --- |
-| things, by their noun | 13 nouns | {shapes:.1%} |
-| things, by colour and noun | 104 names | {coloured_things:.1%} |
-| stuff, and things known by their surroundings | 24 names | {stuff:.1%} |
-
-Twelve of the last 24 look exactly like another, such as sun and lamp. Cut out of their surroundings
-no more than every second of them can be told.
-
-## Limits
-
-It knows the {words} words of the miniature world and nothing else: no photograph, no other word.
-All unknown words are one and the same to it.
-"""
 
 
 def tokens_of_the_world(tokenizer: Tokenizer) -> set[int]:
@@ -84,7 +48,8 @@ def card(clip: CLIP, header: Mapping[str, Any], accuracy: Mapping[str, float], t
     """
     embedding = clip.token_embedding.weight
     words = {word for concept in CONCEPTS for name in concept.names for word in name.split()}
-    return _CARD.format(
+    template = Path(__file__).with_name("packaged_clip.md.jinja").read_text(encoding="utf-8")
+    return Template(template, undefined=StrictUndefined, keep_trailing_newline=True).render(
         parameters=sum(p.numel() for p in clip.parameters()) / 1e6,
         embedding=(len(embedding) - tokens) * embedding.shape[1] / 1e6,
         seed=header["seed"],
@@ -114,24 +79,16 @@ def zero_shot_accuracy(clip: CLIP, tokenizer: Tokenizer, number: int) -> dict[st
         [F.normalize(encode_images(clip.visual, part), dim=-1) for part in images.split(64)]
     )
     encoder = TextEncoder(clip, tokenizer, prompt_templates("vild"), None)
-    things = torch.tensor([names[0] in SHAPES for _, names in drawn])
-    of_things = [names for _, names in drawn if names[0] in SHAPES]
-    of_stuff = [names for _, names in drawn if names[0] not in SHAPES]
-    coloured = [f"{color} {shape}" for shape in SHAPES for color in COLORS]
-    return {
-        "shapes": _share(features[things], encoder(SHAPES), SHAPES, [n[0] for n in of_things]),
-        "coloured_things": _share(
-            features[things], encoder(coloured), coloured, [n[1] for n in of_things]
-        ),
-        "stuff": _share(
-            features[~things],
-            encoder((*STUFF, *LANDMARKS)),
-            (*STUFF, *LANDMARKS),
-            [n[-1] for n in of_stuff],
-        ),
+    drawn_names = [names for _, names in drawn]
+    asked = {
+        "shapes": (True, SHAPES, 0),
+        "coloured_things": (True, [f"{color} {shape}" for shape in SHAPES for color in COLORS], 1),
+        "stuff": (False, (*STUFF, *LANDMARKS), -1),
     }
-
-
-def _share(features: Tensor, text: Tensor, names: Sequence[str], truth: Sequence[str]) -> float:
-    found = (features @ text.T).argmax(dim=1).tolist()
-    return sum(names[i] == name for i, name in zip(found, truth, strict=True)) / len(truth)
+    shares = {}
+    for kind, (are_things, names, which) in asked.items():
+        chosen = [n for n, own in enumerate(drawn_names) if (own[0] in SHAPES) == are_things]
+        found = (features[chosen] @ encoder(names).T).argmax(dim=1).tolist()
+        right = [names[f] == drawn_names[n][which] for f, n in zip(found, chosen, strict=True)]
+        shares[kind] = sum(right) / len(right)
+    return shares

@@ -63,7 +63,7 @@ def all_gather_object(fabric: Fabric, value: T) -> list[T]:
 
 
 def all_gather(fabric: Fabric, rows: Tensor) -> Tensor:
-    """The rows of all processes, in the order in which `MicroBatches` deals them out.
+    """The rows of all processes, in the order in which `micro_batches` deals them out.
 
     The gradient of a loss that every process computes of all rows reaches each process's own
     network, and is right once averaged over the processes.

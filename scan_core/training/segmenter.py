@@ -1,6 +1,6 @@
 """Training of the segmenter: proposal network and semantic integration, on label maps."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,20 +23,18 @@ from scan_core.inference.scan import Scan
 from scan_core.models.checkpoints import import_foreign, start_from
 from scan_core.models.dropout import sample_noise
 from scan_core.models.preprocessing import backbone_input, resize_for_clip
-from scan_core.params.provenance import package_hash
-from scan_core.params.recipe_part import RecipePart, as_text
+from scan_core.params.recipe_part import RecipePart
 from scan_core.params.schema.fields import weights_file
 from scan_core.params.schema.segmenter import Augmentation, Segmenter
-from scan_core.storage.files import file_digest
 from scan_core.training.batches import (
-    MicroBatches,
     augmentation_stream,
+    micro_batches,
     read_steps,
     sample_at,
     seeded,
 )
 from scan_core.training.criterion import PointDraws, SetCriterion, Target, draw_points
-from scan_core.training.loop import LoopSettings, Record, Task, train
+from scan_core.training.loop import LoopSettings, Record, Task, adamw, identity_of, train
 from scan_core.training.processes import all_reduce, launch_fabric
 
 VALIDATION_IMAGES = 500
@@ -88,8 +86,7 @@ def train_segmenter(
         start_from(scan.network, Path(initial[1]), initial[0], scan.header["architecture"])
     scan.network.to(fabric.device)
     images = BenchmarkImages(index_file, "train")
-    has_validation = "val" in images.index.splits
-    validation = BenchmarkImages(index_file, "val") if has_validation else None
+    validation = BenchmarkImages(index_file, "val") if "val" in images.index.splits else None
     task = SegmenterTask(
         fabric, scan, images, validation, part.segmenter, part.seed, workers, micro_batches
     )
@@ -98,15 +95,10 @@ def train_segmenter(
         settings.steps,
         settings.gradient_clip,
         settings.checkpoint_every,
-        settings.validate_every if has_validation else None,
+        settings.validate_every if validation else None,
     )
-    identity = {
-        "part": as_text(part),
-        "code": package_hash(__name__),
-        "data": file_digest(index_file),  # has the digest of every image and label map
-        "clip": file_digest(clip_file),
-        "backbone": file_digest(backbone_file) if backbone_file else None,
-    }
+    # The index has the digest of every image and label map.
+    identity = identity_of(part, __name__, data=index_file, clip=clip_file, backbone=backbone_file)
     return scan, train(fabric, task, loop, work, identity, record), fabric.is_global_zero
 
 
@@ -157,8 +149,9 @@ def training_batches(
     images: BenchmarkImages,
     augmentation: Augmentation,
     seed: int,
-    batches: MicroBatches,
+    positions: Iterable[list[int]],
     workers: int,
+    parts: int = 1,
 ) -> Iterator[Sequence[SegmenterBatch]]:
     """Micro-batches of augmented images, step after step, for ever.
 
@@ -166,15 +159,12 @@ def training_batches(
         images: the training split.
         augmentation: of the recipe.
         seed: of the order and of the augmentation.
-        batches: which positions.
+        positions: of the micro-batches.
         workers: processes that read and augment; 0: this one.
+        parts: micro-batches per step.
     """
-    augment = SegmenterAugmentation(
-        (augmentation.short_side[0], augmentation.short_side[1]),
-        **augmentation.model_dump(exclude={"short_side"}),
-    )
-    dataset = _AugmentedImages(images, augment, seed)
-    return read_steps(dataset, batches, workers, batches.micro_batches)
+    augment = SegmenterAugmentation(**augmentation.model_dump())
+    return read_steps(_AugmentedImages(images, augment, seed), positions, workers, parts)
 
 
 class SegmenterTask(Task):
@@ -203,17 +193,14 @@ class SegmenterTask(Task):
         micro_batches: int = 1,
     ) -> None:
         self.fabric, self.scan, self.seed = fabric, scan, seed
-        self.settings, self.loss, self.augmentation = (
-            recipe.training, recipe.loss, recipe.augmentation,
-        )  # fmt: skip
+        self.recipe, self.settings = recipe, recipe.training
         self.training_images, self.validation_images = training_images, validation_images
         self.workers, self.micro_batches = workers, micro_batches
         self.module = scan.network
-        self.optimizer = build_adamw(
-            self.module, self.settings.learning_rate, self.settings.weight_decay
-        )
+        rate, decay = self.settings.learning_rate, self.settings.weight_decay
+        self.optimizer = build_adamw(self.module, rate, decay)
         self.criterion = SetCriterion(
-            **self.loss.model_dump(exclude={"oversample_ratio", "importance_ratio"}),
+            **recipe.loss.model_dump(exclude={"oversample_ratio", "importance_ratio"}),
             discard_last_auxiliary=scan.defects.discard_last_auxiliary_loss,
         )
         self.text = scan.text_encoder(training_images.index.names).to(fabric.device)
@@ -222,21 +209,15 @@ class SegmenterTask(Task):
 
     def learning_rate(self, step: int) -> float:
         s = self.settings
-        return s.learning_rate * warmup_poly(
-            step, s.steps, s.warmup_steps, s.warmup_factor, s.power
-        )
+        factor = warmup_poly(step, s.steps, s.warmup_steps, s.warmup_factor, s.power)
+        return s.learning_rate * factor
 
     def batches(self, first_step: int) -> Iterator[Sequence[SegmenterBatch]]:
-        positions = MicroBatches(
-            first_step,
-            self.settings.batch_size,
-            self.fabric.global_rank,
-            self.fabric.world_size,
-            self.micro_batches,
-        )
-        return training_batches(
-            self.training_images, self.augmentation, self.seed, positions, self.workers
-        )
+        size, parts = self.settings.batch_size, self.micro_batches
+        processes = self.fabric.global_rank, self.fabric.world_size
+        positions = micro_batches(first_step, size, *processes, parts)
+        images, augmentation = self.training_images, self.recipe.augmentation
+        return training_batches(images, augmentation, self.seed, positions, self.workers, parts)
 
     def losses(
         self, module: nn.Module, batch: SegmenterBatch, step: int, batches: Sequence[SegmenterBatch]
@@ -282,26 +263,13 @@ class SegmenterTask(Task):
 
     def _draws(self, batch: SegmenterBatch, outputs: int) -> PointDraws:
         """Points that depend on the image alone, not on what is beside it."""
-        draws = []
+        device, loss, draws = self.fabric.device, self.recipe.loss, []
+        points = loss.points, loss.oversample_ratio, loss.importance_ratio
         for position, classes in zip(batch.positions, batch.classes, strict=True):
-            generator = seeded(self.fabric.device, self.seed, 103, position)
-            draws.append(
-                draw_points(
-                    partial(torch.rand, generator=generator, device=self.fabric.device),
-                    outputs,
-                    1,
-                    len(classes),
-                    self.loss.points,
-                    self.loss.oversample_ratio,
-                    self.loss.importance_ratio,
-                )
-            )
-        return PointDraws(
-            *(
-                torch.cat([getattr(d, part) for d in draws], dim=1)
-                for part in ("match", "candidates", "random")
-            )
-        )
+            generator = seeded(device, self.seed, 103, position)
+            uniform = partial(torch.rand, generator=generator, device=device)
+            draws.append(draw_points(uniform, outputs, 1, len(classes), *points))
+        return PointDraws(*(torch.cat(parts, dim=1) for parts in zip(*draws, strict=True)))
 
     def names(self, batch: SegmenterBatch) -> list[str]:
         return batch.names
@@ -310,8 +278,7 @@ class SegmenterTask(Task):
     def validate(self) -> dict[str, float]:
         """MIoU in the training vocabulary, without CLIP, on up to 500 images of `val`."""
         images = self.validation_images
-        if images is None:
-            return {}
+        assert images is not None  # the loop validates where there are some
         names = images.index.names
         side = len(names) + 1
         counts = torch.zeros(side, side, dtype=torch.int64, device=self.fabric.device)
@@ -354,14 +321,7 @@ def decayed_and_not(module: nn.Module) -> tuple[dict[str, nn.Parameter], dict[st
 def build_adamw(module: nn.Module, learning_rate: float, weight_decay: float) -> AdamW:
     """AdamW over the trainable parameters of a module, in the groups of `decayed_and_not`."""
     decayed, exempt = decayed_and_not(module)
-    return AdamW(
-        [
-            {"params": list(decayed.values()), "weight_decay": weight_decay},
-            {"params": list(exempt.values()), "weight_decay": 0.0},
-        ],
-        lr=learning_rate,
-        fused=True,
-    )
+    return adamw(decayed.values(), exempt.values(), learning_rate, weight_decay)
 
 
 def warmup_poly(
