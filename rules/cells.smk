@@ -8,23 +8,21 @@ GRIDS_OF_RECIPE = list(RECIPE.grids)
 # Name of a grid that is for this recipe -> its rows, and its cells.
 ROWS, CELLS = {}, {}
 for name, grid in GRIDS.items():
-    if grid.recipe not in (None, RECIPE_NAME):
-        if name in GRIDS_OF_RECIPE:
-            raise WorkflowError(
+    is_for_this = grid.recipe in (None, RECIPE_NAME)
+    try:
+        if not is_for_this:
+            raise InputError(
                 f"params.yaml: recipes.{RECIPE_NAME}.grids: the grid '{name}' is for the recipe "
                 f"'{grid.recipe}'"
             )
-        continue
-    try:
         check_grid(name, RECIPE, grid)
+        ROWS[name], CELLS[name] = list(rows_of(RECIPE, grid)), cells_of(RECIPE, grid)
     except InputError as error:
         if name in GRIDS_OF_RECIPE:
             raise WorkflowError(str(error)) from None
         # Such as one over the layers of a shift that this recipe does without.
-        if workflow.is_main_process:
+        if is_for_this and workflow.is_main_process:
             logger.warning(f"Left out of `ablations`: {error}")
-        continue
-    ROWS[name], CELLS[name] = list(rows_of(RECIPE, grid)), cells_of(RECIPE, grid)
 
 MAIN = cell_of(RECIPE)
 MAIN_MODEL = MAIN.names["model"]
@@ -96,11 +94,6 @@ def backbone_file(wildcards):
     if source == "download":
         return [f"{DATA}/archives/{BACKBONE_ARCHIVES[name]}"]
     return [name] if source == "file" else []
-
-
-def index_of_model(wildcards):
-    """The index of the images that a model was trained on; none where all comes from files."""
-    return f"{TRAINING}/index.json" if MODELS[wildcards.model].recipe.trains else []
 
 
 def trainings_of(cells):

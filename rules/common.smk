@@ -103,14 +103,19 @@ def of_data(file):
     return lambda wildcards: f"{FOLDERS[benchmark_of(wildcards)]}/{file}"
 
 
+def files_of(names, *files):
+    """Files of several benchmarks."""
+    return [f"{FOLDERS[name]}/{file}" for name in names for file in files]
+
+
 def one_of(names):
     """Wildcard constraint: one of these names."""
     return "|".join(map(re.escape, sorted(names))) or "(?!)"
 
 
-def shown(path, caption, category, patterns=(), **labels):
-    """An output that Snakemake's report shows, with a caption of docs/report."""
-    caption = f"../docs/report/{caption}.rst"
+def shown(path, category, *patterns, **labels):
+    """An output that Snakemake's report shows, with its category's caption of docs/report."""
+    caption = f"../docs/report/{category.lower()}.rst"
     return report(path, caption=caption, category=category, patterns=patterns, labels=labels)
 
 
@@ -133,10 +138,7 @@ def leaf_input(name, document, **options):
 # the starting of processes to the rule. `experiment` is where MLflow shows it: no parameter, for recipes
 # share what they train.
 TRACKED = {"experiment": RECIPE_NAME}
-TRAINING_PROCESSES = {
-    **TRACKED,
-    **{"mpi": "", "nodes": 1, "devices": "auto", "workers": 1},
-    **{"micro_batches": 1, "launcher": ""},
-}
+TRAINING_PROCESSES = TRACKED | {"mpi": "", "nodes": 1, "devices": "auto", "workers": 1}
+TRAINING_PROCESSES |= {"micro_batches": 1, "launcher": ""}
 # Of a job that takes one GPU where there is one: a profile may name a command that chooses it.
 ONE_GPU = {"launcher": ""}

@@ -10,12 +10,8 @@ rule datasets:
         # Named although the manifest implies them: Snakemake does not miss a deleted file that
         # only stands between others.
         records_of(USED),
-        [f"{FOLDERS[n]}/images" for n in USED if n in WITH_IMAGES],
-        expand(
-            "{folder}/{file}",
-            folder=map(FOLDERS.get, USED),
-            file=["index.json", "labels", "verification.json", "sheet.png"],
-        ),
+        files_of(USED, "index.json", "labels", "verification.json", "sheet.png"),
+        files_of([name for name in USED if name in WITH_IMAGES], "images"),
     message:
         f"The benchmarks of the recipe {RECIPE_NAME} are made"
 
@@ -51,7 +47,6 @@ rule extract_archive:
     benchmark:
         f"{TIMINGS}/extract_archive/{{archive}}.tsv"
     resources:
-        mem_mb=1000,
         runtime=240,
     params:
         raw=subpath(output[0], ancestor=2),
@@ -70,16 +65,11 @@ rule generate_miniworld:
     benchmark:
         f"{TIMINGS}/generate_miniworld/{{world}}.{{layout}}.tsv"
     threads: lambda wildcards: 2 if wildcards.layout == "coco" else 1
-    resources:
-        mem_mb=1000,
-        runtime=30,
     params:
         raw=subpath(output[0], parent=True),
         seed=RECIPE.seed,
         image_size=RECIPE.datasets.miniworld and RECIPE.datasets.miniworld.image_size,
-        images=lambda wildcards: [
-            f"{s}={n}" for s, n in data.world_images(RECIPE, wildcards.layout).items()
-        ],
+        images=lambda w: [f"{s}={n}" for s, n in data.world_images(RECIPE, w.layout).items()],
     message:
         "Drawing the miniature world in the layout {wildcards.layout}"
     shell:
@@ -92,8 +82,8 @@ rule convert_benchmark:
     input:
         raw_data,
     output:
-        labels=directory(f"{DATA}/benchmarks/{{benchmark}}/labels"),
-        index=f"{DATA}/benchmarks/{{benchmark}}/index.json",
+        labels=directory(f"{BENCHMARK}/labels"),
+        index=f"{BENCHMARK}/index.json",
     log:
         f"{LOGS}/convert_benchmark/{{benchmark}}.log",
     benchmark:
@@ -125,33 +115,25 @@ rule convert_benchmark:
 use rule convert_benchmark as convert_benchmark_with_images with:
     output:
         # The raw photos are large; the benchmark is defined on smaller ones.
-        images=directory(f"{DATA}/benchmarks/{{benchmark}}/images"),
-        labels=directory(f"{DATA}/benchmarks/{{benchmark}}/labels"),
-        index=f"{DATA}/benchmarks/{{benchmark}}/index.json",
+        images=directory(f"{BENCHMARK}/images"),
+        labels=directory(f"{BENCHMARK}/labels"),
+        index=f"{BENCHMARK}/index.json",
     wildcard_constraints:
         benchmark=one_of(b for b in CONVERTED if name_of(b) in WITH_IMAGES),
 
 
 rule verify_dataset:
     input:
-        index=f"{DATA}/benchmarks/{{benchmark}}/index.json",
-        labels=ancient(f"{DATA}/benchmarks/{{benchmark}}/labels"),
+        index=f"{BENCHMARK}/index.json",
+        labels=ancient(f"{BENCHMARK}/labels"),
     output:
-        verification=f"{DATA}/benchmarks/{{benchmark}}/verification.json",
-        sheet=shown(
-            f"{DATA}/benchmarks/{{benchmark}}/sheet.png",
-            "sheet",
-            "Datasets",
-            benchmark="{benchmark}",
-        ),
+        verification=f"{BENCHMARK}/verification.json",
+        sheet=shown(f"{BENCHMARK}/sheet.png", "Datasets", benchmark="{benchmark}"),
     log:
         f"{LOGS}/verify_dataset/{{benchmark}}.log",
     benchmark:
         f"{TIMINGS}/verify_dataset/{{benchmark}}.tsv"
     threads: reading_threads
-    resources:
-        mem_mb=4000,
-        runtime=60,
     params:
         expected=expected_images,
     message:
@@ -165,7 +147,7 @@ rule verify_dataset:
 rule dataset_manifest:
     input:
         records=records_of(USED),
-        verifications=[f"{FOLDERS[name]}/verification.json" for name in USED],
+        verifications=files_of(USED, "verification.json"),
         benchmarks=MANIFEST_FILE,
     output:
         f"{RESULTS}/dataset_manifest.json",

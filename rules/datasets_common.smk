@@ -3,6 +3,7 @@
 SOURCE = RECIPE.datasets.source
 RAW = f"{DATA}/raw"
 MANUAL = f"{DATA}/manual"
+BENCHMARK = f"{DATA}/benchmarks/{{benchmark}}"
 # Layout -> the root of its raw data.
 LAYOUTS = [raw.layout for raw in RAW_DATA.values() if raw.layout and SOURCE == "generate"]
 WORLDS = {layout: data.world_folder(RECIPE, layout) for layout in LAYOUTS}

@@ -29,9 +29,7 @@ rule evaluate_shard:
         shards=evaluation_shards,
         cache=f"{RESULTS}/text",
         # Counts by settings: those of another grid or recipe are not counted again.
-        counts=lambda wildcards: (
-            f"{RESULTS}/eval/{wildcards.model}/counts/{VARIANTS[benchmark_of(wildcards)]}"
-        ),
+        counts=lambda w: f"{RESULTS}/eval/{w.model}/counts/{VARIANTS[benchmark_of(w)]}",
         # Label maps that each shard keeps, for the pictures.
         kept=30,
     message:
@@ -126,9 +124,6 @@ rule score_predictions:
         f"{LOGS}/score_predictions/{{method}}/{{scores}}.log",
     benchmark:
         f"{TIMINGS}/score_predictions/{{method}}/{{scores}}.tsv"
-    resources:
-        mem_mb=2000,
-        runtime=60,
     params:
         classes=classes_of,
         predictions=lambda wildcards: GIVEN[wildcards.method][benchmark_of(wildcards)][0],
@@ -171,9 +166,7 @@ rule search_settings:
         trials=f"{RESULTS}/search/{{search}}/trials.csv",
         best=f"{RESULTS}/search/{{search}}/best.yaml",
         best_per_benchmark=f"{RESULTS}/search/{{search}}/best_per_benchmark.yaml",
-        figure=shown(
-            f"{RESULTS}/search/{{search}}/search.png", "search", "Searches", search="{search}"
-        ),
+        figure=shown(f"{RESULTS}/search/{{search}}/search.png", "Searches", search="{search}"),
         vector_figure=f"{RESULTS}/search/{{search}}/search.svg",
     log:
         f"{LOGS}/search_settings/{{search}}.log",

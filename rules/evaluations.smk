@@ -39,7 +39,6 @@ def evaluation(model, benchmark):
     return f"{RESULTS}/eval/{model}/{folder_of(benchmark, settings_of(model, benchmark))}"
 
 
-@cache
 def diagnosis(benchmark):
     settings = settings_of_classifiers(MAIN_MODEL, benchmark).as_dict()
     folder = folder_of(benchmark, settings, RECIPE.diagnosis.images)

@@ -23,13 +23,7 @@ rule tables:
     input:
         **NUMBERS,
     output:
-        folder=shown(
-            directory(f"{RESULTS}/tables"),
-            "table",
-            "Tables",
-            patterns=["{table}.html"],
-            table="{table}",
-        ),
+        folder=shown(directory(f"{RESULTS}/tables"), "Tables", "{table}.html", table="{table}"),
         metrics=directory(f"{RESULTS}/metrics"),
     log:
         f"{LOGS}/tables.log",
@@ -51,13 +45,7 @@ rule figures:
         diagnoses=DIAGNOSES,
         curves=[f"{STAGES}/{s}/{v}/metrics.jsonl" for s, v in trainings_of([MAIN]) if s != "clip"],
     output:
-        shown(
-            directory(f"{RESULTS}/figures"),
-            "figure",
-            "Figures",
-            patterns=["{figure}.png"],
-            figure="{figure}",
-        ),
+        shown(directory(f"{RESULTS}/figures"), "Figures", "{figure}.png", figure="{figure}"),
     log:
         f"{LOGS}/figures.log",
     benchmark:
@@ -75,17 +63,10 @@ rule qualitative:
         recipe=RECIPE_FILE,
         index=of_data("index.json"),
         # Made together with the counts, whose content counts.
-        predictions=lambda wildcards: ancient(
-            f"{evaluation(MAIN_MODEL, wildcards.picture)}/predictions/0"
-        ),
-        counts=lambda wildcards: f"{evaluation(MAIN_MODEL, wildcards.picture)}/shards/0.npz",
+        predictions=lambda w: ancient(f"{evaluation(MAIN_MODEL, w.picture)}/predictions/0"),
+        counts=lambda w: f"{evaluation(MAIN_MODEL, w.picture)}/shards/0.npz",
     output:
-        shown(
-            f"{RESULTS}/qualitative/{{picture}}.png",
-            "qualitative",
-            "Pictures",
-            benchmark="{picture}",
-        ),
+        shown(f"{RESULTS}/qualitative/{{picture}}.png", "Pictures", benchmark="{picture}"),
     log:
         f"{LOGS}/qualitative/{{picture}}.log",
     benchmark:
@@ -106,7 +87,7 @@ rule report_page:
         diagnoses=DIAGNOSES,
         figures=f"{RESULTS}/figures",
         pictures=PICTURES,
-        sheets=[f"{FOLDERS[name]}/sheet.png" for name in USED],
+        sheets=files_of(USED, "sheet.png"),
     output:
         f"{RESULTS}/report.html",
     log:
@@ -128,9 +109,7 @@ rule grid_report:
     input:
         f"{RESULTS}/ablations/{{seeds}}{{grid}}.csv",
     output:
-        figure=shown(
-            f"{RESULTS}/ablations/{{seeds}}{{grid}}.png", "grid", "Grids", grid="{seeds}{grid}"
-        ),
+        figure=shown(f"{RESULTS}/ablations/{{seeds}}{{grid}}.png", "Grids", grid="{seeds}{grid}"),
         others=multiext(f"{RESULTS}/ablations/{{seeds}}{{grid}}", ".pdf", ".svg", ".md", ".tex"),
     log:
         f"{LOGS}/grid_report/{{seeds}}{{grid}}.log",

@@ -186,7 +186,7 @@ rule fuse_weights:
         clip=made_by("clip"),
         segmenter=made_by("segmenter"),
         finetuned=made_by("finetuned_clip"),
-        index=index_of_model,
+        index=lambda w: f"{TRAINING}/index.json" if MODELS[w.model].recipe.trains else [],
     output:
         f"{STAGES}/model/{{model}}/model.safetensors",
     log:
@@ -219,9 +219,6 @@ rule package_clip:
         f"{LOGS}/package_clip.log",
     benchmark:
         f"{TIMINGS}/package_clip.tsv"
-    resources:
-        mem_mb=8000,
-        runtime=30,
     message:
         "Packing the CLIP that comes with the package"
     shell:

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -64,6 +65,33 @@ class Project:
         change(params)
         yaml.dump(params, self.folder / "params.yaml")
 
+    def make(self, *arguments: str) -> str:
+        """What Snakemake says of a run with the profile `local`, which must succeed."""
+        ran = self.snakemake("--profile", "local", *arguments)
+        assert ran.returncode == 0, ran.stdout
+        return ran.stdout
+
+    @contextmanager
+    def edited(self, change):
+        """As long as the block lasts, other parameters."""
+        text = (self.folder / "params.yaml").read_text()
+        self.edit(change)
+        try:
+            yield
+        finally:
+            (self.folder / "params.yaml").write_text(text)
+
+    @contextmanager
+    def forgetful(self):
+        """As long as the block lasts, without what Snakemake remembers, as in a copy."""
+        memory = self.folder / ".snakemake"
+        away = memory.rename(self.folder / "away")
+        try:
+            yield
+        finally:
+            shutil.rmtree(memory, ignore_errors=True)
+            away.rename(memory)
+
     @property
     def params(self):
         return validate(read_params(self.folder / "params.yaml"))
@@ -87,9 +115,8 @@ class Project:
 
     def jobs(self, *arguments: str) -> dict[str, int]:
         """Number of jobs of each rule that a run would do."""
-        ran = self.snakemake("-n", "--quiet", "rules", "--profile", "local", *arguments)
-        assert ran.returncode == 0, ran.stdout
-        counted = re.findall(r"^(\w+) +(\d+)$", ran.stdout, re.MULTILINE)
+        said = self.make("-n", "--quiet", "rules", *arguments)
+        counted = re.findall(r"^(\w+) +(\d+)$", said, re.MULTILINE)
         return {rule: int(number) for rule, number in counted if rule != "total"}
 
 

@@ -38,8 +38,7 @@ from scan_core.models.preprocessing import resize_for_clip
 from scan_core.models.swin import SwinBackbone
 from scan_core.models.text_features import TextEncoder
 from scan_core.params.clips import clip_config, clip_models, unusable
-from scan_core.params.grid import changed
-from scan_core.params.reading import read_params, validate
+from scan_core.params.reading import changed, read_params, validate
 from scan_core.storage.weights import save_tensors
 from scan_core.training.criterion import PointDraws, SetCriterion, Target, draw_points
 from scan_core.training.segmenter import build_adamw

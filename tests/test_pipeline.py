@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import numpy as np
 import pandas as pd
@@ -16,8 +17,8 @@ from project import BENCHMARKS, LAYERS, STORE, Project, reduced
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.evaluation.counts import load_counts
 from scan_core.inference.scan import Scan
+from scan_core.params.grid import rows_of
 from scan_core.params.provenance import source_hash
-from scan_core.params.reading import read_params, validate
 from scan_core.storage.weights import load_tensors
 from scan_core.vocabulary.classes import load_class_list
 
@@ -26,8 +27,7 @@ from scan_core.vocabulary.classes import load_class_list
 def made(tmp_path_factory) -> Project:
     project = Project(tmp_path_factory.mktemp("pipeline"))
     project.edit(reduced)
-    ran = project.snakemake("--profile", "local", "all")
-    assert ran.returncode == 0, ran.stdout
+    project.make("all")
     return project
 
 
@@ -63,14 +63,8 @@ def test_a_setting_in_a_grid_has_the_number_that_it_has_alone(made):
 
 def test_every_list_of_layers_is_another_prediction(made):
     """The grid's cells are evaluated with their own layers, and differ by them."""
-    from scan_core.params.grid import rows_of
-
-    params = validate(read_params(made.folder / "params.yaml"))
-    rows = [
-        row
-        for row in rows_of(params.recipes["mini"], params.ablations["layers"])
-        if row["benchmark"] == "mini_ade_36"
-    ]
+    rows = rows_of(made.recipe, made.params.ablations["layers"])
+    rows = [row for row in rows if row["benchmark"] == "mini_ade_36"]
     folder = made.evaluation("mini_ade_36")
     evaluated = json.loads((folder / "evaluation.json").read_text())
     assert [evaluated[row["key"]]["settings"]["replace_layers"] for row in rows] == LAYERS
@@ -205,10 +199,6 @@ TRAINING = {"clip_weights", "train_segmenter", "mine_shard", "finetune_clip"}
 @pytest.mark.parametrize("forgotten", [False, True], ids=["", "forgotten"])
 def test_a_key_redoes_what_depends_on_it(made, path, value, again, kept, forgotten):
     """What Snakemake remembers of its runs may be gone, as in a copy of the results."""
-    text = (made.folder / "params.yaml").read_text()
-    memory, away = made.folder / ".snakemake/metadata", made.folder / "metadata.away"
-    if forgotten:
-        memory.rename(away)
 
     def change(params):
         *blocks, last = path.split(".")
@@ -217,12 +207,8 @@ def test_a_key_redoes_what_depends_on_it(made, path, value, again, kept, forgott
             here = here[block]
         here[last] = value
 
-    made.edit(change)
-    jobs = made.jobs("all")
-    (made.folder / "params.yaml").write_text(text)
-    if forgotten:
-        shutil.rmtree(memory, ignore_errors=True)
-        away.rename(memory)
+    with made.forgetful() if forgotten else nullcontext(), made.edited(change):
+        jobs = made.jobs("all")
     assert made.jobs("all") == {}, "what was right is right again"
     assert again <= jobs.keys()
     assert not kept & jobs.keys()
@@ -235,18 +221,13 @@ def test_a_key_redoes_what_depends_on_it(made, path, value, again, kept, forgott
 @pytest.mark.parametrize("forgotten", [False, True], ids=["", "forgotten"])
 def test_another_relation_of_classes_is_evaluated_and_nothing_else(made, forgotten, key, change):
     path = made.folder / "scan_core/vocabulary/data/mini_ade_36.json"
-    memory, away = made.folder / ".snakemake/metadata", made.folder / "metadata.away"
     text = path.read_text()
     classes = json.loads(text)
     classes[key] = change(classes[key])
     path.write_text(json.dumps(classes))
-    if forgotten:
-        memory.rename(away)
-    jobs = made.jobs("all")
+    with made.forgetful() if forgotten else nullcontext():
+        jobs = made.jobs("all")
     path.write_text(text)
-    if forgotten:
-        shutil.rmtree(memory, ignore_errors=True)
-        away.rename(memory)
     assert jobs["evaluate_shard"] == jobs["evaluate"] == 1
     assert jobs["tables"] == 1
     made_from_images = {"generate_miniworld", "convert_benchmark", "verify_dataset", "fuse_weights"}
@@ -266,15 +247,10 @@ def test_without_memory_the_leaves_are_made_again(made):
 
 
 def test_a_recipe_that_agrees_in_the_stages_trains_nothing(made):
-    text = (made.folder / "params.yaml").read_text()
-
-    def add(params):
-        inference = {"benchmarks": ["mini_context_24"], "clip_weight": 0.3}
-        params["recipes"]["other"] = {"extends": "mini", "grids": [], "inference": inference}
-
-    made.edit(add)
-    jobs = made.jobs("--config", "recipe=other", "--", "all")
-    (made.folder / "params.yaml").write_text(text)
+    inference = {"benchmarks": ["mini_context_24"], "clip_weight": 0.3}
+    other = {"extends": "mini", "grids": [], "inference": inference}
+    with made.edited(lambda params: params["recipes"].update(other=other)):
+        jobs = made.jobs("--config", "recipe=other", "--", "all")
     assert jobs["evaluate_shard"] == 1
     assert not (TRAINING | {"fuse_weights"}) & jobs.keys()
 
@@ -308,25 +284,22 @@ def test_the_release_is_complete_and_says_how_it_was_made(made, tmp_path):
     result = Scan.from_checkpoint(release / "model.safetensors").segment(picture, ["sky", "sea"])
     assert result.class_map.shape == (40, 60)
     # The recipe of the release, in the place of params.yaml, makes the same.
-    text = (made.folder / "params.yaml").read_text()
-    shutil.copy(release / "params.yaml", made.folder / "params.yaml")
-    jobs = made.jobs("all")
-    (made.folder / "params.yaml").write_text(text)
+    with made.edited(lambda _: None):
+        shutil.copy(release / "params.yaml", made.folder / "params.yaml")
+        jobs = made.jobs("all")
     assert jobs == {}
 
 
 def test_a_grid_has_a_figure_and_a_table(made):
     stem = made.folder / "results/mini/ablations/ensemble_weight"
-    ran = made.snakemake("--profile", "local", f"results/mini/ablations/{stem.name}.png")
-    assert ran.returncode == 0, ran.stdout
+    made.make(f"results/mini/ablations/{stem.name}.png")
     assert stem.with_suffix(".png").stat().st_size > 10_000
     assert "| 0.45 " in stem.with_suffix(".md").read_text()
 
 
 @pytest.mark.slow
 def test_settings_are_searched_on_the_splits_that_are_for_it(made):
-    ran = made.snakemake("--profile", "local", "searches")
-    assert ran.returncode == 0, ran.stdout
+    made.make("searches")
     folder = made.folder / "results/mini/search/settings"
     trials = pd.read_csv(folder / "trials.csv")
     assert len(trials) == 12
@@ -345,8 +318,7 @@ def test_a_deleted_result_is_made_again_from_what_is_there(made):
 
 @pytest.mark.long
 def test_every_grid_is_made_with_all_its_seeds(made):
-    ran = made.snakemake("--profile", "local", "ablations")
-    assert ran.returncode == 0, ran.stdout
+    made.make("ablations")
     results = made.folder / "results/mini"
     assert len(pd.read_csv(results / "ablations/every_seed/components.csv")) == 4 * len(BENCHMARKS)
     assert "semantic_integration" in (results / "ablations/every_seed/components.md").read_text()
@@ -374,8 +346,7 @@ def test_given_predictions_stand_beside_ours(made, tmp_path):
     jobs = copy.jobs("all")
     assert jobs["score_predictions"] == jobs["tables"] == 1
     assert not {"evaluate", "evaluate_shard", "train_segmenter"} & jobs.keys()
-    ran = copy.snakemake("--profile", "local", "all")
-    assert ran.returncode == 0, ran.stdout
+    copy.make("all")
     results = tmp_path / "results/mini"
     ours = json.loads((copy.evaluation("mini_ade_36") / "metrics.json").read_text())
     (scores,) = (results / "predictions/theirs").iterdir()
@@ -406,10 +377,8 @@ def test_given_predictions_stand_beside_ours(made, tmp_path):
     ],
 )
 def test_predictions_that_cannot_be_given_are_told_before_anything_runs(made, given, says):
-    text = (made.folder / "params.yaml").read_text()
-    made.edit(lambda params: params["recipes"]["mini"].update(predictions=given))
-    ran = made.snakemake("-n", "--profile", "local", "all")
-    (made.folder / "params.yaml").write_text(text)
+    with made.edited(lambda params: params["recipes"]["mini"].update(predictions=given)):
+        ran = made.snakemake("-n", "--profile", "local", "all")
     assert ran.returncode != 0
     assert says in " ".join(ran.stdout.split())
     assert "Traceback" not in ran.stdout
@@ -426,8 +395,7 @@ def test_a_mixed_grid_has_the_numbers_of_plain_runs(made, tmp_path):
         params["ablations"]["mixed"] = {"vary": vary, "benchmarks": BENCHMARKS[:1], "seeds": [0]}
 
     copy.edit(add)
-    ran = copy.snakemake("--profile", "local", "results/mini/ablations/mixed.csv")
-    assert ran.returncode == 0, ran.stdout
+    copy.make("results/mini/ablations/mixed.csv")
     rows = pd.read_csv(tmp_path / "results/mini/ablations/mixed.csv").to_dict("records")
     assert len({row["miou"] for row in rows}) == 4
     for row in rows:
@@ -439,7 +407,6 @@ def test_a_mixed_grid_has_the_numbers_of_plain_runs(made, tmp_path):
             recipe["inference"]["clip_weight"] = float(row["inference.clip_weight"])
 
         copy.edit(put_in)
-        ran = copy.snakemake("--profile", "local", "tables")
-        assert ran.returncode == 0, ran.stdout
+        copy.make("tables")
         metrics = json.loads((copy.evaluation("mini_ade_36") / "metrics.json").read_text())
         assert row["miou"] == pytest.approx(metrics["results"]["combined"]["miou"], abs=1e-6)

@@ -2,14 +2,18 @@
 
 import copy
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from scan_core.errors import InputError
-from scan_core.params.reading import merged, read_params, select_params, validate
+from scan_core.params.reading import (
+    SNAPSHOT_VARIABLE,
+    read_params,
+    select_params,
+    snapshot_params,
+    validate,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,14 +27,10 @@ def document():
     return copy.deepcopy(SHIPPED)
 
 
-def test_the_shipped_file_is_valid_and_runs_mini(document):
+def test_the_shipped_file_is_valid_and_holds_the_released_settings(document):
     params = validate(document)
     assert params.recipe == "mini"
     assert set(params.recipes) == {"mini", "vitb16", "vitl14", "vitl14_released", "vitl14_fused"}
-
-
-def test_paper_recipes_hold_the_released_settings(document):
-    recipes = validate(document).recipes
     released = {  # mask threshold, CLIP weight, replace ratio
         "vitl14": {
             "ade20k_847": (0.30, 0.75, 0.15),
@@ -48,30 +48,23 @@ def test_paper_recipes_hold_the_released_settings(document):
         },
     }
     for name, settings in released.items():
-        test = recipes[name].inference
+        test = params.recipes[name].inference
         tables = (test.mask_threshold, test.clip_weight, test.replace_ratio)
         for benchmark, expected in settings.items():
             assert tuple(table[benchmark] for table in tables) == expected
-        assert {b for b, rule in test.ensemble.items() if rule == "log"} == {
-            "ade20k_847",
-            "context_459",
-        }
+        by_log = {benchmark for benchmark, rule in test.ensemble.items() if rule == "log"}
+        assert by_log == {"ade20k_847", "context_459"}
 
 
-def test_numbers_are_yaml_1_2(tmp_path):
+def test_numbers_are_yaml_1_2_and_aliases_are_allowed(tmp_path):
     file = tmp_path / "params.yaml"
-    file.write_text("rate: 6e-5\nword: off\n")
-    assert read_params(file) == {"rate": 6e-5, "word": "off"}
+    file.write_text("rate: 6e-5\nword: off\na: &layers [1, 2]\nb: *layers\n")
+    assert read_params(file) == {"rate": 6e-5, "word": "off", "a": [1, 2], "b": [1, 2]}
 
 
 @pytest.mark.parametrize(
     ("path", "value", "says"),
     [
-        (
-            "segmenter.training.lerning_rate",
-            1,
-            "training.lerning_rate.*mean 'learning_rate'",
-        ),
         ("ablation", {}, "ablation: unknown key, did you mean 'ablations'"),
         ("recipe", "vitl41", "recipe: 'vitl41' is unknown, did you mean 'vitl14'"),
         ("seed", "zero", "recipes.mini.seed: .*integer.*'zero'"),
@@ -92,9 +85,7 @@ def test_numbers_are_yaml_1_2(tmp_path):
         ("seed", 2**32, "recipes.mini.seed: .*less than 4294967296"),
         ("ablations.repeated.seeds", [0, 2**32], "ablations.repeated.seeds.1"),
         ("segmenter.augmentation.short_side", [160, 96], "160, 96.' must be in order"),
-        ("segmenter.augmentation.longest_side", 100, "not above 'longest_side: 100'"),
         ("inference.short_side", 999, "greater than 'longest_side'"),
-        ("segmenter.mask_decoder.queries", 10**9, "queries.*10000"),
         ("clip_finetune.batch_size", 10**12, "batch_size.*10000000"),
         ("clip_finetune.learning_rate", float("inf"), "finite number"),
         ("segmenter.mask_decoder.heads", 7, "'width: 64' is no multiple of 'heads: 7'"),
@@ -157,11 +148,10 @@ def test_a_recipe_says_only_what_differs(document):
     document["recipes"]["mine"] = {
         "extends": "vitl14",
         "datasets": {"benchmarks": {"voc_20b": None}},
-        "clip": {**document["recipes"]["mini"]["clip"], "source": "train"},
+        "clip": copy.deepcopy(document["recipes"]["mini"]["clip"]),
         "inference": inference,
     }
-    small = document["recipes"]["mini"]["clip"]["architecture"]
-    document["recipes"]["mine"]["clip"]["architecture"] = {**small, "vision_layers": 24}
+    document["recipes"]["mine"]["clip"]["architecture"]["vision_layers"] = 24
     recipes = validate(document).recipes
     mine, vitl14, vitb16 = recipes["mine"], recipes["vitl14"], recipes["vitb16"]
     assert mine.segmenter == vitl14.segmenter, "inherited over two steps"
@@ -176,23 +166,13 @@ def test_a_recipe_says_only_what_differs(document):
     assert "extends" not in mine.model_dump(), "what is recorded is complete"
 
 
-def test_null_replaces_what_was_inherited():
-    parent = {"a": {"b": 1, "c": [1, 2]}, "d": {"e": 1}}
-    assert merged(parent, {"a": {"c": [3]}, "d": None}) == {"a": {"b": 1, "c": [3]}, "d": None}
-    assert parent == {"a": {"b": 1, "c": [1, 2]}, "d": {"e": 1}}
-
-
 @pytest.mark.parametrize(
     ("parents", "message"),
     [
-        (
-            {"vitl14": "vitb61"},
-            "recipes.vitl14.extends: 'vitb61' is unknown, did you mean 'vitb16'",
-        ),
+        ({"vitl14": "vitb61"}, "vitl14.extends: 'vitb61' is unknown, did you mean 'vitb16'"),
         ({"vitb16": "vitb16"}, "recipes.vitb16.extends: vitb16 -> vitb16 is a circle"),
         ({"vitb16": "vitl14"}, "vitb16 -> vitl14 -> vitb16 is a circle"),
         ({"mini": "vitl14", "vitb16": "mini"}, "is a circle"),
-        ({"vitl14": 3}, "recipes.vitl14.extends: Input should be a valid string, got 3"),
         ({"vitl14": ["mini"]}, "recipes.vitl14.extends: Input should be a valid string"),
     ],
 )
@@ -257,12 +237,6 @@ def test_a_broken_file_is_refused(tmp_path, text, words):
         read_params(file)
 
 
-def test_aliases_are_allowed(tmp_path):
-    file = tmp_path / "params.yaml"
-    file.write_text("a: &layers [1, 2]\nb: *layers\n")
-    assert read_params(file) == {"a": [1, 2], "b": [1, 2]}
-
-
 # CLIPs
 
 
@@ -297,22 +271,12 @@ def test_a_clip_from_a_file_says_what_its_weights_want(document):
     assert validate(document).recipes["vitl14"].clip.tag == "datacomp_xl_s13b_b90k"
 
 
-def test_a_run_keeps_the_parameters_it_began_with(tmp_path):
-    (tmp_path / "params.yaml").write_text("recipe: a\n")
-    program = (
-        "import pathlib, scan_core.params.reading as r\n"
-        "path = pathlib.Path('params.yaml')\n"
-        "first = r.snapshot_params(path)\n"
-        "path.write_text('recipe: b')\n"
-        "assert r.snapshot_params(path) == first\n"
-        "print(r.read_params(first)['recipe'])"
-    )
-    ran = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert ran.stdout.strip() == "a"
+def test_a_run_keeps_the_parameters_it_began_with(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(SNAPSHOT_VARIABLE, "")
+    file = Path("params.yaml")
+    file.write_text("recipe: a\n")
+    first = snapshot_params(file)
+    file.write_text("recipe: b\n")
+    assert snapshot_params(file) == first
+    assert read_params(first) == {"recipe": "a"}

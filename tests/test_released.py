@@ -38,13 +38,6 @@ from scan_core.vocabulary.classes import load_class_list
 from workflow_scripts.import_weights import import_weights
 
 SHIPPED = read_params(ROOT / "params.yaml")
-RELEASED = {
-    "extends": "mini",
-    "grids": ["ensemble_weight"],
-    "clip": {"source": "scan:weights/SCAN.pth", "pretraining": None},
-    "segmenter": {"source": "scan:weights/SCAN.pth"},
-    "clip_finetune": {"source": "scan:weights/SCAN.pth"},
-}
 CS_CLIP = "finetuned_clip:weights/CS_CLIP.pt"
 TRAININGS = {
     "clip_weights", "train_segmenter", "mine_shard", "mine_mask_text_pairs", "finetune_clip"
@@ -91,18 +84,21 @@ def project(tmp_path_factory) -> Project:
 
     def change(params):
         reduced(params)
-        params["recipes"]["released"] = released_recipe = copy.deepcopy(RELEASED)
-        for block in ("clip", "segmenter", "clip_finetune"):
-            released_recipe[block]["source"] = f"scan:{project.folder}/weights/SCAN.pth"
-        params["recipes"]["one"] = {
-            "extends": "released",
-            "inference": {"benchmarks": BENCHMARKS[:1]},
-        }
-        params["recipes"]["trained"] = {"extends": "mini", "grids": []}
-        params["recipes"]["fused"] = {
-            "extends": "trained",
-            "clip_finetune": {"source": CS_CLIP},
-        }
+        source = f"scan:{project.folder}/weights/SCAN.pth"
+        params["recipes"].update(
+            {
+                "released": {
+                    "extends": "mini",
+                    "grids": ["ensemble_weight"],
+                    "clip": {"source": source, "pretraining": None},
+                    "segmenter": {"source": source},
+                    "clip_finetune": {"source": source},
+                },
+                "one": {"extends": "released", "inference": {"benchmarks": BENCHMARKS[:1]}},
+                "trained": {"extends": "mini", "grids": []},
+                "fused": {"extends": "trained", "clip_finetune": {"source": CS_CLIP}},
+            }
+        )
         params["ablations"]["tuned"] = {
             "recipe": "trained",
             "vary": {"clip_finetune.source": ["train", CS_CLIP]},
@@ -134,8 +130,7 @@ def test_with_a_published_fine_tuned_clip_the_segmenter_is_trained_alone(project
 
 @pytest.fixture(scope="module")
 def evaluated(project) -> Project:
-    ran = project.snakemake("--profile", "local", "--", "all")
-    assert ran.returncode == 0, ran.stdout
+    project.make("--", "all")
     return project
 
 
@@ -170,10 +165,8 @@ def test_everything_is_made_and_the_class_maps_are_those_of_the_imported_model(e
     _class_maps_are_those_of_the_imported_model(evaluated, BENCHMARKS, file, 8)
     note = (evaluated.folder / "results/released/tables/main.md").read_text()
     assert f"`SCAN.pth` (`scan`, SHA-256 `{file_digest(file)}`)" in note
-    assert (
-        "Weights that come from a file"
-        in (evaluated.folder / "results/released/report.html").read_text()
-    )
+    report = (evaluated.folder / "results/released/report.html").read_text()
+    assert "Weights that come from a file" in report
 
 
 def test_mlflow_knows_the_file(evaluated):
@@ -247,8 +240,7 @@ def test_a_released_model_of_full_size_is_evaluated(tmp_path):
     weights = {**named_weights(blank), **released_constants(blank, 171, 0.1)}
     weights["clip_adapter.clip_model.logit_scale"] = torch.tensor(4.6)
     torch.save({"model": weights}, tmp_path / "SCAN.pth")
-    ran = project.snakemake("--profile", "local", "--", "all")
-    assert ran.returncode == 0, ran.stdout
+    project.make("--", "all")
     _class_maps_are_those_of_the_imported_model(project, BENCHMARKS[:1], tmp_path / "SCAN.pth", 2)
 
 

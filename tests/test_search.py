@@ -13,8 +13,7 @@ from small_models import small_scan
 from scan_core.errors import InputError
 from scan_core.evaluation.evaluator import evaluate
 from scan_core.evaluation.metrics import metrics_of
-from scan_core.params.grid import changed
-from scan_core.params.reading import override, read_params, validate
+from scan_core.params.reading import changed, override, read_params, validate
 from scan_core.params.schema.grids import Search
 from scan_core.params.schema.recipe import Recipe
 from scan_core.params.search_space import searched_benchmarks

@@ -125,7 +125,7 @@ class Viewer:
             array = np.asarray(smaller)
         start = time.monotonic()
         # The weight may be raised later, so CLIP is asked whatever it is now.
-        (views,) = self.scan.encode([array], [self.settings.with_clip_weight(1.0)])
+        (views,) = self.scan.encode([array], [self.settings.overridden(clip_weight=1.0)])
         _log.info("looked at %d x %d pixels: %.1f s", *array.shape[:2], time.monotonic() - start)
         return Features(array, views)
 

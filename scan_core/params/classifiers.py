@@ -17,6 +17,6 @@ def classifier_settings(settings: TestSettings) -> dict[str, TestSettings]:
     """Settings of the whole model and of its classifiers alone, from those of the whole model."""
     return {
         "combined": settings,
-        "in_vocabulary": settings.with_clip_weight(0.0),
-        "clip_only": settings.with_clip_weight(1.0),
+        "in_vocabulary": settings.overridden(clip_weight=0.0),
+        "clip_only": settings.overridden(clip_weight=1.0),
     }

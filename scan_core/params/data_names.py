@@ -48,8 +48,7 @@ def raw_folder(recipe: Recipe, benchmark: str) -> str:
         return str(own)
     if recipe.datasets.source == "generate":
         layout = RAW_DATA[recipe.datasets.benchmarks[benchmark].format].layout
-        assert layout is not None, "the miniature world has no layout `folder`"
-        return world_folder(recipe, layout)
+        return world_folder(recipe, str(layout))
     return f"{recipe.datasets.root}/raw"
 
 

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scan_core.errors import InputError
 from scan_core.params.reading import SNAPSHOT_FOLDER
 from scan_core.params.schema.grids import Params
-from scan_core.storage.files import write_text
+from scan_core.storage.files import read_json, write_text
 
 
 def as_input(name: str, document: Any, reads: Sequence[str] = (), made: Path | None = None) -> Path:
@@ -45,17 +44,12 @@ def load_frozen(path: Path) -> tuple[Any, str]:
     Raises:
         InputError: no such file.
     """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))["document"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path} cannot be read ({type(error).__name__}); `snakemake -n` writes it anew"
-        ) from None
+    document = read_json(path, "`snakemake -n` writes it anew")["document"]
     return document, json.dumps(document, sort_keys=True)
 
 
 def _holds(path: Path) -> tuple[str, list[str]]:
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = read_json(path)
     return json.dumps(record["document"], sort_keys=True), record["reads"]
 
 

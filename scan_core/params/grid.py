@@ -18,21 +18,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-
 from scan_core.errors import InputError
+from scan_core.params import recipe_part as parts
 from scan_core.params.data_names import benchmark_folder, caption_file, short_hash
 from scan_core.params.own_files import known
-from scan_core.params.reading import override
-from scan_core.params.recipe_part import (
-    RecipePart,
-    by_content,
-    clip_part,
-    finetuned_clip_part,
-    model_part,
-    pairs_part,
-    segmenter_part,
-)
+from scan_core.params.reading import changed
 from scan_core.params.schema.grids import Ablation
 from scan_core.params.schema.recipe import Recipe
 from scan_core.params.settings import resolve_settings
@@ -40,13 +30,14 @@ from scan_core.params.settings import resolve_settings
 # Where stages leave what they make, whatever recipe asks for it: `<stage>/<variant>/`.
 STAGES = Path("results/stages")
 # Stage -> its part of a recipe. `miner` is the segmenter that proposes masks to fine-tune CLIP on.
-_OF_SEGMENTER = {"clip": clip_part, "segmenter": segmenter_part, "model": model_part}
-_OF_MINER = {
-    "miner": segmenter_part,
-    "pairs": pairs_part,
-    "finetuned_clip": finetuned_clip_part,
+_PARTS = {
+    "clip": parts.clip_part,
+    "segmenter": parts.segmenter_part,
+    "miner": parts.segmenter_part,
+    "pairs": parts.pairs_part,
+    "finetuned_clip": parts.finetuned_clip_part,
+    "model": parts.model_part,
 }
-_PARTS = _OF_SEGMENTER | _OF_MINER
 # Blocks of a recipe that no stage of a grid depends on: all cells share the data.
 _SHARED = ("datasets", "diagnosis", "grids", "inference.benchmarks")
 _PACKAGED = Path(__file__).parents[1] / "models/packaged"
@@ -89,15 +80,15 @@ class Cell:
 
     def imported(self, stage: str) -> tuple[str, str] | None:
         """Kind and path of the file that a stage's weights come from; None: they are made."""
-        if stage in _OF_SEGMENTER:
-            return self.recipe.imported.get(stage)
-        return self.mining_recipe.imported.get("segmenter" if stage == "miner" else stage)
+        return self._recipe_of(stage).imported.get("segmenter" if stage == "miner" else stage)
 
-    def part(self, stage: str) -> RecipePart:
+    def part(self, stage: str) -> parts.RecipePart:
         """Of the recipe, what a stage depends on; see `names`."""
-        if stage in _OF_SEGMENTER:
-            return _OF_SEGMENTER[stage](self.recipe)
-        return _OF_MINER[stage](self.mining_recipe)
+        return _PARTS[stage](self._recipe_of(stage))
+
+    def _recipe_of(self, stage: str) -> Recipe:
+        mines = stage in ("miner", "pairs", "finetuned_clip")
+        return self.mining_recipe if mines else self.recipe
 
 
 def cell_of(recipe: Recipe) -> Cell:
@@ -201,42 +192,6 @@ def trained_stages(recipe: Recipe, grids: Iterable[Ablation]) -> set[str]:
     return trained
 
 
-def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
-    """A recipe with some keys replaced; blocks without such a key stay the same objects.
-
-    Args:
-        recipe: to start from.
-        values: key path -> value.
-
-    Raises:
-        InputError: an unknown key, or values that contradict each other.
-    """
-    blocks: dict[str, Any] = {}
-    for path, value in values.items():
-        top, _, rest = path.partition(".")
-        if not rest:
-            blocks[top] = value
-            continue
-        if top not in blocks:
-            block = getattr(recipe, top, None)
-            blocks[top] = block.model_dump() if isinstance(block, BaseModel) else {}
-        blocks[top] = override(blocks[top], rest, value)
-    try:
-        for top, contents in blocks.items():
-            kind = type(getattr(recipe, top, None))
-            if issubclass(kind, BaseModel):
-                blocks[top] = kind.model_validate(contents)
-        found = recipe.model_copy(update=blocks)
-        found.check()
-    except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise InputError(f"{dict(values)}: {where}: {problem['msg']}") from None
-    except ValueError as error:
-        raise InputError(f"{dict(values)}: {error}") from None
-    return found
-
-
 def _refuse_without_training(recipe: Recipe, grid: Ablation, key: str) -> None:
     """Refuse a key of a training that no cell does."""
     block, _, rest = key.partition(".")
@@ -282,14 +237,14 @@ def _of_mining(varied: Mapping[str, Any]) -> dict[str, Any]:
 def _variants(recipe: Recipe, mining: Recipe, data: str, captions: str | None) -> dict[str, str]:
     """Stage -> its variant; what a stage reads of others is in its name by their names."""
 
-    def name(part: RecipePart, *reads: Any) -> str:
+    def name(part: parts.RecipePart, *reads: Any) -> str:
         made_of = [part.model_dump(exclude_defaults=True), _named_files(part), *reads]
         return f"seed={part.seed}-{short_hash(made_of)}"
 
     def of(stage: str, recipe: Recipe, *reads: Any) -> str:
         part = _PARTS[stage](recipe)
         if file := recipe.imported.get(stage):
-            made_of = [part.model_dump(exclude_defaults=True), by_content(":".join(file))]
+            made_of = [part.model_dump(exclude_defaults=True), parts.by_content(":".join(file))]
             return f"{file[0]}-{short_hash(made_of)}"
         return name(part, *reads)
 
@@ -298,15 +253,15 @@ def _variants(recipe: Recipe, mining: Recipe, data: str, captions: str | None) -
     reads = [of_miner]
     if "finetuned_clip" not in mining.imported:
         names["miner"] = of("segmenter", mining, of_miner, data)
-        names["pairs"] = name(pairs_part(mining), of_miner, names["miner"], data, captions)
+        names["pairs"] = name(parts.pairs_part(mining), of_miner, names["miner"], data, captions)
         reads.append(names["pairs"])
     names["finetuned_clip"] = of("finetuned_clip", mining, *reads, data)
     made_of = [names[stage] for stage in ("clip", "segmenter", "finetuned_clip")]
     of_data = [data] if recipe.trains else []
-    return {**names, "model": name(model_part(recipe), *made_of, *of_data)}
+    return {**names, "model": name(parts.model_part(recipe), *made_of, *of_data)}
 
 
-def _named_files(part: RecipePart) -> list[str | None]:
+def _named_files(part: parts.RecipePart) -> list[str | None]:
     """What the files hold that a part names."""
     backbone = part.segmenter.backbone.weights if part.segmenter else ""
     files = [backbone.removeprefix("file:")] if backbone.startswith("file:") else []

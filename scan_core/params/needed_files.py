@@ -52,13 +52,12 @@ def class_lists(
     return lists
 
 
-def used_benchmarks(recipe: Recipe, trains: bool | None = None) -> list[str]:
+def used_benchmarks(recipe: Recipe, trains: bool) -> list[str]:
     """The benchmark that is trained on, if one is, and those that are evaluated.
 
     A recipe that extends another inherits its benchmarks; what nothing is made from need not be
     downloaded.
     """
-    trains = recipe.trains if trains is None else trains
     training = [recipe.datasets.train] if trains else []
     return list(dict.fromkeys([*training, *recipe.inference.benchmarks]))
 
@@ -91,13 +90,12 @@ def given_predictions(recipe: Recipe) -> dict[str, dict[str, Path]]:
 
     Benchmarks that a method has no predictions for are left out.
     """
-    found: dict[str, dict[str, Path]] = {}
+    found: dict[str, dict[str, Path]] = {method: {} for method in recipe.predictions}
     for method, root in recipe.predictions.items():
-        of_method = found.setdefault(method, {})
         for benchmark in recipe.inference.benchmarks:
-            folder, masks = Path(root) / benchmark, Path(root) / f"{benchmark}.json"
-            if folder.is_dir() or masks.is_file():
-                of_method[benchmark] = folder if folder.is_dir() else masks
+            for place in (Path(root, f"{benchmark}.json"), Path(root, benchmark)):
+                if place.exists():
+                    found[method][benchmark] = place
     return found
 
 
@@ -105,10 +103,8 @@ def _missing(recipe: Recipe, trained: Collection[str]) -> Iterator[str]:
     for name in used_benchmarks(recipe, bool(trained)):
         benchmark = recipe.datasets.benchmarks[name]
         root = raw_root(recipe, name)
-        if root is None:
-            continue
-        folder = root / RAW_DATA[benchmark.format].folder
-        if not folder.is_dir():
+        folder = root / RAW_DATA[benchmark.format].folder if root else None
+        if folder and not folder.is_dir():
             key = "source" if benchmark.raw is None else f"benchmarks.{name}.raw"
             yield (
                 f"datasets.{key}: {folder} is missing; the benchmark {name} is read from there "

@@ -23,10 +23,8 @@ def known(path: str) -> str | None:
     """
     answers: dict[str, str | None] = json.loads(os.environ.get(_KNOWN) or "{}")
     if path not in answers:
-        place = Path(path)
-        is_folder = place.is_dir()
-        file = _digest(place) if place.is_file() else None
-        answers[path] = json_digest(sorted(_listing(place))) if is_folder else file
+        file = _digest(Path(path)) if Path(path).is_file() else None
+        answers[path] = json_digest(sorted(_listing(Path(path)))) if Path(path).is_dir() else file
         os.environ[_KNOWN] = json.dumps(answers)
     return answers[path]
 
@@ -36,12 +34,10 @@ def _digest(file: Path) -> str:
     about = file.stat()
     state = [about.st_size, about.st_mtime_ns]
     remembered = _MEMORY / "digests" / f"{json_digest(str(file.resolve()))[:16]}.json"
-    try:
+    with suppress(OSError, ValueError, TypeError):  # not read before
         known_state, digest = json.loads(remembered.read_text(encoding="utf-8"))
         if known_state == state:
             return str(digest)
-    except (OSError, ValueError, TypeError):
-        pass  # not read before
     digest = file_digest(file)
     if _MEMORY.is_dir():
         write_text(remembered, json.dumps([state, digest]))

@@ -4,6 +4,7 @@ GPU hours are an estimate: FLOP counts of the networks at the rate of a named GP
 is not counted but guessed stands here with its reason.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,9 @@ from scan_core.datasets.archives import ARCHIVES, BACKBONE_ARCHIVES
 from scan_core.datasets.formats import archives_of
 from scan_core.errors import InputError
 from scan_core.params.data_names import images_of
-from scan_core.params.grid import Cell, cell_of, cells_of, rows_of, trained_stages
+from scan_core.params.grid import Cell, cells_of, rows_of, trained_stages
 from scan_core.params.needed_files import used_benchmarks
-from scan_core.params.schema.grids import Params
+from scan_core.params.schema.grids import Ablation, Params
 from scan_core.params.schema.recipe import Recipe
 from scan_core.params.settings import TestSettings, settings_table
 
@@ -104,16 +105,13 @@ def plan(params: Params, gpus: Gpus, jobs: Mapping[str, tuple[int, int]]) -> str
         jobs: rule -> its jobs, and how many of them are left to do.
     """
     recipe = params.recipes[params.recipe]
-    grids = [params.ablations[name] for name in recipe.grids]
-    cells = [cell_of(recipe)]
-    cells += [cell for grid in grids for cell in cells_of(recipe, grid) if cell.seed == recipe.seed]
-    evaluated: dict[tuple[str, str], list[TestSettings]] = {}
-    for benchmark, settings in settings_table(recipe).benchmarks.items():
-        evaluated[cells[0].names["model"], benchmark] = [settings]
-    for grid in grids:
-        for row in rows_of(recipe, grid, every_seed=False):
-            settings = TestSettings.from_dict(row["settings"])
-            evaluated.setdefault((row["model"], row["benchmark"]), []).append(settings)
+    # The recipe itself, as a grid of which nothing varies, and those that it names.
+    grids = [Ablation(vary={}), *(params.ablations[name] for name in recipe.grids)]
+    cells = [cell for grid in grids for cell in cells_of(recipe, grid) if cell.seed == recipe.seed]
+    evaluated = defaultdict[tuple[str, str], list[TestSettings]](list)
+    for row in (row for grid in grids for row in rows_of(recipe, grid, every_seed=False)):
+        settings = TestSettings.from_dict(row["settings"])
+        evaluated[row["model"], row["benchmark"]].append(settings)
 
     rows = [[rule, total, left] for rule, (total, left) in jobs.items()]
     rows.append(["together", *map(sum, zip(*jobs.values(), strict=True))])
@@ -126,7 +124,14 @@ def plan(params: Params, gpus: Gpus, jobs: Mapping[str, tuple[int, int]]) -> str
     trained = trained_stages(recipe, grids)
     read = _read_images(recipe, trained)
     archives = _archives(recipe, read, trained)
-    disk = list(_disk(recipe, cells, read, archives))
+    formats = [recipe.datasets.benchmarks[name].format for name in read]
+    images = [sum(number or 0 for number in splits.values()) for splits in read.values()]
+    copied = sum(n for name, n in zip(formats, images, strict=True) if name == "ade20k_847")
+    # Of the benchmarks of a format, the raw images are the same.
+    raw = {name: n for n, name in sorted(zip(images, formats, strict=True))}
+    files = 2 * sum(raw.values()) + sum(images) + copied
+    converted = GB_PER_LABEL * sum(images) + GB_PER_SMALLER_IMAGE * copied
+    disk = list(_disk(recipe, cells, archives, converted))
     disk.append(("together", sum(size for _, size in disk)))
     by_hand = [(name, ARCHIVES[name].how_to_obtain) for name in archives]
     told = [f"{recipe.datasets.root}/manual/{name}: {how}" for name, how in by_hand if how]
@@ -141,7 +146,7 @@ def plan(params: Params, gpus: Gpus, jobs: Mapping[str, tuple[int, int]]) -> str
             "slurm/profile.yaml names the GPUs. Without an estimate (–): the recipe `mini`\nneeds "
             "no GPU, about eight minutes on two cores for everything.",
             _table(["disk, estimated", "GB"], disk),
-            f"Files of the data, about: {_files(recipe, read):,}",
+            f"Files of the data, about: {files:,}",
             "\n  ".join(["To be obtained by hand:", *(told or ["nothing"])]),
         ]
     )
@@ -172,8 +177,9 @@ def _work(
     miners = [cell.mining_recipe for cell in _distinct(cells, "pairs")]
     mined = sum(map(_mined_images, miners))
     pairs = recipe.clip_finetune.pairs
-    tflop = {_of_the_rest(pairs.precision): mined * flops.proposals}
-    tflop[pairs.precision] = tflop.get(pairs.precision, 0) + mined * pairs.proposals * flops.crop
+    tflop = defaultdict[str, float](float)
+    tflop[_of_the_rest(pairs.precision)] += mined * flops.proposals
+    tflop[pairs.precision] += mined * pairs.proposals * flops.crop
     if miners:
         yield "mine_mask_text_pairs", len(miners), f"{mined:,} images", tflop
 
@@ -182,12 +188,13 @@ def _work(
     batches = zip(read, tuned, strict=True)
     tuning_steps = sum(int(n) // one.clip_finetune.batch_size for n, one in batches)
     precision = _precision(recipe.clip_finetune.precision)
-    # A crop forwards and backwards, and the whole image forwards.
-    tflop = {precision: sum(read) * 4 * flops.crop}
     if tuned:
-        yield "finetune_clip", len(tuned), f"about {tuning_steps:,} steps", tflop
+        # A crop forwards and backwards, and the whole image forwards.
+        of_tuning = {precision: sum(read) * 4 * flops.crop}
+        yield "finetune_clip", len(tuned), f"about {tuning_steps:,} steps", of_tuning
 
-    images, passes, tflop, queries = 0, 0, {}, recipe.segmenter.mask_decoder.queries
+    images, passes, queries = 0, 0, recipe.segmenter.mask_decoder.queries
+    tflop = defaultdict(float)
     for (_, benchmark), settings in evaluated.items():
         count = recipe.datasets.benchmarks[benchmark].images["val"] or 0
         crops = {
@@ -199,26 +206,22 @@ def _work(
         }
         images, passes = images + count, passes + count * len(crops)
         for precision, _ in {crop[:2] for crop in crops}:
-            _add(tflop, _of_the_rest(precision), count * flops.proposals)
+            tflop[_of_the_rest(precision)] += count * flops.proposals
         for precision, *_ in crops:
-            _add(tflop, precision, count * queries * flops.crop)
+            tflop[precision] += count * queries * flops.crop
     amount = f"{images:,} images, CLIP {passes / max(1, images):.1f} times each"
     yield "evaluate_shard", len(_distinct(cells, "model")), amount, tflop
 
     if recipe.diagnosis.enabled:
-        images, tflop = 0, {}
+        images, tflop = 0, defaultdict(float)
         for benchmark, one in settings_table(recipe).benchmarks.items():
             of_splits = images_of(recipe, benchmark, recipe.trains).values()
             count = sum(min(recipe.diagnosis.images or n or 0, n or 0) for n in of_splits)
             images += count
-            _add(tflop, _of_the_rest(one.precision), count * flops.proposals)
+            tflop[_of_the_rest(one.precision)] += count * flops.proposals
             # The proposals; true segments, far fewer than queries, come on top.
-            _add(tflop, one.precision, count * queries * flops.crop)
+            tflop[one.precision] += count * queries * flops.crop
         yield "diagnose", 1, f"{images:,} images", tflop
-
-
-def _add(tflop: dict[str, float], precision: str, amount: float) -> None:
-    tflop[precision] = tflop.get(precision, 0) + amount
 
 
 def _of_the_rest(precision: str) -> str:
@@ -250,32 +253,22 @@ def _read_images(recipe: Recipe, trained: Collection[str]) -> _Images:
     return {name: images_of(recipe, name, bool(trained)) for name in names}
 
 
-def _files(recipe: Recipe, read: _Images) -> int:
-    """Image and label map of every raw image, once for each format, and what is converted."""
-    raw: dict[str, int] = {}
-    converted = 0
-    for name, splits in read.items():
-        kind = recipe.datasets.benchmarks[name].format
-        images = sum(number or 0 for number in splits.values())
-        raw[kind] = max(raw.get(kind, 0), images)
-        converted += images * (2 if kind == "ade20k_847" else 1)
-    return 2 * sum(raw.values()) + converted
-
-
 def _disk(
-    recipe: Recipe, cells: Sequence[Cell], read: _Images, needed: Sequence[str]
+    recipe: Recipe, cells: Sequence[Cell], needed: Sequence[str], converted: float
 ) -> Iterator[tuple[str, float]]:
-    """What lies on the disk, and its 10⁹ bytes."""
+    """What lies on the disk, and its 10⁹ bytes.
+
+    Args:
+        recipe: that is planned.
+        cells: of it and of its grids.
+        needed: archives.
+        converted: 10⁹ bytes of the benchmarks.
+    """
     archives = {name: ARCHIVES[name].approximate_gb for name in needed}
     if archives:
         yield "archives (may be deleted once extracted)", sum(archives.values())
         unpacked = archives.keys() - set(BACKBONE_ARCHIVES.values())
         yield "extracted", sum(archives[name] for name in unpacked)
-    converted = 0.0
-    for name, splits in read.items():
-        is_copied = recipe.datasets.benchmarks[name].format == "ade20k_847"
-        each = GB_PER_LABEL + (GB_PER_SMALLER_IMAGE if is_copied else 0)
-        converted += each * sum(number or 0 for number in splits.values())
     yield "benchmarks", converted
     if sizes := GB.get(str(recipe.clip.architecture)):
         fused, beside, checkpoint = sizes
@@ -286,13 +279,11 @@ def _disk(
 
 def _archives(recipe: Recipe, read: _Images, trained: Collection[str]) -> list[str]:
     """The archives that a recipe's data and backbone are made from."""
-    names: list[str] = []
-    if recipe.datasets.source == "download":
-        splits: dict[str, set[str]] = {}
-        for name, of in read.items():
-            if recipe.datasets.benchmarks[name].raw is None:
-                splits.setdefault(recipe.datasets.benchmarks[name].format, set()).update(of)
-        names += archives_of(splits)
+    splits = defaultdict[str, set[str]](set)
+    for name, of in read.items():
+        if recipe.datasets.source == "download" and recipe.datasets.benchmarks[name].raw is None:
+            splits[recipe.datasets.benchmarks[name].format].update(of)
+    names = archives_of(splits)
     backbone = recipe.segmenter.backbone.weights
     if "segmenter" in trained and backbone.startswith("download:"):
         names.append(BACKBONE_ARCHIVES[backbone.removeprefix("download:")])

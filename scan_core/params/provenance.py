@@ -6,7 +6,6 @@ list of files can miss one, or name one too many. Comments, docstrings and layou
 
 import ast
 import hashlib
-import json
 import os
 import platform
 import subprocess
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from scan_core.errors import InputError
+from scan_core.storage.files import file_digest, read_header, read_json
 
 ROOT = Path(__file__).parents[2]
 _PACKAGES = ("torch", "open_clip_torch", "numpy")
@@ -44,30 +44,19 @@ def package_hash(module: str) -> str:
     return _hash(ROOT, import_closure(module, tuple(others)))
 
 
-def by_other_code(recorded: Mapping[str, str]) -> list[str]:
-    """The scripts whose code is not the recorded one any more.
-
-    Args:
-        recorded: script -> hash, as the header of a model (`code`) and `evaluation.json` have it.
-    """
-    return [
-        script
-        for script, code in recorded.items()
-        if code and code != source_hash(f"workflow_scripts.{script}")
-    ]
-
-
 def code_note(evaluations: Iterable[Path]) -> str:
     """What to say of evaluations that other code than the present has made; empty where none was.
 
     Args:
         evaluations: `metrics.json` of each.
     """
-    scripts: dict[str, None] = {}
-    for path in evaluations:
-        recorded = json.loads(path.read_text(encoding="utf-8")).get("code", {})
-        scripts |= dict.fromkeys(by_other_code(recorded))
-    named = ", ".join(f"`{script}`" for script in scripts)
+    recorded = [item for path in evaluations for item in read_json(path).get("code", {}).items()]
+    scripts = dict.fromkeys(
+        f"`{script}`"
+        for script, code in recorded
+        if code and code != source_hash(f"workflow_scripts.{script}")
+    )
+    named = ", ".join(scripts)
     return f"Made by other code than the present of {named}." if scripts else ""
 
 
@@ -79,8 +68,7 @@ def imported_note(evaluations: Iterable[Path]) -> str:
     """
     stages: dict[str, set[str]] = {}
     for path in evaluations:
-        recorded = json.loads(path.read_text(encoding="utf-8")).get("imported", {})
-        for stage, file in recorded.items():
+        for stage, file in read_json(path).get("imported", {}).items():
             text = f"`{file['file']}` (`{file['kind']}`, SHA-256 `{file['sha256']}`)"
             stages.setdefault(text, set()).add(_IMPORTED[stage])
     said = "; ".join(f"{', '.join(sorted(of))}: {text}" for text, of in stages.items())
@@ -97,9 +85,7 @@ _IMPORTED = {
 
 def imported_file(kind: str, path: Path) -> dict[str, str]:
     """What is recorded of a file that weights come from."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"kind": kind, "file": path.name, "sha256": digest}
+    return {"kind": kind, "file": path.name, "sha256": file_digest(path)}
 
 
 def weights_made_by(weights: Path) -> dict[str, dict[str, Any]]:
@@ -108,9 +94,7 @@ def weights_made_by(weights: Path) -> dict[str, dict[str, Any]]:
     Returns:
         `code`, script -> hash, and `imported`, stage -> kind, name and SHA-256 of a file.
     """
-    with weights.open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    about = json.loads(header["__metadata__"]["scan"])
+    _, about = read_header(weights, "delete it, and it is made again")
     return {key: dict(about[key]) for key in ("code", "imported") if key in about}
 
 
@@ -238,6 +222,4 @@ def _is_docstring(node: Any) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
-@cache
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+_digest = cache(file_digest)

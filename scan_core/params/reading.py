@@ -3,7 +3,6 @@
 What is wrong is reported with the key's path, what is allowed there, and the nearest known name.
 """
 
-import copy
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -150,10 +149,9 @@ def validate(document: dict[str, Any], source: str = "params.yaml") -> Params:
                 )
         for grid in recipe.grids:
             check_known(grid, params.ablations, f"{source}: recipes.{name}.grids")
-    for name, ablation in params.ablations.items():
-        _check_grid(ablation, params, f"{source}: ablations.{name}")
-    for name, search in params.searches.items():
-        _check_grid(search, params, f"{source}: searches.{name}")
+    for table in ("ablations", "searches"):
+        for name, grid in getattr(params, table).items():
+            _check_grid(grid, params, f"{source}: {table}.{name}")
     return params
 
 
@@ -168,21 +166,39 @@ def override(recipe: dict[str, Any], key_path: str, value: Any) -> dict[str, Any
     Raises:
         InputError: the recipe has no such key.
     """
-    changed = copy.deepcopy(recipe)
-    here: Any = changed
+    found = here = dict(recipe)
     *blocks, last = key_path.split(".")
     for depth, key in enumerate([*blocks, last]):
-        if not isinstance(here, dict) or key not in here:
-            known = list(here) if isinstance(here, dict) else []
+        if key not in here:
             where = ".".join(blocks[:depth]) or "the recipe"
             raise InputError(
-                f"unknown key '{key_path}'{nearest(key, known)}; {where} has "
-                f"{', '.join(known) or 'no keys'}"
+                f"unknown key '{key_path}'{nearest(key, here)}; {where} has "
+                f"{', '.join(here) or 'no keys'}"
             )
         if depth < len(blocks):
+            here[key] = dict(here[key]) if isinstance(here[key], dict | BaseModel) else {}
             here = here[key]
     here[last] = value
-    return changed
+    return found
+
+
+def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """A recipe with some keys replaced.
+
+    Args:
+        recipe: to start from.
+        values: key path -> value.
+
+    Raises:
+        InputError: an unknown key, or values that are not allowed or contradict each other.
+    """
+    document = dict(recipe)  # blocks that no key reaches are not checked again
+    for key_path, value in values.items():
+        document = override(document, key_path, value)
+    try:
+        return Recipe.model_validate(document)
+    except ValidationError as error:
+        raise InputError(_report(error, "the recipe")) from None
 
 
 def check_known(name: str, names: Iterable[str], where: str) -> None:
@@ -201,31 +217,26 @@ def check_known(name: str, names: Iterable[str], where: str) -> None:
 def _check_grid(grid: Ablation | Search, params: Params, where: str) -> None:
     base_name = grid.recipe or params.recipe
     check_known(base_name, params.recipes, f"{where}.recipe")
+    base = params.recipes[base_name]
     for name in grid.benchmarks or ():
-        known = params.recipes[base_name].datasets.benchmarks
-        check_known(name, known, f"{where}.benchmarks: recipe {base_name}")
+        check_known(name, base.datasets.benchmarks, f"{where}.benchmarks: recipe {base_name}")
     fixed = grid.fixed if isinstance(grid, Ablation) else {}
     if both := grid.vary.keys() & fixed.keys():
         raise InputError(f"{where}: '{min(both)}' is both fixed and varied")
-    base = params.recipes[base_name].model_dump()
-    problem_of_fixed = _problem(base, fixed, base_name)
+    problem_of_fixed = _problem(base, fixed)
     if problem_of_fixed and not grid.vary:
         raise InputError(f"{where}.fixed: {problem_of_fixed}")
     for key, values in grid.vary.items():
         for value in [values.low, values.high] if isinstance(values, Steps) else values:
-            if problem := _problem(base, {**fixed, key: value}, base_name):
+            if problem := _problem(base, {**fixed, key: value}):
                 block = "fixed" if problem == problem_of_fixed else "vary"
                 raise InputError(f"{where}.{block}: {problem}")
 
 
-def _problem(recipe: dict[str, Any], values: Mapping[str, Any], name: str) -> str | None:
+def _problem(recipe: Recipe, values: Mapping[str, Any]) -> str | None:
     """What is wrong with a recipe into which some values are put; None if nothing is."""
     try:
-        for key, value in values.items():
-            recipe = override(recipe, key, value)
-        Recipe.model_validate(recipe)
-    except ValidationError as error:
-        return _report(error, name)
+        changed(recipe, values)
     except InputError as error:
         return str(error)
     return None

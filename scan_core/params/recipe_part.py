@@ -10,13 +10,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from scan_core.errors import InputError
+from scan_core.errors import InputError, worded
 from scan_core.params.own_files import known
 from scan_core.params.schema.clip import Clip, ClipFinetune
 from scan_core.params.schema.fields import Block, weights_file
 from scan_core.params.schema.recipe import Recipe, ReleasedDefects
 from scan_core.params.schema.segmenter import Segmenter
-from scan_core.storage.files import json_digest, write_text
+from scan_core.storage.files import json_digest, read_text, write_text
 
 
 class RecipePart(Block):
@@ -58,15 +58,11 @@ def read_part(path: Path) -> RecipePart:
         InputError: unreadable, not JSON, or not a part of a recipe.
     """
     try:
-        return RecipePart.model_validate_json(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"recipe part {path} cannot be read: {error.strerror}") from None
+        return RecipePart.model_validate_json(read_text(path))
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        reason = f"{where}: {problem['msg']}" if where else problem["msg"]
         raise InputError(
-            f"{path}: expected a recipe's part as JSON, as the rules write it; {reason}"
+            f"{path}: expected a recipe's part as JSON, as the rules write it; "
+            f"{worded(error.errors()[0])}"
         ) from None
 
 
@@ -129,13 +125,9 @@ _NO_DEFECTS = ReleasedDefects(**dict.fromkeys(ReleasedDefects.model_fields, Fals
 def _imported_part(recipe: Recipe, stage: str) -> RecipePart:
     """For weights from a file: the architecture that they have to fit, and nothing else."""
     neutral = {"source": "clip:-", "prompts": "vild", "pretraining": None, "pretrained": "none"}
-    return RecipePart(
-        seed=0,
-        defects=_NO_DEFECTS,
-        clip=recipe.clip.model_copy(update=neutral),
-        segmenter=_segmenter(recipe) if stage == "segmenter" else None,
-        clip_finetune=None,
-    )
+    clip = recipe.clip.model_copy(update=neutral)
+    segmenter = _segmenter(recipe) if stage == "segmenter" else None
+    return _part(recipe, seed=0, defects=_NO_DEFECTS, clip=clip, segmenter=segmenter)
 
 
 def _segmenter(recipe: Recipe) -> Segmenter:
@@ -173,12 +165,5 @@ def by_content(source: str) -> str:
 
 def _part(recipe: Recipe, **blocks: Any) -> RecipePart:
     clip = recipe.clip.model_copy(update={"source": by_content(recipe.clip.source)})
-    values: dict[str, Any] = {
-        "seed": recipe.seed,
-        "defects": recipe.defects,
-        "clip": clip,
-        "segmenter": None,
-        "clip_finetune": None,
-        **blocks,
-    }
-    return RecipePart(**values)
+    values = {"seed": recipe.seed, "defects": recipe.defects, "clip": clip}
+    return RecipePart(**{**values, "segmenter": None, "clip_finetune": None, **blocks})

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from scan_core.errors import InputError
-from scan_core.params.grid import changed
+from scan_core.params.reading import changed
 from scan_core.params.schema.grids import Search, Steps
 from scan_core.params.schema.recipe import Recipe
 from scan_core.params.settings import TestSettings, resolve_settings
@@ -32,7 +32,7 @@ def settings_of_crops(search: Search, recipe: Recipe, benchmark: str) -> list[Te
     ]
     settings = [settings_of_trial(recipe, benchmark, values) for values in ({}, *combinations)]
     # A trial may raise the weight, so CLIP is asked whatever the recipe's is.
-    return [one.with_clip_weight(1.0) for one in settings]
+    return [one.overridden(clip_weight=1.0) for one in settings]
 
 
 def not_searched(search: Search, recipe: Recipe, benchmark: str) -> dict[str, Any]:
@@ -58,18 +58,13 @@ def searched_benchmarks(name: str, search: Search, recipe: Recipe) -> list[str]:
     """
     where = f"params.yaml: searches.{name}"
     _check_searched_keys(search, recipe, where)
-    images = {key: benchmark.images for key, benchmark in recipe.datasets.benchmarks.items()}
-    if search.benchmarks is None:
-        chosen = [b for b in recipe.inference.benchmarks if "train" in images[b]]
-    else:
-        chosen = search.benchmarks
-    missing = "" if chosen else "none of the recipe's benchmarks has"
-    for benchmark in chosen:
-        if "train" not in images[benchmark]:
-            missing = f"'{benchmark}' has not"
-    if missing:
+    usable = [key for key, one in recipe.datasets.benchmarks.items() if "train" in one.images]
+    chosen = search.benchmarks or [b for b in recipe.inference.benchmarks if b in usable]
+    missing = [f"'{benchmark}' has not" for benchmark in chosen if benchmark not in usable]
+    if missing or not chosen:
+        whose = missing[0] if missing else "none of the recipe's benchmarks has"
         raise InputError(
-            f"{where}.benchmarks: {missing} the `train` split on which settings are chosen; add "
+            f"{where}.benchmarks: {whose} the `train` split on which settings are chosen; add "
             "`train: null` to the `images` of a benchmark"
         )
     return chosen

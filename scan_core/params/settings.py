@@ -121,10 +121,6 @@ class TestSettings(Stored):
             values = {"crop_threshold": values["mask_threshold"], **values}
         return replace(self, **values)
 
-    def with_clip_weight(self, weight: float) -> "TestSettings":
-        """Another weight, all else equal: 0 is the segmenter alone, 1 CLIP alone."""
-        return replace(self, clip_weight=weight)
-
 
 @with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
@@ -168,32 +164,21 @@ def resolve_settings(recipe: Recipe, benchmark: str | None = None) -> TestSettin
     Raises:
         InputError: the settings contradict each other.
     """
-    inference = recipe.inference
-
-    def chosen(key: str) -> Any:
-        value = getattr(inference, key)
-        return value.get(benchmark or DEFAULT, value[DEFAULT]) if isinstance(value, dict) else value
-
-    threshold = float(chosen("mask_threshold"))
-    crop_threshold, scale = inference.crop_threshold, inference.logit_scale
-    shifted = recipe.clip_finetune.contextual_shift
+    values: dict[str, Any] = {
+        key: value.get(benchmark or DEFAULT, value[DEFAULT]) if isinstance(value, dict) else value
+        for key, value in recipe.inference
+        if key != "benchmarks"
+    }
+    if values["crop_threshold"] == "mask_threshold":
+        values["crop_threshold"] = values["mask_threshold"]
+    if values["prompts"] == "trained":
+        values["prompts"] = recipe.clip.prompts
+    if not recipe.clip_finetune.contextual_shift:
+        values |= {"replace_ratio": 0.0, "replace_layers": ()}
+    for key in ("replace_layers", "scales"):
+        values[key] = tuple(values[key])
     try:
-        return TestSettings(
-            mask_threshold=threshold,
-            crop_threshold=threshold if isinstance(crop_threshold, str) else float(crop_threshold),
-            crop_expansion=float(inference.crop_expansion),
-            clip_weight=float(chosen("clip_weight")),
-            ensemble=chosen("ensemble"),
-            replace_ratio=float(chosen("replace_ratio")) if shifted else 0.0,
-            replace_layers=tuple(inference.replace_layers) if shifted else (),
-            prompts=recipe.clip.prompts if inference.prompts == "trained" else inference.prompts,
-            logit_scale=scale if isinstance(scale, str) else float(scale),
-            short_side=inference.short_side,
-            longest_side=inference.longest_side,
-            scales=tuple(map(float, inference.scales)),
-            flip=inference.flip,
-            precision=inference.precision,
-        )
+        return TestSettings(**values)
     except InputError as error:
         where = f" of {benchmark}" if benchmark else ""
         raise InputError(f"inference: the settings{where} cannot be used: {error}") from None

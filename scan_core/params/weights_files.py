@@ -21,6 +21,8 @@ from scan_core.storage.files import read_header
 
 # Of the parts of an architecture, what a training alone reads.
 _OF_TRAINING = {"drop_path", "dropout"}
+# Stage -> its block of a recipe, where that has another name.
+_BLOCK = {"finetuned_clip": "clip_finetune"}
 # Kind -> how names of tensors begin in files of this project, the most complete kind first.
 _PARTS = {
     "model": {"proposal_network", "clip"},
@@ -39,20 +41,15 @@ def published() -> Mapping[str, Mapping[str, Any]]:
 
 def weights_problems(recipe: Recipe) -> Iterator[str]:
     """What is wrong with the files of weights that a recipe names, a line each with the key."""
-    sources = {
-        "clip.source": recipe.clip.source,
-        "segmenter.source": recipe.segmenter.source,
-        "clip_finetune.source": recipe.clip_finetune.source,
-    }
-    if "segmenter" not in recipe.imported:
-        sources["segmenter.initial_weights"] = recipe.segmenter.initial_weights
-    for key, source in sources.items():
-        if file := weights_file(source):
-            kind, path = file[0], Path(file[1])
-            try:
-                _check(recipe, key, kind, path)
-            except InputError as error:
-                yield f"{key}: {error}"
+    files = {f"{_BLOCK.get(stage, stage)}.source": of for stage, of in recipe.imported.items()}
+    start = weights_file(recipe.segmenter.initial_weights)
+    if start and "segmenter" not in recipe.imported:
+        files["segmenter.initial_weights"] = start
+    for key, (kind, path) in files.items():
+        try:
+            _check(recipe, key, kind, Path(path))
+        except InputError as error:
+            yield f"{key}: {error}"
 
 
 def _check(recipe: Recipe, key: str, kind: str, path: Path) -> None:

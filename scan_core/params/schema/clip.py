@@ -2,23 +2,22 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from scan_core.params.clips import clip_config, clip_models
 from scan_core.params.schema.fields import (
     WEIGHTS,
-    BatchSize,
     Block,
     Count,
     Fraction,
     InferencePrecision,
     Layers,
+    Optimisation,
     Pixels,
     Precision,
     PromptSet,
     Queries,
     ValueOrTable,
-    Weight,
     Width,
     source,
     weights_file,
@@ -51,7 +50,7 @@ class ClipArchitecture(Block):
     shapes from far fewer pictures; `patch_size` is then a power of two."""
 
 
-class ClipPretraining(Block):
+class ClipPretraining(Optimisation):
     """Training of that CLIP on captioned images of the miniature world."""
 
     images: PositiveInt
@@ -62,23 +61,17 @@ class ClipPretraining(Block):
     """Optimiser steps."""
     cutout_steps: Count
     """The last steps, three quarters of whose pictures are such segments."""
-    batch_size: BatchSize
-    """Images a step."""
-    learning_rate: PositiveFloat
-    """Peak of the cosine schedule."""
-    weight_decay: Weight
-    """AdamW's weight decay."""
-    warmup_steps: Count
-    """Linear warm-up, steps."""
+
+
+ClipSource = Annotated[
+    str, source("train", prefixes=("packaged:", "open_clip:"), files=WEIGHTS["clip"])
+]
 
 
 class Clip(Block):
     """The frozen vision–language model."""
 
-    source: Annotated[
-        str,
-        source("train", prefixes=("packaged:", "open_clip:"), files=WEIGHTS["clip"]),
-    ]
+    source: ClipSource
     """`train` a small one, `packaged:<name>` (`mini_clip` comes with the package),
     `open_clip:<pretrained tag>`, or a file: `scan:<path>` of the release, `clip:<path>`,
     `finetuned_clip:<path>`, or `model:<path>` of this project (docs/weights.md)."""
@@ -150,7 +143,7 @@ class MaskTextPairs(Block):
     """Arithmetic of mining; see `inference.precision`."""
 
 
-class ClipFinetune(Block):
+class ClipFinetune(Optimisation):
     """Fine-tuning of CLIP's image tower on masked crops; the text tower stays frozen."""
 
     source: FinetunedSource = "train"
@@ -164,14 +157,6 @@ class ClipFinetune(Block):
     `multi_positive`: crops of a batch that share a noun share it in the loss too."""
     epochs: PositiveInt
     """Passes over the pairs."""
-    batch_size: BatchSize
-    """Pairs a step, over all devices."""
-    learning_rate: PositiveFloat
-    """Peak of the cosine schedule."""
-    weight_decay: Weight
-    """AdamW's weight decay."""
-    warmup_steps: Count
-    """Linear warm-up, steps."""
     crop_threshold: Fraction
     """Pixels of a proposal above this probability form its crop."""
     crop_expansion: Annotated[float, Field(ge=1)]

@@ -4,7 +4,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from scan_core.params.schema.fields import NULL_REMOVES, Block, Count, FilePath, Name, Split, source
+from scan_core.params.schema.fields import (
+    NULL_REMOVES,
+    Block,
+    Count,
+    FilePath,
+    Name,
+    Split,
+    Text,
+    source,
+)
 
 
 class Miniworld(Block):
@@ -33,12 +42,12 @@ class Benchmark(Block):
     """Splits to convert, and how many images each must list (`null`: not checked)."""
     raw: FilePath | None = None
     """Folder of its raw data, which is only read; `null`: the recipe's."""
-    split_names: dict[Split, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
+    split_names: dict[Split, Text] = Field(default_factory=dict)
     """What the raw data calls a split, where that is another name: `{val: test}`."""
-    image_suffix: Annotated[str, Field(min_length=1)] | None = None
+    image_suffix: Text | None = None
     """For `folder`: what follows the name that an image shares with its label, such as
     `_leftImg8bit.png`; `null`: the suffix of any image."""
-    label_suffix: Annotated[str, Field(min_length=1)] = ".png"
+    label_suffix: Text = ".png"
     """For `folder`: likewise of a label, such as `_gtFine_labelIds.png`."""
     captions: FilePath | None = None
     """Captions of the `train` images, on whose nouns CLIP is fine-tuned: a JSON like COCO's, or

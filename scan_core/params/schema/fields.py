@@ -41,6 +41,7 @@ def _without_braces(value: str) -> str:
 
 Name = Annotated[str, AfterValidator(name_in_paths)]
 FilePath = Annotated[str, Field(min_length=1), AfterValidator(_without_braces)]
+Text = Annotated[str, Field(min_length=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
@@ -149,6 +150,19 @@ class Attention(Block):
         if self.width % self.heads:
             raise ValueError(f"'width: {self.width}' is no multiple of 'heads: {self.heads}'")
         return self
+
+
+class Optimisation(Block):
+    """What every training has: AdamW with a linear warm-up."""
+
+    batch_size: BatchSize
+    """Images a step, or pairs of mask and noun, over all devices."""
+    learning_rate: PositiveFloat
+    """Peak of the schedule: a cosine for CLIP, a polynomial for the segmenter."""
+    weight_decay: Weight
+    """AdamW's weight decay."""
+    warmup_steps: Count
+    """Linear warm-up, steps."""
 
 
 class InputSize(Block):

@@ -38,16 +38,9 @@ class Steps(Block):
         return self
 
 
-SearchedKey = Annotated[
-    str,
-    source(
-        "inference.mask_threshold",
-        "inference.crop_threshold",
-        "inference.clip_weight",
-        "inference.replace_ratio",
-        "inference.ensemble",
-    ),
-]
+_SEARCHED = ("mask_threshold", "crop_threshold", "clip_weight", "replace_ratio", "ensemble")
+SearchedKey = Annotated[str, source(*(f"inference.{key}" for key in _SEARCHED))]
+SearchedValues = ValueOrTable[Annotated[list[float | str], Field(min_length=1)], Steps]
 
 
 class Search(Block):
@@ -55,13 +48,7 @@ class Search(Block):
 
     recipe: str | None = None
     """The recipe whose model is tested; `null`: the one that runs."""
-    vary: Annotated[
-        dict[
-            SearchedKey,
-            ValueOrTable[Annotated[list[float | str], Field(min_length=1)], Steps],
-        ],
-        Field(min_length=1),
-    ]
+    vary: Annotated[dict[SearchedKey, SearchedValues], Field(min_length=1)]
     """Key -> a list of values, or `{low, high, step}`: `inference.` `mask_threshold`,
     `crop_threshold`, `clip_weight`, `replace_ratio`, `ensemble`. What CLIP's crops depend on needs
     a list: every value costs a pass of CLIP over the images, a trial next to nothing."""

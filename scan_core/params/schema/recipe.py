@@ -55,7 +55,7 @@ class Recipe(Block):
     clip_finetune: ClipFinetune
     inference: Inference
     diagnosis: Diagnosis = Diagnosis()
-    predictions: Annotated[dict[Name, FilePath], NULL_REMOVES, Field(default_factory=dict)]
+    predictions: Annotated[dict[Name, FilePath], NULL_REMOVES] = Field(default_factory=dict)
     """Predictions of other models, which are scored and stand in the tables: a name of your choice
     and a folder. For each benchmark it has a folder of label maps, `<benchmark>/<stem>.png`, or
     `<benchmark>.json` with masks in COCO's run lengths; values are training ids."""
@@ -85,15 +85,6 @@ class Recipe(Block):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":
-        self.check()
-        return self
-
-    def check(self) -> None:
-        """Check what blocks say of each other.
-
-        Raises:
-            ValueError: it names the key.
-        """
         known = self.datasets.benchmarks
         for name in self.inference.benchmarks:
             if "val" not in getattr(known.get(name), "images", {}):
@@ -101,9 +92,18 @@ class Recipe(Block):
                     f"'inference.benchmarks' names '{name}', but 'datasets.benchmarks' has no "
                     "such benchmark with a 'val' split"
                 )
-        self._check_layers()
-        for key in ("mask_threshold", "clip_weight", "replace_ratio", "ensemble"):
-            table = getattr(self.inference, key)
+        integration = self.segmenter.semantic_integration
+        blocks = self.clip.vision_blocks
+        for key, chosen in (
+            ("segmenter.semantic_integration.clip_layers", integration.clip_layers),
+            ("clip_finetune.replace_layers", self.clip_finetune.replace_layers),
+            ("inference.replace_layers", self.inference.replace_layers),
+        ):
+            if blocks is not None and max(chosen, default=0) > blocks:
+                raise ValueError(
+                    f"'{key}' names layer {max(chosen)}, but this CLIP's image tower has {blocks}"
+                )
+        for key, table in self.inference:
             if not isinstance(table, dict):
                 continue
             if "default" not in table:
@@ -113,19 +113,4 @@ class Recipe(Block):
                 )
             if strangers := [n for n in table if n not in known and n != "default"]:
                 raise ValueError(f"'inference.{key}' names the unknown benchmark '{strangers[0]}'")
-
-    def _check_layers(self) -> None:
-        """Refuse layers that the CLIP does not have."""
-        blocks = self.clip.vision_blocks
-        layers = {
-            "segmenter.semantic_integration.clip_layers": (
-                self.segmenter.semantic_integration.clip_layers
-            ),
-            "clip_finetune.replace_layers": self.clip_finetune.replace_layers,
-            "inference.replace_layers": self.inference.replace_layers,
-        }
-        for key, chosen in layers.items():
-            if blocks is not None and (beyond := [n for n in chosen if n > blocks]):
-                raise ValueError(
-                    f"'{key}' names layer {beyond[0]}, but this CLIP's image tower has {blocks}"
-                )
+        return self

@@ -8,13 +8,12 @@ from scan_core.params.schema.fields import (
     INITIAL_WEIGHTS,
     WEIGHTS,
     Attention,
-    BatchSize,
     Block,
-    Count,
     Fraction,
     InputSize,
     Layers,
     LogitScale,
+    Optimisation,
     Pixels,
     Points,
     Precision,
@@ -153,19 +152,13 @@ class Augmentation(Block):
         return self
 
 
-class SegmenterTraining(Block):
+class SegmenterTraining(Optimisation):
     """Optimisation of the segmenter."""
 
     steps: PositiveInt
     """Optimiser steps."""
-    batch_size: BatchSize
-    """Images a step, over all devices."""
-    learning_rate: PositiveFloat
-    """Peak learning rate of AdamW."""
     weight_decay: Weight
-    """Weight decay; norms, embeddings and relative position biases have none."""
-    warmup_steps: Count
-    """Linear warm-up, steps."""
+    """AdamW's weight decay; norms, embeddings and relative position biases have none."""
     warmup_factor: Fraction
     """First learning rate, as a share of the peak."""
     power: PositiveFloat
