@@ -115,8 +115,9 @@ class Project:
 
     def jobs(self, *arguments: str) -> dict[str, int]:
         """Number of jobs of each rule that a run would do."""
-        said = self.make("-n", "--quiet", "rules", *arguments)
-        counted = re.findall(r"^(\w+) +(\d+)$", said, re.MULTILINE)
+        ran = self.snakemake("-n", "--quiet", "rules", "--profile", "local", *arguments)
+        assert ran.returncode == 0, ran.stdout
+        counted = re.findall(r"^(\w+) +(\d+)$", ran.stdout, re.MULTILINE)
         return {rule: int(number) for rule, number in counted if rule != "total"}
 
 
