@@ -2,12 +2,10 @@
 
 from scan_core.params.grid import cell_of, cells_of, check_grid, rows_of
 
-GRIDS = PARAMS.ablations
-# `grids: [...]` of the recipe; `snakemake ablations` builds every grid that is for this recipe.
-GRIDS_OF_RECIPE = list(RECIPE.grids)
+# `snakemake ablations` builds every grid that is for this recipe, `all` those of its `grids: [...]`.
 # Name of a grid that is for this recipe -> its rows, and its cells.
 ROWS, CELLS = {}, {}
-for name, grid in GRIDS.items():
+for name, grid in PARAMS.ablations.items():
     is_for_this = grid.recipe in (None, RECIPE_NAME)
     try:
         if not is_for_this:
@@ -18,7 +16,7 @@ for name, grid in GRIDS.items():
         check_grid(name, RECIPE, grid)
         ROWS[name], CELLS[name] = list(rows_of(RECIPE, grid)), cells_of(RECIPE, grid)
     except InputError as error:
-        if name in GRIDS_OF_RECIPE:
+        if name in RECIPE.grids:
             raise WorkflowError(str(error)) from None
         # Such as one over the layers of a shift that this recipe does without.
         if is_for_this and workflow.is_main_process:

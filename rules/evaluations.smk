@@ -132,7 +132,7 @@ def recorded(grids, every_seed):
 # Record in MLflow -> what it holds: everything of the recipe, or every grid with all its seeds.
 RECORDS = {
     "mlflow": {
-        **recorded(GRIDS_OF_RECIPE, every_seed=False),
+        **recorded(RECIPE.grids, every_seed=False),
         "report": {
             "variant": MAIN_MODEL,
             "weights": f"{RESULTS}/release/model.safetensors",
