@@ -15,7 +15,7 @@ from scan_core.storage.files import file_digest
 
 PARAMS = Path("params.yaml")
 CODE = ["Snakefile", "rules/*.smk", "workflow_scripts/*.py"]
-CODE += [f"scan_core/**/*.{kind}" for kind in ("py", "json", "csv", "yaml")]
+CODE += [f"scan_core/**/*.{kind}" for kind in ("py", "json", "csv", "yaml", "jinja")]
 
 
 def dvc_tables(targets: Positional[list[str]]) -> None:

@@ -26,12 +26,11 @@ def mlflow_sync(results: Path, output: Path) -> None:
         try:
             record["runs"] = sync(described)
         except STORE_ERRORS as error:
-            failed = f"the runs are not recorded in {shown_uri()} ({reason(error)})"
-            remedy = (
-                "The results are complete, only this record is missing: give the same command "
-                "again once the store answers, or set SCAN_TRACKING=off to do without"
-            )
-            raise InputError(f"{failed}. {remedy}") from None
+            raise InputError(
+                f"the runs are not recorded in {shown_uri()} ({reason(error)}). The results are "
+                "complete, only this record is missing: give the same command again once the "
+                "store answers, or set SCAN_TRACKING=off to do without"
+            ) from None
     write_json(output, record)
 
 

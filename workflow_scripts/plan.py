@@ -32,10 +32,8 @@ def _jobs(recipe: str) -> dict[str, tuple[int, int]]:
     counts = []
     command = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "rules", "--cores", "1"]
     for option in (["--forceall"], []):
-        ran = subprocess.run(
-            [*command, *option, "--config", f"recipe={recipe}", "--", "all"],
-            capture_output=True, text=True,
-        )  # fmt: skip
+        asked = [*command, *option, "--config", f"recipe={recipe}", "--", "all"]
+        ran = subprocess.run(asked, capture_output=True, text=True)
         if ran.returncode:
             raise InputError(f"Snakemake cannot plan this: {ran.stderr}{ran.stdout}")
         found = re.findall(r"^(\w+) +(\d+)$", ran.stdout + ran.stderr, re.MULTILINE)
