@@ -241,7 +241,7 @@ def test_without_memory_the_leaves_are_made_again(made):
     jobs = made.jobs("all")
     shutil.rmtree(memory)
     away.rename(memory)
-    leaves = {"ablate", "grid_report", "tables", "figures", "qualitative", "release", "report_page"}
+    leaves = {"ablate", "tables", "figures", "qualitative", "release", "report_page"}
     assert leaves <= jobs.keys()
     assert jobs.keys() - leaves <= {"dataset_manifest", "mlflow_sync", "all"}
 
