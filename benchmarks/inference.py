@@ -26,9 +26,9 @@ from benchmarks.machine import described, print_table, product_rate, seconds
 from benchmarks.public_libraries import PublicLibraries
 from scan_core.inference.class_map import class_maps
 from scan_core.inference.devices import stored_dtype, tensor_float
-from scan_core.inference.image_features import CropSetting, ImageFeatures, ImageViews, View
+from scan_core.inference.image_features import CropSetting, ImageFeatures, ImageViews
 from scan_core.inference.scan import Scan
-from scan_core.models.cpu_linear import ConvolutionalLinear
+from scan_core.models.cpu_linear import convolutional_linear
 from scan_core.models.crops import MaskedCrops, masked_crops
 from scan_core.models.preprocessing import backbone_input, resize_for_clip
 from scan_core.params.command_line import keep_freed_memory
@@ -84,12 +84,13 @@ class Bench:
 
         pixels = backbone_input([self.image])
         small = resize_for_clip([self.image], network.original_clip.input, as_released=False)
-        with ConvolutionalLinear(network), tensor_float(self.precision):
+        with convolutional_linear(network), tensor_float(self.precision):
             stage("backbone and decoders", lambda: network.proposal_network(pixels))
             stage("frozen CLIP, whole image", lambda: network.view(small))
             proposals, view = network.proposal_network(pixels), network.view(small)
             stage("semantic integration", lambda: network.embed(proposals, view))
-            (image_features, cls), *_ = image_encoder.propose([self.image])
+            image_features, *_ = image_encoder.propose([self.image])
+            cls = image_features.cls
             stage("masks", image_features.masks)
             masks = image_features.masks()
             # Above its median every mask has pixels, and half of the image is background.
@@ -115,7 +116,7 @@ class Bench:
         self, image_features: ImageFeatures, text: Tensor, settings: Sequence[TestSettings]
     ) -> list[Tensor]:
         """Class maps of all settings."""
-        seen = ImageViews((View(image_features, False),))
+        seen = ImageViews((image_features,))
         scores = [self.scan.score(seen, text, setting) for setting in settings]
         return class_maps(image_features.masks(), scores, SIZE)
 

@@ -28,7 +28,7 @@ from benchmarks.inference import peak_memory
 from benchmarks.machine import described, print_table, product_rate, wait_for
 from benchmarks.public_libraries import PublicLibraries
 from scan_core.models.build import architecture_of, build_network
-from scan_core.models.cpu_linear import ConvolutionalLinear
+from scan_core.models.cpu_linear import convolutional_linear
 from scan_core.models.preprocessing import backbone_input, resize_for_clip
 from scan_core.params.command_line import keep_freed_memory
 from scan_core.params.reading import read_params, validate
@@ -194,7 +194,7 @@ def main() -> None:
     theirs = library_seconds(recipe, step) if isinstance(recipe.clip.architecture, str) else None
     keep_freed_memory()  # as our commands do, and what the libraries leave as it is
     runs = []
-    with ConvolutionalLinear(step.network):
+    with convolutional_linear(step.network):
         with FlopCounterMode(display=False) as counter:
             stages.flops_so_far = counter.get_total_flops
             step()

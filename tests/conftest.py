@@ -20,9 +20,17 @@ def _own_runs():
 
 
 @pytest.fixture(scope="session")
+def scan():
+    """The measured model at a small size; nobody changes it."""
+    from small_models import tiny_scan  # imports torch: only for the tests that need it
+
+    return tiny_scan()
+
+
+@pytest.fixture(scope="session")
 def pack(request):
     """The measured numbers of the released model."""
-    from parity_pack import Pack  # imports torch: only for the tests that need it
+    from parity_pack import Pack
 
     pack = Pack()
     request.config.stash[_PACK] = pack

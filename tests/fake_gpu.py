@@ -114,9 +114,9 @@ def inference(network: ScanNetwork):
     setting = CropSetting(0.5, 1.0, 0.1, (1, 2))
 
     def step() -> Tensor:
-        ((seen, cls),) = encoder.propose([image])
+        (seen,) = encoder.propose([image])
         assert seen.masks().device.type == "cuda"
-        (features,) = encoder.encode_crops(crops, cls, [setting], len(seen.embeddings), 0)
+        (features,) = encoder.encode_crops(crops, seen.cls, [setting], len(seen.embeddings), 0)
         inside = class_logits(seen.embeddings, text, 100.0)
         return inside.float().sum() + class_logits(features, text, 100.0).sum()
 

@@ -3,7 +3,9 @@
 from dataclasses import replace
 
 import numpy as np
+import torch
 from parity_pack import ARCHITECTURE, image, tiny_network
+from torch.nn import functional as F
 
 from scan_core.inference.scan import Scan
 from scan_core.models.clip import tokenizer_for
@@ -53,3 +55,9 @@ def tiny_scan(**defects):
 def picture_of(height, width, seed=11):
     large_enough = image(seed, max(height, 2), max(width, 2))
     return np.ascontiguousarray(large_enough[:, :height, :width].transpose(1, 2, 0))
+
+
+def class_scores(masks, scores, size):
+    """The score of every class at every pixel, all at once."""
+    maps = torch.einsum("qk,qhw->khw", scores, masks)
+    return F.interpolate(maps[None], size, mode="bilinear", align_corners=False)[0]

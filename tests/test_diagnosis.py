@@ -231,13 +231,13 @@ class Known:
 
     def encode(self, images, settings):
         areas = torch.tensor([[0], [1], [2], [3]]) == torch.tensor([0, 1, 2, 3, 3, 3])
-        view = SimpleNamespace(image_features=SimpleNamespace(embeddings=torch.zeros(4, 2)))
+        view = SimpleNamespace(embeddings=torch.zeros(4, 2))
         views = SimpleNamespace(views=[view], first=None, masks=lambda _: areas[:, None].float())
         return [views]
 
     def score(self, seen, text, settings):
         name = {0.0: "in_vocabulary", 1.0: "clip_only"}.get(settings.clip_weight, "combined")
-        segments = isinstance(seen.views[0].image_features, torch.Tensor)
+        segments = isinstance(seen.views[0], torch.Tensor)
         chosen = torch.tensor((SEGMENTS if segments else PROPOSALS)[name])
         # Class 0 comes second everywhere.
         scores = 0.5 * F.one_hot(chosen, 4)

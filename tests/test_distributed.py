@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from scan_core.datasets.loading import BenchmarkImages
-from scan_core.inference.assembly import save_clip
 from scan_core.models.build import architecture_of
 from scan_core.models.clip import build_clip
 from scan_core.models.dropout import DropPath, SampleDropout, sample_noise
@@ -20,7 +19,7 @@ from scan_core.models.mask_decoder import Proposals
 from scan_core.params.reading import read_params
 from scan_core.params.recipe_part import model_part, segmenter_part, write_part
 from scan_core.params.schema.recipe import Recipe
-from scan_core.storage.weights import load_tensors
+from scan_core.storage.weights import load_tensors, save_tensors
 from scan_core.training.criterion import PointDraws, SetCriterion, Target, draw_points
 from scan_core.training.mining import as_line, mask_text_pair
 
@@ -97,7 +96,7 @@ class Trainings:
         self.index, self.clip = benchmark / "index.json", folder / "clip.safetensors"
         torch.manual_seed(0)
         architecture = architecture_of(self.recipe.segmenter, self.recipe.clip)["clip"]
-        save_clip(self.clip, build_clip(architecture), {})
+        save_tensors(self.clip, build_clip(architecture).state_dict(), {})
         self.pairs = folder / "pairs.jsonl"
         self.pairs.write_text("".join(map(as_line, self._pairs())))
         (folder / "statistics.json").write_text("{}")

@@ -1,9 +1,8 @@
 """Weights that come with the package fit the miniature world and the recipe, as their card says."""
 
-from pathlib import Path
-
 import pytest
 import torch
+from project import ROOT
 
 from scan_core.errors import InputError
 from scan_core.models.checkpoints import load_strict
@@ -14,8 +13,6 @@ from scan_core.params.reading import read_params, validate
 from scan_core.params.schema.clip import ClipArchitecture
 from scan_core.training.packaged_clip import tokens_of_the_world, zero_shot_accuracy
 from scan_core.vocabulary.classes import prompt_templates
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import shutil
 import socket
 import threading
 import time
-from contextlib import contextmanager
 from io import BytesIO
 
 import numpy as np
@@ -23,45 +22,36 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
 
 
+class CountedViewer(Viewer):
+    looks = answers = 0
+
+    def look(self, content):
+        self.looks += 1
+        return super().look(content)
+
+    def answer(self, *asked):
+        self.answers += 1
+        return super().answer(*asked)
+
+
 @pytest.fixture(scope="module")
-def viewer(tmp_path_factory):
+def viewer():
     scan = tiny_scan()
     scan.header["checkpoint"] = {"path": "/srv/private/model.safetensors"}
-    viewer = Viewer(scan)
-    viewer.looks = viewer.answers = 0
-    look, answer = viewer.look, viewer.answer
-
-    def counted_look(content):
-        viewer.looks += 1
-        return look(content)
-
-    def counted_answer(*asked):
-        viewer.answers += 1
-        return answer(*asked)
-
-    viewer.look, viewer.answer = counted_look, counted_answer
-    return viewer
+    return CountedViewer(scan)
 
 
-@contextmanager
-def running(viewer):
-    """The server, in a thread."""
+@pytest.fixture(scope="module")
+def address(viewer):
+    """Of the server, in a thread."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(application(viewer, {"127.0.0.1"}), log_level="warning", lifespan="off")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = server.force_exit = True
-        thread.join()
-
-
-@pytest.fixture(scope="module")
-def address(viewer):
-    with running(viewer) as address:
-        yield address
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    server.should_exit = server.force_exit = True
+    thread.join()
 
 
 def file_of(picture, kind="PNG", **options):
@@ -105,10 +95,6 @@ def test_an_image_is_segmented_and_the_networks_run_once(address, viewer):
     assert weighed["classes"][-1]["pixels"] > 0.9 * ids.size, "nearly all is background"
 
 
-def _cut(kind, **options):
-    return file_of(Image.fromarray(picture_of(60, 80)), kind, **options)[:-400]
-
-
 SCANS = file_of(Image.new("L", (9, 9)), "JPEG", progressive=True) + 200 * b"\xff\xda"
 HUGE = file_of(Image.new("1", (13_000, 13_000)))
 
@@ -119,7 +105,7 @@ HUGE = file_of(Image.new("1", (13_000, 13_000)))
         (None, {}, "choose an image first"),
         (b"no image", {}, "the image is no image, or of a kind that is not read"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", {}, "of a kind that is not read"),
-        (_cut("PNG"), {}, "damaged"),
+        (PHOTO[:-400], {}, "damaged"),
         (HUGE, {}, "13000 x 13000 pixels, more than the 50 million"),
         (SCANS, {}, "is a progressive JPEG of 2"),
         (b"\0" * 41_000_000, {}, "more than 40 MB"),

@@ -6,14 +6,14 @@ import open_clip
 import pytest
 import torch
 from parity_pack import image, tiny_network
-from small_models import settings
+from small_models import class_scores, settings
 from torch.nn import functional as F
 
-from scan_core.inference.class_map import class_maps, class_scores, combine_scores
+from scan_core.inference.class_map import class_maps, combine_scores
 from scan_core.inference.image_features import CropSetting, ImageEncoder
 from scan_core.models.clip import embed_patches, encode_whole_images
 from scan_core.models.contextual_shift import background_patches, replaced_counts
-from scan_core.models.cpu_linear import ConvolutionalLinear
+from scan_core.models.cpu_linear import convolutional_linear
 from scan_core.models.crops import masked_crops
 from scan_core.models.preprocessing import ClipInput, backbone_input, resize_for_clip
 from scan_core.models.scan import class_logits
@@ -36,14 +36,14 @@ class Run:
         self.image = torch.from_numpy(image(11, 110, 171))
         self.pixels = backbone_input([self.image])
         self.clip_input = resize_for_clip([self.image], ClipInput(224), as_released=True)
-        with ConvolutionalLinear():
+        with convolutional_linear():
             self.view = encode_whole_images(
                 self.network.original_clip, self.clip_input, range(1, 7)
             )
             self.maps = self.network.proposal_network.backbone(self.pixels)
             self.features = self.network.proposal_network.pixel_decoder(self.maps)
             self.proposals = self.network.proposal_network.mask_decoder(self.features, True)
-            self.image_features, self.cls = self.image_encoder.propose([self.image])[0]
+            (self.image_features,) = self.image_encoder.propose([self.image])
             tokenizer = open_clip.SimpleTokenizer(context_length=77)
             encoder = TextEncoder(self.network.clip, tokenizer, prompt_templates("vild"))
             self.text = self.network.with_no_object(encoder(settings["classes"]))
@@ -55,9 +55,11 @@ class Run:
 
     def crop_features(self, ratio):
         random.seed(self.settings["rseed"])
-        with ConvolutionalLinear():
+        with convolutional_linear():
             crops = self.crop_setting(ratio)
-            return self.image_encoder.encode_crops(self.crops, self.cls, [crops], 100, 0)[0]
+            return self.image_encoder.encode_crops(
+                self.crops, self.image_features.cls, [crops], 100, 0
+            )[0]
 
     def crop_setting(self, ratio):
         return CropSetting(self.settings["thr"], 1.0, ratio, tuple(self.settings["layers"]))
@@ -195,7 +197,9 @@ def test_which_tokens_are_drawn(pack, run):
     """Positions among the background tokens, layer by layer, crop by crop."""
     random.seed(run.settings["rseed"])
     background = background_patches(run.crops.masks, (16, 16))
-    shift = run.image_encoder.shift(run.crops, run.cls, run.crop_setting(0.05), 100, 0)
+    shift = run.image_encoder.shift(
+        run.crops, run.image_features.cls, run.crop_setting(0.05), 100, 0
+    )
     expected = iter(pack.stored("eval.draws_chosen").tolist())
     counts = replaced_counts(background, 0.05).tolist()
     for layer in (1, 3, 5):

@@ -17,7 +17,7 @@ from scan_core.models.contextual_shift import (
     replaced_counts,
     shifted_image_features,
 )
-from scan_core.models.cpu_linear import ConvolutionalLinear
+from scan_core.models.cpu_linear import convolutional_linear
 from scan_core.models.dropout import SampleDropout
 from scan_core.models.preprocessing import ClipInput, backbone_input, normalise, resize_for_clip
 from scan_core.models.released_names import FINETUNED_CLIP, SCAN, to_ours
@@ -55,7 +55,7 @@ class Run:
         self.criterion = SetCriterion(2, 5, 5, 0.1, POINTS, discard_last_auxiliary=True)
 
     def step(self, draws):
-        with ConvolutionalLinear():
+        with convolutional_linear():
             logits, proposals = self.network(
                 backbone_input(self.images),
                 resize_for_clip(self.images, ClipInput(224), True),
@@ -219,7 +219,7 @@ def test_clip_fine_tuning(pack):
     pack.check("clipft.draws_n", background.sum(1).repeat(3), stage, 0)
     pack.check("clipft.draws_k", drawn.repeat(3), stage, 0)
     random.seed(17)
-    with ConvolutionalLinear():
+    with convolutional_linear():
         view = encode_whole_images(original, whole)
         for block in range(7):
             pack.check(f"clipft.orig.{block}_cls_token", view.cls[block][None], stage, 3e-5)

@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
-from scan_core.inference.assembly import save_clip, segmenter_weights
+from scan_core.inference.assembly import segmenter_weights
 from scan_core.inference.scan import Scan
 from scan_core.models.build import architecture_of, build_clip
 from scan_core.models.checkpoints import import_foreign, load_network, start_from
@@ -283,9 +283,9 @@ def files(tmp_path_factory) -> Path:
     scan = Scan.from_recipe(recipe)
     scan.save(folder / "model.safetensors")
     save_tensors(folder / "segmenter.safetensors", segmenter_weights(scan.network), scan.header)
-    save_clip(folder / "clip.safetensors", scan.network.clip, {})
+    save_tensors(folder / "clip.safetensors", scan.network.clip.state_dict(), {})
     wider = recipe.clip.model_dump()["architecture"] | {"embed_dim": 64}
-    save_clip(folder / "wider.safetensors", build_clip(wider), {})
+    save_tensors(folder / "wider.safetensors", build_clip(wider).state_dict(), {})
     fewer = changed(recipe, {"segmenter.mask_decoder.queries": 7})
     other = Scan.from_recipe(fewer)
     save_tensors(folder / "fewer.safetensors", segmenter_weights(other.network), other.header)

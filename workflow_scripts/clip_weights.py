@@ -29,7 +29,7 @@ def clip_weights(
         run: name in MLflow, RECIPE/STAGE/VARIANT; see SCAN_TRACKING.
         code: hash of the code, for the record.
     """
-    from scan_core.inference.assembly import save_clip
+    from scan_core.storage.weights import save_tensors
     from scan_core.training.clip_source import obtain_clip
     from scan_core.training.loop import finish
     from scan_core.training.processes import launch_fabric
@@ -40,7 +40,8 @@ def clip_weights(
         clip, record = obtain_clip(fabric, part.clip, part.seed, work, workers, live)
     write_text(metrics, "" if record is None else record.read_text(encoding="utf-8"))
     made_by = provenance("clip_weights", code, part.model_dump())
-    save_clip(output, clip, {"clip": part.clip.model_dump(), "seed": part.seed, **made_by})
+    header = {"clip": part.clip.model_dump(), "seed": part.seed, **made_by}
+    save_tensors(output, clip.state_dict(), header)
     finish(work)
 
 

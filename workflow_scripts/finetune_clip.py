@@ -39,7 +39,7 @@ def finetune_clip(
         nodes: machines.
         workers: processes that read images, per device.
     """
-    from scan_core.inference.assembly import save_clip
+    from scan_core.storage.weights import save_tensors
     from scan_core.training import clip_finetune
     from scan_core.training.loop import finish
 
@@ -52,7 +52,8 @@ def finetune_clip(
         write_text(metrics, record.read_text(encoding="utf-8"))
         mined = read_json(pairs.with_name("statistics.json"), "merge the shards again")
         made_by = provenance("finetune_clip", code, part.model_dump(), mined)
-        save_clip(output, scan.network.clip, {"clip": part.clip.model_dump(), **made_by})
+        header = {"clip": part.clip.model_dump(), **made_by}
+        save_tensors(output, scan.network.clip.state_dict(), header)
         finish(work)
 
 

@@ -27,10 +27,10 @@ def fuse_weights(
         index: of the training benchmark, unless all weights come from files.
         code: hash of the code, for the record.
     """
-    from scan_core.inference.assembly import assemble, weights_header
-    from scan_core.models.checkpoints import load_strict, save_network
+    from scan_core.inference.assembly import assemble
+    from scan_core.models.checkpoints import load_strict
     from scan_core.storage.files import file_digest
-    from scan_core.storage.weights import load_tensors
+    from scan_core.storage.weights import load_tensors, save_tensors
 
     part = read_part(recipe_part)
     scan = assemble(part, clip, segmenter)
@@ -39,8 +39,9 @@ def fuse_weights(
     headers = (load_tensors(clip)[1], load_tensors(segmenter)[1], tuned)
     made_by = provenance("fuse_weights", code, part.model_dump(), *headers)
     data = {"data": file_digest(index)} if index else {}
-    header = {**weights_header(part), **made_by, **data}
-    save_network(output, scan.network, header)
+    header = {**scan.header, **made_by, **data}
+    del header["test_settings"]  # those of the training
+    save_tensors(output, scan.network.state_dict(), header)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def train_segmenter(
         workers: processes that read images, per device.
         micro_batches: per step and device (gradient accumulation).
     """
-    from scan_core.inference.assembly import header_of, segmenter_weights
+    from scan_core.inference.assembly import segmenter_weights
     from scan_core.storage.weights import save_tensors
     from scan_core.training import segmenter
     from scan_core.training.loop import finish
@@ -61,7 +61,7 @@ def train_segmenter(
         start = weights_file(initial_weights)
         files = {"initial_weights": imported_file(start[0], Path(start[1]))} if start else {}
         made_by = provenance("train_segmenter", code, part.model_dump(), {"imported": files})
-        header = {**header_of(part), **made_by}
+        header = {**scan.header, **made_by}
         save_tensors(output, segmenter_weights(scan.network), header)
         finish(work)
         logging.info("made %s", output)

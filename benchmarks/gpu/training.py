@@ -10,11 +10,11 @@ from pathlib import Path
 
 import torch
 
-from scan_core.inference.assembly import save_clip
 from scan_core.models.build import architecture_of
 from scan_core.models.clip import build_clip
 from scan_core.params.recipe_part import segmenter_part, write_part
 from scan_core.params.schema.recipe import Recipe
+from scan_core.storage.weights import save_tensors
 
 _IMAGES = 48
 _PATIENCE = 300.0
@@ -54,7 +54,8 @@ class Training:
         self.index, self.clip = benchmark / "index.json", folder / "clip.safetensors"
         torch.manual_seed(0)
         architecture = architecture_of(self.recipe.segmenter, self.recipe.clip)
-        save_clip(self.clip, build_clip(architecture["clip"], architecture.get("clip_weights")), {})
+        clip = build_clip(architecture["clip"], architecture.get("clip_weights"))
+        save_tensors(self.clip, clip.state_dict(), {})
 
     def run(self, name: str, devices: int = 1, kill: bool = False) -> tuple[list[float], float]:
         """Train.

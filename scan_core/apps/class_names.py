@@ -92,9 +92,8 @@ def class_names(classes: str, background: str | None = None) -> ClassNames:
                 raise InputError(
                     f"'{word}' is a class already; leave it out, or leave out the background"
                 )
-            if key in owners:
-                where = f", for '{owners[key]}' and for '{words[0]}'"
-                where = where if owners[key] != words[0] else ""
+            if other := owners.get(key):
+                where = "" if other == words[0] else f", for '{other}' and for '{words[0]}'"
                 raise InputError(f"class name '{word}' is given twice{where}; take one of them out")
             owners[key] = words[0]
     if background is None:
@@ -129,15 +128,11 @@ def parse_names(text: str) -> list[Synonyms]:
             f"'@{name}' is neither a file nor a built-in class list{meant} Built in are "
             f"{', '.join(known)}"
         )
-    return _read(Path(name))
-
-
-def _read(path: Path) -> list[Synonyms]:
-    text = read_text(path, "expected class names in a UTF-8 text file, one a line")
-    lines = [line.strip() for line in text.splitlines()]
+    content = read_text(Path(name), "expected class names in a UTF-8 text file, one a line")
+    lines = [line.strip() for line in content.splitlines()]
     names = [_words(line) for line in lines if line and not line.startswith("#")]
     if not names:
-        raise InputError(f"class names {path}: the file has none; expected one a line")
+        raise InputError(f"class names {name}: the file has none; expected one a line")
     return names
 
 

@@ -228,7 +228,7 @@ def open_graph(path: Path, threads: int = 0) -> Any:
 def _random(
     seed: int, image: NDArray[np.uint8], layer: int, shape: tuple[int, ...]
 ) -> NDArray[np.float32]:
-    """The numbers of `contextual_shift.draw_keys`, to the last bit.
+    """The numbers of `contextual_shift.random_ranks`, to the last bit.
 
     PyTorch's generator is the Mersenne Twister, of which it keeps the lowest 24 of 32 bits.
     """
@@ -238,10 +238,5 @@ def _random(
     return (drawn & 0xFFFFFF).astype(np.float32) * np.float32(2**-24)
 
 
-def start() -> None:
-    """Run the command."""
-    run(segment_exported)
-
-
 if __name__ == "__main__":
-    start()
+    run(segment_exported)

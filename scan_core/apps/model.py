@@ -1,6 +1,5 @@
 """The model that a person means, and images in class names of their own."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,10 +22,6 @@ if TYPE_CHECKING:  # PyTorch takes seconds to import: after what can be refused 
     from scan_core.inference.scan import Scan
 
 DEFAULT_RECIPE = "mini"
-ONLY_DRAWINGS = (
-    "This model was trained on drawings and knows only the words of the miniature world. For "
-    "photographs, import the published weights: docs/weights.md"
-)
 
 
 @dataclass(frozen=True)
@@ -123,13 +118,18 @@ def check_fraction(name: str, value: float) -> None:
         raise InputError(f"{name} {value:g}: expected a number from 0 to 1")
 
 
-def knows_only_drawings(scan: "Scan") -> bool:
-    """Whether a model's CLIP was trained on the miniature world, and knows no photographs.
+def warning_of(scan: "Scan") -> str | None:
+    """What to tell of a model whose CLIP was trained on the miniature world; None of others.
 
     Only that CLIP has a convolutional stem; open_clip has none.
     """
     clip = scan.header["architecture"]["clip"]
-    return isinstance(clip, Mapping) and clip["stem"] == "convolutional"
+    if isinstance(clip, str) or clip["stem"] != "convolutional":
+        return None
+    return (
+        "This model was trained on drawings and knows only the words of the miniature world. For "
+        "photographs, import the published weights: docs/weights.md"
+    )
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from scan_core.models.contextual_shift import (
     replaced_counts,
 )
 from scan_core.models.crops import mask_boxes
-from scan_core.models.preprocessing import PIXEL_MEAN, PIXEL_STD, STRIDE, ClipInput
+from scan_core.models.preprocessing import PIXEL_MEAN, PIXEL_STD, STRIDE, ClipInput, normalise
 from scan_core.models.scan import class_logits
 
 _log = logging.getLogger(__name__)
@@ -104,10 +104,7 @@ class ProposalGraph(Graph):
     def __init__(self, scan: Scan) -> None:
         super().__init__()
         self.network = scan.network
-        self.normalised = _Normalised(PIXEL_MEAN, PIXEL_STD)
-        taken = scan.network.original_clip.input
-        self.normalised_for_clip = _Normalised(taken.mean, taken.std)
-        self.side = taken.size
+        self.taken: ClipInput = scan.network.original_clip.input
 
     def forward(self, image: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Look at one image.
@@ -121,13 +118,14 @@ class ProposalGraph(Graph):
         """
         height, width = image.shape[1:]
         inside = (torch.arange(height)[:, None] < size[0]) & (torch.arange(width) < size[1])
-        for_clip = self.normalised_for_clip(image) * inside
+        for_clip = normalise(image, self.taken.mean, self.taken.std) * inside
         rows, columns = (
-            _antialiased(extent, size[axis], self.side)
+            _antialiased(extent, size[axis], self.taken.size)
             for axis, extent in enumerate((height, width))
         )
         view = self.network.view((rows @ (for_clip @ columns.T))[None])
-        proposals = self.network.proposal_network((self.normalised(image) * inside)[None])
+        pixels = normalise(image, PIXEL_MEAN, PIXEL_STD) * inside
+        proposals = self.network.proposal_network(pixels[None])
         embeddings = self.network.embed(proposals, view)
         logits = proposals.mask_logits
         masks = F.interpolate(logits, (height, width), mode="bilinear", align_corners=False)[0]
@@ -138,8 +136,7 @@ class ProposalGraph(Graph):
         # Where the example needs no padding to whole windows, the graph would never pad.
         unlike = [side for side in (5, 7, 11, 13) if math.gcd(side, window) == 1]
         rows, columns = (window, 1) if larger else unlike[:2]
-        image = _noise(3, STRIDE * rows, STRIDE * columns).mul(60).add(128).clamp(0, 255).byte()
-        return {"image": image, "size": torch.tensor([STRIDE * rows - 7, STRIDE * columns - 3])}
+        return _picture(rows, columns)
 
 
 class CropGraph(Graph):
@@ -150,8 +147,7 @@ class CropGraph(Graph):
     def __init__(self, scan: Scan) -> None:
         super().__init__()
         self.visual = scan.network.clip.visual
-        taken: ClipInput = self.visual.input
-        self.normalised, self.side = _Normalised(taken.mean, taken.std), taken.size
+        self.taken: ClipInput = self.visual.input
 
     def forward(
         self,
@@ -181,20 +177,20 @@ class CropGraph(Graph):
         Returns:
             (N, E), not normalised.
         """
-        foreground = masks > threshold
+        foreground, side = masks > threshold, self.taken.size
         boxes = mask_boxes(foreground)
         margin = ((boxes[:, 2:] - boxes[:, :2]) * ((expansion - 1) / 2)).round().long()
         start = (boxes[:, :2] - margin).clamp(min=0)
         length = torch.minimum(boxes[:, 2:] + margin, size.flip(0)) - start
-        pixels = self.normalised(image) * foreground[:, None]
+        pixels = normalise(image, self.taken.mean, self.taken.std) * foreground[:, None]
         columns, rows = (
-            _bicubic(start[:, axis], length[:, axis], masks.shape[2 - axis], self.side)
+            _bicubic(start[:, axis], length[:, axis], masks.shape[2 - axis], side)
             for axis in (0, 1)
         )
         crops = rows[:, None] @ (pixels @ columns[:, None].mT)
-        right, down = (start[:, a, None] + _nearest(length[:, a, None], self.side) for a in (0, 1))
+        right, down = (start[:, a, None] + _nearest(length[:, a, None], side) for a in (0, 1))
         lines = foreground.gather(1, down[:, :, None].expand(-1, -1, masks.shape[2]))
-        crop_masks = lines.gather(2, right[:, None].expand(-1, self.side, -1))
+        crop_masks = lines.gather(2, right[:, None].expand(-1, side, -1))
         background = background_patches(crop_masks, self.visual.patch_size)
         chosen = {
             number: _chosen(background, keys[number - 1], shares[number - 1])
@@ -209,8 +205,7 @@ class CropGraph(Graph):
         masks[:, 9:50, 20:90] = 0.7
         masks[:, 30:60, 70:95] = 0.8
         return {
-            "image": _noise(3, *masks.shape[1:]).mul(60).add(128).clamp(0, 255).byte(),
-            "size": torch.tensor([STRIDE * rows - 7, STRIDE * columns - 3]),
+            **_picture(rows, columns),
             "masks": masks,
             "threshold": torch.tensor([0.6]),
             "expansion": torch.tensor([1.3]),
@@ -304,19 +299,6 @@ class ClassGraph(Graph):
         }
 
 
-class _Normalised(nn.Module):
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        super().__init__()
-        for name, values in (("mean", mean), ("std", std)):
-            self.register_buffer(name, torch.tensor(values, dtype=torch.float32)[:, None, None])
-
-    def forward(self, image: Tensor) -> Tensor:
-        return (image.float() - self.mean) / self.std
-
-
 def _chosen(background: Tensor, keys: Tensor, share: Tensor) -> Tensor:
     """`choose_tokens`; ONNX has no stable sort, and its TopK takes the first of equal keys."""
     hidden = keys.masked_fill(~background, float("inf"))
@@ -365,6 +347,11 @@ def _linear(x: Tensor, axis: int, places: Tensor, source: Tensor, target: Tensor
     fraction = fraction[:, None] if axis == 1 else fraction
     start = x.index_select(axis, before)
     return start + (x.index_select(axis, after) - start) * fraction
+
+
+def _picture(rows: int, columns: int) -> dict[str, Tensor]:
+    image = _noise(3, STRIDE * rows, STRIDE * columns).mul(60).add(128).clamp(0, 255).byte()
+    return {"image": image, "size": torch.tensor([STRIDE * rows - 7, STRIDE * columns - 3])}
 
 
 def _noise(*shape: int) -> Tensor:

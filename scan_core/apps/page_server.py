@@ -12,7 +12,7 @@ import secrets
 import socket
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import islice
@@ -34,7 +34,7 @@ from starlette.routing import Route
 from torch import Tensor
 
 from scan_core.apps.class_names import ClassNames, class_names
-from scan_core.apps.model import ONLY_DRAWINGS, ScoredMap, classify, knows_only_drawings
+from scan_core.apps.model import ScoredMap, classify, warning_of
 from scan_core.apps.segment import label_picture
 from scan_core.datasets.miniworld.concepts import CONCEPTS
 from scan_core.datasets.miniworld.scenes import draw_scene
@@ -185,7 +185,7 @@ class Server:
         self._waiting = self._bytes = 0
         settings, header = viewer.settings, viewer.scan.header
         self._start = {
-            "only_drawings": ONLY_DRAWINGS if knows_only_drawings(viewer.scan) else None,
+            "only_drawings": warning_of(viewer.scan),
             "model": header.get("recipe", Path(header["checkpoint"]["path"]).name),
             "clip_weight": settings.clip_weight,
             "mask_threshold": settings.mask_threshold,
@@ -272,28 +272,22 @@ class Server:
             self._remembered.move_to_end(asked.key)
         found, proposals = self.viewer.answer(features, asked, classes)
         scores, names = found.scores(), classes.names
-        pixels = np.bincount(found.class_map.reshape(-1), minlength=len(names))
-        colors = class_colors(len(names), classes.background_id)
-        notes = []
-        if foreign := classes.not_english:
-            words = ", ".join(foreign[:5])
-            notes.append(
-                f"CLIP was trained on English captions; its results for {words} are guesses."
-            )
+        pixels = np.bincount(found.class_map.reshape(-1), minlength=len(names)).tolist()
+        colors = class_colors(len(names), classes.background_id).tolist()
+        foreign = ", ".join(classes.not_english[:5])
+        note = f"CLIP was trained on English captions; its results for {foreign} are guesses."
         return answer | {
             "height": found.class_map.shape[0],
             "width": found.class_map.shape[1],
             "classes": [
-                {"name": n, "color": c, "pixels": p, "score": scores.get(i)}
-                for i, (n, c, p) in enumerate(
-                    zip(names, colors.tolist(), pixels.tolist(), strict=True)
-                )
+                {"name": name, "color": colors[i], "pixels": pixels[i], "score": scores.get(i)}
+                for i, name in enumerate(names)
             ],
             "map": _run_lengths(found.class_map),
             "labels": _data_url(label_picture(found.class_map, classes), "PNG"),
             "segments": coco_results("image", found.class_map, names, scores),
             "proposals": proposals,
-            "notes": notes,
+            "notes": [note] if foreign else [],
         }
 
 
@@ -331,11 +325,8 @@ def application(viewer: Viewer, host_names: Collection[str]) -> Starlette:
         ],
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[*host_names])],
         exception_handlers={
-            HTTPException: _refused(400),
-            InputError: _refused(422),
-            ClientDisconnect: _refused(400),
-            # Of a defect of ours only that it is one; its traceback is logged.
-            Exception: _refused(500, "something went wrong; the server's log says what"),
+            **dict.fromkeys((HTTPException, InputError, ClientDisconnect), _refused),
+            Exception: _failed,
         },
     )
 
@@ -388,9 +379,11 @@ def _json(value: Any, status: int = 200) -> JSONResponse:
     return JSONResponse(value, status, _HEADERS)
 
 
-def _refused(status: int, message: str | None = None) -> Callable[[Request, Exception], Response]:
-    def answer(request: Request, error: Exception) -> Response:
-        said = message or str(getattr(error, "detail", error))
-        return _json({"error": said}, getattr(error, "status_code", status))
+def _refused(request: Request, error: Exception) -> Response:
+    status = 422 if isinstance(error, InputError) else getattr(error, "status_code", 400)
+    return _json({"error": str(getattr(error, "detail", error))}, status)
 
-    return answer
+
+def _failed(request: Request, error: Exception) -> Response:
+    """Of a defect of ours only that it is one is told; its traceback is logged."""
+    return _json({"error": "something went wrong; the server's log says what"}, 500)

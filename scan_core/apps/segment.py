@@ -24,13 +24,12 @@ from PIL import Image
 
 from scan_core.apps.class_names import ClassNames, class_names
 from scan_core.apps.model import (
-    ONLY_DRAWINGS,
     ModelOptions,
     Options,
     ScoredMap,
     check_fraction,
     classify,
-    knows_only_drawings,
+    warning_of,
 )
 from scan_core.datasets.reading_ahead import read_ahead
 from scan_core.errors import InputError
@@ -97,8 +96,8 @@ def segment(
         )
     paths = find_images(images)
     scan = model.open()
-    if knows_only_drawings(scan):
-        logging.warning(ONLY_DRAWINGS)
+    if warning := warning_of(scan):
+        logging.warning(warning)
     failed = segment_files(scan, paths, wanted, out, minimum_score, resume, overwrite)
     if failed:
         reasons = "\n  ".join(map(str, failed))
@@ -194,6 +193,7 @@ def segment_files(
     from tqdm import tqdm
 
     from scan_core.evaluation.predictions import coco_results, image_ids
+    from scan_core.reporting.draw import draw_overlay
 
     text = scan.embed(classes.words)
     about = _begin(out, scan, classes, minimum_score, resume, overwrite)
@@ -215,13 +215,21 @@ def segment_files(
             return path, None
 
     def write(path: Path, image: NDArray[np.uint8], result: ScoredMap) -> None:
-        stem = stems[path]
+        overlay, labels, summary = _results(out, stems[path])
+        class_map, scores = result.class_map, result.scores()
+        drawn = draw_overlay(image, class_map, classes.names, scores, classes.background_id)
+        record = {
+            "width": class_map.shape[1],
+            "height": class_map.shape[0],
+            "image": str(path),
+            **about,
+            "segments": coco_results(path.name, class_map, classes.names, scores, ids[stems[path]]),
+        }
         try:
-            segments = coco_results(
-                path.name, result.class_map, classes.names, result.scores(), ids[stem]
-            )
-            record = {"image": str(path), **about, "segments": segments}
-            _write(_results(out, stem), image, result, classes, record)
+            for file, picture in ((overlay, drawn), (labels, label_picture(class_map, classes))):
+                with atomic_path(file) as temporary:
+                    picture.save(temporary)
+            write_json(summary, record)
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise
@@ -323,27 +331,6 @@ def _is_done(path: Path, out: Path, stem: str) -> bool:
         return all(result.stat().st_mtime_ns > image for result in _results(out, stem))
     except OSError:
         return False
-
-
-def _write(
-    files: tuple[Path, Path, Path],
-    image: NDArray[np.uint8],
-    result: ScoredMap,
-    classes: ClassNames,
-    record: dict[str, Any],
-) -> None:
-    """Write an image's overlay, label map and JSON."""
-    from scan_core.reporting.draw import draw_overlay
-
-    overlay, labels, summary = files
-    picture = draw_overlay(
-        image, result.class_map, classes.names, result.scores(), classes.background_id
-    )
-    for path, drawn in ((overlay, picture), (labels, label_picture(result.class_map, classes))):
-        with atomic_path(path) as temporary:
-            drawn.save(temporary)
-    height, width = result.class_map.shape
-    write_json(summary, {"width": width, "height": height, **record})
 
 
 def start() -> None:

@@ -22,7 +22,7 @@ from scan_core.evaluation.confusion import as_evaluated, cells_and_pixels, predi
 from scan_core.evaluation.counts import ImageCounts, image_counts, joined
 from scan_core.evaluation.evaluator import CHUNK, CountStore
 from scan_core.inference.class_map import class_maps
-from scan_core.inference.image_features import CropSetting, ImageViews, View
+from scan_core.inference.image_features import CropSetting, ImageViews
 from scan_core.inference.scan import Scan
 from scan_core.params.classifiers import classifier_settings
 from scan_core.params.command_line import Interrupted, stop_signals
@@ -302,8 +302,8 @@ def _with_segments(
     resized = scan.resize(image, settings, settings.scales[0])
     shown = F.interpolate(truth[None, None].float(), resized.shape[1:], mode="nearest")[0]
     segments = shown == present[:, None, None]
-    embeddings = torch.cat([view.image_features.embeddings for view in views.views])[best]
+    embeddings = torch.cat([view.embeddings for view in views.views])[best]
     found = scan.image_encoder.with_segments(
         views.first, resized, segments, embeddings, CropSetting.of(settings)
     )
-    return ImageViews((View(found, mirrored=False),))
+    return ImageViews((found,))

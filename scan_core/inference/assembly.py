@@ -1,6 +1,5 @@
 """Models put together from what the stages of the workflow make."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,34 +13,9 @@ from scan_core.models.checkpoints import load_strict
 from scan_core.models.clip import tokenizer_for
 from scan_core.params.recipe_part import RecipePart
 from scan_core.params.settings import SettingsTable, training_settings
-from scan_core.storage.weights import load_tensors, save_tensors
+from scan_core.storage.weights import load_tensors
 
 _CLIP_PARTS = ("clip.", "original_clip.")
-
-
-def header_of(part: RecipePart) -> dict[str, Any]:
-    """The header of a model in training: of a stage that has a segmenter.
-
-    Raises:
-        InputError: the part has none.
-    """
-    if part.segmenter is None:
-        raise InputError("--recipe-part: this stage needs the key 'segmenter'")
-    while_training = training_settings(part.segmenter, part.clip, part.clip_finetune)
-    return {
-        "architecture": architecture_of(part.segmenter, part.clip),
-        "prompts": part.clip.prompts,
-        "seed": part.seed,
-        "defects": part.defects.model_dump(),
-        "test_settings": SettingsTable(while_training, {}).as_dict(),
-    }
-
-
-def weights_header(part: RecipePart) -> dict[str, Any]:
-    """The header of a fused model, which no test-time setting belongs to."""
-    header = header_of(part)
-    del header["test_settings"]
-    return header
 
 
 def assemble(
@@ -56,9 +30,18 @@ def assemble(
         options: see `Scan`.
 
     Raises:
-        InputError: a file is unreadable or does not fit the part.
+        InputError: a file is unreadable or does not fit the part, or this has no segmenter.
     """
-    header = header_of(part)
+    if part.segmenter is None:
+        raise InputError("--recipe-part: this stage needs the key 'segmenter'")
+    while_training = training_settings(part.segmenter, part.clip, part.clip_finetune)
+    header: dict[str, Any] = {
+        "architecture": architecture_of(part.segmenter, part.clip),
+        "prompts": part.clip.prompts,
+        "seed": part.seed,
+        "defects": part.defects.model_dump(),
+        "test_settings": SettingsTable(while_training, {}).as_dict(),
+    }
     torch.manual_seed(part.seed)
     network = build_network(header["architecture"], "meta" if segmenter_file else "cpu")
     clip, _ = load_tensors(clip_file)
@@ -70,26 +53,12 @@ def assemble(
     }
     load_strict(network.original_clip, visual, str(clip_file))
     if segmenter_file is not None:
-        load_segmenter(network, segmenter_file)
+        segmenter, _ = load_tensors(segmenter_file)
+        both = {n: t for n, t in network.state_dict().items() if n.startswith(_CLIP_PARTS)}
+        load_strict(network, {**both, **segmenter}, str(segmenter_file))
     return Scan(network, tokenizer_for(header["architecture"]["clip"]), header, **options)
 
 
 def segmenter_weights(network: nn.Module) -> dict[str, Tensor]:
     """Everything of a network but CLIP."""
     return {n: t for n, t in network.state_dict().items() if not n.startswith(_CLIP_PARTS)}
-
-
-def load_segmenter(network: nn.Module, path: Path) -> None:
-    """Put a segmenter's weights into a network whose CLIP is already there.
-
-    Raises:
-        InputError: unreadable, or it does not fit.
-    """
-    tensors, _ = load_tensors(path)
-    clip = {n: t for n, t in network.state_dict().items() if n.startswith(_CLIP_PARTS)}
-    load_strict(network, {**clip, **tensors}, str(path))
-
-
-def save_clip(path: Path, clip: nn.Module, header: Mapping[str, Any]) -> None:
-    """Write CLIP's weights, atomically."""
-    save_tensors(path, clip.state_dict(), header)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from scan_core.models.cpu_linear import ConvolutionalLinear
+from scan_core.models.cpu_linear import convolutional_linear
 from scan_core.models.preprocessing import constant
 from scan_core.params.settings import TestSettings
 
@@ -74,45 +74,15 @@ def combine_scores(
     return scores
 
 
-def mask_probabilities(logits: Tensor, padded: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """Masks at the size of the resized image.
-
-    Args:
-        logits: (Q, h, w) at stride 4 of the padded image.
-        padded: height and width of the padded image.
-        size: height and width of the image in its upper left corner.
-
-    Returns:
-        (Q, H, W) float32, probabilities.
-    """
-    full = F.interpolate(logits.float()[None], padded, mode="bilinear", align_corners=False)[0]
-    return full[:, : size[0], : size[1]].sigmoid()
-
-
-def class_scores(masks: Tensor, scores: Tensor, output_size: tuple[int, int]) -> Tensor:
-    """The score of every class at every pixel. For K classes it takes K · H · W · 4 bytes.
-
-    Args:
-        masks: (Q, H, W), probabilities.
-        scores: (Q, K).
-        output_size: height and width of the result.
-
-    Returns:
-        (K, *output_size) float32.
-    """
-    maps = torch.einsum("qk,qhw->khw", scores, masks)
-    return F.interpolate(maps[None], output_size, mode="bilinear", align_corners=False)[0]
-
-
 def class_maps(
     masks: Tensor, score_sets: Sequence[Tensor], output_size: tuple[int, int]
 ) -> list[Tensor]:
     """The best class at every pixel, for one or several sets of scores.
 
-    Equal to the argmax of `class_scores`. Resizing is linear, so it is the masks that are
-    resized, a few rows at a time and once for all sets; scores of all classes exist only for
-    these rows. Of equal scores the first class wins. Sets that are equal, such as those of two
-    thresholds between which no mask falls, share one map.
+    A class scores at a pixel the sum over the proposals of mask times score, resized. Resizing is
+    linear, so it is the masks that are resized, a few rows at a time and once for all sets; scores
+    of all classes exist only for these rows. Of equal scores the first class wins. Sets that are
+    equal, such as those of two thresholds between which no mask falls, share one map.
 
     Args:
         masks: (Q, H, W), probabilities.
@@ -125,19 +95,17 @@ def class_maps(
     contents = [scores.cpu().numpy().tobytes() for scores in score_sets]
     distinct = dict(zip(contents, score_sets, strict=True))
     most_classes = max(scores.shape[1] for scores in score_sets)
-    elements = _CHUNK_ELEMENTS.get(masks.device.type, _CHUNK_ELEMENTS["cpu"])
-    rows = max(1, elements // (most_classes * output_size[1]))
     maps = {
         content: torch.empty(output_size, dtype=torch.int32, device=masks.device)
         for content in distinct
     }
     weights = {content: scores.T.contiguous() for content, scores in distinct.items()}
-    with ConvolutionalLinear():
-        for first, part in _resized_rows(masks, output_size, rows):
+    with convolutional_linear():
+        for rows, part in _resized_rows(masks, output_size, most_classes):
             pixels = part.flatten(1).T.contiguous()
             for content, weight in weights.items():
                 best = F.linear(pixels, weight).argmax(dim=1)
-                maps[content][first : first + rows] = best.view(part.shape[1:])
+                maps[content][rows] = best.view(part.shape[1:])
     return [maps[content] for content in contents]
 
 
@@ -153,22 +121,25 @@ def pixel_scores(masks: Tensor, scores: Tensor, class_map: Tensor) -> Tensor:
         (H', W') float32; near 0 where no proposal claims the pixel.
     """
     height, width = class_map.shape
-    elements = _CHUNK_ELEMENTS.get(masks.device.type, _CHUNK_ELEMENTS["cpu"])
-    rows = max(1, elements // (len(masks) * width))
     found = masks.new_empty(height, width)
-    for first, part in _resized_rows(masks, (height, width), rows):
-        part_of_map = class_map[first : first + rows].long()
-        found[first : first + rows] = (part * scores[:, part_of_map]).sum(dim=0)
+    for rows, part in _resized_rows(masks, (height, width), len(masks)):
+        found[rows] = (part * scores[:, class_map[rows].long()]).sum(dim=0)
     return found
 
 
 def _resized_rows(
-    masks: Tensor, output_size: tuple[int, int], rows: int
-) -> Iterator[tuple[int, Tensor]]:
-    """Bilinearly resized masks, `rows` rows at a time: the first row, and (Q, rows, width)."""
+    masks: Tensor, output_size: tuple[int, int], of_a_pixel: int
+) -> Iterator[tuple[slice, Tensor]]:
+    """Bilinearly resized masks, some rows at a time: which these are, and (Q, rows, width).
+
+    So few rows that so many numbers for each of their pixels stay within `_CHUNK_ELEMENTS`.
+    """
     height, width = output_size
+    elements = _CHUNK_ELEMENTS.get(masks.device.type, _CHUNK_ELEMENTS["cpu"])
+    rows = max(1, elements // (of_a_pixel * width))
+    parts = [slice(first, first + rows) for first in range(0, height, rows)]
     if masks.shape[1:] == output_size:
-        yield from zip(range(0, height, rows), masks.split(rows, dim=1), strict=True)
+        yield from ((part, masks[:, part]) for part in parts)
         return
     # Vertical positions by hand, so that a part equals the same rows of the whole.
     scale = masks.shape[1] / height
@@ -177,11 +148,8 @@ def _resized_rows(
     upper = position.floor().long().clamp(max=masks.shape[1] - 1)
     lower = (upper + 1).clamp(max=masks.shape[1] - 1)
     fraction = (position - upper).clamp(max=1)[:, None]
-    for start in range(0, height, rows):
-        part = slice(start, start + rows)
+    for part in parts:
         part_of_masks = masks[:, upper[part]].lerp(masks[:, lower[part]], fraction[part])
         if width != masks.shape[2]:
-            part_of_masks = F.interpolate(
-                part_of_masks, (width,), mode="linear", align_corners=False
-            )
-        yield start, part_of_masks
+            part_of_masks = F.interpolate(part_of_masks, (width,), mode="linear")
+        yield part, part_of_masks

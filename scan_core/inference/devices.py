@@ -34,27 +34,22 @@ def stored_dtype(precision: Precision) -> torch.dtype:
     return _STORED.get(precision, torch.float32)
 
 
-class TowerByPrecision:
-    """CLIP's image tower in every precision that somebody asks for.
+def tower_in(visual: ImageTower, precision: Precision) -> ImageTower:
+    """CLIP's image tower whose matrix products run in a precision's arithmetic.
 
-    The tower itself stays as it is, so that a model can be saved, trained and asked in another
-    precision whatever it was asked before; a copy costs its weights, and only the first time.
+    In a lower one it is a copy: the tower itself stays as it is, so that a model can be saved,
+    trained and asked in another precision whatever it was asked before.
 
     Args:
         visual: the tower in float32. Its weights must not change afterwards.
+        precision: of the products.
     """
-
-    def __init__(self, visual: ImageTower) -> None:
-        self._towers = {torch.float32: visual}
-
-    def of(self, precision: Precision) -> ImageTower:
-        """The tower whose matrix products run in the precision's arithmetic."""
-        dtype = stored_dtype(precision)
-        if dtype not in self._towers:
-            copy = deepcopy(self._towers[torch.float32]).requires_grad_(False)
-            lower_precision(copy, dtype)
-            self._towers[dtype] = copy
-        return self._towers[dtype]
+    dtype = stored_dtype(precision)
+    if dtype == torch.float32:
+        return visual
+    copy = deepcopy(visual).requires_grad_(False)
+    lower_precision(copy, dtype)
+    return copy
 
 
 @contextmanager

@@ -7,20 +7,15 @@ nor the ensemble. Everything after them is cheap: other names, other weights, ot
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from scan_core.errors import InputError
-from scan_core.inference.class_map import mask_probabilities
-from scan_core.inference.devices import TowerByPrecision, tensor_float
-from scan_core.models.clip import (
-    WholeImageTokens,
-    blocks,
-    chunk_size,
-    encode_images_each_way,
-)
+from scan_core.inference.devices import tensor_float, tower_in
+from scan_core.models.clip import blocks, chunk_size, encode_images_each_way
 from scan_core.models.contextual_shift import (
     ContextualShift,
     background_patches,
@@ -29,7 +24,7 @@ from scan_core.models.contextual_shift import (
     effective_layers,
     random_ranks,
 )
-from scan_core.models.cpu_linear import ConvolutionalLinear
+from scan_core.models.cpu_linear import convolutional_linear
 from scan_core.models.crops import MaskedCrops, masked_crops
 from scan_core.models.preprocessing import backbone_input, padded_size, resize_for_clip
 from scan_core.models.scan import ScanNetwork
@@ -58,12 +53,11 @@ class CropSetting:
     @classmethod
     def of(cls, settings: TestSettings) -> "CropSetting":
         """The crops that some settings need."""
-        shifted = settings.replace_ratio > 0
         return cls(
             settings.crop_threshold,
             settings.crop_expansion,
             settings.replace_ratio,
-            settings.replace_layers if shifted else (),
+            settings.replace_layers if settings.replace_ratio > 0 else (),
             settings.precision,
         )
 
@@ -86,6 +80,7 @@ class ImageFeatures:
         crop_features: by setting (Q, E) float32, CLIP's features of the crops, not normalised;
             zero where a mask has no pixel above the threshold.
         cls: (blocks + 1, 1, D) float32, the [CLS] tokens that contextual shift writes.
+        mirrored: whether this is a view of the image's mirror image.
     """
 
     size: tuple[int, int]
@@ -95,18 +90,13 @@ class ImageFeatures:
     embeddings: Tensor
     crop_features: dict[CropSetting, Tensor]
     cls: Tensor
+    mirrored: bool = False
 
     def masks(self) -> Tensor:
         """(Q, H, W) float32, probabilities at the size of the resized image."""
-        return mask_probabilities(self.mask_logits, self.padded, self.size)
-
-
-@dataclass(frozen=True)
-class View:
-    """What the networks say about one view of an image, and whether it is mirrored."""
-
-    image_features: ImageFeatures
-    mirrored: bool
+        logits = self.mask_logits.float()[None]
+        full = F.interpolate(logits, self.padded, mode="bilinear")[0]
+        return full[:, : self.size[0], : self.size[1]].sigmoid()
 
 
 @dataclass(frozen=True)
@@ -117,12 +107,12 @@ class ImageViews:
     mean over the views, up to a factor.
     """
 
-    views: tuple[View, ...]
+    views: tuple[ImageFeatures, ...]
 
     @property
     def first(self) -> ImageFeatures:
         """Of the first view."""
-        return self.views[0].image_features
+        return self.views[0]
 
     def masks(self, size: tuple[int, int]) -> Tensor:
         """(Q, H, W) float32, probabilities of the proposals of all views.
@@ -135,10 +125,9 @@ class ImageViews:
             return self.first.masks()
         found = []
         for view in self.views:
-            masks = view.image_features.masks()
+            masks = view.masks()
             masks = (masks.flip(2) if view.mirrored else masks)[None]
-            resized = F.interpolate(masks, size, mode="bilinear", align_corners=False)
-            found.append(resized[0])
+            found.append(F.interpolate(masks, size, mode="bilinear")[0])
         return torch.cat(found)
 
 
@@ -159,7 +148,7 @@ class ImageEncoder:
         self.network = network
         self.visual = network.clip.visual
         self.seed, self.defects = seed, defects
-        self._towers = TowerByPrecision(self.visual)
+        self._tower = cache(partial(tower_in, self.visual))
 
     @property
     def device(self) -> torch.device:
@@ -171,7 +160,6 @@ class ImageEncoder:
         self,
         images: Sequence[Tensor],
         settings: Iterable[CropSetting],
-        image_keys: Sequence[int] | None = None,
         precision: Precision = "float32",
     ) -> list[ImageFeatures]:
         """Look at images.
@@ -179,8 +167,6 @@ class ImageEncoder:
         Args:
             images: of (3, H, W) uint8, already resized.
             settings: crops and shifts that are wanted; none: CLIP is not asked about crops.
-            image_keys: identify the images for contextual shift's draws; None: made from the
-                pixels, so that an image has the same result wherever it comes from.
             precision: of everything but CLIP on crops, which has that of its setting.
 
         Returns:
@@ -189,58 +175,52 @@ class ImageEncoder:
         Raises:
             InputError: an image has no mask above a threshold, with the released defect.
         """
-        keys = [pixel_key(image) for image in images] if image_keys is None else image_keys
+        # Made from the pixels: an image has the same result wherever it comes from.
+        keys = [pixel_key(image) for image in images]
         wanted = list(dict.fromkeys(settings))
         on_device = [image.to(self.device) for image in images]
         together = self.defects.nearest_padded_view or self.defects.first_image_context
         groups = [on_device] if together else [[image] for image in on_device]
-        with ConvolutionalLinear(self.network), tensor_float(precision):
+        with convolutional_linear(self.network), tensor_float(precision):
             seen = [found for group in groups for found in self.propose(group)]
-            first_cls = seen[0][1]
+            if self.defects.first_image_context:
+                seen = [replace(found, cls=seen[0].cls) for found in seen]
             return [
-                self._with_crops(
-                    image_features,
-                    image,
-                    first_cls if self.defects.first_image_context else cls,
-                    wanted,
-                    key,
-                )
-                for (image_features, cls), image, key in zip(seen, on_device, keys, strict=True)
+                self._with_crops(found, image, wanted, key)
+                for found, image, key in zip(seen, on_device, keys, strict=True)
             ]
 
-    def propose(self, images: Sequence[Tensor]) -> list[tuple[ImageFeatures, Tensor]]:
+    def propose(self, images: Sequence[Tensor]) -> list[ImageFeatures]:
         """Masks and embeddings of one batch, without crops and peaks.
 
         Args:
             images: B of (3, H, W) uint8, on the network's device.
 
-        Returns:
-            for each image its features, and its [CLS] tokens (blocks + 1, 1, D).
         """
-        view: WholeImageTokens = self.network.view(
-            resize_for_clip(
-                images, self.network.original_clip.input, self.defects.nearest_padded_view
-            )
+        clip_input = self.network.original_clip.input
+        view = self.network.view(
+            resize_for_clip(images, clip_input, self.defects.nearest_padded_view)
         )
         proposals = self.network.proposal_network(backbone_input(images))
         embeddings = self.network.embed(proposals, view)[-1]
         logits = proposals.mask_logits
-        padded = padded_size(images)
-        found = []
-        for index, image in enumerate(images):
-            shape = (image.shape[1], image.shape[2])
-            cls = view.cls[:, index : index + 1]
-            image_features = ImageFeatures(
-                shape, padded, logits[index], logits.new_empty(0), embeddings[index], {}, cls
+        return [
+            ImageFeatures(
+                size=(image.shape[1], image.shape[2]),
+                padded=padded_size(images),
+                mask_logits=logits[index],
+                peaks=logits.new_empty(0),
+                embeddings=embeddings[index],
+                crop_features={},
+                cls=view.cls[:, index : index + 1],
             )
-            found.append((image_features, cls))
-        return found
+            for index, image in enumerate(images)
+        ]
 
     def _with_crops(
         self,
         image_features: ImageFeatures,
         image: Tensor,
-        cls: Tensor,
         settings: Sequence[CropSetting],
         key: int,
     ) -> ImageFeatures:
@@ -255,10 +235,10 @@ class ImageEncoder:
                     "the released model does not survive; set 'fail_without_masks: false'"
                 )
             of_crops = [s for s in settings if s.crops == key_of_crops]
-            encoded = self.encode_crops(crops, cls, of_crops, len(masks), key)
+            encoded = self.encode_crops(crops, image_features.cls, of_crops, len(masks), key)
             features.update(zip(of_crops, encoded, strict=True))
         peaks = masks.flatten(1).amax(1)
-        return replace(image_features, peaks=peaks, crop_features=features, cls=cls)
+        return replace(image_features, peaks=peaks, crop_features=features)
 
     @torch.inference_mode()
     def with_segments(
@@ -278,7 +258,7 @@ class ImageEncoder:
             embeddings: (N, E), those that the segments take, of proposals.
             setting: of the crops.
         """
-        with ConvolutionalLinear(self.network), tensor_float(setting.precision):
+        with convolutional_linear(self.network), tensor_float(setting.precision):
             image = image.to(self.device)
             crops = masked_crops(image, segments, self.visual.input, setting.expansion)
             key, cls = pixel_key(image), image_features.cls
@@ -315,9 +295,9 @@ class ImageEncoder:
         features = [cls.new_zeros(queries, self.visual.output_dim) for _ in settings]
         shifts = [self.shift(crops, cls, setting, queries, key) for setting in settings]
         depth = len(blocks(self.visual))
-        first = min((layer for s in settings for layer in self._layers(s)), default=depth)
+        first = min((layer for shift in shifts for layer in shift.chosen), default=depth)
         (precision,) = {setting.precision for setting in settings}
-        visual = self._towers.of(precision)
+        visual = self._tower(precision)
         step = chunk_size(visual, self.device)
         for start in range(0, len(crops.queries), step):
             part = slice(start, start + step)
@@ -327,32 +307,23 @@ class ImageEncoder:
                 of_setting[crops.queries[part]] = of_part
         return features
 
-    def _layers(self, setting: CropSetting) -> list[int]:
-        return effective_layers(setting.replace_layers, len(blocks(self.visual)))
-
     def shift(
         self, crops: MaskedCrops, cls: Tensor, setting: CropSetting, queries: int, key: int
     ) -> ContextualShift:
-        """Draw which tokens of which crop become the image's [CLS] token; see `describe`."""
-        ratio, layers = setting.replace_ratio, self._layers(setting)
+        """Draw which tokens of which crop become the image's [CLS] token; see `encode_crops`."""
+        ratio = setting.replace_ratio
+        chosen: dict[int, Tensor] = {}
         if ratio == 0 or not len(crops.queries):
-            return ContextualShift({}, cls)
-        background = background_patches(crops.masks, self.visual.patch_size)
-        if self.defects.global_random_draws:
-            chosen = {n: choose_tokens_as_released(background, ratio) for n in layers}
             return ContextualShift(chosen, cls)
-        tokens = background.shape[1]
-        keys = {
-            layer: random_ranks(self.seed, key, layer, queries, tokens).to(self.device)
-            for layer in layers
-        }
-        return ContextualShift(
-            {
-                layer: choose_tokens(background, key_table[crops.queries], ratio)
-                for layer, key_table in keys.items()
-            },
-            cls,
-        )
+        background = background_patches(crops.masks, self.visual.patch_size)
+        for layer in effective_layers(setting.replace_layers, len(blocks(self.visual))):
+            if self.defects.global_random_draws:
+                chosen[layer] = choose_tokens_as_released(background, ratio)
+            else:
+                ranks = random_ranks(self.seed, key, layer, queries, background.shape[1])
+                own = ranks.to(self.device)[crops.queries]
+                chosen[layer] = choose_tokens(background, own, ratio)
+        return ContextualShift(chosen, cls)
 
 
 def pixel_key(image: Tensor) -> int:

@@ -8,7 +8,7 @@ result.class_map    # (height, width): an index of the class names for every pix
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,9 @@ from scan_core.inference.image_features import (
     ImageEncoder,
     ImageFeatures,
     ImageViews,
-    View,
 )
 from scan_core.models.build import architecture_of, build_network
-from scan_core.models.checkpoints import complete_header, load_network, save_network
+from scan_core.models.checkpoints import complete_header, load_network
 from scan_core.models.clip import Tokenizer, tokenizer_for
 from scan_core.models.preprocessing import resize
 from scan_core.models.scan import ScanNetwork, class_logits
@@ -36,6 +35,7 @@ from scan_core.models.text_features import TextEncoder
 from scan_core.params.schema.recipe import Recipe, ReleasedDefects
 from scan_core.params.settings import SettingsTable, TestSettings, settings_table
 from scan_core.storage.images import ImageLike, read_image
+from scan_core.storage.weights import save_tensors
 from scan_core.vocabulary.classes import prompt_templates
 
 
@@ -83,19 +83,14 @@ class Segmentation:
             minimum_score: proposals whose best class scores less are left out.
         """
         best = self.scores.max(dim=1)
-        height, width = self.class_map.shape
-        at_size = self.seen.masks((height, width))
+        size = (self.class_map.shape[0], self.class_map.shape[1])
+        at_size = self.seen.masks(size)
         for query in best.values.argsort(descending=True).tolist():
             score = float(best.values[query])
             if score < minimum_score:
                 return
-            probability = F.interpolate(
-                at_size[None, query : query + 1],
-                (height, width),
-                mode="bilinear",
-                align_corners=False,
-            )[0, 0]
-            mask = (probability > threshold).cpu().numpy()
+            probability = F.interpolate(at_size[None, query : query + 1], size, mode="bilinear")
+            mask = (probability[0, 0] > threshold).cpu().numpy()
             if mask.any():
                 class_id = int(best.indices[query])
                 yield SegmentMask(class_id, self.class_names[class_id], score, mask)
@@ -165,23 +160,13 @@ class Scan:
         Raises:
             InputError: the parts of the recipe do not fit together.
         """
-        header = {
+        header: dict[str, Any] = {
             "architecture": architecture_of(recipe.segmenter, recipe.clip),
             "prompts": recipe.clip.prompts,
             "seed": recipe.seed,
             "defects": recipe.defects.model_dump(),
             "test_settings": settings_table(recipe).as_dict(),
         }
-        return cls.from_header(header, **options)
-
-    @classmethod
-    def from_header(cls, header: Mapping[str, Any], **options: Any) -> "Scan":
-        """A model with random weights, as the header of a checkpoint describes it.
-
-        Args:
-            header: see `Scan`; with the key `architecture`.
-            options: `device`, `text_cache`.
-        """
         network = build_network(header["architecture"])
         return cls(network, tokenizer_for(header["architecture"]["clip"]), header, **options)
 
@@ -221,14 +206,12 @@ class Scan:
             path: ends in `.safetensors`.
             header: anything else to be kept with it, such as the recipe's name.
         """
-        save_network(Path(path), self.network, {**self.header, **header})
+        save_tensors(Path(path), self.network.state_dict(), {**self.header, **header})
 
     def logit_scale(self, settings: TestSettings | None = None) -> float:
         """Factor of the cosine similarities: a number, or CLIP's own where it is `learned`."""
         scale = (settings or self.settings).logit_scale
-        if scale == "learned":
-            return float(self.network.clip.logit_scale.exp())
-        return float(scale)
+        return float(self.network.clip.logit_scale.exp() if scale == "learned" else scale)
 
     def segment(
         self,
@@ -264,11 +247,14 @@ class Scan:
         settings = settings or self.settings
         text = self.embed(class_names, settings.prompts)
         arrays = [read_image(image) for image in images]
-        encoded = self.encode(arrays, [settings])
-        return [
-            self._segmentation(seen, text, class_names, settings, (array.shape[0], array.shape[1]))
-            for seen, array in zip(encoded, arrays, strict=True)
-        ]
+        found = []
+        for seen, array in zip(self.encode(arrays, [settings]), arrays, strict=True):
+            size = (array.shape[0], array.shape[1])
+            scores = self.score(seen, text, settings)
+            with torch.inference_mode():
+                (best,) = class_maps(seen.masks(size), [scores], size)
+            found.append(Segmentation(tuple(class_names), as_array(best), scores, seen))
+        return found
 
     def embed(self, class_names: Sequence[str], prompts: str | None = None) -> Tensor:
         """(K + 1, E): the text features of class names, and the no-object embedding.
@@ -297,15 +283,16 @@ class Scan:
         """
         if len({one.view for one in settings}) != 1:
             raise ValueError("the settings differ in what the networks are shown; encode by view")
-        wanted = [CropSetting.of(one) for one in settings if self._asks_clip(one)]
+        always = self.defects.zero_weight_is_clip_only
+        wanted = [CropSetting.of(one) for one in settings if one.clip_weight > 0 or always]
         arrays = [read_image(image) for image in images]
-        by_view: list[list[View]] = []
+        by_view: list[list[ImageFeatures]] = []
         for scale in settings[0].scales:
             for mirrored in (False, True) if settings[0].flip else (False,):
                 shown = [np.ascontiguousarray(a[:, ::-1]) if mirrored else a for a in arrays]
                 resized = [self.resize(image, settings[0], scale) for image in shown]
                 found = self.image_encoder.encode(resized, wanted, precision=settings[0].precision)
-                by_view.append([View(image_features, mirrored) for image_features in found])
+                by_view.append([replace(one, mirrored=mirrored) for one in found])
         return [ImageViews(views) for views in zip(*by_view, strict=True)]
 
     def resize(
@@ -315,9 +302,6 @@ class Scan:
         chosen = settings or self.settings
         short, longest = (round(scale * side) for side in (chosen.short_side, chosen.longest_side))
         return resize(read_image(image), short, longest)
-
-    def _asks_clip(self, settings: TestSettings) -> bool:
-        return settings.clip_weight > 0 or self._zero_is_clip
 
     @torch.inference_mode()
     def score(
@@ -339,51 +323,26 @@ class Scan:
         Returns:
             (Q, K) float32.
         """
-        return torch.cat(
-            [self._score(view.image_features, text, settings, owners) for view in seen.views]
-        )
-
-    def _score(
-        self,
-        image_features: ImageFeatures,
-        text: Tensor,
-        settings: TestSettings,
-        owners: Sequence[int] | None,
-    ) -> Tensor:
-        scale = self.logit_scale(settings)
-        inside = class_logits(image_features.embeddings, text, scale)
-        features = image_features.crop_features.get(CropSetting.of(settings))
-        if features is None:
-            valid = torch.zeros(len(inside), dtype=torch.bool, device=inside.device)
-            outside = inside[:, :-1]
-        else:
-            valid = image_features.peaks > settings.mask_threshold
-            outside = class_logits(features, text[:-1], scale)
-        if owners is not None:
-            inside = merge_synonyms(inside, [*owners, max(owners) + 1])
-            outside = merge_synonyms(outside, owners)
-        return combine_scores(
-            inside,
-            outside,
-            valid,
-            settings,
-            rejected_score_one=self.defects.rejected_masks_score_one,
-            zero_weight_is_clip_only=self._zero_is_clip,
-        )
-
-    @property
-    def _zero_is_clip(self) -> bool:
-        return self.defects.zero_weight_is_clip_only
-
-    @torch.inference_mode()
-    def _segmentation(
-        self,
-        seen: ImageViews,
-        text: Tensor,
-        class_names: Sequence[str],
-        settings: TestSettings,
-        size: tuple[int, int],
-    ) -> Segmentation:
-        scores = self.score(seen, text, settings)
-        (best,) = class_maps(seen.masks(size), [scores], size)
-        return Segmentation(tuple(class_names), as_array(best), scores, seen)
+        scale, crops = self.logit_scale(settings), CropSetting.of(settings)
+        found = []
+        for view in seen.views:
+            inside = class_logits(view.embeddings, text, scale)
+            if crops in view.crop_features:
+                valid = view.peaks > settings.mask_threshold
+                outside = class_logits(view.crop_features[crops], text[:-1], scale)
+            else:
+                valid = torch.zeros(len(inside), dtype=torch.bool, device=inside.device)
+                outside = inside[:, :-1]
+            if owners is not None:
+                inside = merge_synonyms(inside, [*owners, max(owners) + 1])
+                outside = merge_synonyms(outside, owners)
+            scores = combine_scores(
+                inside,
+                outside,
+                valid,
+                settings,
+                rejected_score_one=self.defects.rejected_masks_score_one,
+                zero_weight_is_clip_only=self.defects.zero_weight_is_clip_only,
+            )
+            found.append(scores)
+        return torch.cat(found)

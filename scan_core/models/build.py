@@ -61,14 +61,13 @@ def build_network(architecture: Mapping[str, Any], device: str = "cpu") -> ScanN
 
 
 def _build(architecture: Mapping[str, Any]) -> ScanNetwork:
-    if missing := [part for part in (*_PARTS, "clip") if part not in architecture]:
-        raise InputError(f"architecture: the key '{missing[0]}' is missing")
     clip = build_clip(architecture["clip"], architecture.get("clip_weights"))
     original = copy.deepcopy(clip.visual)
     width = original.output_dim
     backbone = build_backbone(**architecture["backbone"])
     pixel_decoder, decoder = architecture["pixel_decoder"], architecture["mask_decoder"]
-    integration = architecture["semantic_integration"]
+    integration = dict(architecture["semantic_integration"])
+    enabled = integration.pop("enabled")
     if pixel_decoder["width"] != decoder["width"]:
         raise InputError(
             "segmenter: 'pixel_decoder.width' and 'mask_decoder.width' must be equal, they are "
@@ -79,22 +78,9 @@ def _build(architecture: Mapping[str, Any]) -> ScanNetwork:
             f"segmenter.semantic_integration.clip_layers: {max(integration['clip_layers'])} is "
             f"more than the {len(blocks(original))} blocks of this CLIP"
         )
-    network = ScanNetwork(
-        ProposalNetwork(
-            backbone,
-            PixelDecoder(channels=backbone.channels, **pixel_decoder),
-            MaskDecoder(
-                levels=3, mask_width=pixel_decoder["mask_width"], embedding_width=width, **decoder
-            ),
-        ),
-        SemanticIntegration(
-            clip_width=token_shape(original)[1],
-            width=width,
-            **{key: value for key, value in integration.items() if key != "enabled"},
-        )
-        if integration["enabled"]
-        else None,
-        clip,
-        original,
-    )
-    return network.eval()
+    maps = PixelDecoder(backbone.channels, **pixel_decoder)
+    shared = {"mask_width": pixel_decoder["mask_width"], "embedding_width": width}
+    proposals = ProposalNetwork(backbone, maps, MaskDecoder(levels=3, **shared, **decoder))
+    clip_width = token_shape(original)[1]
+    enrich = SemanticIntegration(clip_width, width, **integration) if enabled else None
+    return ScanNetwork(proposals, enrich, clip, original).eval()

@@ -1,9 +1,9 @@
 """Checkpoints: our own, and foreign ones brought into our network, with a report of the keys."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from scan_core.models.released_names import (
 )
 from scan_core.models.scan import ScanNetwork
 from scan_core.params.schema.fields import WEIGHTS_HOLD
-from scan_core.storage.weights import load_foreign, load_tensors, save_tensors
+from scan_core.storage.weights import load_foreign, load_tensors
 
 _log = logging.getLogger(__name__)
 _SHOWN = 8
@@ -58,22 +58,26 @@ class KeyReport:
         loaded: number of tensors that fit.
         missing: weights of the module for which there is no tensor.
         extra: tensors for which there is no weight.
-        reshaped: name, the tensor's shape, the shape that is needed.
+        reshaped: tensors of another shape: name, the tensor's shape, the shape that is needed.
     """
 
     loaded: int
     missing: tuple[str, ...]
     extra: tuple[str, ...]
-    reshaped: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
+    reshaped: tuple[str, ...]
+
+    @property
+    def fits(self) -> bool:
+        """Whether there is nothing but tensors that fit, for all weights."""
+        return not (self.missing or self.extra or self.reshaped)
 
     def __str__(self) -> str:
         """A few lines for a person."""
         lines = [f"{self.loaded} tensors fit"]
-        shapes = [f"{name}: {got}, needed {needed}" for name, got, needed in self.reshaped]
         for title, names in (
             ("missing", self.missing),
             ("not known here", self.extra),
-            ("of another shape", shapes),
+            ("of another shape", self.reshaped),
         ):
             if names:
                 lines.append(f"{len(names)} {title}: {'; '.join(names[:_SHOWN])}")
@@ -85,35 +89,24 @@ def compare_keys(module: nn.Module, tensors: Mapping[str, Tensor]) -> KeyReport:
     """How `tensors` fits `module`, by names and shapes, without loading anything."""
     weights = module.state_dict()
     common = weights.keys() & tensors.keys()
-    reshaped = [
-        (name, tuple(tensors[name].shape), tuple(weights[name].shape))
-        for name in weights
-        if name in common and tensors[name].shape != weights[name].shape
-    ]
+    reshaped = tuple(
+        f"{name}: {tuple(tensors[name].shape)}, needed {tuple(weight.shape)}"
+        for name, weight in weights.items()
+        if name in common and tensors[name].shape != weight.shape
+    )
     return KeyReport(
         loaded=len(common) - len(reshaped),
         missing=tuple(name for name in weights if name not in common),
         extra=tuple(name for name in tensors if name not in common),
-        reshaped=tuple(reshaped),
+        reshaped=reshaped,
     )
 
 
-def save_network(path: Path, network: ScanNetwork, header: Mapping[str, Any]) -> None:
-    """Write a whole network atomically.
+def load_network(path: Path) -> tuple[ScanNetwork, dict[str, Any]]:
+    """Read a whole network of this project.
 
     Args:
-        path: ends in `.safetensors`.
-        network: its weights are written as they are.
-        header: must hold `architecture`, from `build.architecture_of`; further keys, such as
-            recipe, versions and data hash, are kept.
-    """
-    if "architecture" not in header:
-        raise ValueError("the header of a checkpoint needs the key 'architecture'")
-    save_tensors(path, network.state_dict(), header)
-
-
-def load_network(path: Path) -> tuple[ScanNetwork, dict[str, Any]]:
-    """Read a network that `save_network` wrote.
+        path: of its weights, whose header holds `architecture`, from `build.architecture_of`.
 
     Returns:
         the network in evaluation mode on the CPU, and the checkpoint's header.
@@ -167,7 +160,7 @@ def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -
         InputError: a name is missing or unknown, or a shape differs; nothing has been loaded.
     """
     report = compare_keys(module, tensors)
-    if report.missing or report.extra or report.reshaped:
+    if not report.fits:
         raise InputError(f"{source} does not fit this network:\n  {report}")
     weights = module.state_dict()
     without_data = any(weight.is_meta for weight in weights.values())
@@ -191,13 +184,8 @@ def import_foreign(network: ScanNetwork, path: Path, kind: str) -> KeyReport:
     Raises:
         InputError: unreadable, or it does not fit; the network is unchanged.
     """
-    if kind not in KINDS:
-        raise InputError(f"kind of checkpoint '{kind}': expected {', '.join(KINDS)}")
     tensors, strangers = _by_our_names(path, kind)
-    report = compare_keys(network, tensors)
-    lacking = _lacking(report.missing, KINDS[kind][1], kind)
-    extra = (*strangers, *report.extra)
-    _refuse(KeyReport(report.loaded, tuple(lacking), extra, report.reshaped), path, kind)
+    report = _compared(network, tensors, strangers, KINDS[kind][1], path, kind)
     with torch.no_grad():
         network.load_state_dict(tensors, strict=False)
     _log.info("%s: %d tensors loaded, %d kept", path, report.loaded, len(report.missing))
@@ -221,28 +209,27 @@ def stage_weights(
     Raises:
         InputError: unreadable, or it does not fit.
     """
+    tensors, strangers = _by_our_names(path, kind)
     if stage == "segmenter":
         module: nn.Module = build_network(architecture, device="meta")
+        required = KINDS["segmenter"][1]
+        of_clip = ("clip.", "original_clip.")
+        chosen = {n: t for n, t in tensors.items() if not n.startswith(of_clip)}
     else:
         with torch.device("meta"):
             module = build_clip(architecture["clip"], architecture.get("clip_weights"))
-    tensors, strangers = _by_our_names(path, kind)
-    clip = {n.removeprefix("clip."): t for n, t in tensors.items() if n.startswith("clip.")}
-    if stage == "clip":
-        # The frozen tower, where the file has one; a fine-tuned CLIP's text tower is that of CLIP.
-        original = "original_clip."
-        clip |= {
-            f"visual.{n.removeprefix(original)}": t
-            for n, t in tensors.items()
-            if n.startswith(original)
+        required = ("",)
+        towers = {"clip.": ""}
+        if stage == "clip":
+            # The frozen tower, where the file has one; a fine-tuned CLIP's text tower is CLIP's.
+            towers["original_clip."] = "visual."
+        chosen = {
+            ours + name.removeprefix(theirs): tensor
+            for theirs, ours in towers.items()
+            for name, tensor in tensors.items()
+            if name.startswith(theirs)
         }
-    of_clip = ("clip.", "original_clip.")
-    segmenter = {n: t for n, t in tensors.items() if not n.startswith(of_clip)}
-    chosen = segmenter if stage == "segmenter" else clip
-    report = compare_keys(module, chosen)
-    missing = [n for n in report.missing if stage != "segmenter" or not n.startswith(of_clip)]
-    extra = (*strangers, *report.extra)
-    _refuse(KeyReport(report.loaded, tuple(missing), extra, report.reshaped), path, kind)
+    _compared(module, chosen, strangers, required, path, kind)
     return {name: tensor.float() for name, tensor in chosen.items()}
 
 
@@ -277,18 +264,22 @@ def _by_our_names(path: Path, kind: str) -> tuple[dict[str, Tensor], list[str]]:
     return ours, [name for name in unknown if not name.startswith(ignorable or ("\0",))]
 
 
-def _refuse(report: KeyReport, path: Path, kind: str) -> None:
-    if report.missing or report.extra or report.reshaped:
+def _compared(
+    module: nn.Module,
+    tensors: Mapping[str, Tensor],
+    strangers: list[str],
+    required: tuple[str, ...],
+    path: Path,
+    kind: str,
+) -> KeyReport:
+    """How tensors fit; it is an error if one is strange, or a required weight is missing."""
+    report = compare_keys(module, tensors)
+    missing = tuple(name for name in report.missing if name.startswith(required))
+    wrong = replace(report, missing=missing, extra=(*strangers, *report.extra))
+    if not wrong.fits:
         raise InputError(
-            f"{path} is no '{kind}' checkpoint for this network:\n  {report}\n"
+            f"{path} is no '{kind}' checkpoint for this network:\n  {wrong}\n"
             f"Expected {WEIGHTS_HOLD.get(kind, kind)}. Check the kind, and the recipe: its "
             "architecture must be that of the file."
         )
-
-
-def _lacking(missing: Sequence[str], required: tuple[str, ...], kind: str) -> list[str]:
-    lacking = [name for name in missing if name.startswith(required)]
-    if kind == "finetuned_clip":
-        # A fine-tuned CLIP may come without the frozen tower that it was trained beside.
-        return [name for name in lacking if not name.startswith("original_clip.")]
-    return lacking
+    return report

@@ -62,41 +62,29 @@ def build_clip(
     pretrained = pretrained or {}
     if isinstance(architecture, str):
         config = {k: v for k, v in clip_config(architecture).items() if k != "custom_text"}
-        quick_gelu = config.get("quick_gelu", False) or pretrained.get("quick_gelu", False)
-        model = CLIP(**{**config, "quick_gelu": quick_gelu})
+        config["quick_gelu"] = config.get("quick_gelu") or pretrained.get("quick_gelu", False)
+        model = CLIP(**config)
         if isinstance(model.visual, TimmModel):
             eva.prepare_tower(model.visual, config["vision_cfg"]["patch_size"], config["embed_dim"])
     else:
         model = _small_clip(architecture)
     context = model.context_length  # kept in no file, so it is never on the device `meta`
     model.attn_mask = torch.full((context, context), -torch.inf, device="cpu").triu(1)
-    model.visual.input = ClipInput(model.visual.image_size[0])
-    if pretrained:
-        mean, std = (tuple(255 * value for value in pretrained[key]) for key in ("mean", "std"))
-        model.visual.input = ClipInput(model.visual.image_size[0], mean, std)
+    scales = ("mean", "std") if pretrained else ()
+    normalised = {key: tuple(255 * value for value in pretrained[key]) for key in scales}
+    model.visual.input = ClipInput(model.visual.image_size[0], **normalised)
     return model.eval()
 
 
 def _small_clip(dimensions: Mapping[str, Any]) -> CLIP:
-    width, head_width = dimensions["vision_width"], dimensions["head_width"]
-    model = CLIP(
-        dimensions["embed_dim"],
-        vision_cfg={
-            "image_size": dimensions["image_size"],
-            "patch_size": dimensions["patch_size"],
-            "width": width,
-            "layers": dimensions["vision_layers"],
-            "head_width": head_width,
-        },
-        text_cfg={
-            "context_length": dimensions["context_length"],
-            "width": dimensions["text_width"],
-            "heads": dimensions["text_width"] // head_width,
-            "layers": dimensions["text_layers"],
-        },
-    )
+    vision = {key: dimensions[key] for key in ("image_size", "patch_size", "head_width")}
+    vision |= {"width": dimensions["vision_width"], "layers": dimensions["vision_layers"]}
+    text = {"width": dimensions["text_width"], "layers": dimensions["text_layers"]}
+    text["heads"] = text["width"] // vision["head_width"]
+    text["context_length"] = dimensions["context_length"]
+    model = CLIP(dimensions["embed_dim"], vision_cfg=vision, text_cfg=text)
     if dimensions["stem"] == "convolutional":
-        model.visual.conv1 = ConvStem(width, dimensions["patch_size"])
+        model.visual.conv1 = ConvStem(vision["width"], vision["patch_size"])
     # With a tenth of this spread, open_clip's, places are seen only after many steps.
     nn.init.normal_(model.visual.positional_embedding)
     return model
@@ -232,7 +220,7 @@ def project_cls(visual: ImageTower, cls: Tensor) -> Tensor:
 def encode_images(
     visual: ImageTower,
     images: Tensor,
-    between_blocks: Callable[[int, Tensor], Tensor] | None = None,
+    between_blocks: Callable[[int, Tensor], Tensor] = lambda number, tokens: tokens,
 ) -> Tensor:
     """Image features.
 
@@ -245,7 +233,7 @@ def encode_images(
     Returns:
         (B, E) float32, not normalised.
     """
-    return encode_images_each_way(visual, images, [between_blocks or _unchanged], 1)[0]
+    return encode_images_each_way(visual, images, [between_blocks], 1)[0]
 
 
 def encode_images_each_way(
@@ -278,10 +266,6 @@ def encode_images_each_way(
             x = change(number, x if number == first else run_block(block, x))
         features.append(project_cls(visual, run_last_block(last, x)))
     return features
-
-
-def _unchanged(number: int, tokens: Tensor) -> Tensor:
-    return tokens
 
 
 def encode_whole_images(

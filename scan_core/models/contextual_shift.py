@@ -177,7 +177,7 @@ def shifted_image_features(
     within = effective_layers(layers, len(blocks(clip.visual)))
     if generators is None:
         chosen = {layer: choose_tokens_as_released(background, ratio) for layer in within}
-    elif within:
+    else:
         shape = (len(within), *background.shape[1:])
         keys = torch.stack([torch.rand(shape, generator=g) for g in generators], dim=1)
         if background.is_cuda and torch.cuda.is_available():
@@ -187,7 +187,5 @@ def shifted_image_features(
             layer: choose_tokens(background, drawn, ratio)
             for layer, drawn in zip(within, keys, strict=True)
         }
-    else:
-        chosen = {}
     features = encode_images(clip.visual, crops, ContextualShift(chosen, cls))
     return F.normalize(features, dim=-1)

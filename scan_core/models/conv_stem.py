@@ -29,16 +29,13 @@ class ConvStem(nn.Module):
     def __init__(self, width: int, patch_size: int) -> None:
         super().__init__()
         steps = round(math.log2(patch_size))
-        depths = [
-            3,
-            *(max(LEAST_CHANNELS, width // 2 ** (steps - step)) for step in range(1, steps + 1)),
-        ]
+        depths = [max(LEAST_CHANNELS, width // 2**step) for step in reversed(range(steps))]
         self.halvings = nn.ModuleList(
             nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False)
-            for inputs, outputs in pairwise(depths)
+            for inputs, outputs in pairwise([3, *depths])
         )
-        self.norms = nn.ModuleList(nn.BatchNorm2d(depth) for depth in depths[1:])
-        mixed = depths[1:][-_MIXED:]
+        self.norms = nn.ModuleList(nn.BatchNorm2d(depth) for depth in depths)
+        mixed = depths[-_MIXED:]
         self.mixes = nn.ModuleList(nn.Conv2d(d, d, 3, padding=1, bias=False) for d in mixed)
         self.mix_norms = nn.ModuleList(nn.BatchNorm2d(depth) for depth in mixed)
         self.project = nn.Conv2d(width, width, 1)

@@ -10,10 +10,10 @@ oneDNN for it. Both are exact float32 products; only the order of sums differs.
 
 import platform
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,49 +26,31 @@ _FEWEST_ROWS = 128
 _FEWEST_PARAMETERS = 20_000_000
 
 
-class ConvolutionalLinear(TorchFunctionMode):
-    """While active, `F.linear` of float32 tensors runs as a 1×1 convolution, where that is faster.
+def convolutional_linear(network: nn.Module | None = None) -> AbstractContextManager[Any]:
+    """Within it `F.linear` of float32 tensors runs as a 1×1 convolution, where that is faster.
 
     It reaches the linear layers of library modules without touching these. Everything else,
     other devices and precisions included, is left as it is:
 
-        with ConvolutionalLinear(backbone):
+        with convolutional_linear(backbone):
             features = backbone(pixels)
 
     Args:
         network: what will run. One with few parameters, or on another device, is left as it is:
             every call of PyTorch costs a little more within.
-            None: active for whatever runs.
+            None: whatever runs.
     """
+    if not convolutions_are_faster():
+        return nullcontext()
+    if network is not None:
+        parameters = list(network.parameters())
+        many = sum(p.numel() for p in parameters) >= _FEWEST_PARAMETERS
+        if not many or any(p.device.type != "cpu" for p in parameters):
+            return nullcontext()
+    return _ConvolutionalLinear()
 
-    def __init__(self, network: nn.Module | None = None) -> None:
-        super().__init__()
-        self.network = network
-        self.active = False
 
-    def __enter__(self) -> Self:
-        """Take over, where something is gained."""
-        self.active = convolutions_are_faster() and (
-            self.network is None
-            or (
-                sum(p.numel() for p in self.network.parameters()) >= _FEWEST_PARAMETERS
-                and all(p.device.type == "cpu" for p in self.network.parameters())
-            )
-        )
-        if self.active:
-            super().__enter__()  # type: ignore[no-untyped-call]
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Leave everything as it was."""
-        if self.active:
-            super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
-
+class _ConvolutionalLinear(TorchFunctionMode):
     def __torch_function__(
         self,
         func: Callable[..., Any],

@@ -40,16 +40,10 @@ def mask_boxes(masks: Tensor) -> Tensor:
     Returns:
         (N, 4) int64: x0, y0, x1, y1, exclusive at the end.
     """
-    columns, rows = masks.any(dim=1).int(), masks.any(dim=2).int()
-    return torch.stack(
-        (
-            columns.argmax(1),
-            rows.argmax(1),
-            columns.shape[1] - columns.flip(1).argmax(1),
-            rows.shape[1] - rows.flip(1).argmax(1),
-        ),
-        dim=1,
-    )
+    axes = (masks.any(dim=1).int(), masks.any(dim=2).int())  # columns, rows
+    first = [axis.argmax(1) for axis in axes]
+    end = [axis.shape[1] - axis.flip(1).argmax(1) for axis in axes]
+    return torch.stack([*first, *end], dim=1)
 
 
 def expanded(boxes: Tensor, factor: float, size: tuple[int, int]) -> Tensor:
@@ -99,12 +93,7 @@ def masked_crops(
         box_pixels = pixels[:, y0:y1, x0:x1]
         if single:
             box_pixels = normalise(box_pixels, clip_input.mean, clip_input.std)
-        crops[index] = F.interpolate(
-            (box_pixels * mask)[None],
-            (size, size),
-            mode="bicubic",
-            align_corners=False,
-        )[0]
+        crops[index] = F.interpolate((box_pixels * mask)[None], (size, size), mode="bicubic")[0]
         nearest = F.interpolate(mask[None, None].to(torch.uint8), (size, size), mode="nearest")
         crop_masks[index] = nearest[0, 0]
     return MaskedCrops(queries, boxes, crops, crop_masks)

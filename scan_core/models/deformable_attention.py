@@ -28,18 +28,15 @@ class DeformableAttention(nn.Module):
         self.attention_weights = nn.Linear(width, heads * levels * points)
         self.value_proj = nn.Linear(width, width)
         self.output_proj = nn.Linear(width, width)
-        self._initialise()
-
-    def _initialise(self) -> None:
-        """Heads look in different directions, points at growing distances."""
-        angle = torch.arange(self.heads) * (2 * math.pi / self.heads)
+        # Heads look in different directions, points at growing distances.
+        angle = torch.arange(heads) * (2 * math.pi / heads)
         direction = torch.stack((angle.cos(), angle.sin()), dim=-1)
         direction = direction / direction.abs().amax(dim=-1, keepdim=True)
-        distance = torch.arange(1, self.points + 1).view(1, 1, -1, 1)
-        offsets = direction.view(self.heads, 1, 1, 2) * distance
+        distance = torch.arange(1, points + 1).view(1, 1, -1, 1)
+        offsets = direction.view(heads, 1, 1, 2) * distance
         nn.init.zeros_(self.sampling_offsets.weight)
         with torch.no_grad():
-            self.sampling_offsets.bias.copy_(offsets.expand(-1, self.levels, -1, -1).flatten())
+            self.sampling_offsets.bias.copy_(offsets.expand(-1, levels, -1, -1).flatten())
         nn.init.zeros_(self.attention_weights.weight)
         nn.init.zeros_(self.attention_weights.bias)
         for projection in (self.value_proj, self.output_proj):

@@ -20,7 +20,10 @@ class SampleDropout(nn.Module):
 
     Attributes:
         generators: one for each image of the batch, on its device; None: PyTorch's global one.
+        whole: whether one number is drawn for all of an image.
     """
+
+    whole = False
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -31,7 +34,7 @@ class SampleDropout(nn.Module):
         """(B, ...) to the same."""
         if not self.training or not self.rate:
             return x
-        shape = self._shape(x)
+        shape = [1] * (x.ndim - 1) if self.whole else list(x.shape[1:])
         if self.generators is None:
             drawn = torch.rand([len(x), *shape], device=x.device)
         else:
@@ -40,20 +43,11 @@ class SampleDropout(nn.Module):
             )
         return x * (drawn >= self.rate).to(x.dtype) / (1 - self.rate)
 
-    def _shape(self, x: Tensor) -> list[int]:
-        """Of the numbers that are drawn for one image."""
-        return list(x.shape[1:])
-
-    def extra_repr(self) -> str:
-        """What a printed network shows."""
-        return f"{self.rate:g}"
-
 
 class DropPath(SampleDropout):
     """Stochastic depth: all of an image is zero with some probability, in training."""
 
-    def _shape(self, x: Tensor) -> list[int]:
-        return [1] * (x.ndim - 1)
+    whole = True
 
 
 @contextmanager

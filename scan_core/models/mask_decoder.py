@@ -128,11 +128,8 @@ class MaskDecoder(nn.Module):
             memories.append(level.flatten(2).transpose(1, 2) + embedding)
             positions.append(sine_positions(h, w, level.shape[1], level.device))
             # Resizing is linear: masks of this size come from features of this size.
-            small_features.append(
-                F.interpolate(
-                    mask_features.detach(), (h, w), mode="bilinear", align_corners=False
-                ).flatten(2)
-            )
+            small = F.interpolate(mask_features.detach(), (h, w), mode="bilinear")
+            small_features.append(small.flatten(2))
 
         x = self.query_feat.weight.expand(mask_features.shape[0], -1, -1)
         outputs = []

@@ -132,9 +132,7 @@ class PixelDecoder(nn.Module):
             for tokens, size in zip(x.split([h * w for h, w in sizes], dim=1), sizes, strict=True)
         )
         lateral = self.lateral(finest)
-        merged = lateral + F.interpolate(
-            levels[-1], lateral.shape[2:], mode="bilinear", align_corners=False
-        )
+        merged = lateral + F.interpolate(levels[-1], lateral.shape[2:], mode="bilinear")
         return PixelFeatures(levels, self.mask_features(F.relu(self.output(merged))))
 
 
@@ -147,6 +145,4 @@ def _centres(height: int, width: int, device: torch.device) -> Tensor:
     """(height * width, 2) float32: x and y of the pixels' centres, 0..1."""
     y = (torch.arange(height, device=device) + 0.5) / height
     x = (torch.arange(width, device=device) + 0.5) / width
-    return torch.stack((x.expand(height, width), y[:, None].expand(height, width)), -1).flatten(
-        0, 1
-    )
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).flatten(0, 1)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -11,9 +11,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scan_core.models.resizing import resized
-from scan_core.models.resizing import resized_shape as resized_shape  # of this module's interface
-from scan_core.storage.images import ImageLike as ImageLike  # a part of this module's interface
-from scan_core.storage.images import read_image as read_image
 
 # ImageNet's mean and standard deviation, RGB, on the 0..255 scale: the backbone's input.
 PIXEL_MEAN = (123.675, 116.280, 103.530)
@@ -44,8 +41,8 @@ def resize(image: NDArray[np.uint8], short_side: int, longest_side: int) -> Tens
 
     Args:
         image: (H, W, 3) uint8, RGB.
-        short_side: see `resized_shape`.
-        longest_side: see `resized_shape`.
+        short_side: see `resizing.resized_shape`.
+        longest_side: likewise.
 
     Returns:
         (3, H', W') uint8.
@@ -55,21 +52,31 @@ def resize(image: NDArray[np.uint8], short_side: int, longest_side: int) -> Tens
 
 def padded_size(images: Sequence[Tensor]) -> tuple[int, int]:
     """The smallest height and width, multiples of 32, that hold all of some (3, H, W) images."""
-    stride = STRIDE
     height, width = (max(image.shape[axis] for image in images) for axis in (1, 2))
-    return -(-height // stride) * stride, -(-width // stride) * stride
+    return -(-height // STRIDE) * STRIDE, -(-width // STRIDE) * STRIDE
 
 
-def backbone_input(images: Sequence[Tensor]) -> Tensor:
+def backbone_input(
+    images: Sequence[Tensor],
+    mean: Sequence[float] = PIXEL_MEAN,
+    std: Sequence[float] = PIXEL_STD,
+) -> Tensor:
     """Normalise and pad to one size.
 
     Args:
         images: B of (3, H, W) uint8, on one device.
+        mean: of each channel.
+        std: standard deviation, likewise.
 
     Returns:
         (B, 3, H', W') float32; zeros right of and below each image.
     """
-    return _normalised_and_padded(images, PIXEL_MEAN, PIXEL_STD)
+    height, width = padded_size(images)
+    padded = []
+    for batch in _of_one_size(images):
+        room = (0, width - batch.shape[3], 0, height - batch.shape[2])
+        padded.append(F.pad(normalise(batch, mean, std), room))
+    return torch.cat(padded)
 
 
 def resize_for_clip(images: Sequence[Tensor], clip_input: ClipInput, as_released: bool) -> Tensor:
@@ -89,43 +96,15 @@ def resize_for_clip(images: Sequence[Tensor], clip_input: ClipInput, as_released
     """
     size, mean, std = clip_input.size, clip_input.mean, clip_input.std
     if as_released:
-        padded = _normalised_and_padded(images, mean, std)
-        return F.interpolate(padded, (size, size), mode="nearest")
-    return torch.cat(
-        [
-            F.interpolate(
-                normalise(batch, mean, std),
-                (size, size),
-                mode="bilinear",
-                align_corners=False,
-                antialias=True,
-            )
-            for batch in _of_one_size(images)
-        ]
-    )
+        return F.interpolate(backbone_input(images, mean, std), (size, size), mode="nearest")
+    shrink = partial(F.interpolate, size=(size, size), mode="bilinear", antialias=True)
+    return torch.cat([shrink(normalise(batch, mean, std)) for batch in _of_one_size(images)])
 
 
 def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """(..., 3, H, W) uint8 to float32 with the given mean and standard deviation per channel."""
-    channels = (-1, 1, 1)
-    shift = constant(mean, images.device).view(channels)
-    scale = constant(std, images.device).view(channels)
+    shift, scale = (constant(of, images.device)[:, None, None] for of in (mean, std))
     return (images.float() - shift) / scale
-
-
-def _normalised_and_padded(
-    images: Sequence[Tensor], mean: Sequence[float], std: Sequence[float]
-) -> Tensor:
-    height, width = padded_size(images)
-    return torch.cat(
-        [
-            F.pad(
-                normalise(batch, mean, std),
-                (0, width - batch.shape[3], 0, height - batch.shape[2]),
-            )
-            for batch in _of_one_size(images)
-        ]
-    )
 
 
 def _of_one_size(images: Sequence[Tensor]) -> list[Tensor]:
@@ -146,14 +125,9 @@ def constant(numbers: _Numbers, device: torch.device, dtype: torch.dtype | None 
         dtype: int64 for whole numbers and float32 for others, if None.
     """
     if torch.compiler.is_exporting():  # sizes are symbols then, of which nothing can be kept
-        return torch.stack(
-            [
-                constant(n, device, dtype)
-                if isinstance(n, Sequence)
-                else torch.full((), n, device=device, dtype=dtype)
-                for n in numbers
-            ]
-        )
+        full = partial(torch.full, (), device=device, dtype=dtype)
+        made = (constant(n, device, dtype) if isinstance(n, Sequence) else full(n) for n in numbers)
+        return torch.stack(list(made))
     hashable = tuple(tuple(n) if isinstance(n, Sequence) else n for n in numbers)
     return _made(hashable, device, dtype)
 

@@ -6,7 +6,7 @@ transformers' module. Constants that a foreign module stores beside its weights 
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
@@ -45,12 +45,8 @@ _MASK_DECODER: Rules = [
     ("layers.#.self_norm.", "transformer_self_attention_layers.#.norm."),
     ("layers.#.ffn_norm.", "transformer_ffn_layers.#.norm."),
     ("layers.#.linear", "transformer_ffn_layers.#.linear"),
-    ("decoder_norm.", "decoder_norm."),
-    ("query_feat.", "query_feat."),
-    ("query_embed.", "query_embed."),
-    ("level_embed.", "level_embed."),
-    ("class_embed.layers.", "class_embed.layers."),
-    ("mask_embed.", "mask_embed."),
+    *((name, name) for name in ("decoder_norm.", "query_feat.", "query_embed.", "level_embed.")),
+    *((name, name) for name in ("class_embed.layers.", "mask_embed.")),
 ]
 
 
@@ -91,6 +87,8 @@ _CONSTANTS = re.compile(
     r"(.*\.)?(relative_position_index|attn_mask|empty_weight|pixel_mean|pixel_std"
     r"|text_feature_buffer(\..*)?)"
 )
+# Mask2Former's first checkpoints have the pixel decoder directly below the head.
+_OLDEST = re.compile(r"^(sem_seg_head\.)(?!pixel_decoder\.|predictor\.)")
 _QKV = ("q_proj", "k_proj", "v_proj")
 
 
@@ -106,11 +104,18 @@ def to_ours(theirs: Mapping[str, Tensor], rules: Rules) -> tuple[dict[str, Tenso
     """
     renamed: dict[str, Tensor] = {}
     unknown = []
-    compiled = _compiled((b, a) for a, b in rules)
+    # The longest beginning that fits is meant: `adapter_1.norm.` before `adapter_1.`.
+    patterns = [
+        (
+            re.compile(re.escape(start).replace(r"\#", r"(\d+)")),
+            ours.replace("#", r"\1", 1).replace("#", r"\2", 1),
+        )
+        for ours, start in sorted(rules, key=lambda rule: -len(rule[1]))
+    ]
     for name, tensor in theirs.items():
         if _CONSTANTS.fullmatch(name):
             continue
-        ours = _renamed(_current_spelling(name), compiled)
+        ours = _renamed(_OLDEST.sub(r"\1pixel_decoder.", name), patterns)
         if ours is None:
             unknown.append(name)
         elif ".attention.qkv." in ours:
@@ -121,27 +126,8 @@ def to_ours(theirs: Mapping[str, Tensor], rules: Rules) -> tuple[dict[str, Tenso
     return renamed, unknown
 
 
-def _current_spelling(name: str) -> str:
-    """Mask2Former's first checkpoints have the pixel decoder directly below the head."""
-    head = "sem_seg_head."
-    rest = name.removeprefix(head)
-    if rest == name or rest.startswith(("pixel_decoder.", "predictor.")):
-        return name
-    return f"{head}pixel_decoder.{rest}"
-
-
-def _compiled(rules: Iterable[tuple[str, str]]) -> list[tuple[re.Pattern[str], str]]:
-    compiled = []
-    for start, target in rules:
-        count = iter(range(1, 9))
-        replacement = re.sub("#", lambda _: f"\\{next(count)}", target)  # noqa: B023
-        compiled.append((re.compile(re.escape(start).replace(r"\#", r"(\d+)")), replacement))
-    # The longest start that fits is meant: `adapter_1.norm.` before `adapter_1.`.
-    return sorted(compiled, key=lambda rule: -len(rule[0].pattern))
-
-
-def _renamed(name: str, compiled: list[tuple[re.Pattern[str], str]]) -> str | None:
-    for pattern, replacement in compiled:
+def _renamed(name: str, patterns: list[tuple[re.Pattern[str], str]]) -> str | None:
+    for pattern, ours in patterns:
         if match := pattern.match(name):
-            return match.expand(replacement) + name[match.end() :]
+            return match.expand(ours) + name[match.end() :]
     return None

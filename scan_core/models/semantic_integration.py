@@ -159,11 +159,9 @@ class SemanticIntegration(nn.Module):
         self.projection = nn.Sequential(nn.Linear(clip_width, width), nn.Linear(width, width))
         self.fusion = FusionDecoder(width, heads, fusion_layers)
         self.prior_scale = nn.Parameter(torch.full((1,), 0.1))
+        sizes = (width, encoder_feedforward, dropout)
         self.encoder = nn.Sequential(
-            *(
-                EmbeddingEncoderLayer(width, encoder_feedforward, dropout)
-                for _ in range(encoder_layers)
-            )
+            *(EmbeddingEncoderLayer(*sizes) for _ in range(encoder_layers))
         )
 
     def context(self, view: WholeImageTokens) -> ImageContext:

@@ -4,8 +4,9 @@ It pads a map before it shifts it, as the released model's does. The parameters 
 transformers' `SwinBackbone`, which takes three times PyTorch's own time to import.
 """
 
+from collections import OrderedDict
 from collections.abc import Sequence
-from typing import cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +49,8 @@ class SwinBackbone(Backbone):
             own_rates = rates[sum(depths[:number]) :][:depth]
             width, last = embed_dim * 2**number, number == len(depths) - 1
             stages.append(SwinStage(width, heads[number], window, own_rates, not last))
-        self.swin = SwinTransformer(embed_dim, stages)
+        embeddings, encoder = PatchEmbedding(embed_dim), nn.ModuleDict({"layers": stages})
+        self.swin: Any = nn.ModuleDict({"embeddings": embeddings, "encoder": encoder})
         self.hidden_states_norms = nn.ModuleDict(
             {f"stage{n + 1}": nn.LayerNorm(embed_dim * 2**n) for n in range(len(depths))}
         )
@@ -63,31 +65,14 @@ class SwinBackbone(Backbone):
         Returns:
             for each stage (B, C, H', W'), the finest first.
         """
-        x = self.swin.embeddings(pixels)
+        x = self.swin["embeddings"](pixels)
         maps = []
         norms = self.hidden_states_norms.values()
-        for stage, norm in zip(self.swin.encoder.layers, norms, strict=True):
+        for stage, norm in zip(self.swin["encoder"]["layers"], norms, strict=True):
             x = stage(x)
             maps.append(norm(x).permute(0, 3, 1, 2).contiguous())
-            x = cast(SwinStage, stage).downsample(x)
+            x = stage.downsample(x)
         return maps
-
-
-class SwinTransformer(nn.Module):
-    """What the backbone holds besides the norms of its maps."""
-
-    def __init__(self, embed_dim: int, stages: nn.ModuleList) -> None:
-        super().__init__()
-        self.embeddings = PatchEmbedding(embed_dim)
-        self.encoder = SwinEncoder(stages)
-
-
-class SwinEncoder(nn.Module):
-    """The stages."""
-
-    def __init__(self, stages: nn.ModuleList) -> None:
-        super().__init__()
-        self.layers = stages
 
 
 class PatchEmbedding(nn.Module):
@@ -120,10 +105,9 @@ class SwinStage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) to the same."""
-        shift = self.window // 2
         apart = None
-        if shift and len(self.blocks) > 1:
-            apart = _tokens_apart(x, self.window, shift)
+        if any(block.shift for block in self.blocks):
+            apart = _tokens_apart(x, self.window, self.window // 2)
         for block in self.blocks:
             x = block(x, apart if block.shift else None)
         return x
@@ -152,7 +136,8 @@ class SwinBlock(nn.Module):
         self.attention = WindowAttention(width, heads, window)
         self.layernorm_before = nn.LayerNorm(width)
         self.layernorm_after = nn.LayerNorm(width)
-        self.mlp = FeedForward(width, 4 * width)
+        first, second = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.mlp = nn.Sequential(OrderedDict(fc1=first, activation=nn.GELU(), fc2=second))
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor, apart: Tensor | None) -> Tensor:
@@ -167,7 +152,8 @@ class SwinBlock(nn.Module):
         """
         height, width = x.shape[1:3]
         rows, columns = (_windows_along(side, self.window) for side in (height, width))
-        padded = _pad(self.layernorm_before(x), self.window)
+        right, below = columns * self.window - width, rows * self.window - height
+        padded = F.pad(self.layernorm_before(x), (0, 0, 0, right, 0, below))
         if self.shift:
             padded = padded.roll((-self.shift, -self.shift), dims=(1, 2))
         attended = self.attention(_to_windows(padded, self.window, rows, columns), apart)
@@ -179,7 +165,9 @@ class SwinBlock(nn.Module):
 
 
 class WindowAttention(nn.Module):
-    """Self-attention with a learned bias for the relative position."""
+    """Self-attention with a learned bias: for each head and each difference of two places."""
+
+    index: Tensor
 
     def __init__(self, width: int, heads: int, window: int) -> None:
         super().__init__()
@@ -188,7 +176,15 @@ class WindowAttention(nn.Module):
         self.k_proj = nn.Linear(width, width)
         self.v_proj = nn.Linear(width, width)
         self.o_proj = nn.Linear(width, width)
-        self.relative_position_bias = RelativePositionBias(heads, window)
+        table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
+        self.relative_position_bias = nn.ParameterDict({"relative_position_bias_table": table})
+        # Kept in no file, so it is never on the device `meta`.
+        places = torch.arange(window, device="cpu")
+        rows, columns = torch.meshgrid(places, places, indexing="ij")
+        rows, columns = rows.flatten(), columns.flatten()
+        down = rows[:, None] - rows + window - 1
+        right = columns[:, None] - columns + window - 1
+        self.register_buffer("index", down * (2 * window - 1) + right, persistent=False)
 
     def forward(self, x: Tensor, apart: Tensor | None) -> Tensor:
         """Attend.
@@ -201,7 +197,9 @@ class WindowAttention(nn.Module):
             (B * windows, N, C).
         """
         projections = (self.q_proj, self.k_proj, self.v_proj)
-        bias = self.relative_position_bias().to(x.dtype)
+        table = self.relative_position_bias["relative_position_bias_table"]
+        # (1, heads, N, N), in this order in memory: attention would rearrange it every time.
+        bias = table[self.index].permute(2, 0, 1)[None].contiguous().to(x.dtype)
         if apart is not None:
             bias = bias + apart[:, None].to(x.dtype)
         if bias.requires_grad and x.device.type == "cpu":
@@ -221,50 +219,9 @@ class WindowAttention(nn.Module):
         return self.o_proj(merge_heads(attended))
 
 
-class RelativePositionBias(nn.Module):
-    """A learned number for each head and each difference of two places in a window."""
-
-    index: Tensor
-
-    def __init__(self, heads: int, window: int) -> None:
-        super().__init__()
-        self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
-        # Kept in no file, so it is never on the device `meta`.
-        places = torch.arange(window, device="cpu")
-        rows, columns = torch.meshgrid(places, places, indexing="ij")
-        rows, columns = rows.flatten(), columns.flatten()
-        down = rows[:, None] - rows + window - 1
-        right = columns[:, None] - columns + window - 1
-        self.register_buffer("index", down * (2 * window - 1) + right, persistent=False)
-
-    def forward(self) -> Tensor:
-        """(1, heads, N, N), in this order in memory: attention would rearrange it every time."""
-        return self.relative_position_bias_table[self.index].permute(2, 0, 1)[None].contiguous()
-
-
-class FeedForward(nn.Module):
-    """Two linear layers with GELU between them."""
-
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., C) to the same."""
-        return self.fc2(F.gelu(self.fc1(x)))
-
-
 def _windows_along(side: int, window: int) -> int:
     """Windows that cover so many tokens."""
     return (side + window - 1) // window
-
-
-def _pad(x: Tensor, window: int) -> Tensor:
-    """(B, H, W, C) with zeros below and to the right, to whole windows."""
-    height, width = x.shape[1:3]
-    rows, columns = _windows_along(height, window), _windows_along(width, window)
-    return F.pad(x, (0, 0, 0, columns * window - width, 0, rows * window - height))
 
 
 def _to_windows(x: Tensor, window: int, rows: int, columns: int) -> Tensor:

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from scan_core.errors import InputError
 from scan_core.models.clip import Tokenizer, encode_texts, text_weights
-from scan_core.models.cpu_linear import ConvolutionalLinear
+from scan_core.models.cpu_linear import convolutional_linear
 from scan_core.storage.files import json_digest
 from scan_core.storage.weights import load_tensors, save_tensors
 
@@ -81,7 +81,7 @@ class TextEncoder:
         # Also of names that are known: they may have come one by one.
         self._check_different(stripped)
         if new:
-            with ConvolutionalLinear(self.clip):
+            with convolutional_linear(self.clip):
                 self._known.update((name, self._encode(name)) for name in new)
         for name in stripped:  # to the end
             self._known[name] = self._known.pop(name)

@@ -22,7 +22,7 @@ from scan_core.errors import InputError
 from scan_core.evaluation.confusion import as_evaluated, count_pixels, predicted
 from scan_core.evaluation.metrics import ClassSums
 from scan_core.inference.class_map import class_maps
-from scan_core.inference.image_features import ImageViews, View
+from scan_core.inference.image_features import ImageFeatures, ImageViews
 from scan_core.inference.scan import Scan
 from scan_core.params.schema.grids import Search
 from scan_core.params.schema.recipe import Recipe
@@ -147,10 +147,9 @@ def identity(
     return json_digest(parts)[:12]
 
 
-def _size(view: View) -> int:
+def _size(view: ImageFeatures) -> int:
     """Bytes of what a view keeps."""
-    one = view.image_features
-    kept = (one.mask_logits, one.peaks, one.embeddings, *one.crop_features.values())
+    kept = (view.mask_logits, view.peaks, view.embeddings, *view.crop_features.values())
     return sum(tensor.nbytes for tensor in kept)
 
 
@@ -158,9 +157,8 @@ def _on(seen: ImageViews, device: torch.device | str, copy: bool = False) -> Ima
     """The same on a device; as a copy, because a slice would keep all that it is a part of."""
     views = []
     for view in seen.views:
-        one = view.image_features
         names = ("mask_logits", "peaks", "embeddings")
-        moved: dict[str, Any] = {n: getattr(one, n).to(device, copy=copy) for n in names}
-        crops = {k: v.to(device, copy=copy) for k, v in one.crop_features.items()}
-        views.append(replace(view, image_features=replace(one, **moved, crop_features=crops)))
+        moved: dict[str, Any] = {n: getattr(view, n).to(device, copy=copy) for n in names}
+        crops = {k: v.to(device, copy=copy) for k, v in view.crop_features.items()}
+        views.append(replace(view, **moved, crop_features=crops))
     return ImageViews(tuple(views))

@@ -29,7 +29,7 @@ from torch.optim import AdamW, Optimizer
 from tqdm import tqdm
 
 from scan_core.errors import InputError
-from scan_core.models.cpu_linear import ConvolutionalLinear
+from scan_core.models.cpu_linear import convolutional_linear
 from scan_core.params.command_line import Interrupted, stop_signals
 from scan_core.params.provenance import package_hash
 from scan_core.params.recipe_part import RecipePart, as_text
@@ -157,7 +157,7 @@ def train(
     with (
         _alone_in(fabric, folder),
         stop_signals() as signals,
-        ConvolutionalLinear(task.module),
+        convolutional_linear(task.module),
     ):
         module, optimizer = fabric.setup(task.module, task.optimizer)
         trainable = [p for p in task.module.parameters() if p.requires_grad]

@@ -27,10 +27,10 @@ from tqdm import tqdm
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.datasets.reading_ahead import read_ahead
 from scan_core.errors import InputError
-from scan_core.inference.devices import TowerByPrecision, tensor_float
+from scan_core.inference.devices import tensor_float, tower_in
 from scan_core.inference.scan import Scan
 from scan_core.models.clip import chunk_size, encode_images
-from scan_core.models.cpu_linear import ConvolutionalLinear
+from scan_core.models.cpu_linear import convolutional_linear
 from scan_core.models.crops import masked_crops
 from scan_core.models.scan import class_logits
 from scan_core.storage.files import atomic_path
@@ -236,7 +236,7 @@ def mine_shard(
         output: file of the pairs.
     """
     precision = scan.settings.precision
-    visual = TowerByPrecision(scan.network.original_clip).of(precision)
+    visual = tower_in(scan.network.original_clip, precision)
     no_object = scan.network.with_no_object(scan.text_encoder(captioned.images.index.names))
 
     def read(number: int) -> tuple[int, list[str], Tensor | None]:
@@ -247,7 +247,7 @@ def mine_shard(
     with (
         atomic_path(output) as temporary,
         temporary.open("w", encoding="utf-8") as file,
-        ConvolutionalLinear(scan.network),
+        convolutional_linear(scan.network),
     ):
         for number, nouns, resized in read_images:
             if resized is None:
