@@ -1,4 +1,4 @@
-"""What surrounds a command: settings of a notebook, encodings of the past, no network."""
+"""What surrounds a command: a dollar in a name, results on another disk, no network."""
 
 import os
 import shutil
@@ -10,9 +10,6 @@ import pandas as pd
 import pytest
 from project import ROOT, Project
 
-from scan_core.datasets.formats import FORMATS
-from scan_core.errors import InputError
-from scan_core.params.reading import read_params
 from scan_core.reporting.figures import per_class_figure, save_figure
 
 
@@ -21,18 +18,6 @@ def test_a_dollar_in_a_class_name_is_a_dollar(tmp_path):
     classes = pd.DataFrame({"name": names, "group": "all classes", "iou": 0.5})
     save_figure(per_class_figure(classes, "prices"), tmp_path, "bars")
     assert (tmp_path / "bars.png").stat().st_size > 1000
-
-
-def test_text_in_another_encoding_is_a_message(tmp_path):
-    params = tmp_path / "params.yaml"
-    params.write_bytes("recipe: mini  # für alle\n".encode("latin-1"))
-    with pytest.raises(InputError, match=r"params\.yaml cannot be read .*17.*; save it as UTF-8"):
-        read_params(params)
-    (tmp_path / "images").mkdir()
-    (tmp_path / "labels").mkdir()
-    (tmp_path / "val.txt").write_bytes(b"\xff\xfeone")
-    with pytest.raises(InputError, match=r"val\.txt cannot be read"):
-        FORMATS["folder"].list_split(tmp_path, "val")
 
 
 def test_results_on_another_disk_are_refused_before_anything_runs(tmp_path):

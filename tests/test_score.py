@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -23,23 +24,16 @@ CLASSES = load_class_list("ade20k_847")
 SIZES = [(31, 40), (24, 33), (50, 20)]
 
 
-def _random_maps(seed, kinds):
-    """Maps that are mostly right, of a few classes, some of them absent from one or the other."""
-    rng = np.random.default_rng(seed)
-    return [rng.choice(kinds, size).astype(np.int64) for size in SIZES]
-
-
 @pytest.fixture(scope="module")
 def pairs():
-    truth = _random_maps(0, [0, 3, 250, 255, 256, 700, 846])
-    predicted = [
-        np.where(np.random.default_rng(number).random(size) < 0.6, label, other)
-        for number, (size, label, other) in enumerate(
-            zip(SIZES, truth, _random_maps(1, [0, 3, 250, 255, 500]), strict=True)
-        )
-    ]
-    void = [np.random.default_rng(number).random(size) < 0.1 for number, size in enumerate(SIZES)]
-    return [(np.where(v, -1, t), p) for t, p, v in zip(truth, predicted, void, strict=True)]
+    """Truth and prediction, mostly right; some classes are absent from one or the other."""
+    rng, found = np.random.default_rng(0), []
+    for size in SIZES:
+        truth = rng.choice([0, 3, 250, 255, 256, 700, 846], size)
+        other = rng.choice([0, 3, 250, 255, 500], size)
+        predicted = np.where(rng.random(size) < 0.6, truth, other)
+        found.append((np.where(rng.random(size) < 0.1, -1, truth), predicted))
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +47,6 @@ def benchmark(pairs, tmp_path_factory):
     return folder
 
 
-def _images(benchmark):
-    return BenchmarkImages(benchmark / "index.json", "val")
-
-
 def _write(folder, maps, values=None):
     folder.mkdir(exist_ok=True)
     for number, label in enumerate(maps):
@@ -66,23 +56,29 @@ def _write(folder, maps, values=None):
     return folder
 
 
+def _masks(maps, folder=""):
+    named = ((f"{folder}ADE_val_{number:08d}.jpg", label) for number, label in enumerate(maps))
+    return [coco_results(name, label, CLASSES.names) for name, label in named]
+
+
+def _counted(benchmark, predictions, ids="training"):
+    return count_predictions(
+        BenchmarkImages(benchmark / "index.json", "val"), CLASSES, predictions, ids
+    )["combined"]
+
+
 def test_every_kind_of_file_gives_the_same_counts(benchmark, pairs, tmp_path):
     maps = [prediction for _, prediction in pairs]
     files = {
         "training": _write(tmp_path / "training", maps),
         "raw": _write(tmp_path / "raw", maps, CLASSES.raw_ids),
     }
-    masks = [
-        result
-        for number, label in enumerate(maps)
-        for result in coco_results(f"some/folder/ADE_val_{number:08d}.jpg", label, CLASSES.names)
-    ]
-    (tmp_path / "masks.json").write_text(json.dumps(masks))
+    (tmp_path / "masks.json").write_text(json.dumps([*chain(*_masks(maps, "some/folder/"))]))
     expected = np.zeros((848, 848), np.int64)
     for truth, prediction in pairs:
         np.add.at(expected, (prediction, np.where(truth < 0, 847, truth)), 1)
     for ids, path in [*files.items(), ("training", tmp_path / "masks.json")]:
-        counts = count_predictions(_images(benchmark), CLASSES, path, ids)["combined"]
+        counts = _counted(benchmark, path, ids)
         np.testing.assert_array_equal(confusion_matrix(counts), expected)
 
 
@@ -90,9 +86,15 @@ def test_the_command_writes_what_evaluate_writes_and_shows_the_published_numbers
     benchmark, pairs, tmp_path
 ):
     folder = _write(tmp_path / "predicted", [prediction for _, prediction in pairs])
-    ran = _score(benchmark, folder, tmp_path / "scored", "--method", "CAT-Seg L")
+    ran = subprocess.run(
+        [
+            sys.executable, "-m", "scan_core.apps.score", "--benchmark", benchmark,
+            "--predictions", folder, "--out", tmp_path / "scored", "--method", "CAT-Seg L",
+        ],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
-    counts = count_predictions(_images(benchmark), CLASSES, folder, "training")["combined"]
+    counts = _counted(benchmark, folder)
     metrics = json.loads((tmp_path / "scored/metrics.json").read_text())
     assert metrics["results"]["combined"] == metrics_of(counts, CLASSES)
     assert metrics["recipe"] == "CAT-Seg L"
@@ -105,22 +107,11 @@ def test_the_command_writes_what_evaluate_writes_and_shows_the_published_numbers
     assert "SCAN L" in published
 
 
-def _score(benchmark, predictions, output, *more):
-    return subprocess.run(
-        [
-            sys.executable, "-m", "scan_core.apps.score", "--benchmark", benchmark,
-            "--predictions", predictions, "--out", output, *more,
-        ],
-        cwd=ROOT, capture_output=True, text=True,
-    )  # fmt: skip
-
-
 def test_bad_predictions_are_told_in_one_message(benchmark, pairs, tmp_path):
-    images = _images(benchmark)
     maps = [prediction for _, prediction in pairs]
     folder = _write(tmp_path / "wrong", [maps[0].T, np.full_like(maps[1], 847)])
     with pytest.raises(InputError) as caught:
-        count_predictions(images, CLASSES, folder, "training")
+        _counted(benchmark, folder)
     text = str(caught.value)
     assert "3 of 3 images" in text
     assert "is 31x40 pixels, its label map 40x31" in text
@@ -129,43 +120,32 @@ def test_bad_predictions_are_told_in_one_message(benchmark, pairs, tmp_path):
 
     raw = _write(tmp_path / "raw", maps, CLASSES.raw_ids)
     with pytest.raises(InputError, match="all of them are raw ids: --ids raw"):
-        count_predictions(images, CLASSES, raw, "training")
+        _counted(benchmark, raw)
 
-    color = tmp_path / "color"
-    color.mkdir()
-    for number, label in enumerate(maps):
-        Image.new("RGB", label.shape[::-1]).save(color / f"ADE_val_{number:08d}.png")
+    Image.new("RGB", maps[0].shape[::-1]).save(raw / "ADE_val_00000000.png")
     with pytest.raises(InputError, match="3 channels; expected one"):
-        count_predictions(images, CLASSES, color, "training")
+        _counted(benchmark, raw)
 
 
 def test_masks_that_overlap_or_leave_pixels_are_refused(benchmark, pairs, tmp_path):
-    results = [
-        coco_results(f"ADE_val_{number:08d}.jpg", label, CLASSES.names)
-        for number, (_, label) in enumerate(pairs)
-    ]
+    results = _masks(label for _, label in pairs)
     path = tmp_path / "masks.json"
     path.write_text(json.dumps([*results[0], *results[1][1:], *results[2], results[2][0]]))
     with pytest.raises(InputError) as caught:
-        count_predictions(_images(benchmark), CLASSES, path, "training")
+        _counted(benchmark, path)
     assert "pixels of ADE_val_00000001 have no class" in str(caught.value)
     assert "masks of ADE_val_00000002 overlap" in str(caught.value)
     for text in ('{"annotations": []}', "[" * 100_000, '[{"file_name": 1}, 2]', "null"):
         path.write_text(text)
         with pytest.raises(InputError, match=r"masks\.json cannot be read .*; expected a list of"):
-            count_predictions(_images(benchmark), CLASSES, path, "training")
+            _counted(benchmark, path)
 
 
 def test_masks_of_crowds_and_of_other_sizes(benchmark, pairs, tmp_path):
     """Run lengths as a list are COCO's own for crowds; sizes are compared before decoding."""
     maps = [prediction for _, prediction in pairs]
-    folder = _write(tmp_path / "maps", maps)
-    expected = count_predictions(_images(benchmark), CLASSES, folder, "training")["combined"]
-    results = [
-        result
-        for number, label in enumerate(maps)
-        for result in coco_results(f"ADE_val_{number:08d}.jpg", label, CLASSES.names)
-    ]
+    expected = _counted(benchmark, _write(tmp_path / "maps", maps))
+    results = [*chain(*_masks(maps))]
     for result in results:
         number = int(result["file_name"][8:16])
         column = (maps[number] == result["category_id"]).ravel(order="F")
@@ -177,7 +157,7 @@ def test_masks_of_crowds_and_of_other_sizes(benchmark, pairs, tmp_path):
         changed = [{**results[0], "segmentation": segmentation or results[0]["segmentation"]}]
         changed[0] |= values
         path.write_text(json.dumps(changed + results[1:]))
-        return count_predictions(_images(benchmark), CLASSES, path, "training")["combined"]
+        return _counted(benchmark, path)
 
     assert (counted() != expected).nnz == 0
     height, width = maps[0].shape
@@ -203,14 +183,14 @@ def test_ids_counted_from_1_are_told(benchmark, pairs, tmp_path, caplog):
     """As a warning where all of them are classes, and in the message where one is not."""
     truth = [np.where(t < 0, 3, t) for t, _ in pairs]
     below = [np.where(label == 846, 3, label) for label in truth]
-    count_predictions(_images(benchmark), CLASSES, _write(tmp_path / "from 0", below), "training")
+    _counted(benchmark, _write(tmp_path / "from 0", below))
     assert not caplog.records
     shifted = _write(tmp_path / "from 1", [label + 1 for label in below])
-    count_predictions(_images(benchmark), CLASSES, shifted, "training")
+    _counted(benchmark, shifted)
     assert "the ids seem to be counted from 1" in caplog.text
     with pytest.raises(InputError, match=r"hold 847, .* are the ids counted from 1\?"):
         shifted = _write(tmp_path / "all", [label + 1 for label in truth])
-        count_predictions(_images(benchmark), CLASSES, shifted, "training")
+        _counted(benchmark, shifted)
 
 
 def test_a_list_of_one_class_is_told(tmp_path, caplog):
