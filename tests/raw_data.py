@@ -1,5 +1,6 @@
 """Small raw data: photos, label maps, and the four images of a challenge."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,13 @@ def stripes(*values: int) -> np.ndarray:
     """16 x 24 pixels in vertical stripes of the values."""
     kind = np.uint8 if max(values) < 256 else np.uint16
     return np.repeat(np.array(values, kind), 24 // len(values))[None].repeat(16, axis=0)
+
+
+def own_classes(folder: Path, *raw_ids: int) -> Path:
+    path = folder / "own.json"
+    names = ["road", "traffic light", *(f"class {number}" for number in range(2, len(raw_ids)))]
+    path.write_text(json.dumps({"names": names[: len(raw_ids)], "raw_ids": raw_ids}))
+    return path
 
 
 def ade_file(raw: Path, number: int, kind: str) -> Path:

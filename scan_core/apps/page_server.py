@@ -354,8 +354,7 @@ def examples() -> list[dict[str, str]]:
     found = []
     for number in range(_EXAMPLES):
         scene = draw_scene(_EXAMPLE_STREAM, number, 128)
-        concepts = [CONCEPTS[i] for i in np.unique(scene.concepts)]
-        names = dict.fromkeys(concept.shape or concept.names[0] for concept in concepts)
+        names = dict.fromkeys(CONCEPTS[i].kind[0] for i in np.unique(scene.concepts))
         picture = _data_url(Image.fromarray(scene.pixels), "PNG")
         found.append({"image": picture, "names": ", ".join(names)})
     return found

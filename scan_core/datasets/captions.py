@@ -18,23 +18,16 @@ def training_captions(source: str, images: BenchmarkImages) -> dict[str, list[st
     """Captions of the training images: key of an image -> its captions.
 
     Args:
-        source: `classes`, or the path of a file, see `load_captions`.
+        source: the path of a file, see `load_captions`, or `classes`: the names of the classes in
+            each image's label map, as a caption of one name a line. Images without a label have
+            none.
         images: of the training benchmark.
 
     Raises:
         InputError: a file that is unreadable, not of COCO's layout, or of other images.
     """
-    if source == CLASS_NAMES:
-        return captions_of_classes(images)
-    keys = [images.stem(number) for number in range(len(images))]
-    return load_captions(Path(source), keys)
-
-
-def captions_of_classes(images: BenchmarkImages) -> dict[str, list[str]]:
-    """The names of the classes in each image's label map, as a caption of one name a line.
-
-    Images without a label have none.
-    """
+    if source != CLASS_NAMES:
+        return load_captions(Path(source), map(images.stem, range(len(images))))
     captions = {}
     for number in range(len(images)):
         found = [int(value) for value in np.unique(images.label(number)) if value >= 0]

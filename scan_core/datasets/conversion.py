@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from scan_core.datasets.formats import RawFormat
-from scan_core.datasets.index import BenchmarkIndex, Sample, SampleTable, Split
+from scan_core.datasets.index import BenchmarkIndex, Sample, Split
 from scan_core.datasets.pairing import RawPair, RawSplit
 from scan_core.datasets.prepared import prepared_split, read_prepared
 from scan_core.datasets.reading_ahead import outcomes
@@ -60,73 +60,52 @@ class Conversion:
         Raises:
             InputError: the raw data is incomplete, damaged, or out of range; names the files.
         """
-        self._check_vocabulary()
-        raws = {}
-        prepared = set()
-        for split, own in splits.items():
-            if found := prepared_split(self.classes, raw_root, own):
-                raws[split] = found
-                prepared.add(split)
-            else:
-                raws[split] = self.raw_format.list_split(raw_root, own)
+        values, classes = self.raw_format.raw_values, self.classes
+        if classes.built_in and (largest := max(classes.raw_ids)) >= values:
+            raise InputError(
+                f"class list '{classes.name}' has the raw id {largest}, but "
+                f"{self.raw_format.name} has only 0..{values - 1}"
+            )
+        raws = {
+            split: prepared_split(self.classes, raw_root, own)
+            or self.raw_format.list_split(raw_root, own)
+            for split, own in splits.items()
+        }
         for split, raw in raws.items():
             if not raw.pairs:
                 raise InputError(f"the split '{split}' has no labelled image in {raw.image_root}")
         kinds = ["labels", "images"] if self.raw_format.short_side else ["labels"]
         with ExitStack() as stack:
             made = {kind: stack.enter_context(atomic_folder(output / kind)) for kind in kinds}
-            converted = {
-                split: self._split(
-                    raw, {kind: made[kind] / split for kind in kinds}, split, split in prepared
-                )
-                for split, raw in raws.items()
-            }
+            converted = {}
+            for split, raw in raws.items():
+                folders = {kind: made[kind] / split for kind in kinds}
+                samples, skipped = self._split(raw, folders, split)
+                root = raw.image_root if raw_root.is_absolute() else _way(output, raw.image_root)
+                if self.raw_format.short_side:
+                    root = Path("images", split)
+                converted[split] = Split(root.as_posix(), f"labels/{split}", samples, skipped)
             # An index must never describe label maps that it was not written for.
             (output / "index.json").unlink(missing_ok=True)
             for kind in ("labels", "images"):
                 shutil.rmtree(output / kind, ignore_errors=True)
-        roots = {
-            split: self._image_root(raw, raw_root, output, split) for split, raw in raws.items()
-        }
-        index = BenchmarkIndex(
-            name=name,
-            format=self.raw_format.name,
-            classes=self.classes.name,
-            names=self.classes.names,
-            ignore_label=self.classes.ignore_label,
-            splits={
-                split: Split(roots[split].as_posix(), f"labels/{split}", samples, skipped)
-                for split, (samples, skipped) in converted.items()
-            },
-        )
+        about = (name, self.raw_format.name, classes.name, classes.names, classes.ignore_label)
+        index = BenchmarkIndex(*about, converted)
         index.save(output / "index.json")
         return index
 
-    def _check_vocabulary(self) -> None:
-        values = self.raw_format.raw_values
-        if self.classes.built_in and (largest := max(self.classes.raw_ids)) >= values:
-            raise InputError(
-                f"class list '{self.classes.name}' has the raw id {largest}, but "
-                f"{self.raw_format.name} has only 0..{values - 1}"
-            )
-
-    def _image_root(self, raw: RawSplit, raw_root: Path, output: Path, split: str) -> Path:
-        if self.raw_format.short_side:
-            return Path("images", split)
-        return raw.image_root if raw_root.is_absolute() else _way(output, raw.image_root)
-
     def _split(
-        self, raw: RawSplit, folders: Mapping[str, Path], split: str, prepared: bool
-    ) -> tuple[SampleTable, dict[str, str]]:
+        self, raw: RawSplit, folders: Mapping[str, Path], split: str
+    ) -> tuple[list[Sample], dict[str, str]]:
         """The samples, and why others are skipped; all problems are raised in one error."""
-        convert = partial(self._converted, raw.image_root, folders, prepared)
+        convert = partial(self._converted, raw, folders)
         found = list(outcomes(convert, raw.pairs, self.workers, split))
         if problems := [str(one) for one in found if isinstance(one, InputError)]:
             raise InputError(
                 f"{len(problems)} of {len(found)} images of the split '{split}' could not be "
                 f"converted:\n{first_of(problems)}"
             )
-        samples = SampleTable(one for one in found if isinstance(one, Sample))
+        samples = [one for one in found if isinstance(one, Sample)]
         skipped = {
             pair.key: "no pixel has a label"
             for pair, one in zip(raw.pairs, found, strict=True)
@@ -137,15 +116,15 @@ class Conversion:
         return samples, skipped
 
     def _converted(
-        self, image_root: Path, folders: Mapping[str, Path], prepared: bool, pair: RawPair
+        self, raw: RawSplit, folders: Mapping[str, Path], pair: RawPair
     ) -> Sample | None:
         """Convert one image; None: it has no label."""
-        if prepared:
+        if raw.prepared:
             label = read_prepared(pair.label, self.classes)
         else:
             label = self._training_ids(self.raw_format.decode(pair.label), pair.label)
         height, width = label.shape
-        image = image_root / pair.image
+        image = raw.image_root / pair.image
         _check_image(image, pair.label, (width, height))
         if self.raw_format.skip_unlabelled and (label == self.classes.ignore_label).all():
             return None
@@ -184,12 +163,12 @@ class Conversion:
         if self.classes.built_in:
             values, void = self.raw_format.raw_values, self.raw_format.void
             outside = raw[(raw < 0) | (raw >= values)]
-            strangers = np.unique(outside if void is None else outside[outside != void])
+            strangers = outside if void is None else outside[outside != void]
             if strangers.size:
                 also = "" if void is None else f" or {void}"
                 raise InputError(
-                    f"{path}: label value {strangers[0]} is out of range; {self.raw_format.name} "
-                    f"has 0..{values - 1}{also}. Is this the right file?"
+                    f"{path}: label value {strangers.min()} is out of range; "
+                    f"{self.raw_format.name} has 0..{values - 1}{also}. Is this the right file?"
                 )
         return self.classes.training_ids(raw)
 

@@ -9,7 +9,8 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PureWindowsPath
+from typing import Any
 
 from tqdm import tqdm
 
@@ -42,20 +43,15 @@ def extract(archive: Path, target: Path) -> int:
         OSError: such as for a full disk.
     """
     with _advice(archive), _opened(archive, archive.name) as opened:
-        members = _files(opened, target)
+        files = _files(opened, target)
         target.mkdir(parents=True, exist_ok=True)
-        if isinstance(opened, zipfile.ZipFile):
-            for info in tqdm(opened.infolist(), archive.name, mininterval=5):
-                opened.extract(info, target)
-        else:
-            for member in tqdm(opened.getmembers(), archive.name, mininterval=5):
-                opened.extract(member, target, filter="data")
-    own = {target / name for name in members}
+        opened.extractall(target, tqdm(_members(opened), archive.name, mininterval=5))
+    own = {target / name for name in files}
     for folder in {path.parent for path in own}:
         for path in folder.iterdir():
             if path not in own and not path.is_dir():
                 path.unlink()
-    return len(members)
+    return len(files)
 
 
 def check_archive(path: Path, name: str) -> str | None:
@@ -104,6 +100,7 @@ def _opened(path: Path, name: str) -> Iterator[zipfile.ZipFile | tarfile.TarFile
             _Bounded(raw) as stream,
             tarfile.open(fileobj=stream, mode="r:") as archive,
         ):
+            archive.extraction_filter = tarfile.data_filter
             archive.getmembers()
             # tarfile takes a file that ends between two members for complete; it ends in zeros.
             stream.seek(archive.offset)
@@ -123,32 +120,28 @@ class _Bounded(io.BufferedReader):
         return super().read(size)
 
 
+def _members(archive: zipfile.ZipFile | tarfile.TarFile) -> list[Any]:
+    return archive.infolist() if isinstance(archive, zipfile.ZipFile) else archive.getmembers()
+
+
 def _files(archive: zipfile.ZipFile | tarfile.TarFile, target: Path) -> list[str]:
     """Paths below the target of the archive's files, all of whose members are safe."""
     found = []
-    if isinstance(archive, zipfile.ZipFile):
-        for info in archive.infolist():
-            _refuse_outside(info.filename)
-            if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise _unsafe(f"its member {info.filename!r} is a link or a device")
-            if not info.is_dir():
-                found.append(info.filename)
-    else:
-        for member in archive.getmembers():
-            _refuse_outside(member.name)
+    for member in _members(archive):
+        zipped = isinstance(member, zipfile.ZipInfo)
+        name = member.filename if zipped else member.name
+        path = PureWindowsPath(name)  # its rules are stricter than those of POSIX
+        if path.anchor or ".." in path.parts:
+            raise _unsafe(f"its member {name!r} lies outside the folder to extract into")
+        if not zipped:
             tarfile.data_filter(member, str(target))
-            if not member.isdir():
-                found.append(member.name)
+        elif stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise _unsafe(f"its member {name!r} is a link or a device")
+        if not (member.is_dir() if zipped else member.isdir()):
+            found.append(name)
     if not found:
         raise InputError("the archive holds no files")
     return found
-
-
-def _refuse_outside(name: str) -> None:
-    """Under the rules of POSIX and of Windows."""
-    windows = PureWindowsPath(name)
-    if PurePosixPath(name).is_absolute() or windows.anchor or ".." in windows.parts:
-        raise _unsafe(f"its member {name!r} lies outside the folder to extract into")
 
 
 def _unsafe(why: str) -> InputError:

@@ -1,6 +1,7 @@
 """The raw formats, by the name that a recipe gives them: where they lie, and how they are read."""
 
 import logging
+import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,12 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from scan_core.datasets.pairing import RawSplit, files_by_key, pair
+from scan_core.datasets.pairing import RawSplit, pair
 from scan_core.errors import InputError
-from scan_core.storage.images import read_label, suffixes
+from scan_core.storage.images import read_label
 
-_ADE_SPLITS = {"train": "training", "val": "validation"}
-_ANY_NUMBER = 1 << 62
+ADE_SPLITS = {"train": "training", "val": "validation"}
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class RawFormat:
         name: as `format` in a recipe.
         archives: names of the public archives that it is extracted from.
         list_split: raw root, `train` or `val` -> the split's list. Raises InputError.
-        decode: path of a raw label -> (H, W) array of raw values. Raises InputError.
         raw_values: number of possible raw values, 0..raw_values-1.
+        decode: path of a raw label -> (H, W) array of raw values. Raises InputError.
         void: a further raw value that stands for "no label", or None.
         skip_unlabelled: whether images without one labelled pixel are left out.
         short_side: images with a longer short side are resized to it, or None.
@@ -34,8 +34,8 @@ class RawFormat:
     name: str
     archives: tuple[str, ...]
     list_split: Callable[[Path, str], RawSplit]
-    decode: Callable[[Path], NDArray[np.integer]]
     raw_values: int
+    decode: Callable[[Path], NDArray[np.integer]] = read_label
     void: int | None = None
     skip_unlabelled: bool = False
     short_side: int | None = None
@@ -44,19 +44,16 @@ class RawFormat:
 def _list_coco_stuff(raw_root: Path, split: str) -> RawSplit:
     """The pixel maps decide: captions, too, are read from photos, so some may have no map."""
     folder = f"{split}2017" if split in ("train", "val") else split
-    images = raw_root / "coco" / folder
-    labels = files_by_key(raw_root / "coco/stuffthingmaps" / folder, [".png"])
-    paired = pair(images, files_by_key(images, suffixes()), labels, may_lack_labels=_ANY_NUMBER)
+    images, labels = raw_root / "coco" / folder, raw_root / "coco/stuffthingmaps" / folder
+    paired = pair(images, labels, may_lack_labels=math.inf)
     if paired.unlabelled:
         logging.warning("%d photos of %s have no map", len(paired.unlabelled), images)
     return replace(paired, unlabelled=())
 
 
 def _list_ade20k_150(raw_root: Path, split: str) -> RawSplit:
-    root, folder = raw_root / "ADEChallengeData2016", _ADE_SPLITS.get(split, split)
-    images = root / "images" / folder
-    labels = files_by_key(root / "annotations" / folder, [".png"])
-    return pair(images, files_by_key(images, suffixes()), labels)
+    root, folder = raw_root / "ADEChallengeData2016", ADE_SPLITS.get(split, split)
+    return pair(root / "images" / folder, root / "annotations" / folder)
 
 
 def _list_ade20k_847(raw_root: Path, split: str) -> RawSplit:
@@ -65,15 +62,7 @@ def _list_ade20k_847(raw_root: Path, split: str) -> RawSplit:
     Names are unique in the release, whatever the scene in whose folder they lie.
     """
     root = raw_root / "ADE20K_2021_17_01/images/ADE"
-    images, labels = (
-        {
-            key: path
-            for key, path in files_by_key(root, [ending], names_only=True).items()
-            if key.split("_")[1:2] == [split]
-        }
-        for ending in (".jpg", "_seg.png")
-    )
-    return pair(root, images, labels)
+    return pair(root, root, "_seg.png", ".jpg", named=f"ADE_{split}_*")
 
 
 def _list_voc(raw_root: Path, split: str) -> RawSplit:
@@ -82,23 +71,15 @@ def _list_voc(raw_root: Path, split: str) -> RawSplit:
     if not labels.is_dir():
         labels = root / "SegmentationClass"
         logging.warning("SegmentationClassAug is missing: reading labels from %s", labels)
-    return pair(
-        root / "JPEGImages",
-        files_by_key(root / "JPEGImages", suffixes()),
-        files_by_key(labels, [".png"]),
-        root / f"ImageSets/Segmentation/{split}.txt",
-    )
+    listed = root / f"ImageSets/Segmentation/{split}.txt"
+    return pair(root / "JPEGImages", labels, listed=listed)
 
 
 def _list_context(raw_root: Path, split: str) -> RawSplit:
+    """The official list has one image for which no label was published."""
     root = raw_root / "VOCdevkit/VOC2010"
-    return pair(
-        root / "JPEGImages",
-        files_by_key(root / "JPEGImages", suffixes()),
-        files_by_key(root / "trainval", [".mat"]),
-        root / f"ImageSets/Main/{split}.txt",
-        may_lack_labels=1,  # the official list has one image for which no label was published
-    )
+    images, listed = root / "JPEGImages", root / f"ImageSets/Main/{split}.txt"
+    return pair(images, root / "trainval", ".mat", listed=listed, may_lack_labels=1)
 
 
 def _decode_rgb(path: Path) -> NDArray[np.integer]:
@@ -149,64 +130,49 @@ def folder_format(image_suffix: str | None = None, label_suffix: str = ".png") -
         inside = any((root / split).is_dir() for root in roots)
         if inside:
             roots = roots[0] / split, roots[1] / split
-        images = files_by_key(roots[0], [image_suffix] if image_suffix else suffixes())
-        labels = files_by_key(roots[1], [label_suffix])
-        return pair(roots[0], images, labels, None if inside or not listed.is_file() else listed)
+        lists = None if inside or not listed.is_file() else listed
+        return pair(*roots, label_suffix, image_suffix, lists)
 
-    return RawFormat(
-        name="folder",
-        archives=(),
-        list_split=list_split,
-        decode=read_label,
-        raw_values=2**16,
-    )
+    return RawFormat("folder", (), list_split, raw_values=2**16)
 
 
 FORMATS = {
     raw_format.name: raw_format
     for raw_format in (
         RawFormat(
-            name="coco_stuff",
-            archives=(
+            "coco_stuff",
+            (
                 "train2017.zip",
                 "val2017.zip",
                 "annotations_trainval2017.zip",
                 "stuffthingmaps_trainval2017.zip",
             ),
-            list_split=_list_coco_stuff,
-            decode=read_label,
+            _list_coco_stuff,
             raw_values=182,
             void=255,
             skip_unlabelled=True,
         ),
+        RawFormat("ade20k_150", ("ADEChallengeData2016.zip",), _list_ade20k_150, raw_values=151),
         RawFormat(
-            name="ade20k_150",
-            archives=("ADEChallengeData2016.zip",),
-            list_split=_list_ade20k_150,
-            decode=read_label,
-            raw_values=151,
-        ),
-        RawFormat(
-            name="ade20k_847",
-            archives=("ADE20K_2021_17_01.zip",),
-            list_split=_list_ade20k_847,
+            "ade20k_847",
+            ("ADE20K_2021_17_01.zip",),
+            _list_ade20k_847,
             decode=_decode_rgb,
             raw_values=26 * 256,  # whatever two bytes of the code can hold; others are ignored
             short_side=512,
         ),
         RawFormat(
-            name="pascal_voc",
-            archives=("VOCtrainval_11-May-2012.tar", "SegmentationClassAug.zip"),
-            list_split=_list_voc,
-            decode=read_label,
+            "pascal_voc",
+            ("VOCtrainval_11-May-2012.tar", "SegmentationClassAug.zip"),
+            _list_voc,
             raw_values=21,
             void=255,
             skip_unlabelled=True,
         ),
         RawFormat(
-            name="pascal_context",
-            archives=("VOCtrainval_03-May-2010.tar", "pascal_context_trainval.tar.gz"),
-            list_split=_list_context,
+            "pascal_context",
+            ("VOCtrainval_03-May-2010.tar", "pascal_context_trainval.tar.gz"),
+            _list_context,
             decode=_decode_mat,
             raw_values=460,
         ),

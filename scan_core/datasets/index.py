@@ -1,17 +1,18 @@
 """The benchmark index: every image and label of every split, so that nothing searches folders."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from itertools import islice
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scan_core.storage.files import readable, write_text
 
-_ROW = '    {"stem"'
+_ROW = re.compile(rb'^    (\{"stem".*\}),?\n', re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -38,38 +39,24 @@ class Sample:
 
 
 class SampleTable(Sequence[Sample]):
-    """Samples as columns: a fifth of the memory, which processes that read images share."""
+    """The rows of an index, parsed when they are asked for.
 
-    def __init__(self, samples: Iterable[Sample]) -> None:
-        rows = iter(samples)
-        parts = []
-        while chunk := list(islice(rows, 10_000)):
-            parts.append([_column(getattr(s, name) for s in chunk) for name in _FIELDS])
-        columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-        self._columns = columns or [np.empty(0)] * len(_FIELDS)
+    Their text takes a third of the memory of samples, and processes that read images share it.
+
+    Args:
+        content: of the index file.
+        spans: (samples, 2), where the row of each begins and ends.
+    """
+
+    def __init__(self, content: bytes, spans: NDArray[np.int64]) -> None:
+        self._content, self._spans = content, spans
 
     def __len__(self) -> int:
-        return len(self._columns[0])
+        return len(self._spans)
 
-    @overload
-    def __getitem__(self, place: int) -> Sample: ...
-    @overload
-    def __getitem__(self, place: slice) -> "SampleTable": ...
-    def __getitem__(self, place: int | slice) -> "Sample | SampleTable":
-        if isinstance(place, slice):
-            part = SampleTable(())
-            part._columns = [column[place] for column in self._columns]
-            return part
-        row: list[Any] = [column[place].item() for column in self._columns]
-        row = [value.decode() if isinstance(value, bytes) else value for value in row]
-        return Sample(*row)
-
-
-_FIELDS = [field.name for field in fields(Sample)]
-
-
-def _column(values: Iterable[str | int]) -> np.ndarray[Any, Any]:
-    return np.array([v.encode() if isinstance(v, str) else v for v in values])
+    def __getitem__(self, place: Any) -> Any:
+        start, end = self._spans[place]
+        return Sample(**json.loads(self._content[start:end]))
 
 
 @dataclass(frozen=True)
@@ -129,29 +116,23 @@ class BenchmarkIndex:
 
 
 def load_index(path: Path) -> BenchmarkIndex:
-    """Read an index, line by line: there may be a million images.
+    """Read an index.
 
     Raises:
         InputError: unreadable or damaged.
     """
-    others = []
-
-    def rows() -> Iterator[Sample]:
-        with path.open(encoding="utf-8") as file:
-            for line in file:
-                if line.startswith(_ROW):
-                    yield Sample(**json.loads(line.rstrip(",\n")))
-                else:
-                    others.append(line)
-
     with readable(path, "delete it to have it made again"):
-        table, start = SampleTable(rows()), 0
-        record: dict[str, Any] = json.loads("".join(others))
+        content, found = path.read_bytes(), []
+        for row in _ROW.finditer(content):
+            Sample(**json.loads(row[1]))  # damage is told now
+            found.append(row.span(1))
+        spans, start = np.array(found, np.int64), 0
+        record: dict[str, Any] = json.loads(_ROW.sub(b"", content))
         splits = {}
         for name, split in record.pop("splits").items():
             end = start + split.pop("images")
-            splits[name] = Split(**split | {"samples": table[start:end]})
+            splits[name] = Split(**split | {"samples": SampleTable(content, spans[start:end])})
             start = end
-        if start != len(table):
-            raise ValueError(f"{len(table)} images instead of {start}")
+        if start != len(spans):
+            raise ValueError(f"{len(spans)} images instead of {start}")
         return BenchmarkIndex(**record | {"names": tuple(record["names"])}, splits=splits)

@@ -6,8 +6,9 @@ share the key `seqA/000000`.
 """
 
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
 from scan_core.errors import InputError, first_of
@@ -38,11 +39,13 @@ class RawSplit:
         image_root: folder that holds the images.
         pairs: what is listed, in the order of the list, or else of the keys.
         unlabelled: keys of listed images for which the publisher has no label.
+        prepared: whether the labels are training ids already, see `prepared`.
     """
 
     image_root: Path
     pairs: list[RawPair]
     unlabelled: tuple[str, ...] = ()
+    prepared: bool = False
 
 
 def image_key(path: str | PurePosixPath) -> str:
@@ -59,13 +62,13 @@ def known_key(path: str, keys: Container[str]) -> str | None:
     return next((form for form in forms if form in keys), None)
 
 
-def files_by_key(root: Path, endings: Iterable[str], names_only: bool = False) -> dict[str, Path]:
+def files_by_key(root: Path, endings: Iterable[str], named: str | None = None) -> dict[str, Path]:
     """Key -> file, for the files below a folder whose names have one of these endings.
 
     Args:
         root: folder of a split.
         endings: such as `.png` or `_labelIds.png`, in small or large letters.
-        names_only: the key is the file's name alone, whatever folder it lies in.
+        named: pattern of names; the key is the file's name alone, whatever folder it lies in.
 
     Raises:
         InputError: the folder is missing, two files have the same key, or a name is not UTF-8.
@@ -75,9 +78,9 @@ def files_by_key(root: Path, endings: Iterable[str], names_only: bool = False) -
     cut = sorted({ending.lower() for ending in endings}, key=len, reverse=True)
     found: dict[str, Path] = {}
     for path in files_below(root):
-        name = path.name if names_only else path.relative_to(root).as_posix()
+        name = path.name if named else path.relative_to(root).as_posix()
         ending = next((ending for ending in cut if name.lower().endswith(ending)), None)
-        if ending is None:
+        if ending is None or not fnmatch(path.name, named or "*"):
             continue
         check_name(path)
         if other := found.get(key := name[: -len(ending)]):
@@ -90,50 +93,49 @@ def files_by_key(root: Path, endings: Iterable[str], names_only: bool = False) -
     return found
 
 
-def read_list(path: Path) -> list[str]:
-    """The names in a list, one a line.
-
-    Raises:
-        InputError: unreadable, not in UTF-8, or empty.
-    """
-    lines = read_text(path, "it lists the images of a split, in UTF-8").splitlines()
-    names = [line.strip() for line in lines if line.strip()]
-    if not names:
-        raise InputError(f"{path} lists no image; extract or copy the raw data again")
-    return names
-
-
 def pair(
     image_root: Path,
-    images: Mapping[str, Path],
-    labels: Mapping[str, Path],
+    label_root: Path,
+    label_suffix: str = ".png",
+    image_suffix: str | None = None,
     listed: Path | None = None,
-    may_lack_labels: int = 0,
+    named: str | None = None,
+    may_lack_labels: float = 0,
 ) -> RawSplit:
     """Pair images with labels of the same key.
 
     Args:
-        image_root: folder that the images' keys are relative to.
-        images: key -> file.
-        labels: likewise.
-        listed: list of the names that belong to the split, with or without suffix; None: all.
+        image_root: folder of the images.
+        label_root: folder of the labels.
+        label_suffix: what follows a label's key in its name.
+        image_suffix: likewise of an image; None: the suffix of any image.
+        listed: list of the names that belong to the split, one a line, with or without suffix;
+            None: all.
+        named: see `files_by_key`.
         may_lack_labels: so many images without a label are left out instead of refused.
 
     Raises:
-        InputError: an image or a label is alone, or the list names something unknown, or twice.
+        InputError: a folder or the list is missing or empty, an image or a label is alone, or the
+            list names something unknown, or twice.
     """
+    images = files_by_key(image_root, [image_suffix] if image_suffix else suffixes(), named)
+    labels = files_by_key(label_root, [label_suffix], named)
     problems = []
-    keys: Sequence[str] = sorted(images.keys() | labels.keys())
+    known = images.keys() | labels.keys()
+    keys = sorted(known)
     if listed is not None:
-        known = images.keys() | labels.keys()
-        keys = [name if name in known else image_key(name) for name in read_list(listed)]
+        lines = read_text(listed, "it lists the images of a split, in UTF-8").splitlines()
+        names = [line.strip() for line in lines if line.strip()]
+        if not names:
+            raise InputError(f"{listed} lists no image; extract or copy the raw data again")
+        keys = [name if name in known else image_key(name) for name in names]
         problems += [
             f"{listed} lists {key} {count} times; each image must be listed once"
             for key, count in Counter(keys).items()
             if count > 1
         ]
     for key in keys:
-        if key not in images and key not in labels:
+        if key not in known:
             problems.append(f"{listed} names {key}, which has neither image nor label")
         elif key not in images:
             problems.append(f"{labels[key]} has no image in {image_root}")

@@ -6,17 +6,19 @@ They are taken as they are.
 """
 
 import logging
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scan_core.datasets.pairing import RawSplit, files_by_key, pair
+from scan_core.datasets.formats import ADE_SPLITS
+from scan_core.datasets.pairing import RawSplit, pair
 from scan_core.errors import InputError
-from scan_core.storage.images import read_label, read_tiff, suffixes
+from scan_core.storage.images import read_label, read_tiff
 from scan_core.vocabulary.classes import ClassList
 
-_ADE_SPLITS = {"train": "training", "val": "validation"}
 # Class list -> root below the raw root, and below that the folders of raw labels, of images and of
 # prepared labels, of which the first that is there counts. `{}` stands for the split.
 _PREPARED = {
@@ -50,17 +52,17 @@ def prepared_split(classes: ClassList, raw_root: Path, split: str) -> RawSplit |
     if not classes.built_in or classes.name not in _PREPARED:
         return None
     root, *kinds = _PREPARED[classes.name]
-    word = _ADE_SPLITS.get(split, split) if classes.name.startswith("ade20k") else split
+    word = ADE_SPLITS.get(split, split) if classes.name.startswith("ade20k") else split
     raw, images, prepared = (
         [path for name in names if (path := raw_root / root / name.format(word)).is_dir()]
         for names in kinds
     )
     if raw or not images or not prepared:
         return None
-    labels = files_by_key(prepared[0], [".png" if classes.label_dtype == np.uint8 else ".tif"])
-    of_labels = {k: path for k, path in files_by_key(images[0], suffixes()).items() if k in labels}
+    suffix = ".png" if classes.label_dtype == np.uint8 else ".tif"
     logging.warning("%s: the raw labels are not there; taking prepared ones", prepared[0])
-    return pair(images[0], of_labels, labels)
+    found = pair(images[0], prepared[0], suffix, may_lack_labels=math.inf)
+    return replace(found, unlabelled=(), prepared=True)
 
 
 def read_prepared(path: Path, classes: ClassList) -> NDArray[np.unsignedinteger]:

@@ -50,26 +50,20 @@ def verify(index_path: Path, expected_images: Mapping[str, int], workers: int) -
         census = partial(_census, index, index_path.parent, split)
         found = outcomes(census, split.samples, workers, name)
         splits[name] = _summary(index, split, found, problems)
-        problems += _nothing_labelled(index, name, splits[name])
+        share = 1 - splits[name]["ignored_share"]
+        if not split.samples:
+            problems.append(f"split '{name}' has no image with a label")
+        elif share < _LEAST_LABELLED:
+            problems.append(
+                f"split '{name}': {share:.4%} of the pixels have a label; the values in the label "
+                f"maps are not the 'raw_ids' of the class list {index.classes}"
+            )
     if problems:
         raise InputError(
             f"{index_path}: {len(problems)} problems:\n{first_of(problems)}\n"
             f"Delete {index_path.parent} to have it converted again."
         )
     return {"name": index.name, "classes": index.classes, "splits": splits}
-
-
-def _nothing_labelled(index: BenchmarkIndex, name: str, summary: Mapping[str, Any]) -> list[str]:
-    """What is wrong with a split in which there is nothing to learn from or to score."""
-    if not summary["images"]:
-        return [f"split '{name}' has no image with a label"]
-    share = 1 - summary["ignored_share"]
-    if sum(summary["pixels"].values()) == 0 or share < _LEAST_LABELLED:
-        return [
-            f"split '{name}': {share:.4%} of the pixels have a label; the values in the label maps "
-            f"are not the 'raw_ids' of the class list {index.classes}"
-        ]
-    return []
 
 
 def _census(index: BenchmarkIndex, folder: Path, split: Split, sample: Sample) -> _Census:

@@ -14,7 +14,7 @@ from scan_core.params.settings import settings_table
 from scan_core.reporting.results import load_evaluations
 from scan_core.reporting.tables import main_table, render
 from scan_core.storage.files import atomic_path, file_digest, read_header, read_json, write_text
-from scan_core.storage.weights import copy_with_header
+from scan_core.storage.weights import load_tensors, save_tensors
 
 WEIGHTS, CARD, RECIPE = "model.safetensors", "README.md", "params.yaml"
 MANIFEST, CHECKSUMS = "dataset_manifest.json", "SHA256SUMS"
@@ -43,7 +43,7 @@ def release(
     name = document["recipe"]
     recipe = document["recipes"][name]
     header["test_settings"] = settings_table(Recipe.model_validate(recipe)).as_dict()
-    copy_with_header(model, output_folder / WEIGHTS, header)
+    save_tensors(output_folder / WEIGHTS, load_tensors(model)[0], header)
     data, results = read_json(manifest), load_evaluations(evaluation)
     write_text(output_folder / MANIFEST, manifest.read_text(encoding="utf-8"))
     yaml = YAML(typ="safe", pure=True)

@@ -48,7 +48,7 @@ def atomic_path(target: Path, durable: bool = False) -> Iterator[Path]:
                 os.fsync(file.fileno())
         temporary.replace(target)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
         raise
 
 
@@ -58,14 +58,9 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
     `target` must not exist, or be an empty folder.
     """
-    temporary = _temporary(target)
-    try:
+    with atomic_path(target) as temporary:
         temporary.mkdir()
         yield temporary
-        temporary.replace(target)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
 
 
 def _temporary(target: Path) -> Path:
@@ -82,7 +77,11 @@ def _remove_leftovers(folder: Path) -> None:
         match = _TEMPORARY.fullmatch(path.name)
         with suppress(OSError):
             if match and not _is_written(path, match["host"], int(match["process"])):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                _remove(path)
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _is_written(path: Path, host: str, process: int) -> bool:

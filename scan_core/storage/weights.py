@@ -59,11 +59,6 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return load_file(path), header
 
 
-def copy_with_header(source: Path, target: Path, header: Mapping[str, Any]) -> None:
-    """Copy the tensors of a safetensors file, with another header."""
-    save_tensors(target, load_tensors(source)[0], header)
-
-
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
     """Write a training's state (numbers, texts, tensors, nested) atomically and durably."""
     # A file of Python's reports a full disk as such; PyTorch's own writer does not.

@@ -24,14 +24,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from scan_core.errors import InputError, worded
 from scan_core.storage.files import read_text
@@ -79,20 +72,6 @@ class ClassList:
         """Pixel value without ground truth: 255 in uint8 maps, 65535 in uint16 maps."""
         return int(np.iinfo(self.label_dtype).max)
 
-    def lookup_table(self, size: int) -> NDArray[np.unsignedinteger[Any]]:
-        """Map raw label values to training ids.
-
-        Args:
-            size: number of raw values, 0..size-1.
-
-        Returns:
-            array (size,) of `label_dtype`: the training id, or `ignore_label` where the raw
-            value belongs to no class of this list.
-        """
-        table = np.full(size, self.ignore_label, dtype=self.label_dtype)
-        table[list(self.raw_ids)] = np.arange(len(self), dtype=self.label_dtype)
-        return table
-
     def training_ids(self, raw: NDArray[np.integer[Any]]) -> NDArray[np.unsignedinteger[Any]]:
         """Raw label values of any range as training ids.
 
@@ -101,8 +80,10 @@ class ClassList:
             the raw value belongs to no class of this list.
         """
         stranger = max(self.raw_ids) + 1
+        table = np.full(stranger + 1, self.ignore_label, self.label_dtype)
+        table[list(self.raw_ids)] = np.arange(len(self))
         known = (raw >= 0) & (raw < stranger)
-        return np.take(self.lookup_table(stranger + 1), np.where(known, raw, stranger))
+        return np.take(table, np.where(known, raw, stranger))
 
 
 def builtin_class_lists() -> list[str]:
@@ -147,25 +128,13 @@ def load_class_list(name_or_path: str) -> ClassList:
     position = {name: index for index, name in enumerate(content.names)}
     return ClassList(
         name=path.stem,
-        names=tuple(content.names),
-        raw_ids=tuple(content.raw_ids),
-        seen=None if content.seen is None else tuple(content.seen),
         parents={
             position[child]: tuple(position[parent] for parent in parents)
             for child, parents in content.parents.items()
         },
-        predict_with=content.predict_with,
-        things=None if content.things is None else tuple(content.things),
         built_in=path.parent == DATA_FOLDER,
+        **content.model_dump(exclude={"parents", "source"}),
     )
-
-
-def _class_name(name: str) -> str:
-    if not name.strip():
-        raise ValueError("a class name is empty")
-    if len(name.splitlines()) > 1:
-        raise ValueError(f"the class name {name!r} has more than one line")
-    return name
 
 
 class _File(BaseModel):
@@ -173,10 +142,10 @@ class _File(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    names: Annotated[list[Annotated[str, AfterValidator(_class_name)]], Field(min_length=1)]
-    raw_ids: list[Annotated[int, Field(ge=0, le=_MOST_RAW_ID)]]
-    seen: list[bool] | None = None
-    things: list[bool] | None = None
+    names: Annotated[tuple[str, ...], Field(min_length=1)]
+    raw_ids: tuple[Annotated[int, Field(ge=0, le=_MOST_RAW_ID)], ...]
+    seen: tuple[bool, ...] | None = None
+    things: tuple[bool, ...] | None = None
     parents: dict[str, list[str]] = Field(default_factory=dict)
     predict_with: str | None = None
     source: str | None = None
@@ -184,7 +153,11 @@ class _File(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> "_File":
         known: dict[str, str] = {}
-        for name in self.names:
+        for number, name in enumerate(self.names):
+            if not name.strip():
+                raise ValueError(f"names.{number}: a class name is empty")
+            if len(name.splitlines()) > 1:
+                raise ValueError(f"names.{number}: the class name {name!r} has more than one line")
             if (read := as_clip_reads(name)) in known:
                 raise ValueError(
                     f"'names' holds a name twice: '{known[read]}' and '{name}' are one to CLIP"

@@ -7,24 +7,9 @@ from functools import lru_cache, partial
 import numpy as np
 from numpy.typing import NDArray
 
-from scan_core.datasets.miniworld.concepts import (
-    CONCEPTS,
-    LANDMARKS,
-    PATTERNS,
-    STUFF,
-    Concept,
-    thing_id,
-)
+from scan_core.datasets.miniworld import scenes
+from scan_core.datasets.miniworld.concepts import CONCEPTS, LANDMARKS, PATTERNS, STUFF, concept_id
 from scan_core.datasets.miniworld.cutouts import cutout
-from scan_core.datasets.miniworld.scenes import (
-    Scene,
-    draw_landmark_shot,
-    draw_scene,
-    draw_shot,
-    reduced,
-    swatch,
-    thing_kinds,
-)
 from scan_core.datasets.miniworld.textures import crop
 
 _PLURAL_OR_MASS = {"sand", "grass", "snow", "soil", "wallpaper"}
@@ -37,13 +22,13 @@ _TEMPLATES = (
 )
 # Pictures of one landmark, of one thing, of some stuff; the rest are whole scenes.
 _SHARE_OF_LANDMARKS, _SHARE_OF_SHOTS, _SHARE_OF_STUFF = 0.06, 0.65, 0.16
-_KINDS = thing_kinds(seen_only=False)
+_KINDS = scenes.thing_kinds(seen_only=False)
 _CUTOUTS_PER_SCENE, _SCENE_OF_CUTOUTS = 2, 128
 
 CaptionedPicture = tuple[NDArray[np.uint8], list[str]]
 
 
-def scene_captions(rng: np.random.Generator, scene: Scene) -> list[str]:
+def scene_captions(rng: np.random.Generator, scene: scenes.Scene) -> list[str]:
     """Five captions of a scene, each of another form, that name its things and some stuff."""
     things = [CONCEPTS[i].names[int(rng.integers(len(CONCEPTS[i].names)))] for i in scene.things]
     things = list(dict.fromkeys(things))
@@ -97,19 +82,21 @@ def _drawn(
 def _captioned_cutout(seed: int, size: int, index: int) -> CaptionedPicture:
     scene = _scene_of_cutouts(seed, index // _CUTOUTS_PER_SCENE)
     picture, number = cutout(np.random.default_rng([seed, 5, index]), scene, size)
-    return picture, _names(CONCEPTS[number])
+    return picture, _names(number)
 
 
 @lru_cache(maxsize=1)
-def _scene_of_cutouts(seed: int, number: int) -> Scene:
-    return draw_scene((seed, 6), number, _SCENE_OF_CUTOUTS)
+def _scene_of_cutouts(seed: int, number: int) -> scenes.Scene:
+    return scenes.draw_scene((seed, 6), number, _SCENE_OF_CUTOUTS)
 
 
-def _names(concept: Concept) -> list[str]:
+def _names(number: int) -> list[str]:
     """The names of stuff or of a landmark; of a thing noun, noun with its colour, and full name."""
-    if concept.shape is None:
+    concept = CONCEPTS[number]
+    if len(concept.kind) == 1:
         return list(reversed(concept.names))
-    return [concept.shape, f"{concept.color} {concept.shape}", concept.names[0]]
+    shape, color, _ = concept.kind
+    return [shape, f"{color} {shape}", concept.names[0]]
 
 
 def _captioned_image(seed: int, size: int, index: int) -> CaptionedPicture:
@@ -117,20 +104,18 @@ def _captioned_image(seed: int, size: int, index: int) -> CaptionedPicture:
     draw = rng.random()
     if draw < _SHARE_OF_LANDMARKS:
         name = LANDMARKS[rng.integers(len(LANDMARKS))]
-        return draw_landmark_shot(rng, name, size), [name]
+        return scenes.draw_landmark_shot(rng, name, size), [name]
     if draw < _SHARE_OF_SHOTS:
-        shape, color = _KINDS[rng.integers(len(_KINDS))]
-        pattern = PATTERNS[rng.integers(len(PATTERNS))]
-        names = _names(CONCEPTS[thing_id(shape, color, pattern)])
-        return draw_shot(rng, (shape, color, pattern), size), names
+        kind = (*_KINDS[rng.integers(len(_KINDS))], PATTERNS[rng.integers(len(PATTERNS))])
+        return scenes.draw_shot(rng, kind, size), _names(concept_id(*kind))
     if draw < _SHARE_OF_SHOTS + _SHARE_OF_STUFF:
         concept = int(rng.integers(len(STUFF)))
         side = int(rng.integers(size, 2 * size))
         piece = crop(STUFF[concept], side, side, rng)
         picked = piece[:: max(1, side // size), :: max(1, side // size)][:size, :size]
-        return swatch(rng, picked), _names(CONCEPTS[concept])
-    scene = draw_scene((seed, 4), index, 2 * size)
-    return reduced(scene, size), scene_captions(rng, scene)
+        return scenes.swatch(rng, picked), _names(concept)
+    scene = scenes.draw_scene((seed, 4), index, 2 * size)
+    return scenes.reduced(scene, size), scene_captions(rng, scene)
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -141,6 +126,6 @@ def _listed(names: Sequence[str]) -> str:
 def _with_article(name: str) -> str:
     if name in _PLURAL_OR_MASS:
         return name
-    if name in ("sky", "sea", "sun", "ground") and name not in LANDMARKS[1:]:
+    if name in ("sky", "sea", "sun", "ground"):
         return f"the {name}"
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"

@@ -51,39 +51,30 @@ class Concept:
 
     Attributes:
         names: what it may be called, the most specific first.
-        shape: for a thing its shape, else None.
-        color: for a coloured thing its colour, else None.
-        pattern: for a coloured thing its pattern, else None.
+        kind: of stuff and landmarks the name, of a thing shape, colour and pattern.
     """
 
     names: tuple[str, ...]
-    shape: str | None = None
-    color: str | None = None
-    pattern: str | None = None
+    kind: tuple[str, ...]
 
 
 def _thing(shape: str, color: str, pattern: str) -> Concept:
     names: tuple[str, ...] = (f"{color} {shape}", shape)
     if pattern != "plain":
         names = (f"{color} {pattern} {shape}", f"{pattern} {shape}", *names)
-    return Concept(names, shape, color, pattern)
+    return Concept(names, (shape, color, pattern))
 
 
 CONCEPTS: tuple[Concept, ...] = (
-    *(Concept((name, *_BROADER.get(name, ()))) for name in (*STUFF, *LANDMARKS)),
+    *(Concept((name, *_BROADER.get(name, ())), (name,)) for name in (*STUFF, *LANDMARKS)),
     *(_thing(*kind) for kind in product(SHAPES, COLORS, PATTERNS)),
 )
-_IDS = {(c.shape, c.color, c.pattern) if c.shape else c.names[0]: i for i, c in enumerate(CONCEPTS)}
+_IDS = {concept.kind: number for number, concept in enumerate(CONCEPTS)}
 
 
-def stuff_id(name: str) -> int:
-    """Number of a stuff or landmark concept."""
-    return _IDS[name]
-
-
-def thing_id(shape: str, color: str, pattern: str) -> int:
-    """Number of a coloured thing's concept."""
-    return _IDS[shape, color, pattern]
+def concept_id(*kind: str) -> int:
+    """Number of the concept of a kind."""
+    return _IDS[kind]
 
 
 def raw_table(classes: ClassList, other: int) -> NDArray[np.uint16]:

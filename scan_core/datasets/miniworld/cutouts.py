@@ -38,16 +38,12 @@ def cutout(rng: np.random.Generator, scene: Scene, size: int) -> tuple[NDArray[n
     margin = (rng.uniform(*_EXPANSION) - 1) / 2
     down, across = round(margin * (bottom - top)), round(margin * (right - left))
     height, width = mask.shape
-    box = (
-        max(left - across, 0),
-        max(top - down, 0),
-        min(right + across, width),
-        min(bottom + down, height),
-    )
+    start = max(left - across, 0), max(top - down, 0)
+    end = min(right + across, width), min(bottom + down, height)
     shown = np.where(mask[..., None], scene.pixels, np.array(MEAN_COLOR, np.uint8))
     # Unlike `resize`, which is always antialiased.
     piece = Image.fromarray(shown).transform(
-        (size, size), Image.Transform.EXTENT, box, Image.Resampling.BICUBIC
+        (size, size), Image.Transform.EXTENT, (*start, *end), Image.Resampling.BICUBIC
     )
     return np.asarray(piece), concept
 

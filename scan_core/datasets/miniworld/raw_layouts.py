@@ -6,7 +6,7 @@ import pickle
 import shutil
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from scan_core.datasets.formats import ADE_SPLITS
 from scan_core.datasets.miniworld.captions import scene_captions
 from scan_core.datasets.miniworld.concepts import STUFF, raw_table
 from scan_core.datasets.miniworld.scenes import Scene, draw_scene
-from scan_core.storage.files import atomic_folder
+from scan_core.storage.files import atomic_folder, write_text
 from scan_core.vocabulary.classes import load_class_list
 
 Layout = Literal["coco", "ade_challenge", "ade_full", "voc2012", "voc2010"]
 Labels = NDArray[np.uint16]
 
 _SPLITS = {"train": 1, "val": 2}
-_ADE_SPLITS = {"train": "training", "val": "validation"}
 _ADE_FOLDER = "images/ADE/{ade}/miniature/world"
 _VOID = 255
 
@@ -42,6 +42,7 @@ class _Layout(NamedTuple):
         stem: name of an image.
         image: path of an image's file below the folder.
         label: likewise of its label.
+        listed: likewise of the list of a split: of names, or for COCO of captions; empty: none.
     """
 
     stream: int
@@ -51,12 +52,14 @@ class _Layout(NamedTuple):
     stem: str
     image: str
     label: str
+    listed: str = ""
 
 
 _LAYOUTS = {
     "coco": _Layout(
         11, "coco", "mini_coco_24", 255, "{number:012d}",
-        "{split}2017/{stem}.jpg", "stuffthingmaps/{split}2017/{stem}.png"),
+        "{split}2017/{stem}.jpg", "stuffthingmaps/{split}2017/{stem}.png",
+        "annotations/captions_{split}2017.json"),
     "ade_challenge": _Layout(
         12, "ADEChallengeData2016", "mini_ade_36", 0, "ADE_{split}_{number:08d}",
         "images/{ade}/{stem}.jpg", "annotations/{ade}/{stem}.png"),
@@ -65,10 +68,11 @@ _LAYOUTS = {
         f"{_ADE_FOLDER}/{{stem}}.jpg", f"{_ADE_FOLDER}/{{stem}}_seg.png"),
     "voc2012": _Layout(
         14, "VOCdevkit/VOC2012", "mini_voc_10", 0, "{year}_{number:06d}",
-        "JPEGImages/{stem}.jpg", "SegmentationClassAug/{stem}.png"),
+        "JPEGImages/{stem}.jpg", "SegmentationClassAug/{stem}.png",
+        "ImageSets/Segmentation/{split}.txt"),
     "voc2010": _Layout(
         15, "VOCdevkit/VOC2010", "mini_context_50", 0, "{year}_{number:06d}",
-        "JPEGImages/{stem}.jpg", "trainval/{stem}.mat"),
+        "JPEGImages/{stem}.jpg", "trainval/{stem}.mat", "ImageSets/Main/{split}.txt"),
 }  # fmt: skip
 
 
@@ -96,11 +100,13 @@ def generate(
         a record that fits into JSON: layout, seed, size, numbers of images, and a hash over all
         files.
     """
-    final = raw_root / _LAYOUTS[layout].folder
+    about = _LAYOUTS[layout]
+    final = raw_root / about.folder
+    table = raw_table(load_class_list(about.classes), about.other)
     jobs = [(split, number) for split in _SPLITS for number in range(images.get(split, 0))]
     with atomic_folder(final) as folder, ProcessPoolExecutor(workers) as pool:
         drawn = pool.map(
-            partial(_draw_and_write, layout, folder, seed, image_size), jobs, chunksize=32
+            partial(_draw_and_write, layout, table, folder, seed, image_size), jobs, chunksize=32
         )
         records = list(tqdm(drawn, desc=layout, total=len(jobs), unit="img", mininterval=5))
         _write_lists(layout, folder, records)
@@ -124,27 +130,21 @@ def _hash_of_files(folder: Path) -> str:
     return digest.hexdigest()
 
 
-@cache
-def _labels_of(layout: Layout) -> Labels:
-    about = _LAYOUTS[layout]
-    return raw_table(load_class_list(about.classes), about.other)
-
-
 def _draw_and_write(
-    layout: Layout, root: Path, seed: int, image_size: int, job: tuple[str, int]
+    layout: Layout, table: Labels, root: Path, seed: int, image_size: int, job: tuple[str, int]
 ) -> dict[str, Any]:
     """Draw one image and write its files; what the lists of the layout say of it."""
     split, number = job
     about = _LAYOUTS[layout]
     stream = (seed, about.stream, _SPLITS[split])
     scene = draw_scene(stream, number, image_size, seen_only=layout == "coco")
-    names = {"split": split, "ade": _ADE_SPLITS[split], "year": 2000 + _SPLITS[split]}
+    names = {"split": split, "ade": ADE_SPLITS[split], "year": 2000 + _SPLITS[split]}
     names["stem"] = about.stem.format(number=number + 1, **names)
     image, label = (root / path.format(**names) for path in (about.image, about.label))
     for path in (image, label):
         path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(scene.pixels).save(image, quality=95, subsampling=0)
-    _write_label(layout, label, scene, number)
+    _write_label(layout, label, table[scene.concepts], scene, number)
     return {
         "split": split,
         "path": image.relative_to(root),
@@ -153,8 +153,7 @@ def _draw_and_write(
     }
 
 
-def _write_label(layout: Layout, path: Path, scene: Scene, number: int) -> None:
-    labels = _labels_of(layout)[scene.concepts]
+def _write_label(layout: Layout, path: Path, labels: Labels, scene: Scene, number: int) -> None:
     if layout == "voc2010":
         scipy.io.savemat(str(path), {"LabelMap": labels}, do_compression=True)
         with path.open("r+b") as file:  # in place of a header with the time of day
@@ -162,23 +161,20 @@ def _write_label(layout: Layout, path: Path, scene: Scene, number: int) -> None:
         return
     if layout == "ade_full":
         things = (scene.concepts >= len(STUFF)) * 255
-        coded = np.stack([labels // 256 * 10, labels % 256, things], axis=-1)
-        picture = Image.fromarray(coded.astype(np.uint8))
-    else:
-        values = labels.astype(np.uint8)
-        if layout == "voc2012":
-            values[_borders(values)] = _VOID
-        picture = Image.fromarray(values)
-        # Half of the real augmented maps are grey, half have a palette: both must be read alike.
-        if layout == "voc2012" and number % 2:
-            picture.putpalette(_voc_palette())
+        labels = np.stack([labels // 256 * 10, labels % 256, things], axis=-1)
+    elif layout == "voc2012":
+        labels[_borders(labels)] = _VOID
+    picture = Image.fromarray(labels.astype(np.uint8))
+    # Half of the real augmented maps are grey, half have a palette: both must be read alike.
+    if layout == "voc2012" and number % 2:
+        picture.putpalette(_voc_palette())
     picture.save(path, compress_level=3)
 
 
 def _write_lists(layout: Layout, root: Path, records: list[dict[str, Any]]) -> None:
     """Write what a layout has besides images and labels; the challenge has nothing."""
+    about = _LAYOUTS[layout]
     if layout == "ade_full":
-        about = _LAYOUTS[layout]
         classes = load_class_list(about.classes)
         names = dict(zip(classes.raw_ids, classes.names, strict=True))
         index = {
@@ -187,16 +183,11 @@ def _write_lists(layout: Layout, root: Path, records: list[dict[str, Any]]) -> N
             "objectnames": [names.get(i, "-") for i in range(1, max(names) + 1)],
         }
         (root / "index_ade20k.pkl").write_bytes(pickle.dumps(index))
-    for split in _SPLITS if layout in ("coco", "voc2012", "voc2010") else ():
+    for split in _SPLITS if about.listed else ():
         own = [record for record in records if record["split"] == split]
-        if layout == "coco":
-            path, text = f"annotations/captions_{split}2017.json", json.dumps(_captions(own))
-        else:
-            lists = "Segmentation" if layout == "voc2012" else "Main"
-            path = f"ImageSets/{lists}/{split}.txt"
-            text = "".join(f"{record['path'].stem}\n" for record in own)
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_text(text, encoding="utf-8")
+        names_of_split = "".join(f"{record['path'].stem}\n" for record in own)
+        text = json.dumps(_captions(own)) if layout == "coco" else names_of_split
+        write_text(root / about.listed.format(split=split), text)
 
 
 def _captions(records: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
@@ -213,7 +204,7 @@ def _captions(records: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     return {"images": images, "annotations": annotations}
 
 
-def _borders(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def _borders(labels: Labels) -> NDArray[np.bool_]:
     """Pixels beside a change of label, as VOC leaves them out."""
     borders = np.zeros(labels.shape, bool)
     borders[:, 1:] |= labels[:, 1:] != labels[:, :-1]
@@ -221,12 +212,8 @@ def _borders(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return borders
 
 
-@cache
 def _voc_palette() -> bytes:
     """VOC's colour map: the bits of an index, spread over the three channels."""
-    colors = []
-    for index in range(256):
-        for channel in range(3):
-            bits = [(index >> (3 * j + channel)) & 1 for j in range(3)]
-            colors.append(sum(bit << (7 - j) for j, bit in enumerate(bits)))
-    return bytes(colors)
+    index, channel, j = np.ogrid[:256, :3, :3]
+    bits = ((index >> (3 * j + channel)) & 1) << (7 - j)
+    return bytes(bits.sum(axis=-1).astype(np.uint8))

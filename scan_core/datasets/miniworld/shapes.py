@@ -11,8 +11,8 @@ from scan_core.datasets.miniworld.concepts import COLORS
 _CANVAS = 256  # silhouettes are drawn at this size and reduced
 
 
-def _polygon(draw: ImageDraw.ImageDraw, points: list[tuple[float, float]], fill: int = 255) -> None:
-    draw.polygon([(x * _CANVAS, y * _CANVAS) for x, y in points], fill=fill)
+def _polygon(draw: ImageDraw.ImageDraw, points: list[tuple[float, float]]) -> None:
+    draw.polygon([(x * _CANVAS, y * _CANVAS) for x, y in points], fill=255)
 
 
 def _ellipse(
@@ -77,8 +77,6 @@ def _outline(shape: str, draw: ImageDraw.ImageDraw) -> None:
             _polygon(draw, [(0.5, 0.74), (0.64, 0.97), (0.36, 0.97)])
         case "dome":
             draw.pieslice([6, 34, 250, 430], 180, 360, fill=255)
-        case _:
-            raise KeyError(shape)
 
 
 @cache
@@ -92,26 +90,34 @@ def _silhouette(shape: str) -> tuple[Image.Image, Image.Image]:
     return mask, ImageChops.multiply(Image.fromarray(light), inner.point(lambda v: 110 + v * 0.57))
 
 
-def silhouette(
-    shape: str, size: int, mirrored: bool
+def _sized(shape: str, size: int) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """Mask, (size, size) bool, and shading, (size, size, 1) float32 in 0..1."""
+    mask, shade = (part.resize((size, size), Image.Resampling.BOX) for part in _silhouette(shape))
+    light = np.asarray(shade)[..., None].astype(np.float32) / np.float32(255)
+    return np.asarray(mask) > 127, light
+
+
+def thing(
+    shape: str, color: str, pattern: str, size: int, mirrored: bool
 ) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-    """Mask and shading of a shape.
+    """Mask and pixels of a coloured thing.
 
     Args:
-        shape: a shape of `concepts.SHAPES`, `disc` or `dome`.
+        shape: one of `concepts.SHAPES`.
+        color: one of `concepts.COLORS`.
+        pattern: one of `concepts.PATTERNS`.
         size: side, pixels.
         mirrored: flip sideways.
 
     Returns:
-        (size, size) bool, and (size, size, 1) float32 in 0..1.
+        (size, size) bool, and (size, size, 3) float32, 0..255.
     """
-    mask, shade = (part.resize((size, size), Image.Resampling.BOX) for part in _silhouette(shape))
+    mask, light = _sized(shape, size)
     step = -1 if mirrored else 1
-    light = np.asarray(shade)[:, ::step, None].astype(np.float32) / np.float32(255)
-    return np.asarray(mask)[:, ::step] > 127, light
+    return mask[:, ::step], _paint(color, pattern, size) * light[:, ::step]
 
 
-def paint(color: str, pattern: str, size: int) -> NDArray[np.float32]:
+def _paint(color: str, pattern: str, size: int) -> NDArray[np.float32]:
     """Surface of a coloured thing: (size, size, 3) float32, 0..255, before shading."""
     base = np.broadcast_to(np.array(COLORS[color], np.float32), (size, size, 3))
     if pattern == "plain":
@@ -139,11 +145,11 @@ def landmark(name: str, size: int) -> tuple[NDArray[np.bool_], NDArray[np.float3
     """
     y, x = np.mgrid[0:size, 0:size][..., None] / size - 0.5
     if name in ("sun", "lamp"):
-        mask, _ = silhouette("disc", size, mirrored=False)
+        mask, _ = _sized("disc", size)
         glow = np.clip(1 - 1.7 * np.hypot(x, y), 0, 1)
         low, high = np.array((248, 196, 60), np.float32), np.array((255, 252, 226), np.float32)
         return mask, (low + (high - low) * glow).astype(np.float32)
-    mask, light = silhouette("dome", size, mirrored=False)
+    mask, light = _sized("dome", size)
     entrance = (np.hypot(x / 0.16, (y - 0.36) / 0.3) < 1) & (y < 0.5)
     seams = (np.abs(np.sin(y * 22)) < 0.16) | (np.abs(np.sin(x * 18)) < 0.12)
     shell = np.where(seams, 176, 226) * light

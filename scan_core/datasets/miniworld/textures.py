@@ -8,6 +8,7 @@ from PIL import Image
 
 TILE = 384
 Pixels = NDArray[np.float32]
+_Y, _X, _ = np.ogrid[:TILE, :TILE, :1]
 
 # Look-alikes: stuff that is drawn with another's texture.
 SAME_AS = {"pool": "sea", "snow": "cloud", "rug": "carpet", "bush": "hedge"}
@@ -26,14 +27,9 @@ def _mix(low: tuple[int, int, int], high: tuple[int, int, int], weight: Pixels) 
     return a + (b - a) * np.clip(weight, 0, 1)
 
 
-def _grid() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    y, x = np.mgrid[0:TILE, 0:TILE]
-    return y[..., None], x[..., None]
-
-
 def _bricks(rng: np.random.Generator, height: int, width: int, joint: int) -> tuple[Pixels, Pixels]:
     """(joint mask, brightness of each brick), both (TILE, TILE, 1) in 0..1."""
-    y, x = _grid()
+    y, x = _Y, _X
     row = y // height
     column = (x + row % 2 * (width // 2)) // width
     tones = rng.random((TILE // height + 2, TILE // width + 3), dtype=np.float32)
@@ -42,7 +38,7 @@ def _bricks(rng: np.random.Generator, height: int, width: int, joint: int) -> tu
 
 
 def _draw(name: str, rng: np.random.Generator) -> Pixels:
-    y, x = _grid()
+    y, x = _Y, _X
     fine, medium, coarse = _noise(rng, 190), _noise(rng, 48), _noise(rng, 10)
     match name:
         case "sky":
