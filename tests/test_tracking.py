@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from scan_core.params.schema.recipe import Recipe
 from scan_core.tracking import store
 
 VARIANT = "seed=0-0a1b2c3d"
+CURVES = ("loss", "learning_rate", "validation_miou")
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
 
@@ -142,12 +142,10 @@ def test_every_result_is_a_run(project):
     assert tags["dataset_manifest"] == "0123456789ab"
 
     segmenter = runs[f"segmenter/{VARIANT}"]
-    for name in ("loss", "learning_rate", "validation_miou"):
-        assert project.points(segmenter, name) == points(name)
+    assert all(project.points(segmenter, name) == points(name) for name in CURVES)
     assert segmenter.data.params["clip.source"] == "train"
-    assert (segmenter.data.tags["git_commit"], segmenter.data.tags["version.torch"]) == (
-        "c0ffee", "2.5.1",
-    )  # fmt: skip
+    tags = segmenter.data.tags
+    assert (tags["git_commit"], tags["version.torch"]) == ("c0ffee", "2.5.1")
     assert segmenter.info.end_time - segmenter.info.start_time == 90_500
     assert segmenter.data.metrics["system/job/memory_mib"] == 1599.02
 
@@ -156,9 +154,10 @@ def test_tables_and_pictures_are_with_the_headline(project):
     headline = project.runs()[f"evaluation/{VARIANT}"]
     kept = project.folder / f"mlruns/mini/{headline.info.run_id}/artifacts"
     listed = {str(path.relative_to(kept)) for path in kept.rglob("*") if path.is_file()}
-    of_benchmarks = {f"{kind}/{name}.{suffix}" for name in BENCHMARKS
-                     for kind, suffix in (("pictures", "png"), ("per_class", "json"))}  # fmt: skip
-    assert listed == of_benchmarks | {"tables/main.md", "recipe.json"}
+    expected = {"tables/main.md", "recipe.json"}
+    for name in BENCHMARKS:
+        expected |= {f"pictures/{name}.png", f"per_class/{name}.json"}
+    assert listed == expected
     assert json.loads((kept / "recipe.json").read_text()) == settings()
 
 
@@ -233,9 +232,8 @@ def test_a_copied_project_does_not_write_to_the_original(project, tmp_path):
     assert copy.runs().keys() == project.runs().keys()
 
 
-def test_a_server_that_is_down_fails_the_sync_alone_and_a_later_one_succeeds(
-    project, server, tmp_path
-):
+def test_a_server_that_is_down_fails_the_sync_alone(project, server, tmp_path):
+    """And a later one succeeds."""
     shutil.copytree(project.folder / "results", tmp_path / "results")
     text = (project.folder / "runs.json").read_text().replace(str(project.folder), str(tmp_path))
     (tmp_path / "runs.json").write_text(text.replace('"recipe": "mini"', '"recipe": "remote"'))
@@ -267,44 +265,34 @@ def test_a_user_without_a_name_is_a_number(monkeypatch):
     assert store.target().startswith("http://login01:5000 ")
 
 
-class Gate:
-    """Stands before a server: lets through, hangs, or is gone."""
+# What stands before a server, to be stopped or killed in its place.
+_GATE = textwrap.dedent("""
+    import asyncio, sys
 
-    def __init__(self, port: int):
-        self.target, self.mode = port, "open"
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        self.sockets: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+    async def through(reader, writer):
+        while data := await reader.read(65536):
+            writer.write(data)
+        writer.close()
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                inside, _ = self.listener.accept()
-            except OSError:
-                return
-            self.sockets.append(inside)
-            if self.mode == "open":
-                outside = socket.create_connection(("127.0.0.1", self.target))
-                self.sockets.append(outside)
-                for pair in ((inside, outside), (outside, inside)):
-                    threading.Thread(target=self._pass, args=pair, daemon=True).start()
+    async def accept(reader, writer):
+        inside, outside = await asyncio.open_connection("127.0.0.1", int(sys.argv[1]))
+        await asyncio.gather(through(reader, outside), through(inside, writer))
 
-    def _pass(self, source: socket.socket, sink: socket.socket) -> None:
-        try:
-            while data := source.recv(65536):
-                if self.mode == "open":
-                    sink.sendall(data)
-            sink.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
+    async def main():
+        server = await asyncio.start_server(accept, "127.0.0.1", 0)
+        print(server.sockets[0].getsockname()[1], flush=True)
+        await server.serve_forever()
 
-    def close(self) -> None:
-        self.mode = "closed"
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-        for one in self.sockets:
-            one.close()
+    asyncio.run(main())
+""")
+
+
+@pytest.fixture
+def gate(server):
+    command = [sys.executable, "-c", _GATE, str(server)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        process.kill()
 
 
 # A training without a network: half of its record, a pause, the rest; and how long it was held up.
@@ -341,15 +329,13 @@ def _training(folder: Path, uri: str | None, run: str) -> subprocess.Popen:
 
 
 @pytest.mark.parametrize("fault", ["none", "down", "hangs", "dies"])
-def test_a_server_that_fails_holds_no_training_up(server, tmp_path, fault):
+def test_a_server_that_fails_holds_no_training_up(server, gate, tmp_path, fault):
     """And a sync completes the record afterwards, in the run that the training began."""
-    gate = Gate(server)
-    if fault == "down":
-        gate.close()
-    elif fault == "hangs":
-        gate.mode = "hang"
+    port = gate.stdout.readline().strip()
+    if fault in ("down", "hangs"):
+        gate.send_signal(signal.SIGKILL if fault == "down" else signal.SIGSTOP)
     recipe, key = f"mini_{fault}", f"clip/{VARIANT}"
-    training = _training(tmp_path, f"http://127.0.0.1:{gate.port}", f"{recipe}/{key}")
+    training = _training(tmp_path, f"http://127.0.0.1:{port}", f"{recipe}/{key}")
     direct = Workspace(tmp_path, f"http://127.0.0.1:{server}")
     until = time.monotonic() + 90
     while fault in ("none", "dies") and not _has_points(direct, recipe):
@@ -357,7 +343,7 @@ def test_a_server_that_fails_holds_no_training_up(server, tmp_path, fault):
         assert time.monotonic() < until, "nothing is recorded"
         time.sleep(0.2)
     if fault == "dies":
-        gate.close()
+        gate.kill()
     ended = time.monotonic()
     (tmp_path / "go_on").touch()
     said, warned = training.communicate()
@@ -379,8 +365,7 @@ def test_a_server_that_fails_holds_no_training_up(server, tmp_path, fault):
     for _ in range(2):
         direct.sync()
         run = direct.runs(recipe)[key]
-        for name in ("loss", "learning_rate", "validation_miou"):
-            assert direct.points(run, name) == points(name)
+        assert all(direct.points(run, name) == points(name) for name in CURVES)
         assert begun is None or run.info.run_id == begun.info.run_id
         assert run.info.status == "FINISHED"
 
@@ -389,9 +374,8 @@ def test_a_recorded_training_has_the_same_result_to_the_bit(server, tmp_path):
     """The real script, with and without."""
     document = settings()
     document["clip"]["source"] = "train"
-    document["clip"]["pretraining"].update(
-        images=24, cutouts=8, steps=12, cutout_steps=4, batch_size=8, warmup_steps=1
-    )
+    document["clip"]["pretraining"] |= {"images": 24, "cutouts": 8, "steps": 12, "batch_size": 8}
+    document["clip"]["pretraining"] |= {"cutout_steps": 4, "warmup_steps": 1}
     part = write_part(clip_part(Recipe.model_validate(document)), tmp_path / "parts")
     workspace = Workspace(tmp_path, f"http://127.0.0.1:{server}")
     for when in ("off", "live"):
@@ -478,8 +462,7 @@ def test_the_page_lists_the_runs_of_an_ablation_with_their_metrics(server):
         text = browser.find_element(By.TAG_NAME, "body").text
     finally:
         browser.quit()
-    for name in (f"clip_weight={weight} seed={seed}" for weight in (0.2, 0.6) for seed in (0, 1)):
-        assert name in text
+    assert all(f"clip_weight={w} seed={seed}" in text for w in (0.2, 0.6) for seed in (0, 1))
     assert "4 matching runs" in text
 
 

@@ -102,7 +102,7 @@ class _Sync:
 
     def record(self, run: Run, parent: str = "") -> None:
         """Record a run and its children."""
-        model = self._model_of(run)
+        model = self._logged_model(self.recorded[run.model_of]) if run.model_of else None
         tags = {"dataset_manifest": str(self.manifest["hash"])}
         digest = json_digest([run.digest(), tags, model])
         candidates = self.existing.pop(run.key, [])
@@ -126,11 +126,8 @@ class _Sync:
         for old in stale:
             self._delete(old)
 
-    def _model_of(self, run: Run) -> str | None:
-        """Id of the logged model that a run evaluates."""
-        return self._logged_model(self.recorded[run.model_of]) if run.model_of else None
-
     def _logged_model(self, run_id: str) -> str | None:
+        """Id of the model that a run has logged."""
         outputs = self.client.get_run(run_id).outputs
         return outputs.model_outputs[0].model_id if outputs and outputs.model_outputs else None
 
@@ -153,13 +150,15 @@ class _Sync:
             run_id, there = begun.info.run_id, recorded_points(client, begun)
             start = begun.info.start_time / 1000
         inputs = [self._dataset(name, split) for name, split in run.data.items()]
-        inputs += [_weights(name, digest) for name, digest in run.weights.items()]
+        for name, sha256 in run.weights.items():  # MLflow keeps 36 characters of a digest
+            as_weights = {"mlflow.data.context": "weights"}
+            inputs.append(_input(name, sha256[:36], {"sha256": sha256}, as_weights))
         client.log_inputs(run_id, inputs, [LoggedModelInput(model)] if model else [])
         last = max((step for _, step in run.curves), default=0) or 1
-        missing = [(*key, value) for key, value in run.curves.items() if key not in there]
         metrics = [
             Metric(name, value, round(1000 * (start + (end - start) * step / last)), step)
-            for name, step, value in missing
+            for (name, step), value in run.curves.items()
+            if (name, step) not in there
         ]
         for name, value in run.metrics.items():
             benchmark = name.partition("/")[0]
@@ -186,17 +185,10 @@ class _Sync:
             profile = {"images": {name: about["images"] for name, about in splits.items()}}
         except (KeyError, TypeError):
             raise InputError(f"{self.results.manifest} lacks {benchmark}; make it again") from None
-        dataset = Dataset(
-            name=benchmark,
-            digest=self.manifest["hash"],
-            source_type="local",
-            source=json.dumps({"uri": str(self.results.manifest)}),
-            profile=json.dumps(profile),
-        )
+        source = {"uri": str(self.results.manifest)}
         context = "training" if split == "train" else "evaluation"
-        return DatasetInput(
-            dataset, [InputTag("mlflow.data.context", context), InputTag("split", split)]
-        )
+        tags = {"mlflow.data.context": context, "split": split}
+        return _input(benchmark, self.manifest["hash"], source, tags, json.dumps(profile))
 
     def _log_model(self, run_id: str, checkpoint: Path) -> None:
         """Log and register a model with its code and requirements."""
@@ -246,8 +238,13 @@ class _Sync:
         logging.info("%s is replaced", run.info.run_name)
 
 
-def _weights(name: str, digest: str) -> DatasetInput:
-    """A file of weights as an input; MLflow keeps 36 characters of a digest."""
-    source = json.dumps({"sha256": digest})
-    dataset = Dataset(name=name, digest=digest[:36], source_type="local", source=source)
-    return DatasetInput(dataset, [InputTag("mlflow.data.context", "weights")])
+def _input(
+    name: str,
+    digest: str,
+    source: Mapping[str, str],
+    tags: Mapping[str, str],
+    profile: str | None = None,
+) -> DatasetInput:
+    """A data set or a file of weights that a run depends on."""
+    dataset = Dataset(name, digest, "local", json.dumps(source), profile=profile)
+    return DatasetInput(dataset, [InputTag(key, value) for key, value in tags.items()])
