@@ -95,10 +95,10 @@ def test_the_paper_is_planned_and_says_what_to_obtain_by_hand(made):
 
 
 def test_threads_of_the_miniature_world_do_not_follow_the_number_of_cores(made):
-    """Or numbers would: two for the recipe's own model, one for those of grids."""
+    """Or numbers would."""
     ran = made.snakemake("-n", "-p", "--cores", "6", "--", "ablations")
     threads = re.findall(r"/clip/seed=(\d)-\w+/work .*--workers (\d)", ran.stdout)
-    assert dict(threads) == {"0": "2", "1": "1", "2": "1"}, ran.stdout
+    assert sorted(threads) == [("0", "1"), ("1", "1"), ("2", "1")], ran.stdout
 
 
 def test_an_archive_that_must_be_placed_by_hand(made):
