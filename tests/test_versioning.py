@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -160,6 +161,32 @@ def test_a_second_repro_does_nothing(made):
     assert "didn't change, skipping" in made.run("dvc", "repro")
     assert "up to date" in made.run("dvc", "status")
     assert "Nothing to be done" in made.run("snakemake", "-n", "--profile", "local", "all")
+
+
+def test_a_killed_repro_leaves_what_was_there_and_nothing_is_drawn_again(made):
+    kept = made.tables()
+    process = made.start("dvc", "repro", "--force")
+    while b"snakemake\0--profile" not in _commands(made.folder):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    while b"\0workflow_scripts." in _commands(made.folder):
+        time.sleep(0.1)
+    assert made.tables() == kept
+    assert (made.results / "release/model.safetensors").is_file()
+    text = made.run("dvc", "repro", "--force")
+    assert "Nothing to be done" in text
+
+
+def _commands(folder: Path) -> bytes:
+    """The command lines of every process in a folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (entry / "cwd").resolve(strict=True) == folder.resolve():
+                found.append(b"\0" + (entry / "cmdline").read_bytes())
+    return b"".join(found)
 
 
 def test_an_experiment_on_a_setting(made):
