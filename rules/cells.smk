@@ -11,7 +11,7 @@ for name, grid in PARAMS.ablations.items():
         if not is_for_this:
             raise InputError(
                 f"params.yaml: recipes.{RECIPE_NAME}.grids: the grid '{name}' is for the recipe "
-                f"'{grid.recipe}'"
+                f"'{grid.recipe}'; name others, or none: []"
             )
         check_grid(name, RECIPE, grid)
         ROWS[name], CELLS[name] = list(rows_of(RECIPE, grid)), cells_of(RECIPE, grid)

@@ -116,7 +116,7 @@ def one_of(names):
 def shown(path, category, *patterns, **labels):
     """An output that Snakemake's report shows, with its category's caption of docs/report."""
     caption = f"../docs/report/{category.lower()}.rst"
-    return report(path, caption=caption, category=category, patterns=patterns, labels=labels)
+    return report(path, caption=caption, category=category, patterns=[*patterns], labels=labels)
 
 
 def handed(document):

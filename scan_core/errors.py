@@ -22,9 +22,9 @@ def first_of(problems: Sequence[str], shown: int = 5) -> str:
 
 
 def nearest(word: str, known: Iterable[Any]) -> str:
-    """`, did you mean '...'?`, if a known name is near enough to a word."""
+    """` (did you mean '...'?)`, if a known name is near enough to a word."""
     found = difflib.get_close_matches(word, [str(k) for k in known], n=1, cutoff=0.6)
-    return f", did you mean '{found[0]}'?" if found else ""
+    return f" (did you mean '{found[0]}'?)" if found else ""
 
 
 def worded(problem: Mapping[str, Any], known: Sequence[str] = ()) -> str:

@@ -31,6 +31,7 @@ ELSEWHERE = {
         "the job `container` of .github/workflows/ci.yml builds the image",
     r"squeue --me .*": "SLURM's own, on the reader's cluster",
     r"pre-commit install": "pre-commit's own; its configuration is read by test_repository.py",
+    r"curl http://127\.0\.0\.1:5001/invocations .*": "asks the server that the reader started",
     r"git (add|clone|commit|checkout|diff|push)( .*)?": "the reader's own repository",
     r"gto register scan --version v1\.0\.0|dvc artifacts get \S+ scan --out .*":
         "test_versioning.py::test_a_clone_pulls_the_tables_and_computes_nothing",

@@ -49,6 +49,8 @@ def test_everything_is_there(made):
     assert len(page) < 8_000_000
     assert "Both classifiers combined reach" in page
     assert re.search(r"Written on \d{4}-\d\d-\d\d, .*The jobs took 0:", page)
+    made.make("--report", "rules.html", "--", "all")
+    assert "tables/main.html" in (made.folder / "rules.html").read_text()
 
 
 def test_a_setting_in_a_grid_has_the_number_that_it_has_alone(made):

@@ -61,7 +61,7 @@ def test_coco_stuff_drops_the_eleven_ids():
         ({"parents": {"a": ["c"]}}, "'c', which is not among"),
         ({"parents": {"a": "b"}}, "parents.a: Input should be a valid array"),
         ({"seen": [1, 0]}, "seen.0: Input should be a valid boolean"),
-        ({"nams": []}, "nams: unknown key, did you mean 'names'"),
+        ({"nams": []}, "nams: unknown key .did you mean 'names'"),
     ],
 )
 def test_a_list_of_ones_own_is_checked(tmp_path, change, words):

@@ -126,5 +126,5 @@ def test_a_typo_stops_the_run_with_one_message(made):
     typo = "recipes={mini: {segmenter: {training: {stepz: 3}}}}"
     ran = made.snakemake("-n", "--config", typo, "--", "datasets")
     assert ran.returncode != 0
-    assert "training.stepz: unknown key, did you mean 'steps'" in ran.stdout
+    assert "training.stepz: unknown key (did you mean 'steps'" in ran.stdout
     assert "Traceback" not in ran.stdout

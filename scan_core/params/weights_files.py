@@ -40,16 +40,19 @@ def published() -> Mapping[str, Mapping[str, Any]]:
 
 
 def weights_problems(recipe: Recipe) -> Iterator[str]:
-    """What is wrong with the files of weights that a recipe names, a line each with the key."""
+    """What is wrong with the files of weights that a recipe names, a line each with its keys."""
     files = {f"{_BLOCK.get(stage, stage)}.source": of for stage, of in recipe.imported.items()}
     start = weights_file(recipe.segmenter.initial_weights)
     if start and "segmenter" not in recipe.imported:
         files["segmenter.initial_weights"] = start
+    problems: dict[str, list[str]] = {}
     for key, (kind, path) in files.items():
         try:
             _check(recipe, key, kind, Path(path))
         except InputError as error:
-            yield f"{key}: {error}"
+            problems.setdefault(str(error), []).append(key)
+    for problem, keys in problems.items():
+        yield f"{', '.join(keys)}: {problem}"
 
 
 def _check(recipe: Recipe, key: str, kind: str, path: Path) -> None:
@@ -71,7 +74,7 @@ def _check(recipe: Recipe, key: str, kind: str, path: Path) -> None:
         )
     elif start[:2] == b"PK" and not zipfile.is_zipfile(path):
         raise InputError(
-            f"{path} is truncated: PyTorch's file has no end. Copy or download it again"
+            f"{path} is truncated: PyTorch's file has no end. Copy or download it again."
             f"{_where(path)}"
         )
     elif start[:2] not in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
