@@ -1,5 +1,7 @@
 """The page of open_clip's models, `docs/clips.md`."""
 
+import open_clip
+
 from scan_core.params.clips import clip_models, described, unusable
 
 
@@ -15,9 +17,10 @@ def clips_page() -> str:
         size, patch = vision["image_size"], vision["patch_size"]
         activation = "QuickGELU" if config.get("quick_gelu") else "GELU"
         activation = "that of EVA" if "timm_model_name" in vision else activation
+        tags = [f"`{tag}`" for tag in open_clip.list_pretrained_tags_by_model(name)] or ["–"]
         usable.append(
             f"| `{name}` | {size} / {patch} | {vision['layers']} × {vision['width']} | "
-            f"{text['layers']} × {text['width']} | {config['embed_dim']} | {activation} |"
+            f"{text['layers']} × {text['width']} | {config['embed_dim']} | {activation} | {tags or '–'} |"
         )
     return _PAGE.format(usable="\n".join(usable), refused="\n".join(refused))
 
@@ -40,8 +43,17 @@ block. A counterpart would pool the tokens of every block by the same query and 
 into crops. But no block was trained to hold such a vector among its tokens, as every block was to
 hold [CLS], so the shift would show the network something it has never seen; they are left out.
 
-`clip.source: open_clip:<tag>` takes weights from open_clip's collection. Its table also says
-whether the weights want QuickGELU, and the mean and standard deviation of the pixels. With
+`clip.source: open_clip:<tag>` takes weights from open_clip's collection, whose table also says
+whether the weights want QuickGELU, and the mean and standard deviation of the pixels:
+
+```yaml
+recipes:
+  eva:
+    extends: vitb16
+    clip: {{architecture: EVA02-B-16, source: "open_clip:merged2b_s8b_b131k"}}
+```
+
+A tag that the model does not have is reported by the job `clip_weights`, not by `-n`. With
 `clip.source: clip:<path>` the key `clip.pretrained` names the tag whose weights the file holds, or
 from which they were fine-tuned: `openai` for OpenAI's own, which want QuickGELU.
 
@@ -50,8 +62,8 @@ from which they were fine-tuned: `openai` for OpenAI's own, which want QuickGELU
 Blocks × width of the towers; the activation is that of the architecture, where a tag does not say
 otherwise.
 
-| Model | Pixels / patch | Image tower | Text tower | Embedding | Activation |
-| --- | --- | --- | --- | --- | --- |
+| Model | Pixels / patch | Image tower | Text tower | Embedding | Activation | Tags |
+| --- | --- | --- | --- | --- | --- | --- |
 {usable}
 
 ## Models that cannot be used
