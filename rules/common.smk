@@ -29,7 +29,7 @@ from scan_core.params.recipe_part import as_file
 from scan_core.tracking.store import user
 
 # Snakemake asks for the user's name, and some containers know none.
-os.environ["LOGNAME"] = user()
+os.environ.update(LOGNAME=user())
 if set("{}") & set(str(PROJECT)):
     raise WorkflowError(f"Snakemake takes the braces in {PROJECT} for wildcards; rename the folder")
 if not Path("params.yaml").is_file():

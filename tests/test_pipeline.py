@@ -113,7 +113,7 @@ def test_the_notebook_of_the_documentation_runs(made):
     cells = json.loads((made.folder / "docs/first_steps.ipynb").read_text())["cells"]
     program = "\n\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
     ran = subprocess.run(
-        [sys.executable, "-c", program], cwd=made.folder, capture_output=True, text=True
+        [sys.executable, "-c", program], cwd=made.folder / "docs", capture_output=True, text=True
     )
     assert ran.returncode == 0, ran.stderr
     assert "mini_ade_36, 8 images, %" in ran.stdout

@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 from small_models import NAMES, SETTINGS, picture_of
 
 from scan_core.apps.class_names import class_names, parse_names
-from scan_core.apps.model import ModelOptions, classify, warning_of
+from scan_core.apps.model import ModelOptions, classify
 from scan_core.apps.segment import find_images, segment, segment_files
 from scan_core.errors import InputError
 from scan_core.models.build import architecture_of
@@ -275,12 +275,12 @@ def test_settings_of_the_checkpoint_and_of_the_command_line(scan, checkpoint):
 
 
 def test_a_model_of_the_miniature_world_is_told_from_others(scan, monkeypatch):
-    assert warning_of(scan) is None
+    assert scan.warning is None
     recipes = validate(read_params(ROOT / "params.yaml"), "params.yaml").recipes
     for name, only_drawings in (("mini", True), ("vitb16", False)):
         architecture = architecture_of(recipes[name].segmenter, recipes[name].clip)
         monkeypatch.setitem(scan.header, "architecture", architecture)
-        assert bool(warning_of(scan)) == only_drawings
+        assert bool(scan.warning) == only_drawings
 
 
 def test_names_are_written_where_the_font_has_their_letters():

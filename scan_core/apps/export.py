@@ -85,6 +85,7 @@ def export_model(folder: Path, scan: "Scan") -> None:
         "logit_scale": float(scan.network.clip.logit_scale.exp()),
         "seed": scan.header["seed"],
         "stride": STRIDE,
+        "warning": scan.warning,
     }
     write_json(folder / DESCRIPTION, description)
 

@@ -102,6 +102,8 @@ class ExportedModel:
         if about.get("format") != FORMAT:
             found = about.get("format")
             raise InputError(f"{folder} has format {found}, this version reads {FORMAT}; {hint}")
+        if warning := about.get("warning"):  # of a model that knows only drawings
+            logging.warning(warning)
         table = SettingsTable.from_dict(about["test_settings"])
         default = TestSettings.from_dict(about["settings"])
         self.settings = table.of(benchmark) if benchmark else default

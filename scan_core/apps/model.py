@@ -118,20 +118,6 @@ def check_fraction(name: str, value: float) -> None:
         raise InputError(f"{name} {value:g}: expected a number from 0 to 1")
 
 
-def warning_of(scan: "Scan") -> str | None:
-    """What to tell of a model whose CLIP was trained on the miniature world; None of others.
-
-    Only that CLIP has a convolutional stem; open_clip has none.
-    """
-    clip = scan.header["architecture"]["clip"]
-    if isinstance(clip, str) or clip["stem"] != "convolutional":
-        return None
-    return (
-        "This model was trained on drawings and knows only the words of the miniature world. For "
-        "photographs, import the published weights: docs/weights.md"
-    )
-
-
 @dataclass(frozen=True)
 class ScoredMap:
     """A class for every pixel, with its score.

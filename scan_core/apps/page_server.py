@@ -34,7 +34,7 @@ from starlette.routing import Route
 from torch import Tensor
 
 from scan_core.apps.class_names import ClassNames, class_names
-from scan_core.apps.model import ScoredMap, classify, warning_of
+from scan_core.apps.model import ScoredMap, classify
 from scan_core.apps.segment import label_picture
 from scan_core.datasets.miniworld.concepts import CONCEPTS
 from scan_core.datasets.miniworld.scenes import draw_scene
@@ -185,7 +185,7 @@ class Server:
         self._waiting = self._bytes = 0
         settings, header = viewer.settings, viewer.scan.header
         self._start = {
-            "only_drawings": warning_of(viewer.scan),
+            "only_drawings": viewer.scan.warning,
             "model": header.get("recipe", Path(header["checkpoint"]["path"]).name),
             "clip_weight": settings.clip_weight,
             "mask_threshold": settings.mask_threshold,

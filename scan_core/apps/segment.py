@@ -23,14 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from scan_core.apps.class_names import ClassNames, class_names
-from scan_core.apps.model import (
-    ModelOptions,
-    Options,
-    ScoredMap,
-    check_fraction,
-    classify,
-    warning_of,
-)
+from scan_core.apps.model import ModelOptions, Options, ScoredMap, check_fraction, classify
 from scan_core.datasets.reading_ahead import read_ahead
 from scan_core.errors import InputError
 from scan_core.params.command_line import run
@@ -96,8 +89,6 @@ def segment(
         )
     paths = find_images(images)
     scan = model.open()
-    if warning := warning_of(scan):
-        logging.warning(warning)
     failed = segment_files(scan, paths, wanted, out, minimum_score, resume, overwrite)
     if failed:
         reasons = "\n  ".join(map(str, failed))

@@ -7,6 +7,7 @@ result = scan.segment("beach.jpg", ["sea", "sand", "red ball"])
 result.class_map    # (height, width): an index of the class names for every pixel
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -197,7 +198,24 @@ class Scan:
                 "whose settings are meant (on a command line, --recipe)"
             )
         with complete_header(Path(path)):
-            return cls(network, tokenizer_for(header["architecture"]["clip"]), header, **options)
+            scan = cls(network, tokenizer_for(header["architecture"]["clip"]), header, **options)
+        if scan.warning:
+            logging.warning(scan.warning)
+        return scan
+
+    @property
+    def warning(self) -> str | None:
+        """What to tell of a model whose CLIP was trained on the miniature world; None of others.
+
+        Only that CLIP has a convolutional stem; open_clip has none.
+        """
+        clip = self.header["architecture"]["clip"]
+        if isinstance(clip, str) or clip["stem"] != "convolutional":
+            return None
+        return (
+            "This model was trained on drawings and knows only the words of the miniature world. "
+            "For photographs, import the published weights: docs/weights.md"
+        )
 
     def save(self, path: Path | str, **header: Any) -> None:
         """Write weights, architecture and settings to one file, atomically.

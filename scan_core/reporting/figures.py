@@ -151,7 +151,7 @@ def seen_unseen_figure(results: pd.DataFrame) -> Figure:
             axis.axhline(100 * chance, **_CHANCE)
         axis.set_title(f"{of['benchmark'].iloc[0]} ({of['class_count'].iloc[0]} classes)")
         names = shown["name"].astype(str).str.replace(" ", "\n", n=1)
-        axis.set_xticks(range(len(bars)), list(names.str.replace("predictions", "")))
+        axis.set_xticks(range(len(bars)), list(names.str.replace(" predictions)", ")")))
         axis.set_xlim(-0.5, len(bars) - 0.5)
         axis.grid(axis="y")
     for axis in axes[::columns]:

@@ -57,6 +57,7 @@ def report_page(
         "report.html.jinja",
         title=f"SCAN: results of the recipe {results['recipe'].iloc[0]}",
         finding=finding(results[~results["external"]]),
+        small=isinstance(found.recipe["clip"]["architecture"], dict),
         day=date.today(),
         commit=checked_out_commit(),
         machine=_machine(),
