@@ -20,7 +20,8 @@ def clips_page() -> str:
         tags = [f"`{tag}`" for tag in open_clip.list_pretrained_tags_by_model(name)] or ["–"]
         usable.append(
             f"| `{name}` | {size} / {patch} | {vision['layers']} × {vision['width']} | "
-            f"{text['layers']} × {text['width']} | {config['embed_dim']} | {activation} | {tags or '–'} |"
+            f"{text['layers']} × {text['width']} | {config['embed_dim']} | {activation} | "
+            f"{', '.join(tags)} |"
         )
     return _PAGE.format(usable="\n".join(usable), refused="\n".join(refused))
 
