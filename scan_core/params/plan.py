@@ -142,7 +142,7 @@ def plan(params: Params, gpus: Gpus, jobs: Mapping[str, tuple[int, int]]) -> str
             _table(header, work),
             f"Hours are an estimate: FLOP counts of the networks at {GPUS[gpus.name].tf32:g}·10¹² "
             f"FLOP/s in TF32\nand {GPUS[gpus.name].bfloat16:g}·10¹² in bfloat16 for each "
-            f"{gpus.name.upper()}. Reading, and everything other than\nmatrix products, comes on top. "
+            f"{gpus.name.upper()}. Reading, and all but matrix products,\ncomes on top. "
             "slurm/profile.yaml names the GPUs. Without an estimate (–): the recipe `mini`\nneeds "
             "no GPU, about eight minutes on two cores for everything.",
             _table(["disk, estimated", "GB"], disk),
