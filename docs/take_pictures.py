@@ -34,7 +34,8 @@ def from_results(results: Path, benchmarks: Path, output: Path) -> None:
     with Image.open(results / "qualitative/mini_ade_87.png") as panels:
         lower = json.loads(panels.info["rows"])[:_PANEL_ROWS][-1]
         _save(panels.crop((0, 0, panels.width, lower)), output / "mini_panels.jpg")
-    with Image.open(benchmarks / "mini_ade_36/sheet.png") as sheet:
+    (sheet_file,) = benchmarks.glob("mini_ade_36-*/sheet.png")
+    with Image.open(sheet_file) as sheet:
         _save(sheet, output / "mini_ade_36.jpg")
 
 
