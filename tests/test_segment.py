@@ -117,6 +117,7 @@ def test_background_is_what_looks_like_other_words_or_like_nothing(scan):
     assert np.array_equal(unsure.class_map[~background], plain.class_map[~background])
 
 
+@pytest.mark.slow
 def test_three_thousand_classes_in_bounded_memory(tmp_path):
     """All class scores of the enlarged image at once would take 3 GB."""
     Image.fromarray(picture_of(90, 120)).resize((600, 450)).save(tmp_path / "large.png")

@@ -393,6 +393,7 @@ def test_a_recorded_training_has_the_same_result_to_the_bit(server, tmp_path):
     assert list(workspace.runs("bits")) == ["clip/live"]
 
 
+@pytest.mark.slow
 def test_trainings_that_start_together_share_a_new_store(tmp_path):
     trainings = [_training(tmp_path, None, f"four/clip/seed={n}") for n in range(4)]
     workspace, until = Workspace(tmp_path), time.monotonic() + 120
