@@ -34,11 +34,11 @@ LAYERS = [[1], [2], [1, 2], [1, 2, 3]]
 
 
 class Project:
-    """A copy of the project's files in a folder of its own."""
+    """A copy of the project's files, without results, in a folder of its own."""
 
     def __init__(self, folder: Path):
         listed = subprocess.run(
-            ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+            ["git", "ls-files", "--cached", "--others", "--exclude-standard", ".", ":!results/*/"],
             cwd=ROOT, capture_output=True, text=True, check=True,
         ).stdout.split()  # fmt: skip
         for name in listed:
