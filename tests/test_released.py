@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 
 from scan_core.datasets.loading import BenchmarkImages
 from scan_core.errors import InputError
+from scan_core.evaluation.settings_file import EvaluationSettings
 from scan_core.inference.assembly import segmenter_weights
 from scan_core.inference.scan import Scan
 from scan_core.models.build import architecture_of, build_clip
@@ -147,16 +148,18 @@ def _class_maps_are_those_of_the_imported_model(project, benchmarks, file, image
             # VOC with background: predicted among another list, whose other names are background.
             other = classes.predict_with
             names = load_class_list(other).names if other else classes.names
-            settings = settings_table(project.recipe).of(name)
-            (folder,) = (results / "eval").glob(f"*/{name}-*/predictions/0/combined")
-            assert len(list(folder.iterdir())) == len(split) == images
+            wanted = EvaluationSettings.of_classifiers(settings_table(project.recipe).of(name))
+            (folder,) = (results / "eval").glob(f"*/{name}-*/predictions/0")
             found = set()
-            for number in range(images):
-                expected = scan.segment(split.image(number), names, settings).class_map
-                expected = np.minimum(expected, len(classes) - 1)
-                shown = np.array(Image.open(folder / f"{split.stem(number)}.png"))
-                assert np.array_equal(shown, expected)
-                found |= set(np.unique(expected))
+            for classifier, key in wanted.classifiers.items():
+                assert len(list((folder / classifier).iterdir())) == len(split) == images
+                for number in range(images):
+                    settings = wanted.settings[key]
+                    expected = scan.segment(split.image(number), names, settings).class_map
+                    expected = np.minimum(expected, len(classes) - 1)
+                    path = folder / classifier / f"{split.stem(number)}.png"
+                    assert np.array_equal(np.array(Image.open(path)), expected)
+                    found |= set(np.unique(expected))
             assert len(found) > 2, "the weights tell regions apart"
 
 
@@ -228,7 +231,7 @@ def test_a_released_model_of_full_size_is_evaluated(tmp_path):
                      "pretrained": "datacomp_xl_s13b_b90k"},
             "segmenter": {**full["segmenter"], "source": weights},
             "clip_finetune": {"source": weights},
-            "inference": {"benchmarks": BENCHMARKS[:1], "clip_weight": 0.5},
+            "inference": {"benchmarks": ["mini_ade_87"], "clip_weight": 0.5},
         }  # fmt: skip
         params["recipe"] = "full"
 
@@ -241,7 +244,7 @@ def test_a_released_model_of_full_size_is_evaluated(tmp_path):
     weights["clip_adapter.clip_model.logit_scale"] = torch.tensor(4.6)
     torch.save({"model": weights}, tmp_path / "SCAN.pth")
     project.make("--", "all")
-    _class_maps_are_those_of_the_imported_model(project, BENCHMARKS[:1], tmp_path / "SCAN.pth", 2)
+    _class_maps_are_those_of_the_imported_model(project, ["mini_ade_87"], tmp_path / "SCAN.pth", 2)
 
 
 def test_an_existing_model_on_data_of_ones_own_trains_nothing(tmp_path):
