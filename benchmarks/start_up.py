@@ -25,8 +25,8 @@ IMPORTS = {
 RUNS = 3
 # Rules whose scripts use the networks.
 USE_NETWORKS = (
-    *("clip_weights", "train_segmenter", "mine_mask_text_pairs", "finetune_clip"),
-    *("fuse_weights", "evaluate_shard", "search_settings"),
+    *("clip_weights", "train_segmenter", "mine_shard", "finetune_clip"),
+    *("fuse_weights", "evaluate_shard", "diagnose", "search_settings"),
 )
 
 
