@@ -209,7 +209,7 @@ def calibration_figure(record: Mapping[str, Any]) -> Figure:
             for handle in legend.legend_handles:
                 if isinstance(handle, PathCollection):
                     handle.set_sizes([18])
-    figure.suptitle(f"{record['benchmark']}: is the model right as often as it is sure?")
+    figure.suptitle(f"{record['benchmark']}: is the model\nright as often as it is sure?")
     return figure
 
 
