@@ -181,6 +181,15 @@ def test_a_model_is_diagnosed(tmp_path, whole):
         load_diagnosis(tmp_path / "diagnosis.json")
 
 
+def test_clip_before_fine_tuning_is_asked_about_the_true_masks(whole):
+    scan = tiny_scan()
+    assert (whole["true_masks.original_clip"] != whole["true_masks.clip_only"]).nnz
+    scan.network.clip.visual.load_state_dict(scan.network.original_clip.state_dict())
+    found = diagnose(scan, Pictures(), CLASSES, SETTINGS, range(3))
+    for rung in ("true_masks.original_clip", "true_masks.clip_only"):
+        assert (found[rung] != whole["true_masks.original_clip"]).nnz == 0
+
+
 def test_temperature_and_weight_are_calibrated():
     scan, images = tiny_scan(), Pictures()
     settings = candidates(scan, SETTINGS)
@@ -212,7 +221,12 @@ def test_parts_that_are_joined_are_the_whole_and_are_kept(tmp_path, whole, monke
 
 
 PROPOSALS = {"combined": [3, 2, 2, 3], "in_vocabulary": [0, 2, 2, 3], "clip_only": [3, 2, 2, 3]}
-SEGMENTS = {"combined": [0, 1, 3], "in_vocabulary": [0, 0, 0], "clip_only": [0, 1, 2]}
+SEGMENTS = {
+    "combined": [0, 1, 3],
+    "in_vocabulary": [0, 0, 0],
+    "clip_only": [0, 1, 2],
+    "original_clip": [0, 3, 2],
+}
 
 
 class Known:
@@ -221,7 +235,8 @@ class Known:
     The truth is a row of six pixels, [0, 1, 2, 0, 0, 1]; of four classes, 3 is not in the image.
     """
 
-    image_encoder = SimpleNamespace(with_segments=lambda first, resized, segments, *_: segments)
+    image_encoder = SimpleNamespace(with_segments=lambda *given: given[2])
+    original_image_encoder = SimpleNamespace(with_segments=lambda *_: torch.tensor(0))
 
     def embed(self, names, prompts):
         return torch.zeros(5, 2)
@@ -238,7 +253,10 @@ class Known:
     def score(self, seen, text, settings):
         name = {0.0: "in_vocabulary", 1.0: "clip_only"}.get(settings.clip_weight, "combined")
         segments = isinstance(seen.views[0], torch.Tensor)
-        chosen = torch.tensor((SEGMENTS if segments else PROPOSALS)[name])
+        before = segments and seen.views[0].ndim == 0
+        chosen = torch.tensor(
+            (SEGMENTS if segments else PROPOSALS)["original_clip" if before else name]
+        )
         # Class 0 comes second everywhere.
         scores = 0.5 * F.one_hot(chosen, 4)
         return scores.index_add(1, torch.tensor([0]), torch.full((len(chosen), 1), 0.2))
@@ -262,6 +280,7 @@ def test_every_oracle_has_the_value_that_it_must_have():
         "true_masks.combined": 5,
         "true_masks.in_vocabulary": 3,
         "true_masks.clip_only": 6,
+        "true_masks.original_clip": 4,
     }
     assert right == pytest.approx(expected)
 

@@ -35,6 +35,7 @@ TRUE_MASKS = {
     "true_masks.combined": "true masks, both classifiers",
     "true_masks.in_vocabulary": "true masks, in-vocabulary classifier only",
     "true_masks.clip_only": "true masks, CLIP only",
+    "true_masks.original_clip": "true masks, CLIP only, before fine-tuning",
 }
 GROUPS = ("all", "seen", "unseen")
 _IN_TABLE = ("miou", "miou_seen", "miou_unseen", "pacc")

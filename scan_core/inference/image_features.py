@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from scan_core.errors import InputError
 from scan_core.inference.devices import tensor_float, tower_in
-from scan_core.models.clip import blocks, chunk_size, encode_images_each_way
+from scan_core.models.clip import ImageTower, blocks, chunk_size, encode_images_each_way
 from scan_core.models.contextual_shift import (
     ContextualShift,
     background_patches,
@@ -142,11 +142,18 @@ class ImageEncoder:
         network: its weights, in float32.
         seed: of contextual shift's draws.
         defects: which of the released defects to repeat.
+        visual: what classifies masked crops; None: the network's CLIP, fine-tuned with masks.
     """
 
-    def __init__(self, network: ScanNetwork, seed: int, defects: ReleasedDefects) -> None:
+    def __init__(
+        self,
+        network: ScanNetwork,
+        seed: int,
+        defects: ReleasedDefects,
+        visual: ImageTower | None = None,
+    ) -> None:
         self.network = network
-        self.visual = network.clip.visual
+        self.visual = visual or network.clip.visual
         self.seed, self.defects = seed, defects
         self._tower = cache(partial(tower_in, self.visual))
 

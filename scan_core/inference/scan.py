@@ -118,6 +118,8 @@ class Scan:
     Attributes:
         settings: what `segment` uses unless told otherwise: the default of `settings_table`.
         settings_table: of the benchmarks that the model was evaluated on.
+        image_encoder: runs the networks.
+        original_image_encoder: the same, with the CLIP before fine-tuning for masked crops.
     """
 
     def __init__(
@@ -136,7 +138,9 @@ class Scan:
         self._tokenizer, self._text_cache = tokenizer, text_cache
         self._text_encoders: dict[str, TextEncoder] = {}
         self.text_encoder = self._text_encoder(header["prompts"])
-        self.image_encoder = ImageEncoder(network, int(header["seed"]), self.defects)
+        common = (network, int(header["seed"]), self.defects)
+        self.image_encoder = ImageEncoder(*common)
+        self.original_image_encoder = ImageEncoder(*common, network.original_clip)
 
     def _text_encoder(self, prompts: str) -> TextEncoder:
         if prompts not in self._text_encoders:

@@ -33,6 +33,7 @@ _SHORT = {
     "true_masks.combined": "true masks,\nboth classifiers",
     "true_masks.in_vocabulary": "true masks,\nin-vocabulary",
     "true_masks.clip_only": "true masks,\nCLIP",
+    "true_masks.original_clip": "true masks,\nCLIP before\nfine-tuning",
 }
 _KINDS = {"proposals": "proposals that match a segment", "pixels": "pixels"}
 _COLORS = dict(zip(("in_vocabulary", "clip_only", "combined"), PALETTE, strict=False))
