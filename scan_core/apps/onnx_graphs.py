@@ -87,10 +87,10 @@ def write_graph(path: Path, graph: Graph) -> None:
     outputs = expected if isinstance(expected, tuple) else (expected,)
     for name, ours, theirs in zip(graph.outputs, outputs, found, strict=True):
         difference = float((ours - torch.from_numpy(theirs)).abs().max() / ours.abs().max())
-        _log.info("%s: %s differs from PyTorch's by %.1e", path.name, name, difference)
+        _log.info("%s: '%s' differs from PyTorch's by %.1e", path.name, name, difference)
         if not difference <= _MOST_DIFFERENT:
             raise InputError(
-                f"{path.name} was not written: its {name} differs from PyTorch's by "
+                f"{path.name} was not written: its output '{name}' differs from PyTorch's by "
                 f"{difference:.1e} of the largest value. Another version of onnxruntime or "
                 "onnxscript may export it; envs/requirements.lock has those that are tested"
             )

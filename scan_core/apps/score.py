@@ -53,10 +53,10 @@ def score(
     metrics = write_scores(images, class_list, predictions, ids, method, out)
     bounds = read_json(out / "metrics.json")["intervals"]["combined"]
     for key, value in metrics.items():
-        shown = "-"
-        if value is not None:
-            low, high = bounds[key]
-            shown = f"{100 * value:.2f} [{100 * low:.2f}, {100 * high:.2f}]"
+        if value is None:
+            continue  # of classes that the benchmark does not have, such as unseen ones
+        low, high = bounds[key]
+        shown = f"{100 * value:.2f} [{100 * low:.2f}, {100 * high:.2f}]"
         print(f"{key:<20} {shown:>22}  {METRICS[key].description}")
     print(f"\n{cut_table(load_cuts([out / 'metrics.json'])).markdown()}")
     table = scored_table(load_evaluations([out / "metrics.json"]))

@@ -116,7 +116,7 @@ def read_text(path: Path, hint: str = "") -> str:
     Raises:
         InputError: missing, unreadable or in another encoding.
     """
-    with readable(path, hint or "save it as UTF-8 text"):
+    with readable(path, hint or "give the name of a file of UTF-8 text"):
         return path.read_text(encoding="utf-8-sig")
 
 
