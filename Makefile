@@ -42,9 +42,12 @@ cpu:  ## .venv with PyTorch's CPU build, from PyTorch's own index; before the ot
 		--constraint envs/requirements.lock --requirement pyproject.toml $(addprefix --extra ,$(RUNTIME))
 	touch .venv/installed
 
-weights: .venv/installed  ## train the small CLIP that comes with the package again
-	snakemake --profile local --config recipe=mini 'recipes={mini: {clip: {source: train}}}' -- packaged_weights
-	cp results/mini/packaged/mini_* scan_core/models/packaged/
+weights: .venv/installed  ## train the small CLIPs that come with the package again
+	snakemake --profile local --config recipe=mini 'recipes={mini: {clip: {source: train}}}' -- \
+		results/mini/packaged/mini_clip.safetensors
+	snakemake --profile local --config recipe=mini_parts 'recipes={mini_parts: {clip: {source: train}}}' -- \
+		results/mini_parts/packaged/mini_clip_pictures.safetensors
+	cp results/mini*/packaged/mini_clip* scan_core/models/packaged/
 
 report: .venv/installed  ## tables, figures and pictures as one HTML page: results/mini/report.html
 	snakemake --profile local --config recipe=mini -- results/mini/report.html

@@ -73,13 +73,6 @@ rule diagnoses:
         f"The main model of the recipe {RECIPE_NAME} is diagnosed"
 
 
-rule packaged_weights:
-    input:
-        rules.package_clip.output,
-    message:
-        "The weights that come with the package are trained again"
-
-
 rule ablations:
     input:
         expand(

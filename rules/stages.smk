@@ -213,14 +213,14 @@ rule package_clip:
     input:
         result("clip", MAIN.names["clip"]),
     output:
-        clip=f"{RESULTS}/packaged/mini_clip.safetensors",
-        card=f"{RESULTS}/packaged/mini_clip.md",
+        clip=f"{RESULTS}/packaged/{{name}}.safetensors",
+        card=f"{RESULTS}/packaged/{{name}}.md",
     log:
-        f"{LOGS}/package_clip.log",
+        f"{LOGS}/package_clip/{{name}}.log",
     benchmark:
-        f"{TIMINGS}/package_clip.tsv"
+        f"{TIMINGS}/package_clip/{{name}}.tsv"
     message:
-        "Packing the CLIP that comes with the package"
+        "Packing {wildcards.name}"
     shell:
         "python -m workflow_scripts.package_clip --clip {input:q} --output {output.clip:q}"
         " --card {output.card:q} 2> {log:q}"

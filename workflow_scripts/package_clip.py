@@ -32,7 +32,7 @@ def package_clip(clip: Path, output: Path, card: Path) -> None:
     shares = packaged_clip.zero_shot_accuracy(packed, tokenizer, _SEGMENTS)
     accuracy = {"number": _SEGMENTS, **shares}
     save_packaged(output, tensors, {**header, "accuracy": accuracy}, tokens)
-    write_text(card, packaged_clip.card(packed, header, accuracy, len(tokens)))
+    write_text(card, packaged_clip.card(output.stem, packed, header, accuracy, len(tokens)))
 
 
 if __name__ == "__main__":

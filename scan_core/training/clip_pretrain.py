@@ -47,14 +47,15 @@ def pretrain_clip(
     """Train a CLIP of random weights in place, and return the record of its training."""
     settings, size = clip.pretraining, model.visual.image_size[0]
     assert settings is not None  # the schema demands it with `source: train`
-    _log.info("drawing %d captioned pictures", settings.images + settings.cutouts)
+    cutouts = settings.cutouts if settings.cutout_steps else 0
+    _log.info("drawing %d captioned pictures", settings.images + cutouts)
     task = ClipTask(
         fabric,
         model,
         tokenizer,
         prompt_templates("vild"),
         list(captioned_images(seed, settings.images, size, workers)),
-        list(captioned_cutouts(seed, settings.cutouts, size, workers)),
+        list(captioned_cutouts(seed, cutouts, size, workers)),
         settings,
         seed,
     )

@@ -37,10 +37,13 @@ def tokens_of_the_world(tokenizer: Tokenizer) -> set[int]:
     return set(np.unique(tokenizer(texts).numpy()).tolist())
 
 
-def card(clip: CLIP, header: Mapping[str, Any], accuracy: Mapping[str, float], tokens: int) -> str:
+def card(
+    name: str, clip: CLIP, header: Mapping[str, Any], accuracy: Mapping[str, float], tokens: int
+) -> str:
     """The card of the packaged CLIP, in Markdown.
 
     Args:
+        name: of the weights.
         clip: the model.
         header: of its file: `clip`, its block of the recipe, and `seed`.
         accuracy: see `zero_shot_accuracy`, with `number`.
@@ -50,6 +53,7 @@ def card(clip: CLIP, header: Mapping[str, Any], accuracy: Mapping[str, float], t
     words = {word for concept in CONCEPTS for name in concept.names for word in name.split()}
     template = Path(__file__).with_name("packaged_clip.md.jinja").read_text(encoding="utf-8")
     return Template(template, undefined=StrictUndefined, keep_trailing_newline=True).render(
+        name=name,
         parameters=sum(p.numel() for p in clip.parameters()) / 1e6,
         embedding=(len(embedding) - tokens) * embedding.shape[1] / 1e6,
         seed=header["seed"],

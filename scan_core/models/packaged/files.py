@@ -15,8 +15,8 @@ from torch import Tensor
 from scan_core.errors import InputError
 from scan_core.storage.weights import load_tensors, save_tensors
 
-# They stand beside this module.
-_FILES = {"mini_clip": "mini_clip.safetensors"}
+# They stand beside this module. The second has never seen a masked picture.
+PACKAGED = ("mini_clip", "mini_clip_pictures")
 _EMBEDDING = "token_embedding.weight"
 _ROWS, _VALUES = "token_embedding.rows", "token_embedding.values"
 
@@ -31,11 +31,11 @@ def packaged_file(name: str, key: str) -> Path:
     Raises:
         InputError: there are none of that name.
     """
-    if name not in _FILES:
+    if name not in PACKAGED:
         raise InputError(
-            f"{key}: no weights '{name}' come with the package; there are {', '.join(_FILES)}"
+            f"{key}: no weights '{name}' come with the package; there are {', '.join(PACKAGED)}"
         )
-    return Path(__file__).with_name(_FILES[name])
+    return Path(__file__).with_name(f"{name}.safetensors")
 
 
 def save_packaged(
