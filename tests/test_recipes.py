@@ -30,7 +30,9 @@ def document():
 def test_the_shipped_file_is_valid_and_holds_the_released_settings(document):
     params = validate(document)
     assert params.recipe == "mini"
-    assert set(params.recipes) == {"mini", "vitb16", "vitl14", "vitl14_released", "vitl14_fused"}
+    assert set(params.recipes) == {
+        *("mini", "mini_parts", "vitb16", "vitl14", "vitl14_released", "vitl14_fused")
+    }
     released = {  # mask threshold, CLIP weight, replace ratio
         "vitl14": {
             "ade20k_847": (0.30, 0.75, 0.15),

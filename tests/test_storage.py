@@ -99,7 +99,9 @@ def test_a_byte_order_mark_is_no_part_of_a_text(tmp_path):
     path.write_text('{"a": 1}', encoding="utf-8-sig")
     assert read_json(path) == {"a": 1}
     path.write_bytes("straße\n".encode("latin-1"))
-    with pytest.raises(InputError, match=r"names\.txt cannot be read .*; give the name of a file of UTF-8 text"):
+    with pytest.raises(
+        InputError, match=r"names\.txt cannot be read .*; give the name of a file of UTF-8 text"
+    ):
         read_text(path)
 
 

@@ -106,8 +106,8 @@ class TextEncoder:
         tokens = self.tokenizer([template.format(name) for template in self.templates])
         if tokens[:, -1].any():
             raise InputError(
-                f"class name '{name}' is too long: with its prompt it has more "
-                f"than the {tokens.shape[1]} tokens that this CLIP reads; shorten it, or leave it out"
+                f"class name '{name}' is too long: with its prompt it has more than the "
+                f"{tokens.shape[1]} tokens that this CLIP reads; shorten it, or leave it out"
             )
         features = F.normalize(encode_texts(self.clip, tokens.to(self.clip.text_projection.device)))
         return F.normalize(features.mean(dim=0), dim=0).cpu()
