@@ -74,6 +74,12 @@ def test_cells_differ_as_their_values_do_and_in_nothing_else(name, recipe_name):
     assert len(set(experiments)) == len(experiments), "no two cells are one experiment"
 
 
+def test_a_reader_that_has_enough_ends_a_table_quietly():
+    command = f"{sys.executable} -m workflow_scripts.show_grid replace_ratio --recipe mini | true"
+    shown = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert shown.stderr == ""
+
+
 def test_the_grid_of_layers_shows_six_lists():
     command = [sys.executable, "-m", "workflow_scripts.show_grid", "replace_layers", "--csv"]
     shown = subprocess.run(

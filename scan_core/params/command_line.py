@@ -69,10 +69,13 @@ def run(command: Callable[..., None]) -> None:
         spec = sys.modules["__main__"].__spec__
         prog = f"python -m {spec.name}" if spec else None
         tyro.cli(command, prog=prog, config=(tyro.conf.OmitArgPrefixes,))
+        sys.stdout.flush()
     except Interrupted as stopped:
         if os.environ.get("SLURM_PROCID", "0") == "0":
             _requeue(stopped.signal)
         raise
+    except BrokenPipeError:  # `| head` has read enough
+        os._exit(128 + signal.SIGPIPE)
     except (InputError, OSError) as error:
         sys.exit(f"error: {error}")
     except ModuleNotFoundError as error:
