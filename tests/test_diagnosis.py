@@ -253,10 +253,8 @@ class Known:
     def score(self, seen, text, settings):
         name = {0.0: "in_vocabulary", 1.0: "clip_only"}.get(settings.clip_weight, "combined")
         segments = isinstance(seen.views[0], torch.Tensor)
-        before = segments and seen.views[0].ndim == 0
-        chosen = torch.tensor(
-            (SEGMENTS if segments else PROPOSALS)["original_clip" if before else name]
-        )
+        name = "original_clip" if segments and seen.views[0].ndim == 0 else name
+        chosen = torch.tensor((SEGMENTS if segments else PROPOSALS)[name])
         # Class 0 comes second everywhere.
         scores = 0.5 * F.one_hot(chosen, 4)
         return scores.index_add(1, torch.tensor([0]), torch.full((len(chosen), 1), 0.2))

@@ -7,12 +7,7 @@ from project import ROOT
 from scan_core.errors import InputError
 from scan_core.models.checkpoints import load_strict
 from scan_core.models.clip import build_clip, tokenizer_for
-from scan_core.models.packaged.files import (
-    PACKAGED,
-    load_packaged,
-    packaged_file,
-    save_packaged,
-)
+from scan_core.models.packaged.files import PACKAGED, load_packaged, packaged_file, save_packaged
 from scan_core.models.text_features import TextEncoder
 from scan_core.params.reading import read_params, validate
 from scan_core.params.schema.clip import ClipArchitecture

@@ -72,23 +72,6 @@ def statements():
     one_weight = own - weight("0.9")
     yield "by " + ", ".join(estimate(one_weight[b], "+") for b in ALL)
 
-    components = {
-        (shift, integration): runs("components", contextual_shift=shift, enabled=integration)[MIXED]
-        for shift in ("true", "false")
-        for integration in ("true", "false")
-    }
-    for name, more, less in [
-        ("semantic integration, with the shift", ("true", "true"), ("true", "false")),
-        ("semantic integration, without the shift", ("false", "true"), ("false", "false")),
-        ("contextual shift, with integration", ("true", "true"), ("false", "true")),
-        ("contextual shift, without integration", ("true", "false"), ("false", "false")),
-    ]:
-        change = components[more] - components[less]
-        cells = [estimate(change[b], "+") for b in MIXED]
-        yield row(name, [*cells, estimate(change.mean(axis=1), "+")])
-    each = (components["true", "true"] - components["true", "false"]).mean(axis=1)
-    yield f"by {text(each[0])}, {text(each[1])} and {text(each[2])} points"
-
     def change(grid: str, key: str, value: str, base: str, benchmarks=MIXED) -> pd.Series:
         more, less = (runs(grid, **{key: v}) for v in (value, base))
         return (more - less).filter(benchmarks).mean(axis=1)
@@ -120,7 +103,9 @@ def parts():
         cell = {"enabled": integration, "contextual_shift": shift, "clip_weight": weight}
         return runs("parts", **cell)[MIXED]
 
-    segments = pd.read_csv(DOCS / "results_mini/parts_fine_tuning.csv", index_col=["seed", "benchmark"])
+    segments = pd.read_csv(
+        DOCS / "results_mini/parts_fine_tuning.csv", index_col=["seed", "benchmark"]
+    )
     before, after = (segments[when].unstack()[MIXED] for when in ("before", "after"))
     classifiers = {"in-vocabulary only": of("0"), "CLIP only": of("1"), "combined": of("0.75")}
     true_masks = {"before fine-tuning": before, "after fine-tuning": after}
