@@ -36,17 +36,15 @@ def test_every_part_gains(tmp_path):
     grid = pd.read_csv(tmp_path / "results/mini_parts/ablations/parts.csv")
     miou = 100 * grid.groupby([INTEGRATION, WEIGHT])["miou"].mean()
     in_vocabulary, combined, clip = miou[True]
-    print(miou)
     assert in_vocabulary > miou[False][0] + 1, "semantic integration"
     assert combined > clip + 0.5, "the in-vocabulary classifier"
     assert combined > in_vocabulary + 5, "CLIP on masked crops"
 
-    def with_true_masks(rung):
-        return 100 * mean(of[rung]["metrics"]["miou"] for of in ladders)
-
     files = sorted(tmp_path.glob("results/mini_parts/diagnosis/*/*/diagnosis.json"))
     ladders = [{one["rung"]: one for one in json.loads(f.read_text())["ladder"]} for f in files]
     assert len(ladders) == len(MIXED)
-    before, after = map(with_true_masks, ("true_masks.original_clip", "true_masks.clip_only"))
-    print(before, after)
+    before, after = (
+        100 * mean(of[f"true_masks.{clip}"]["metrics"]["miou"] for of in ladders)
+        for clip in ("original_clip", "clip_only")
+    )
     assert after > before + 2, "fine-tuning with masks"

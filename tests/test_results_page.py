@@ -103,10 +103,11 @@ def parts():
         cell = {"enabled": integration, "contextual_shift": shift, "clip_weight": weight}
         return runs("parts", **cell)[MIXED]
 
-    segments = pd.read_csv(
-        DOCS / "results_mini/parts_fine_tuning.csv", index_col=["seed", "benchmark"]
-    )
-    before, after = (segments[when].unstack()[MIXED] for when in ("before", "after"))
+    segments = pd.read_csv(DOCS / "results_mini/fine_tuning.csv").set_index(["recipe", "seed"])
+    means = segments.loc["mini", ["before", "after"]].mean()
+    yield f"from {text(means['before'])} to {text(means['after'])}"
+    of_parts = segments.loc["mini_parts"].pivot(columns="benchmark")
+    before, after = of_parts["before"][MIXED], of_parts["after"][MIXED]
     classifiers = {"in-vocabulary only": of("0"), "CLIP only": of("1"), "combined": of("0.75")}
     true_masks = {"before fine-tuning": before, "after fine-tuning": after}
     for name, found in {**classifiers, **true_masks}.items():
@@ -134,7 +135,10 @@ def test_readme_says_what_the_tables_say():
         assert row(name, cells[: len(MIXED)]) in readme
     own = runs("repeated")
     ranges = [f"{text(own[b].min())} to {text(own[b].max())}" for b in MIXED]
-    assert f"{', '.join(ranges[:3])} and {ranges[3]}" in re.sub(r"\s+", " ", readme)
+    readme = re.sub(r"\s+", " ", readme)
+    assert f"{', '.join(ranges[:3])} and {ranges[3]}" in readme
+    gains = [line.split(" | ")[-1].strip(" +|") for line in parts() if "| +" in line]
+    assert all(gains[n] in readme for n in (1, 2, 4)), "the ensemble, integration, fine-tuning"
 
 
 def test_the_page_shows_the_run_with_the_present_code():
