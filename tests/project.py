@@ -157,5 +157,5 @@ def reduced(params) -> None:
     )
     recipe["clip_finetune"]["pairs"]["images"] = 6
     recipe["clip_finetune"].update(epochs=1, batch_size=4)
-    for name in ("vitb16", "vitl14"):
+    for name in ("mini_parts", "vitb16", "vitl14"):
         params["recipes"][name]["grids"] = []
