@@ -133,7 +133,7 @@ def reduced(params) -> None:
     """Few images, few steps: numbers mean nothing, the path is the real one."""
     small(params)
     grids = params["ablations"]
-    for name in set(grids) - {"ensemble_weight", "components"}:
+    for name in set(grids) - {"ensemble_weight", "components", "parts"}:
         del grids[name]
     grids["layers"] = {
         "recipe": "mini",
@@ -157,5 +157,5 @@ def reduced(params) -> None:
     )
     recipe["clip_finetune"]["pairs"]["images"] = 6
     recipe["clip_finetune"].update(epochs=1, batch_size=4)
-    for name in ("mini_parts", "vitb16", "vitl14"):
+    for name in ("vitb16", "vitl14"):
         params["recipes"][name]["grids"] = []
