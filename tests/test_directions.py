@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from project import Project
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 MIXED = ["mini_ade_87", "mini_context_50", "mini_ade_36", "mini_context_24"]
 INTEGRATION = "segmenter.semantic_integration.enabled"
 WEIGHT = "inference.clip_weight"
@@ -27,7 +28,6 @@ def shorter(params) -> None:
     del grid["vary"]["clip_finetune.contextual_shift"]  # gains nothing on this world
 
 
-@pytest.mark.slow
 def test_every_part_gains(tmp_path):
     project = Project(tmp_path)
     project.edit(shorter)
