@@ -4,9 +4,11 @@ import copy
 import json
 from pathlib import Path
 
+import open_clip
 import pytest
 
 from scan_core.errors import InputError
+from scan_core.params.clips import pretrained_tags
 from scan_core.params.reading import (
     SNAPSHOT_VARIABLE,
     read_params,
@@ -30,9 +32,8 @@ def document():
 def test_the_shipped_file_is_valid_and_holds_the_released_settings(document):
     params = validate(document)
     assert params.recipe == "mini"
-    assert set(params.recipes) == {
-        *("mini", "mini_parts", "vitb16", "vitl14", "vitl14_released", "vitl14_fused")
-    }
+    names = "mini mini_parts vitb16 vitl14 vitl14_released vitl14_fused"
+    assert " ".join(params.recipes) == names
     released = {  # mask threshold, CLIP weight, replace ratio
         "vitl14": {
             "ade20k_847": (0.30, 0.75, 0.15),
@@ -252,6 +253,7 @@ def test_a_broken_file_is_refused(tmp_path, text, words):
         ("coca_ViT-B-32", "CoCa"),
         ("nllb-clip-base", "facebook/nllb-200-distilled-600M of Hugging Face"),
         ("ViT-H-14-worldwide", "tokenizer is that of facebook/xlm-v-base"),
+        ("ViT-B-32-256", "no weights 'datacomp_xl_s13b_b90k' for ViT-B-32-256; there are datacomp"),
     ],
 )
 def test_a_clip_that_cannot_be_used_is_refused_with_the_reason(document, architecture, words):
@@ -259,6 +261,11 @@ def test_a_clip_that_cannot_be_used_is_refused_with_the_reason(document, archite
     document["recipes"]["vitl14"]["clip"]["architecture"] = "ViT-L-14"
     with pytest.raises(InputError, match=rf"^params.yaml: recipes.vitb16.clip: .*{words}"):
         validate(document)
+
+
+def test_the_tags_are_those_of_open_clip():
+    for name, tags in pretrained_tags().items():
+        assert tags == open_clip.list_pretrained_tags_by_model(name)
 
 
 def test_a_clip_from_a_file_says_what_its_weights_want(document):

@@ -109,8 +109,8 @@ def parts():
     of_parts = segments.loc["mini_parts"].pivot(columns="benchmark")
     before, after = of_parts["before"][MIXED], of_parts["after"][MIXED]
     classifiers = {"in-vocabulary only": of("0"), "CLIP only": of("1"), "combined": of("0.75")}
-    true_masks = {"before fine-tuning": before, "after fine-tuning": after}
-    for name, found in {**classifiers, **true_masks}.items():
+    classifiers |= {"before fine-tuning": before, "after fine-tuning": after}
+    for name, found in classifiers.items():
         yield row(name, [*(estimate(found[b]) for b in MIXED), estimate(found.mean(axis=1))])
     gains = {
         "combined − in-vocabulary only": of("0.75") - of("0"),

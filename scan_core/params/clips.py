@@ -1,9 +1,10 @@
 """open_clip's models by name: which of them can be a recipe's CLIP, and why the others cannot.
 
-Read from the JSON files that come with open_clip; the library itself, which is slow to import, is
-not needed.
+Read from the files that come with open_clip; the library itself, which is slow to import, is not
+needed.
 """
 
+import ast
 import difflib
 import json
 from functools import cache
@@ -41,6 +42,25 @@ def clip_models() -> dict[str, Path]:
     folders = list(found.submodule_search_locations or ()) if found else []
     files = sorted(Path(folders[0], "model_configs").glob("*.json")) if folders else []
     return {path.stem: path for path in files}
+
+
+@cache
+def pretrained_tags() -> dict[str, list[str]]:
+    """Model name -> tags of its weights, but for the names `...-quickgelu`; needs open_clip."""
+    table_file = next(iter(clip_models().values())).parents[1] / "pretrained.py"
+    named = {
+        target.id: node.value
+        for node in ast.parse(table_file.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    table: Any = named["_PRETRAINED"]
+    found = {}
+    for key, value in zip(table.keys, table.values, strict=True):
+        tags: Any = named[value.id] if isinstance(value, ast.Name) else value
+        found[key.value] = [keyword.arg for keyword in tags.keywords]
+    return found
 
 
 @cache

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from scan_core.params.clips import clip_config, clip_models
+from scan_core.params.clips import clip_config, clip_models, pretrained_tags
 from scan_core.params.schema.fields import (
     WEIGHTS,
     Block,
@@ -103,6 +103,12 @@ class Clip(Block):
             )
         if isinstance(self.architecture, str) and clip_models():
             clip_config(self.architecture)
+            tags = pretrained_tags().get(self.architecture)
+            if self.tag and tags is not None and self.tag not in tags:
+                raise ValueError(
+                    f"open_clip has no weights '{self.tag}' for {self.architecture}; there are "
+                    f"{', '.join(tags)}"
+                )
         if of_any_size and isinstance(self.architecture, str) and self.pretrained is None:
             raise ValueError(
                 "'pretrained' must name open_clip's tag of the weights in the file, or of those "
