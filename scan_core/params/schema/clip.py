@@ -72,7 +72,7 @@ class Clip(Block):
     """The frozen vision–language model."""
 
     source: ClipSource
-    """`train` a small one, `packaged:<name>` (`mini_clip` comes with the package),
+    """`train` a small one, `packaged:<name>` (`mini_clip` or `mini_clip_pictures`),
     `open_clip:<pretrained tag>`, or a file: `scan:<path>` of the release, `clip:<path>`,
     `finetuned_clip:<path>`, or `model:<path>` of this project (docs/weights.md)."""
     architecture: ValueOrTable[str, ClipArchitecture]
