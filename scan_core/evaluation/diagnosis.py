@@ -22,7 +22,7 @@ from scan_core.evaluation.confusion import as_evaluated, cells_and_pixels, predi
 from scan_core.evaluation.counts import ImageCounts, image_counts, joined
 from scan_core.evaluation.evaluator import CHUNK, CountStore
 from scan_core.inference.class_map import class_maps
-from scan_core.inference.image_features import CropSetting, ImageEncoder, ImageViews
+from scan_core.inference.image_features import CropSetting, ImageViews
 from scan_core.inference.scan import Scan
 from scan_core.params.classifiers import classifier_settings
 from scan_core.params.command_line import Interrupted, stop_signals
@@ -188,12 +188,12 @@ def diagnose(
             proposals = proposal_histogram(one, found.right, found.overlap, owners, tally.seen)
             pixels = pixel_histogram(masks, one, maps[name], truth, owners, tally.seen)
             tally.bin(name, [proposals, pixels])
-        before = {"original_clip": ways["clip_only"]}
-        for encoder, asked in ((scan.image_encoder, ways), (scan.original_image_encoder, before)):
-            seen = _with_segments(scan, encoder, image, views, truth, present, found.best, settings)
-            for name, way in asked.items():
-                chosen = scan.score(seen, tally.text, way).argmax(dim=1)
-                maps[f"true_masks.{name}"] = chosen[torch.searchsorted(present, truth.clamp(min=0))]
+        now, before = _with_segments(scan, image, views, truth, present, found.best, settings)
+        asked = {name: (now, way) for name, way in ways.items()}
+        asked["original_clip"] = before, ways["clip_only"]
+        for name, (of_segments, way) in asked.items():
+            chosen = scan.score(of_segments, tally.text, way).argmax(dim=1)
+            maps[f"true_masks.{name}"] = chosen[torch.searchsorted(present, truth.clamp(min=0))]
         maps["as_it_is"] = maps["combined"]
         for rung in [name for name in maps if name not in ways]:
             tally.count(rung, maps[rung], truth)
@@ -293,20 +293,22 @@ def _maps(masks: Tensor, sets: Mapping[str, Tensor], truth: Tensor) -> dict[str,
 
 def _with_segments(
     scan: Scan,
-    encoder: ImageEncoder,
     image: NDArray[np.uint8],
     views: ImageViews,
     truth: Tensor,
     present: Tensor,
     best: Tensor,
     settings: TestSettings,
-) -> ImageViews:
-    """What the networks say about the true segments of the classes that are present."""
+) -> list[ImageViews]:
+    """What the networks say about the true segments of the classes that are present.
+
+    Returns:
+        with CLIP as it is, and as it was before fine-tuning.
+    """
     resized = scan.resize(image, settings, settings.scales[0])
     shown = F.interpolate(truth[None, None].float(), resized.shape[1:], mode="nearest")[0]
     segments = shown == present[:, None, None]
     embeddings = torch.cat([view.embeddings for view in views.views])[best]
-    found = encoder.with_segments(
-        views.first, resized, segments, embeddings, CropSetting.of(settings)
-    )
-    return ImageViews((found,))
+    shown_to_clip = (views.first, resized, segments, embeddings, CropSetting.of(settings))
+    encoders = (scan.image_encoder, scan.original_image_encoder)
+    return [ImageViews((encoder.with_segments(*shown_to_clip),)) for encoder in encoders]
